@@ -1,0 +1,311 @@
+"""The catalog: SQL over everything a store holds, by a DuckDB that can only read it.
+
+`Catalog(store)` is a fresh in-memory database with one view per table of `manifests.tables.VIEWS`, made from the records
+and ledgers as they are at that moment. Text lies in its own Parquet family, so no query over `documents` touches it.
+
+Promises. Only single SELECT-like statements run, as judged by DuckDB's own parser: that refuses COPY, ATTACH, INSTALL,
+SET and a second statement. The database itself is locked: external access is off but for the folders of this store, the
+configuration cannot be changed, Python variables are not visible as tables. Leaves out writing of any kind. A `PIVOT`
+statement is refused too: DuckDB expands it into several statements.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from manifests import tables
+from manifests.errors import UserError
+from manifests.manifest import Manifest, load_all, resolve
+from manifests.runs import load_runs
+from manifests.store import Store
+
+MEMORY = "4GB"
+"""Memory limit of one query; DuckDB spills nothing, since it may not write."""
+
+
+class Catalog:
+    """A locked, read-only DuckDB over a store. Use as a context manager or call `close`."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.connection = duckdb.connect(config={"memory_limit": MEMORY})
+        self.manifests, self.damaged = load_all(store)
+        self._prepare()
+        self._make_views()
+        self._lock()
+
+    def __enter__(self) -> "Catalog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+        """The rows of one SELECT-like statement. UserError in one line for anything refused or wrong."""
+        check_select(self.connection, sql)
+        try:
+            return self.connection.sql(sql, params=parameters or []).to_arrow_table()
+        except duckdb.Error as error:
+            raise _sql_error(error) from error
+
+    # -- making the database ---------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        for setting in ("enable_progress_bar=false", "python_enable_replacements=false", "TimeZone='UTC'"):
+            self.connection.execute(f"SET {setting}")
+        if not self.store.is_local:
+            self.connection.register_filesystem(self.store.fs)
+        self.connection.execute("CREATE SCHEMA hidden")  # what views are made from; SHOW TABLES lists the views alone
+
+    def _lock(self) -> None:
+        self.connection.execute(f"SET allowed_directories=[{_quote(self.store.url + '/')}]")
+        self.connection.execute("SET enable_external_access=false")
+        self.connection.execute("SET lock_configuration=true")
+
+    def _make_views(self) -> None:
+        runs = load_runs(self.store)
+        self._table(tables.MANIFESTS, map(_manifest_row, self.manifests))
+        self._table(tables.RUNS, map(_run_row, runs))
+        self._table(tables.LINEAGE, _lineage_rows(self.manifests, runs))
+        distinct = {manifest.id: manifest for manifest in self.manifests}.values()
+        for spec in tables.FAMILY_VIEWS:
+            self._family_view(spec, distinct)
+        for spec in tables.LEDGERS:
+            self._ledger_view(spec)
+        self._funnel_view(distinct)
+
+    def _table(self, spec: tables.TableSpec, rows: Iterable[dict[str, Any]]) -> None:
+        """A small table held in memory."""
+        self._hold(spec.name, pa.Table.from_pylist(list(rows), schema=spec.schema))
+
+    def _hold(self, name: str, data: pa.Table) -> None:
+        self.connection.register("incoming", data)
+        self.connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+        self.connection.unregister("incoming")
+
+    def _family_view(self, spec: tables.TableSpec, manifests: Iterable[Manifest]) -> None:
+        """All manifests' rows of one family, under their IDs, with the file and row where each lies."""
+        parts = [
+            f"SELECT {_quote(manifest.id)} AS manifest, * EXCLUDE (filename, file_row_number), "
+            f"parse_filename(filename) AS shard, file_row_number AS row FROM {self._scan(paths, True)}"
+            for manifest in manifests
+            if (paths := [file.path for file in manifest.files(spec.name)])
+        ]
+        self._view(spec, "manifest", parts, extra="NULL::VARCHAR AS shard, NULL::BIGINT AS row")
+
+    def _ledger_view(self, spec: tables.TableSpec) -> None:
+        """All runs' rows of one ledger, under their IDs."""
+        parts = [path for path in self.store.list("runs") if f"/{spec.name}.parquet/" in path]
+        select = f"SELECT split_part(filename, '/', -3) AS run, * EXCLUDE (filename) FROM {self._scan(parts, False)}"
+        self._view(spec, "run", [select] if parts else [])
+
+    def _scan(self, paths: Iterable[str], numbered: bool) -> str:
+        files = ", ".join(_quote(self.store.uri(path)) for path in paths)
+        row = ", file_row_number=true" if numbered else ""
+        return f"read_parquet([{files}], union_by_name=true, filename=true{row})"
+
+    def _view(self, spec: tables.TableSpec, key: str, parts: list[str], extra: str = "") -> None:
+        """A view over `parts`, or an empty one with the documented columns."""
+        if not parts:
+            self._hold(f"hidden.{spec.name}", spec.schema.empty_table())
+            parts = [f"SELECT NULL::VARCHAR AS {key}, * {', ' + extra if extra else ''} FROM hidden.{spec.name}"]
+        self.connection.execute(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join(parts)}")
+
+    def _funnel_view(self, manifests: Iterable[Manifest]) -> None:
+        """`in` as counted while reading, beside kept, dropped and quarantined as they lie in the rows."""
+        counted = [
+            {"manifest": m.id, "source": source, "documents": seen["records"], "tokens": seen["tokens"]}
+            for m in manifests
+            for source, seen in m.counts.get("inputs", {}).items()
+        ]
+        schema = pa.schema(
+            [("manifest", pa.string()), ("source", pa.string()), ("documents", pa.int64()), ("tokens", pa.int64())]
+        )
+        self._hold("hidden.inputs", pa.Table.from_pylist(counted, schema=schema))
+        self.connection.execute(_FUNNEL)
+
+
+_FUNNEL = """
+CREATE VIEW funnel AS
+SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.inputs
+UNION ALL
+SELECT manifest, source, IF(drop_reason IS NULL, 'kept', 'dropped') AS outcome, drop_reason AS reason,
+       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens
+FROM documents GROUP BY ALL
+UNION ALL
+SELECT manifest, source, 'quarantined' AS outcome, reason, count(*)::BIGINT AS documents, 0::BIGINT AS tokens
+FROM quarantine GROUP BY ALL
+"""
+
+
+def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Refuse all but one SELECT-like statement, by DuckDB's own parser."""
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise _sql_error(error) from error
+    if len(statements) != 1:
+        raise UserError(f"{len(statements)} statements in one query", "Give exactly one SELECT")
+    kind = statements[0].type
+    if kind != duckdb.StatementType.SELECT:
+        raise UserError(f"{kind.name} is refused: the catalog only reads", "Give a SELECT, FROM, WITH or DESCRIBE")
+
+
+def query(store: Store, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+    """The rows of one SELECT over a fresh catalog of `store`."""
+    with Catalog(store) as catalog:
+        return catalog.query(sql, parameters)
+
+
+def _sql_error(error: duckdb.Error) -> UserError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and set(line.strip()) != {"^"}]
+    return UserError(" ".join(lines[:2]), "Tables and columns: docs/sql.md, or `octo sql 'SHOW TABLES'`")
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _manifest_row(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "manifest": manifest.id,
+        "name": manifest.name,
+        "version": manifest.version,
+        "kind": manifest.kind,
+        "digest": manifest.digest,
+        "parents": list(manifest.parents),
+        "rows": main_rows(manifest),
+        "bytes": manifest.bytes,
+        "created": manifest.provenance.get("time", ""),
+        "recipe": _json(manifest.recipe),
+    }
+
+
+def main_rows(manifest: Manifest) -> int:
+    """Rows of the family a kind is named for: documents, sequences, prompts or items."""
+    family = {"corpus": "documents", "mixture": "sequences", "prompts": "prompts", "benchmark": "items"}[manifest.kind]
+    return manifest.families[family].rows if family in manifest.families else 0
+
+
+def _run_row(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": record["id"],
+        "kind": record["kind"],
+        "status": record["status"],
+        "backend": record["backend"],
+        "manifests": [manifest["id"] for manifest in record["manifests"]],
+        "parent": record["parent"],
+        "created": record["created"],
+        "finished": record.get("finished"),
+        "config": _json(record["config"]),
+        "summary": _json(record["summary"]) if "summary" in record else None,
+    }
+
+
+def _lineage_rows(manifests: list[Manifest], runs: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
+    for manifest in {manifest.id: manifest for manifest in manifests}.values():
+        for parent in manifest.parents:
+            yield {"child": manifest.id, "parent": parent, "relation": "made from"}
+    for run in runs:
+        for manifest in run["manifests"]:
+            yield {"child": run["id"], "parent": manifest["id"], "relation": "launched with"}
+        if run["parent"]:
+            yield {"child": run["id"], "parent": run["parent"], "relation": "started from"}
+
+
+# -- questions that have a name ------------------------------------------------------------------------------------
+
+_DIFF_DOCUMENTS = """
+WITH a AS (SELECT * FROM documents WHERE manifest = $1), b AS (SELECT * FROM documents WHERE manifest = $2),
+pairs AS (
+  SELECT coalesce(b.source, a.source) AS source, a.doc_id AS a_id, b.doc_id AS b_id,
+         coalesce(a.drop_reason, 'kept') AS was, coalesce(b.drop_reason, 'kept') AS is_now,
+         a.cluster_id IS DISTINCT FROM b.cluster_id AS moved, a.keeper_id IS DISTINCT FROM b.keeper_id AS other_keeper,
+         a.n_tokens IS DISTINCT FROM b.n_tokens AS other_tokens, coalesce(b.n_tokens, a.n_tokens) AS n_tokens
+  FROM a FULL JOIN b ON a.doc_id = b.doc_id AND a.source = b.source)
+SELECT source,
+  CASE WHEN a_id IS NULL THEN 'added' WHEN b_id IS NULL THEN 'removed' ELSE 'changed' END AS change,
+  CASE WHEN a_id IS NULL THEN is_now WHEN b_id IS NULL THEN was WHEN was <> is_now THEN was || ' → ' || is_now
+       WHEN other_keeper THEN 'keeper' WHEN moved THEN 'cluster' ELSE 'token count' END AS reason,
+  count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens
+FROM pairs WHERE a_id IS NULL OR b_id IS NULL OR was <> is_now OR moved OR other_keeper OR other_tokens
+GROUP BY ALL ORDER BY ALL
+"""
+_DIFF_MEMBERS = """
+WITH a AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $1 GROUP BY ALL),
+b AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $2 GROUP BY ALL)
+SELECT coalesce(b.component, a.component) || '/' || coalesce(b.source, a.source) AS source,
+  CASE WHEN a.doc_id IS NULL THEN 'added' WHEN b.doc_id IS NULL THEN 'removed' ELSE 'changed' END AS change,
+  CASE WHEN a.n IS DISTINCT FROM b.n AND a.n IS NOT NULL AND b.n IS NOT NULL THEN 'token count' END AS reason,
+  count(*)::BIGINT AS documents, sum(coalesce(b.n, a.n))::BIGINT AS tokens
+FROM a FULL JOIN b USING (component, source, doc_id)
+WHERE a.n IS DISTINCT FROM b.n GROUP BY ALL ORDER BY ALL
+"""
+_DIFF_ROWS = """
+WITH a AS (SELECT {key} AS id FROM {table} WHERE manifest = $1), b AS (SELECT {key} AS id FROM {table} WHERE manifest = $2)
+SELECT '{table}' AS source, IF(a.id IS NULL, 'added', 'removed') AS change, NULL::VARCHAR AS reason,
+  count(*)::BIGINT AS documents, 0::BIGINT AS tokens
+FROM a FULL JOIN b ON a.id = b.id WHERE a.id IS NULL OR b.id IS NULL GROUP BY ALL ORDER BY ALL
+"""
+
+
+def diff(store: Store, left: str, right: str) -> pa.Table:
+    """What `right` has that `left` has not, and the other way round: source, change, reason, documents, tokens.
+
+    Empty when both hold the same rows. Manifests of different kinds cannot be compared.
+    """
+    a, b = resolve(store, left), resolve(store, right)
+    if a.kind != b.kind:
+        raise UserError(f"{a.ref} is a {a.kind}, {b.ref} a {b.kind}", "Compare two manifests of one kind")
+    match a.kind:
+        case "corpus":
+            sql = _DIFF_DOCUMENTS
+        case "mixture":
+            sql = _DIFF_MEMBERS
+        case "prompts":
+            sql = _DIFF_ROWS.format(table="prompts", key="prompt_id")
+        case _:
+            sql = _DIFF_ROWS.format(table="items", key="item_id")
+    return query(store, sql, [a.id, b.id])
+
+
+def funnel(store: Store, ref: str) -> pa.Table:
+    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens."""
+    manifest = resolve(store, ref)
+    if manifest.kind != "corpus":
+        raise UserError(f"{manifest.ref} is a {manifest.kind}; only a corpus has a funnel", "Name a corpus manifest")
+    order = "source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason"
+    return query(store, f"SELECT * EXCLUDE (manifest) FROM funnel WHERE manifest = $1 ORDER BY {order}", [manifest.id])
+
+
+def lineage(store: Store, ref: str) -> pa.Table:
+    """Every ancestor and descendant of a manifest or run: child, parent, relation, and depth below (+) or above (-)."""
+    start = _identify(store, ref)
+    return query(store, _LINEAGE, [start])
+
+
+_LINEAGE = """
+WITH RECURSIVE up AS (
+  SELECT child, parent, relation, -1 AS depth FROM lineage WHERE child = $1
+  UNION SELECT l.child, l.parent, l.relation, up.depth - 1 FROM lineage l JOIN up ON l.child = up.parent),
+down AS (
+  SELECT child, parent, relation, 1 AS depth FROM lineage WHERE parent = $1
+  UNION SELECT l.child, l.parent, l.relation, down.depth + 1 FROM lineage l JOIN down ON l.parent = down.child)
+SELECT * FROM up UNION SELECT * FROM down ORDER BY depth, child, parent
+"""
+
+
+def _identify(store: Store, ref: str) -> str:
+    if ref.startswith("run-"):
+        return next((run["id"] for run in load_runs(store) if run["id"].startswith(ref)), ref)
+    return resolve(store, ref).id

@@ -1,0 +1,134 @@
+"""Recipes: YAML files that people write, checked by frozen pydantic models, with dotted overrides.
+
+A recipe has two kinds of field. A plain field is *semantic*: it changes what is built and so enters the identity. A field
+annotated `Local` (a path, a place, a name, a worker count) says where or how and never does. `semantic()` draws that
+line once, by the type, so no caller keeps a list of exclusions. Leaves out: templating, inheritance and code. A recipe
+is data; reading one runs nothing.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from manifests.errors import UserError
+
+
+class Local:
+    """Marks a field that is no part of the identity: `path: Annotated[str, Local]`."""
+
+
+class Recipe(BaseModel):
+    """Base of every recipe and of its parts: frozen, unknown keys refused, each field documented under it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _amount(value: Any) -> Any:
+    """'20B' → 20_000_000_000; numbers pass through."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMBT]?)\s*", value, re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{value!r} is no amount; write 4096, 1.5M or 20B")
+    return round(float(match[1]) * {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}[match[2].upper()])
+
+
+Amount = Annotated[int, BeforeValidator(_amount)]
+"""A count that may be written with a decimal suffix: 4096, 1.5M, 20B, 1T."""
+
+R = TypeVar("R", bound=Recipe)
+
+
+def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...] = ()) -> R:
+    """The recipe in the YAML file `path` as a `model`, with dotted overrides (`budget.tokens=20B`) applied.
+
+    Raises UserError naming the file and the field for anything wrong with either.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read recipe {path}: {error.strerror}", "Give the path of a YAML recipe") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}", "Correct the file") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md")
+    for override in overrides:
+        _override(data, override)
+    return parse(data, model, str(path))
+
+
+def parse(data: dict[str, Any], model: type[R], where: str) -> R:
+    """`data` as a `model`; UserError lists each wrong field of `where` in one line."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(_complaint(item) for item in error.errors())
+        raise UserError(f"{where}: {wrong}", "Correct the recipe or the override") from error
+
+
+def _complaint(item: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown field `{name}`"
+        case "missing":
+            return f"field `{name}` is missing"
+        case _:
+            return f"`{name}`: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    """Set `a.b.0.c=value` inside `data`; the value is read as YAML, list items are named by position."""
+    name, equals, value = override.partition("=")
+    if not equals or not name:
+        raise UserError(f"override {override!r} is not of the form field.part=value", "Write budget.tokens=20B")
+    *parents, last = name.split(".")
+    node: Any = data
+    for part in parents:
+        node = _child(node, part, name)
+    if isinstance(node, list):
+        node[_position(node, last, name)] = yaml.safe_load(value)
+    else:
+        node[last] = yaml.safe_load(value)
+
+
+def _child(node: Any, part: str, name: str) -> Any:
+    if isinstance(node, list):
+        return node[_position(node, part, name)]
+    child = node.setdefault(part, {})
+    if not isinstance(child, dict | list):
+        raise UserError(f"override {name}: `{part}` is a value and has no parts", "See the recipe's fields")
+    return child
+
+
+def _position(node: list[Any], part: str, name: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise UserError(f"override {name}: no item {part} in a list of {len(node)}", "Items count from 0")
+    return int(part)
+
+
+def semantic(recipe: BaseModel) -> dict[str, Any]:
+    """The part of `recipe` that bears identity, as plain JSON: all fields but those marked Local, at any depth."""
+    fields = type(recipe).model_fields
+    dumped = recipe.model_dump(mode="json")
+    return {
+        name: _semantic_value(getattr(recipe, name), dumped[name])
+        for name, field in fields.items()
+        if not any(mark is Local or isinstance(mark, Local) for mark in field.metadata)
+    }
+
+
+def _semantic_value(value: Any, dumped: Any) -> Any:
+    match value:
+        case BaseModel():
+            return semantic(value)
+        case list() | tuple():
+            return [_semantic_value(item, plain) for item, plain in zip(value, dumped, strict=True)]
+        case dict():
+            return {str(key): _semantic_value(value[key], dumped[str(key)]) for key in value}
+        case _:
+            return dumped

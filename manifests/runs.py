@@ -1,0 +1,246 @@
+"""Runs: what happened, with the manifest it was launched from and a ledger that grows while it goes on.
+
+    runs/<id>/run.json                                    the record, replaced whole at each change of status
+    runs/<id>/<table>.parquet/<first>-<last>-<part>.parquet   a ledger: one part per append, first and last step in its name
+    runs/<id>/checkpoints/<step>/…                        files, then complete.json with their sizes and checksums, last
+
+Promises. The ID comes from what a run was launched with, so the same launch finds the same run. A part of a ledger and
+a checkpoint are there whole or not at all; a torn checkpoint is never listed. `truncate(step)` forgets what came after a
+checkpoint, so that a resumed ledger equals an uninterrupted one. Only one process at a time may hold a run of a local
+store (a lock the kernel drops when the process dies). Leaves out: scheduling and processes, see `training.launch`.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from manifests.errors import UserError
+from manifests.identity import canonical_json, json_digest
+from manifests.manifest import Manifest
+from manifests.provenance import now, provenance
+from manifests.recipe import semantic
+from manifests.store import Store, crash_point, file_sha256
+
+
+class RunDirectory:
+    """A run and its files. Get one from `open_run` or `load_run`."""
+
+    def __init__(self, store: Store, record: dict[str, Any]):
+        self.store, self.record = store, record
+        self.id: str = record["id"]
+        self._lock: IO[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({self.id!r}, {self.status})"
+
+    @property
+    def status(self) -> str:
+        return self.record["status"]
+
+    @property
+    def path(self) -> Path:
+        """A local folder of the run: its own in a local store, a scratch folder otherwise."""
+        if not self.store.is_local:
+            return self.store.scratch(self.id)
+        folder = Path(self.store.full(self._at("")))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _at(self, name: str) -> str:
+        return f"runs/{self.id}/{name}".rstrip("/")
+
+    # -- status ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take the run for this process and mark it running; UserError when another process holds it."""
+        self._take_lock()
+        self._update(status="running", started=self.record.get("started") or now(), reason=None)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the run done; `summary` is plain JSON and is kept in run.json."""
+        self._update(status="done", finished=now(), summary=summary)
+        self.release()
+
+    def fail(self, reason: str) -> None:
+        """Mark the run failed, with the reason people will read."""
+        self._update(status="failed", finished=now(), reason=reason)
+        self.release()
+
+    def release(self) -> None:
+        """Give the run up without a change of status, as the end of the process would."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _update(self, **changes: Any) -> None:
+        self.record = self.record | changes
+        self.store.put(self._at("run.json"), _record_bytes(self.record))
+
+    def _take_lock(self) -> None:
+        if not self.store.is_local or self._lock:
+            return
+        lock = (self.path / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on") from None
+        self._lock = lock
+
+    # -- ledgers ---------------------------------------------------------------------------------------------------
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """Add `rows` (with an int64 column `step`, ascending over appends) as one part file, whole or not at all."""
+        if not rows.num_rows:
+            return
+        steps = pc.min_max(rows["step"])
+        first, last = steps["min"].as_py(), steps["max"].as_py()
+        part = len(self._parts(table))
+        sink = io.BytesIO()
+        pq.write_table(rows, sink, compression="zstd")
+        self.store.put(self._at(f"{table}.parquet/{first:010d}-{last:010d}-{part:06d}.parquet"), sink.getvalue())
+
+    def truncate(self, step: int) -> None:
+        """Forget every ledger row after `step`."""
+        for path in self.store.list(self._at("")):
+            if ".parquet/" not in path:
+                continue
+            first, last = _steps_of(path)
+            if first > step:
+                self.store.delete(path)
+            elif last > step:
+                kept = pq.read_table(self.store.open(path)).filter(pc.field("step") <= step)
+                sink = io.BytesIO()
+                pq.write_table(kept, sink, compression="zstd")
+                self.store.put(path, sink.getvalue())
+
+    def table(self, table: str) -> pa.Table | None:
+        """All rows of a ledger in order; None when nothing was appended."""
+        parts = [pq.read_table(self.store.open(path)) for path in self._parts(table)]
+        return pa.concat_tables(parts, promote_options="default") if parts else None
+
+    def _parts(self, table: str) -> list[str]:
+        return self.store.list(self._at(f"{table}.parquet"))
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, step: int, write: Callable[[Path], None], keep: int = 3) -> None:
+        """Let `write(folder)` fill a folder, then make it checkpoint `step`; the `keep` newest are kept (0: all)."""
+        with self.store.temporary() as aside:
+            write(aside)
+            self._store_folder(self._at(f"checkpoints/{step}"), aside)
+        for old in self.checkpoints()[:-keep] if keep else []:
+            self._remove_checkpoint(old)
+
+    def _store_folder(self, target: str, aside: Path) -> None:
+        """Move the files of `aside` below `target`, durable, and write complete.json last."""
+        files = {str(path.relative_to(aside)): path for path in sorted(aside.rglob("*")) if path.is_file()}
+        stored = {name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for name, path in files.items()}
+        for path in self.store.list(target):  # the remains of an attempt that was killed
+            self.store.delete(path)
+        for name, path in files.items():
+            crash_point(f"checkpoint file {name}")
+            self.store.put_file(f"{target}/{name}", path)
+        self.store.put(f"{target}/complete.json", canonical_json(stored))
+
+    def checkpoints(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending."""
+        paths = self.store.list(self._at("checkpoints"))
+        return sorted(int(path.split("/")[-2]) for path in paths if path.endswith("/complete.json"))
+
+    def checkpoint(self, step: int) -> Path:
+        """A local folder with the files of checkpoint `step`, sizes and checksums verified."""
+        target = self._at(f"checkpoints/{step}")
+        try:
+            stored = json.loads(self.store.read(f"{target}/complete.json"))
+        except (FileNotFoundError, ValueError) as error:
+            known = ", ".join(map(str, self.checkpoints())) or "none"
+            raise UserError(f"{self.id} has no checkpoint {step}", f"It has {known}") from error
+        for name, expected in stored.items():
+            if file_sha256(self.store.local(f"{target}/{name}")) != expected["sha256"]:
+                raise UserError(f"{self.id}: {name} of checkpoint {step} is damaged", "Use an earlier checkpoint")
+        return self.store.local(f"{target}/complete.json").parent
+
+    def _remove_checkpoint(self, step: int) -> None:
+        target = self._at(f"checkpoints/{step}")
+        self.store.delete(f"{target}/complete.json")  # first, so that no half checkpoint is ever listed
+        for path in self.store.list(target):
+            self.store.delete(path)
+        if self.store.is_local:
+            shutil.rmtree(self.store.full(target), ignore_errors=True)
+
+
+def _steps_of(path: str) -> tuple[int, int]:
+    first, last, _ = path.rsplit("/", 1)[1].split("-")
+    return int(first), int(last)
+
+
+def _record_bytes(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+
+def open_run(
+    store: Store,
+    kind: str,
+    manifests: Iterable[Manifest],
+    config: BaseModel | dict[str, Any],
+    backend: str,
+    parent: RunDirectory | None = None,
+    inputs: dict[str, str] | None = None,
+) -> RunDirectory:
+    """The run that this launch is: a new one, or the one begun before by the same launch.
+
+    The ID covers kind, manifests' digests, the semantic part of `config` (a Recipe, or plain JSON taken whole),
+    backend, parent and `inputs` (name → checksum of what is neither manifest nor run, such as a model folder).
+    """
+    manifests = list(manifests)
+    identity = {
+        "kind": kind,
+        "manifests": [manifest.digest for manifest in manifests],
+        "config": semantic(config) if isinstance(config, BaseModel) else config,
+        "backend": backend,
+        "parent": parent.id if parent else None,
+        "inputs": inputs or {},
+    }
+    run_id = f"run-{json_digest(identity)[:12]}"
+    with contextlib.suppress(FileNotFoundError):
+        return RunDirectory(store, json.loads(store.read(f"runs/{run_id}/run.json")))
+    record = identity | {
+        "id": run_id,
+        "status": "created",
+        "created": now(),
+        "manifests": [{"id": m.id, "ref": m.ref, "digest": m.digest} for m in manifests],
+        "config": config.model_dump(mode="json") if isinstance(config, BaseModel) else config,
+        "provenance": provenance(),
+    }
+    run = RunDirectory(store, record)
+    run._update()
+    return run
+
+
+def load_run(store: Store, ref: str) -> RunDirectory:
+    """The run named by its ID or a unique prefix of it (with or without `run-`)."""
+    wanted = ref if ref.startswith("run-") else f"run-{ref}"
+    found = [record for record in load_runs(store) if record["id"].startswith(wanted)] if ref else []
+    if not found:
+        raise UserError(f"no run {ref!r} in {store.url}", "See `octo runs list`")
+    if len(found) > 1:
+        raise UserError(f"{ref} could be {', '.join(record['id'] for record in found)}", "Give more of the ID")
+    return RunDirectory(store, found[0])
+
+
+def load_runs(store: Store) -> list[dict[str, Any]]:
+    """The record of every run, oldest first."""
+    paths = [path for path in store.list("runs") if path.endswith("/run.json") and path.count("/") == 2]
+    records = [json.loads(store.read(path)) for path in paths]
+    return sorted(records, key=lambda record: (record["created"], record["id"]))

@@ -1,0 +1,260 @@
+"""Every table the project writes: column, Arrow type, meaning. The one place where a column is documented.
+
+`docs/sql.md` is generated from here, writers take their Arrow schema from here, and the catalog serves an empty view of
+these columns where a store holds no rows yet. A `?` after a name means that the column may be NULL. Tables with
+`open=True` may carry further columns (scores of documents, metrics of RL steps).
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT, LONG, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A documented table. `schema` is its Arrow schema; `docs` maps a column to its meaning."""
+
+    name: str
+    meaning: str
+    schema: pa.Schema
+    docs: dict[str, str]
+    open: bool = False
+
+
+def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open: bool = False) -> TableSpec:
+    fields = [pa.field(column.rstrip("?"), kind, nullable=column.endswith("?")) for column, kind, _ in columns]
+    return TableSpec(name, meaning, pa.schema(fields), {c.rstrip("?"): doc for c, _, doc in columns}, open)
+
+
+# -- families of a corpus manifest ---------------------------------------------------------------------------------
+
+DOCUMENTS = _table(
+    "documents",
+    "One row per document read, dropped ones too, ordered by source and doc_id.",
+    ("doc_id", TEXT, "128-bit identity of the document as hex, from its content alone"),
+    ("source", TEXT, "name of the source in the recipe"),
+    ("role", TEXT, "web, qa, long_cot, instruct, code, general or rl"),
+    ("url?", TEXT, "where the source says it comes from"),
+    ("license?", TEXT, "SPDX name or the source's own words"),
+    ("n_chars", LONG, "Unicode characters of the normalised text"),
+    ("n_tokens", LONG, "tokens of the normalised text by the recipe's tokenizer, without EOS"),
+    ("text_digest", TEXT, "128-bit digest of the normalised text as hex; equal texts are exact duplicates"),
+    ("drop_reason?", TEXT, "why the document was dropped; NULL when it was kept"),
+    ("drop_evidence?", TEXT, "JSON: what the decision rests on (keeper and similarity, benchmark item and coverage, value and limit)"),
+    ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
+    ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
+    open=True,
+)
+TEXTS = _table(
+    "texts",
+    "The text of each document, row for row beside `documents`.",
+    ("doc_id", TEXT, "as in documents"),
+    ("text", TEXT, "normalised text; what a model is trained on"),
+    ("question?", TEXT, "question of a qa, long_cot or rl document"),
+    ("response?", TEXT, "worked answer of a qa or long_cot document"),
+    ("answer?", TEXT, "the bare answer that can be verified"),
+)
+ORIGINS = _table(
+    "origins",
+    "Where each document was read; provenance, no part of the identity. Row for row beside `documents`.",
+    ("doc_id", TEXT, "as in documents"),
+    ("file", TEXT, "file, relative to the path of its source"),
+    ("position", LONG, "line or row in the file, from 0"),
+)
+QUARANTINE = _table(
+    "quarantine",
+    "Input that could not become a document.",
+    ("source", TEXT, "name of the source in the recipe"),
+    ("file", TEXT, "file, relative to the path of its source"),
+    ("position?", LONG, "line or row in the file, from 0; NULL for the whole file"),
+    ("reason", TEXT, "what was wrong, from a fixed vocabulary"),
+    ("detail", TEXT, "the first characters of the error"),
+)
+
+# -- benchmark, mixture and prompts manifests ----------------------------------------------------------------------
+
+ITEMS = _table(
+    "items",
+    "The items of a benchmark.",
+    ("item_id", TEXT, "stable within the benchmark"),
+    ("benchmark", TEXT, "name of the benchmark"),
+    ("split", TEXT, "train, validation or test"),
+    ("question", TEXT, "the problem as asked"),
+    ("answer", TEXT, "the reference answer"),
+    ("choices?", TEXT, "JSON list of options for multiple choice"),
+    ("subject?", TEXT, "subject where the benchmark names one"),
+    ("level?", TEXT, "difficulty where the benchmark names one"),
+    ("solution?", TEXT, "worked solution where the benchmark has one"),
+)
+COMPONENTS = _table(
+    "components",
+    "What a mixture is made of: wanted and possible, in documents, tokens, sequences and epochs.",
+    ("component", TEXT, "name of the component in the recipe"),
+    ("corpus", TEXT, "ID of the corpus manifest it is selected from"),
+    ("where", TEXT, "SQL condition over documents"),
+    ("weight", REAL, "weight as written in the recipe"),
+    ("max_epochs", REAL, "how often a document may be used"),
+    ("available_documents", LONG, "documents that satisfy the condition"),
+    ("available_tokens", LONG, "their tokens, with one EOS each"),
+    ("sequences", LONG, "whole sequences apportioned"),
+    ("tokens", LONG, "sequences × sequence length"),
+    ("epochs", REAL, "tokens / available_tokens"),
+    ("share_wanted", REAL, "weight / sum of weights"),
+    ("share", REAL, "sequences / all sequences"),
+)
+MEMBERS = _table(
+    "members",
+    "The documents of each component, in the order of its token file.",
+    ("component", TEXT, "name of the component"),
+    ("ordinal", LONG, "position in the component's token file, from 0"),
+    ("doc_id", TEXT, "as in documents"),
+    ("source", TEXT, "source of the document"),
+    ("corpus", TEXT, "ID of the corpus manifest"),
+    ("n_tokens", LONG, "tokens in the file, EOS included"),
+    ("token_start", LONG, "offset of its first token in the file"),
+)
+SEQUENCES = _table(
+    "sequences",
+    "The order of a mixture: which window of which component is read as the n-th sequence.",
+    ("sequence", LONG, "position in the mixture, from 0"),
+    ("component", TEXT, "name of the component"),
+    ("index", LONG, "window of the component, from 0, counted through its epochs"),
+    ("epoch", pa.int32(), "epoch in which the window begins, from 0"),
+)
+PROMPTS = _table(
+    "prompts",
+    "The prompts of a prompts manifest, in order.",
+    ("position", LONG, "position in the manifest, from 0"),
+    ("prompt_id", TEXT, "stable identity of the prompt"),
+    ("doc_id", TEXT, "document it comes from"),
+    ("source", TEXT, "source of the document"),
+    ("corpus", TEXT, "ID of the corpus manifest"),
+    ("question", TEXT, "the problem as asked"),
+    ("answer", TEXT, "the reference answer"),
+)
+
+# -- ledgers of runs -----------------------------------------------------------------------------------------------
+
+STEPS = _table(
+    "steps",
+    "One row per optimizer step of a run.",
+    ("step", LONG, "optimizer step, from 1"),
+    ("stage", TEXT, "stage of the recipe"),
+    ("loss", REAL, "mean loss per label token"),
+    ("grad_norm", REAL, "global norm of the gradient before clipping"),
+    ("lr", REAL, "learning rate used in this step"),
+    ("tokens", LONG, "tokens consumed in this step"),
+    ("seconds", REAL, "wall time of the step"),
+    open=True,
+)
+CONSUMPTION = _table(
+    "consumption",
+    "What a run consumed, exactly: one row per step, component and source.",
+    ("step", LONG, "optimizer step, from 1"),
+    ("component", TEXT, "component of the mixture"),
+    ("source", TEXT, "source of the documents"),
+    ("sequences", LONG, "sequences of the step that hold at least one token of this source"),
+    ("tokens", LONG, "input tokens of this source in the step"),
+)
+ROLLOUTS = _table(
+    "rollouts",
+    "One row per sampled response of an RL run.",
+    ("step", LONG, "RL step, from 1"),
+    ("prompt_id", TEXT, "as in prompts"),
+    ("doc_id", TEXT, "document the prompt comes from"),
+    ("source", TEXT, "source of that document"),
+    ("sample", LONG, "which response of the group, from 0"),
+    ("prompt", TEXT, "the prompt as the model saw it"),
+    ("response", TEXT, "what the model wrote"),
+    ("tokens", LONG, "tokens of the response"),
+    ("truncated", FLAG, "stopped by the length cap"),
+    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
+    ("extracted?", TEXT, "the answer found in the response"),
+    ("reason?", TEXT, "why the verdict is not CORRECT"),
+    ("reward", REAL, "reward of the response"),
+    ("advantage", REAL, "its advantage within the group"),
+)
+SAMPLES = _table(
+    "samples",
+    "One row per graded response of an evaluation.",
+    ("step", LONG, "batch in which it was written, from 0"),
+    ("benchmark", TEXT, "name of the benchmark"),
+    ("item_id", TEXT, "as in items"),
+    ("sample", LONG, "which response to the item, from 0"),
+    ("prompt", TEXT, "the prompt as the model saw it"),
+    ("response", TEXT, "what the model wrote"),
+    ("extracted?", TEXT, "the answer found in the response"),
+    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
+    ("reason?", TEXT, "why the verdict is not CORRECT"),
+    ("tokens", LONG, "tokens of the response"),
+    ("truncated", FLAG, "stopped by the length cap"),
+    ("reference", TEXT, "the reference answer"),
+)
+SCORES = _table(
+    "scores",
+    "Scores of an evaluation, with intervals.",
+    ("step", LONG, "0"),
+    ("benchmark", TEXT, "name of the benchmark"),
+    ("metric", TEXT, "accuracy, reward, length, truncated, unparsed, errors, …"),
+    ("value", REAL, "the score"),
+    ("low?", REAL, "lower end of the 95% interval"),
+    ("high?", REAL, "upper end of the 95% interval"),
+    ("n", LONG, "items or responses it rests on"),
+    ("method", TEXT, "how the interval was made: wilson, bootstrap or none"),
+)
+LEDGERS = (STEPS, CONSUMPTION, ROLLOUTS, SAMPLES, SCORES)
+
+# -- views that the catalog makes ----------------------------------------------------------------------------------
+
+MANIFESTS = _table(
+    "manifests",
+    "One row per name@version.",
+    ("manifest", TEXT, "ID"),
+    ("name", TEXT, "name"),
+    ("version", TEXT, "version"),
+    ("kind", TEXT, "corpus, mixture, prompts or benchmark"),
+    ("digest", TEXT, "SHA-256 over the logical content, as hex"),
+    ("parents", pa.list_(TEXT), "IDs of the manifests it was made from"),
+    ("rows", LONG, "rows of its main family"),
+    ("bytes", LONG, "bytes of its files"),
+    ("created", TEXT, "UTC time of the commit"),
+    ("recipe", TEXT, "JSON: the semantic part of its recipe"),
+)
+FUNNEL = _table(
+    "funnel",
+    "Where the input of a corpus went. Per source, the row `in` equals the sum of the others.",
+    ("manifest", TEXT, "ID of the corpus manifest"),
+    ("source", TEXT, "name of the source"),
+    ("outcome", TEXT, "in, kept, dropped or quarantined"),
+    ("reason?", TEXT, "drop reason or quarantine reason"),
+    ("documents", LONG, "records"),
+    ("tokens", LONG, "their tokens; 0 where text could not be read"),
+)
+RUNS = _table(
+    "runs",
+    "One row per run.",
+    ("run", TEXT, "ID"),
+    ("kind", TEXT, "train, rl or eval"),
+    ("status", TEXT, "created, running, done or failed"),
+    ("backend", TEXT, "torch, nanotron, verl, …"),
+    ("manifests", pa.list_(TEXT), "IDs of the manifests it was launched with"),
+    ("parent?", TEXT, "run it started from"),
+    ("created", TEXT, "UTC time of the launch"),
+    ("finished?", TEXT, "UTC time of the end"),
+    ("config", TEXT, "JSON: the resolved configuration"),
+    ("summary?", TEXT, "JSON: what it came to"),
+)
+LINEAGE = _table(
+    "lineage",
+    "What was made from what.",
+    ("child", TEXT, "ID of a manifest or run"),
+    ("parent", TEXT, "ID of a manifest or run"),
+    ("relation", TEXT, "made from (manifests), launched with (run from manifest), started from (run from run)"),
+)
+
+FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, ITEMS, COMPONENTS, MEMBERS, SEQUENCES, PROMPTS)
+"""Families of manifests served as views; each gets a first column `manifest`."""
+
+VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

@@ -1,0 +1,684 @@
+"""The front door: `octo VERB`. Each verb parses, calls one library function, and prints what it returns.
+
+Reading `quickstart` below from top to bottom is reading the whole walk: source → corpus → mixtures → training → RL →
+evaluation → report. Libraries are imported inside the verbs, so `octo --help` loads neither torch nor datatrove. What a
+user can put right ends as one line on stderr and exit status 1 (2 for a wrong command line, 130 after Ctrl-C); building
+verbs print the ID of what they built as their last line on stdout.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from manifests.manifest import Manifest
+    from manifests.runs import RunDirectory
+    from manifests.store import Store
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ("curation", "mixtures", "training", "rl", "evaluation", "manifests")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=("From raw mathematical text to an RL-ready model, with every token accounted for."),
+)
+manifest_app = typer.Typer(no_args_is_help=True, help="Look at manifests, check them, keep house.")
+runs_app = typer.Typer(no_args_is_help=True, help="Look at runs.")
+app.add_typer(manifest_app, name="manifest")
+app.add_typer(runs_app, name="runs")
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Folder or fsspec URL of the store; default $OCTO_STORE, else ./store.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
+ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a unique prefix of an ID.")]
+
+
+def main() -> None:
+    """Entry point of the command `octo`."""
+    from manifests.errors import UserError
+
+    check_packages()
+    try:
+        app()
+    except UserError as error:
+        print(f"octo: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except SystemExit as error:
+        if error.code == 130:
+            print("octo: interrupted. What is done is kept: give the same command again to go on", file=sys.stderr)
+        raise
+
+
+def check_packages() -> None:
+    """Refuse to start when another distribution's `rl` or `training` would be imported in place of ours."""
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != HERE / package:
+            print(
+                f"octo: import {package} finds {found}, not {HERE / package}. Another installed distribution ships a "
+                f"top-level package called {package!r}; uninstall it or use a virtual environment of its own",
+                file=sys.stderr,
+            )
+            raise SystemExit(1)
+
+
+# -- the walk ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def quickstart(store: StoreOption = None) -> None:
+    """The whole walk on the built-in sample, some minutes on a laptop CPU: corpus to rewarded, evaluated model."""
+    from curation.config import CurateRecipe
+    from curation.pipeline import curate as build_corpus
+    from evaluation.config import EvalRecipe
+    from evaluation.scores import evaluate
+    from manifests import catalog
+    from manifests.manifest import resolve
+    from manifests.report import report as write_report
+    from mixtures.config import MixRecipe
+    from mixtures.mix import mix as build_mixture
+    from rl.config import RLRecipe
+    from rl.launch import reinforce
+    from training.config import TrainRecipe
+    from training.launch import train as run_training
+
+    home, say = open_store(store), Console(stderr=True).print
+
+    say("[bold]1/6 curate[/] the built-in sample")
+    corpus = build_corpus(home, quickstart_recipe("corpus", CurateRecipe))
+    held_out = [resolve(home, parent) for parent in corpus.parents]
+    say("[bold]2/6 mix[/] two stages of mid-training, and prompts")
+    stable = build_mixture(home, quickstart_recipe("stable", MixRecipe))
+    decay = build_mixture(home, quickstart_recipe("decay", MixRecipe))
+    prompts = build_mixture(home, quickstart_recipe("prompts", MixRecipe))
+    say("[bold]3/6 train[/] from random weights: stable, then decay")
+    first = run_training(home, stable, quickstart_recipe("train-stable", TrainRecipe))
+    base = run_training(home, decay, quickstart_recipe("train-decay", TrainRecipe), parent=first)
+    say("[bold]4/6 reinforce[/] with GRPO, evaluating before and after")
+    measure = quickstart_recipe("eval", EvalRecipe)
+    before = evaluate(home, model_of(base), held_out, measure, parent=base)
+    zero = reinforce(home, prompts, quickstart_recipe("rl", RLRecipe), parent=base)
+    say("[bold]5/6 evaluate[/] on held-out problems")
+    after = evaluate(home, model_of(zero), held_out, measure, parent=zero)
+    say("[bold]6/6 report[/]")
+    made = [corpus, stable, decay, prompts, first, base, before, zero, after]
+    page = write_report(home, [item.id for item in made])
+
+    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
+    for mixture, run in ((stable, first), (decay, base)):
+        show(catalog.query(home, ACHIEVED, [mixture.id, run.id]), f"Planned and achieved, {mixture.ref}")
+    show(catalog.query(home, LOSSES, [first.id, base.id]), "Loss of both stages")
+    show(catalog.query(home, REWARDS, [before.id, after.id]), "Held-out problems before and after RL")
+    show_rows([{"made": getattr(item, "ref", item.record["kind"] if hasattr(item, "record") else ""), "ID": item.id}
+               for item in made], "What was made")  # fmt: skip
+    print(f"report  {page}")
+    print('next    octo sql "SELECT source, drop_reason, count(*) FROM documents GROUP BY ALL"')
+    print(f"        octo trace {base.id} --step 1")
+    print(f"        octo manifest verify {stable.ref}")
+
+
+ACHIEVED = """
+SELECT c.component, c.tokens AS planned, sum(u.tokens)::BIGINT AS achieved,
+       round(100 * c.share, 2) AS planned_percent,
+       round(100 * sum(u.tokens) / sum(sum(u.tokens)) OVER (), 2) AS achieved_percent
+FROM components c LEFT JOIN consumption u ON u.component = c.component AND u.run = $2
+WHERE c.manifest = $1 GROUP BY ALL ORDER BY c.component
+"""
+LOSSES = """
+SELECT run, stage, arg_min(loss, step) AS loss_at_start, arg_max(loss, step) AS loss_at_end,
+       sum(tokens)::BIGINT AS tokens
+FROM steps WHERE run IN ($1, $2) GROUP BY run, stage ORDER BY list_position([$1, $2], run)
+"""
+REWARDS = """
+SELECT benchmark, metric, round(any_value(value) FILTER (run = $1), 4) AS before,
+       round(any_value(value) FILTER (run = $2), 4) AS after, any_value(n) AS n
+FROM scores WHERE run IN ($1, $2) GROUP BY benchmark, metric ORDER BY ALL
+"""
+
+
+def quickstart_recipe(name: str, model: type) -> Any:
+    """A recipe of recipes/quickstart; the tokenizer lies beside it, wherever the command is run."""
+    from manifests.recipe import load
+
+    folder = HERE / "recipes" / "quickstart"
+    overrides = [f"tokenizer={json.dumps(str(folder / 'tokenizer'))}"] if "tokenizer" in model.model_fields else []
+    return load(folder / f"{name}.yaml", model, overrides)
+
+
+@app.command()
+def curate(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
+    overrides: Overrides = None,
+    workers: WorkersOption = 1,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Read sources, annotate every document, freeze a corpus manifest."""
+    from curation import pipeline
+    from curation.config import CurateRecipe
+    from manifests import catalog
+    from manifests.recipe import load
+
+    home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
+    if plan:
+        show_rows(pipeline.plan(home, config), f"Plan of {config.name}@{config.version}")
+        return
+    corpus = pipeline.curate(home, config, workers=workers)
+    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
+    print(corpus.id)
+
+
+@app.command()
+def mix(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture or of prompts.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Select documents by SQL, apportion a budget exactly, freeze tokens and order as a manifest."""
+    from manifests.recipe import load
+    from mixtures import mix as mixing
+    from mixtures.config import MixRecipe
+
+    home, config = open_store(store), load(recipe, MixRecipe, overrides or [])
+    show_rows(mixing.plan(home, config).rows(), f"Plan of {config.name}@{config.version}")
+    if not plan:
+        print(mixing.mix(home, config).id)
+
+
+@app.command()
+def train(
+    manifest: ManifestArgument,
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a training run.")],
+    overrides: Overrides = None,
+    start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Train on a mixture manifest; the launch checks the manifest and refuses anything else."""
+    from manifests.manifest import resolve
+    from manifests.recipe import load
+    from manifests.runs import load_run
+    from training import launch
+    from training.config import TrainRecipe
+
+    home, config = open_store(store), load(recipe, TrainRecipe, overrides or [])
+    mixture, parent = resolve(home, manifest), load_run(home, start) if start else None
+    if plan:
+        show_rows([launch.plan(home, mixture, config, parent)], f"Plan of training on {mixture.ref}")
+        return
+    run = launch.train(home, mixture, config, parent=parent)
+    show_rows([summary_row(run)], f"Run on {mixture.ref}")
+    print(run.id)
+
+
+@app.command()
+def rl(
+    prompts: ManifestArgument,
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of an RL run.")],
+    start: Annotated[str, typer.Option("--from", help="Run to start from.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Reinforce a trained run with GRPO on a prompts manifest."""
+    from manifests.manifest import resolve
+    from manifests.recipe import load
+    from manifests.runs import load_run
+    from rl import launch
+    from rl.config import RLRecipe
+
+    home, config = open_store(store), load(recipe, RLRecipe, overrides or [])
+    source, parent = resolve(home, prompts), load_run(home, start)
+    if plan:
+        show_rows([launch.plan(home, source, config, parent)], f"Plan of RL on {source.ref}")
+        return
+    run = launch.reinforce(home, source, config, parent=parent)
+    show_rows([summary_row(run)], f"RL on {source.ref}")
+    print(run.id)
+
+
+@app.command(name="eval")
+def evaluate_model(
+    model: Annotated[str, typer.Argument(help="A run, or a folder with a Hugging Face model.")],
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of an evaluation.")],
+    benchmarks: Annotated[list[str], typer.Option("--benchmark", help="Benchmark manifest; may be repeated.")],
+    overrides: Overrides = None,
+    store: StoreOption = None,
+) -> None:
+    """Sample answers to benchmark items, grade them, keep every sample and the scores with intervals."""
+    from evaluation.config import EvalRecipe
+    from evaluation.scores import evaluate
+    from manifests import catalog
+    from manifests.manifest import resolve
+    from manifests.recipe import load
+    from manifests.runs import load_run
+
+    home, config = open_store(store), load(recipe, EvalRecipe, overrides or [])
+    parent = None if Path(model).is_dir() else load_run(home, model)
+    folder = model_of(parent) if parent else Path(model)
+    run = evaluate(home, folder, [resolve(home, name) for name in benchmarks], config, parent=parent)
+    show(catalog.query(home, "SELECT * EXCLUDE (run, step) FROM scores WHERE run = $1", [run.id]), f"Scores of {model}")
+    print(run.id)
+
+
+# -- questions -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str | None,
+        typer.Argument(help="One SELECT; read from stdin, or at a prompt on a terminal, when none is given."),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    store: StoreOption = None,
+) -> None:
+    """Ask the whole store in SQL (DuckDB, read-only). `SHOW TABLES` lists the views; docs/sql.md explains them."""
+    from manifests.catalog import Catalog
+
+    if format not in ("table", "csv", "json", "parquet"):
+        raise typer.BadParameter(f"{format!r} is none of table, csv, json, parquet")
+    if query is None and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    with Catalog(open_store(store)) as catalog:
+        for path in catalog.damaged:
+            print(f"octo: record {path} is damaged and left out", file=sys.stderr)
+        if query is None:
+            prompt(catalog)
+        else:
+            write(catalog.query(query), format)
+
+
+@app.command()
+def why(
+    doc_id: Annotated[str, typer.Argument(help="Document ID.")],
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """A document's life: source, scores, why it was dropped, which mixtures hold it."""
+    from manifests import catalog
+    from manifests.errors import UserError
+
+    home = open_store(store)
+    found = catalog.query(home, WHY_DOCUMENT, [doc_id]).to_pylist()
+    if not found:
+        raise UserError(
+            f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
+        )
+    held = catalog.query(home, WHY_MEMBER, [doc_id]).to_pylist()
+    if json_:
+        print(json.dumps({"documents": found, "mixtures": held}, ensure_ascii=False))
+        return
+    for row in found:
+        show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
+    show_rows(held, "Mixtures that hold it, and the runs launched with them")
+
+
+WHY_DOCUMENT = """
+SELECT d.*, o.file, o.position, t.text[:400] AS text FROM documents d
+LEFT JOIN origins o USING (manifest, doc_id) LEFT JOIN texts t USING (manifest, doc_id) WHERE d.doc_id = $1
+"""
+WHY_MEMBER = """
+SELECT m.manifest AS mixture, m.component, m.n_tokens, m.token_start, list(DISTINCT r.run) AS runs
+FROM members m LEFT JOIN runs r ON list_contains(r.manifests, m.manifest) WHERE m.doc_id = $1 GROUP BY ALL
+"""
+
+
+@app.command()
+def trace(
+    what: Annotated[str, typer.Argument(help="A training run, or a mixture manifest.")],
+    step: Annotated[int | None, typer.Option("--step", min=1, help="Step of the run, from 1.")] = None,
+    sequence: Annotated[int | None, typer.Option("--sequence", min=0, help="Sequence of the mixture, from 0.")] = None,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """What the model saw at a step of a run, or what a sequence of a mixture holds: documents and spans of tokens."""
+    from manifests.errors import UserError
+    from manifests.manifest import resolve
+    from manifests.runs import load_run
+    from mixtures.reader import trace as trace_sequences
+    from training.launch import trace as trace_step
+
+    home = open_store(store)
+    if step is not None:
+        spans = trace_step(home, load_run(home, what), step)
+    elif sequence is not None:
+        spans = trace_sequences(home, resolve(home, what), sequence)
+    else:
+        raise UserError("trace needs --step (of a run) or --sequence (of a mixture)", "See `octo trace --help`")
+    show(spans, f"{what}, {'step' if step else 'sequence'} {step or sequence}", json_)
+
+
+@app.command()
+def near(
+    text: Annotated[str, typer.Argument(help="A text, or a file that holds it.")],
+    manifest: Annotated[str, typer.Option("--manifest", help="Corpus manifest to look in.")],
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Least estimated similarity.")] = 0.5,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Near-duplicates of a text in a corpus manifest."""
+    from curation.near import near as find_near
+    from manifests.manifest import resolve
+
+    home = open_store(store)
+    is_file = len(text) < 4096 and Path(text).is_file()
+    content = Path(text).read_text(encoding="utf-8") if is_file else text
+    show(find_near(home, resolve(home, manifest), content, threshold), f"Near-duplicates in {manifest}", json_)
+
+
+@app.command()
+def report(
+    refs: Annotated[list[str], typer.Argument(help="Manifests and runs, in the order of the page.")],
+    output: Annotated[Path | None, typer.Option("--output", help="File to write; default in the store.")] = None,
+    store: StoreOption = None,
+) -> None:
+    """One self-contained HTML page with plots, for manifests and runs."""
+    from manifests.report import report as write_report
+
+    print(write_report(open_store(store), refs, output))
+
+
+# -- manifests -----------------------------------------------------------------------------------------------------
+
+
+@manifest_app.command(name="list")
+def manifest_list(json_: JsonOption = False, store: StoreOption = None) -> None:
+    """Every name@version with kind, ID, rows and bytes."""
+    from manifests.catalog import Catalog
+
+    with Catalog(open_store(store)) as catalog:
+        for path in catalog.damaged:
+            print(f"octo: record {path} is damaged", file=sys.stderr)
+        listing = (
+            "SELECT name || '@' || version AS name, kind, manifest, rows, bytes, created FROM manifests ORDER BY ALL"
+        )
+        show(catalog.query(listing), "Manifests", json_)
+
+
+@manifest_app.command(name="show")
+def manifest_show(ref: ManifestArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
+    """The record of a manifest: identity, parents, recipe, families, counts, provenance."""
+    from manifests.manifest import record_bytes, resolve
+
+    record = json.loads(record_bytes(resolve(open_store(store), ref)))
+    if json_:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    families = record.pop("families")
+    for name, value in record.items():
+        print(f"{name:12} {value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)}")
+    show_rows(
+        [
+            {"family": name, "format": f["format"], "in identity": f["identity"], "rows": f["rows"],
+             "files": len(f["files"]), "bytes": sum(file["bytes"] for file in f["files"])}
+            for name, f in families.items()
+        ],
+        "Families",
+    )  # fmt: skip
+
+
+@manifest_app.command(name="funnel")
+def manifest_funnel(ref: ManifestArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
+    """Documents and tokens of a corpus per source: in, kept, dropped by reason, quarantined."""
+    from manifests import catalog
+
+    show(catalog.funnel(open_store(store), ref), f"Funnel of {ref}", json_)
+
+
+@manifest_app.command(name="diff")
+def manifest_diff(
+    left: ManifestArgument, right: ManifestArgument, json_: JsonOption = False, store: StoreOption = None
+) -> None:
+    """Documents and tokens added, removed and changed from one manifest to another, per source and reason."""
+    from manifests import catalog
+
+    show(catalog.diff(open_store(store), left, right), f"{left} → {right}", json_)
+
+
+@manifest_app.command(name="lineage")
+def manifest_lineage(
+    ref: Annotated[str, typer.Argument(help="Manifest or run.")], json_: JsonOption = False, store: StoreOption = None
+) -> None:
+    """What something was made from (depth below 0) and what was made from it (above 0)."""
+    from manifests import catalog
+
+    show(catalog.lineage(open_store(store), ref), f"Lineage of {ref}", json_)
+
+
+@manifest_app.command(name="verify")
+def manifest_verify(ref: ManifestArgument, store: StoreOption = None) -> None:
+    """Recompute every checksum and the digest of a manifest."""
+    from manifests.errors import UserError
+    from manifests.manifest import resolve, verify
+
+    home = open_store(store)
+    manifest = resolve(home, ref)
+    problems = verify(home, manifest)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise UserError(
+            f"{manifest.ref} fails in {len(problems)} places", "Rebuild it, or restore the files named above"
+        )
+    print(f"{manifest.ref} is {manifest.id}: {manifest.bytes:,} bytes, every checksum and the digest agree")
+
+
+@manifest_app.command(name="rebuild")
+def manifest_rebuild(ref: ManifestArgument, workers: WorkersOption = 1, store: StoreOption = None) -> None:
+    """Build a manifest again from its parents in a scratch store and compare the IDs."""
+    from manifests.errors import UserError
+    from manifests.manifest import resolve
+    from manifests.store import Store
+
+    home = open_store(store)
+    manifest = resolve(home, ref)
+    with home.temporary() as folder:
+        again = build_again(home, manifest, Store(folder), workers)
+    if again.id != manifest.id:
+        raise UserError(
+            f"{manifest.ref} is {manifest.id}, built again it is {again.id}", "Its inputs or the code changed"
+        )
+    print(f"built again: {again.id}, the same")
+
+
+def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: int) -> "Manifest":
+    """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
+    from curation.config import CurateRecipe
+    from curation.pipeline import curate as build_corpus
+    from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
+    from manifests.errors import UserError
+    from manifests.manifest import copy_manifest, resolve
+    from manifests.recipe import parse
+    from mixtures.config import MixRecipe
+    from mixtures.mix import mix as build_mixture
+
+    settings = manifest.provenance.get("settings")
+    if not settings:
+        raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
+    match manifest.kind:
+        case "corpus":
+            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
+        case "benchmark":
+            return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
+    for parent in manifest.parents:
+        copy_manifest(resolve(home, parent), scratch)
+    return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
+
+
+@manifest_app.command(name="tag")
+def manifest_tag(
+    ref: ManifestArgument,
+    name: Annotated[str, typer.Argument(help="New name@version for the same content.")],
+    store: StoreOption = None,
+) -> None:
+    """Give a manifest another name@version. Names are added, never moved."""
+    from manifests.manifest import tag
+
+    new, _, version = name.partition("@")
+    print(tag(open_store(store), ref, new, version).id)
+
+
+@manifest_app.command(name="gc")
+def manifest_gc(
+    hours: Annotated[float, typer.Option("--older-than-hours", min=0, help="Spare younger files.")] = 24.0,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Remove files that no record names: leftovers of builds that were stopped."""
+    from manifests.manifest import collect_garbage
+
+    removed = collect_garbage(open_store(store), hours * 3600, dry_run=plan)
+    for path in removed:
+        print(path)
+    print(f"{len(removed)} files {'would be ' if plan else ''}removed", file=sys.stderr)
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+@runs_app.command(name="list")
+def runs_list(json_: JsonOption = False, store: StoreOption = None) -> None:
+    """Every run with kind, status, manifests and parent."""
+    from manifests import catalog
+
+    listing = "SELECT run, kind, status, backend, manifests, parent, created, finished FROM runs"
+    show(catalog.query(open_store(store), listing), "Runs", json_)
+
+
+@runs_app.command(name="show")
+def runs_show(run: Annotated[str, typer.Argument(help="Run ID or unique prefix.")], store: StoreOption = None) -> None:
+    """The record of a run: manifests, configuration, status, summary, provenance (JSON)."""
+    from manifests.runs import load_run
+
+    record = load_run(open_store(store), run).record
+    print(json.dumps(record, indent=1, ensure_ascii=False))
+
+
+# -- printing ------------------------------------------------------------------------------------------------------
+
+
+def open_store(url: str | None) -> "Store":
+    from manifests.store import Store
+
+    return Store(url) if url else Store.default()
+
+
+def model_of(run: "RunDirectory") -> Path:
+    """The Hugging Face folder of a run's last checkpoint."""
+    from manifests.errors import UserError
+
+    steps = run.checkpoints()
+    if not steps:
+        raise UserError(f"{run.id} has no checkpoint", f"See `octo runs show {run.id}`")
+    return run.checkpoint(steps[-1])
+
+
+def summary_row(run: "RunDirectory") -> dict[str, Any]:
+    return {"run": run.id, "status": run.status} | {
+        key: value for key, value in run.record.get("summary", {}).items() if not isinstance(value, dict | list)
+    }
+
+
+def show(rows: "pa.Table", title: str, json_: bool = False) -> None:
+    show_rows(rows.to_pylist(), title, json_, rows.column_names)
+
+
+def show_rows(rows: list[dict[str, Any]], title: str, json_: bool = False, columns: list[str] | None = None) -> None:
+    """Rows as a table for people, or as JSON."""
+    if json_:
+        print(json.dumps(rows, ensure_ascii=False, default=str))
+        return
+    columns = columns or (list(rows[0]) if rows else [])
+    table = Table()
+    for column in columns:
+        numeric = all(isinstance(row[column], int | float) or row[column] is None for row in rows)
+        table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(row[column])) for column in columns))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(Text(title, style="bold"))
+    console.print(table)
+
+
+def cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.4g}"
+        case _:
+            return str(value)
+
+
+def write(rows: "pa.Table", format: str) -> None:
+    """Rows on stdout in one of the formats of `octo sql`."""
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    match format:
+        case "table":
+            show(rows, f"{rows.num_rows:,} rows")
+        case "json":
+            show(rows, "", json_=True)
+        case "csv":
+            csv.write_csv(rows, sys.stdout.buffer)
+        case "parquet":
+            sink = pa.BufferOutputStream()
+            pq.write_table(rows, sink)
+            sys.stdout.buffer.write(sink.getvalue())
+
+
+def prompt(catalog: Any) -> None:
+    """Read queries from a terminal, with history and completion of keywords, tables and columns; Ctrl-D ends it."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory
+
+    from manifests.errors import UserError
+
+    named = catalog.query("SELECT DISTINCT table_name, column_name FROM information_schema.columns")
+    keywords = ["SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "DESCRIBE", "SHOW TABLES", "count(*)"]
+    words = sorted({*keywords, *named["table_name"].to_pylist(), *named["column_name"].to_pylist()})
+    history = FileHistory(str(Path.home() / ".octo_history"))
+    session: PromptSession[str] = PromptSession(history=history, completer=WordCompleter(words, ignore_case=True))
+    while True:
+        try:
+            line = session.prompt("octo> ").strip().rstrip(";")
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            continue
+        if line in ("exit", "quit", ".exit", ".quit"):
+            return
+        try:
+            if line:
+                write(catalog.query(line), "table")
+        except UserError as error:
+            print(f"octo: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The command line: light to start, errors in one line, its reference up to date."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import octo
+
+ROOT = Path(octo.__file__).parent
+
+
+def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OCTO_STORE": str(store), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "octo", *arguments]
+    return subprocess.run(command, cwd=store, env=environment, input=stdin, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["manifest", "show", "nothing@1"], 1, "no manifest nothing@1"),
+        (["manifest", "show", "corpus-00"], 1, "octo manifest list"),
+        (["manifest", "verify", "../x@1"], 1, "cannot name a manifest"),
+        (["runs", "show", "run-00"], 1, "octo runs list"),
+        (["curate", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
+        (["mix", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
+        (["train", "nothing@1", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
+        (["why", "0" * 32], 1, "no document"),
+        (["trace", "nothing@1"], 1, "--step"),
+        (["sql", "SELECT 1; SELECT 2"], 1, "2 statements"),
+        (["sql", "COPY (SELECT 1) TO 'x.csv'"], 1, "COPY is refused"),
+        (["sql", "--format", "xml", "SELECT 1"], 2, "none of table, csv, json, parquet"),
+        (["no-such-verb"], 2, "No such command"),
+    ],
+)
+def test_what_a_user_can_put_right_is_one_line_without_a_traceback(arguments, status, says, tmp_path):
+    done = run(*arguments, store=tmp_path)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    if status == 1:
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert done.stderr.startswith("octo: ")
+
+
+def test_sql_speaks_four_formats_and_reads_stdin(tmp_path):
+    assert json.loads(run("sql", "SELECT 7 AS n", "--format", "json", store=tmp_path).stdout) == [{"n": 7}]
+    assert run("sql", "SELECT 7 AS n", "--format", "csv", store=tmp_path).stdout == '"n"\n7\n'
+    assert "manifests" in run("sql", store=tmp_path, stdin="SHOW TABLES").stdout
+    command = [sys.executable, "-m", "octo", "sql", "SELECT 7 AS n", "--format", "parquet", "--store", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.startswith(b"PAR1")
+
+
+def test_a_stranger_package_of_our_name_is_named(tmp_path):
+    stranger = tmp_path / "site" / "rl"
+    stranger.mkdir(parents=True)
+    (stranger / "__init__.py").touch()
+    code = f"import sys; sys.path.insert(0, {str(stranger.parent)!r}); import octo; octo.main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"import rl finds {stranger}" in done.stderr
+
+
+def test_every_verb_has_help():
+    for verb in octo.app.registered_commands + octo.manifest_app.registered_commands + octo.runs_app.registered_commands:
+        assert verb.callback.__doc__
+
+
+def test_the_reference_is_what_the_code_says():
+    generated = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]()
+    stale = [path.name for path, content in generated.items() if path.read_text(encoding="utf-8") != content]
+    assert not stale, f"{stale} differ from the code: run `make docs`"
+
+
+def test_every_recipe_in_the_project_loads():
+    from curation.config import CurateRecipe
+    from evaluation.config import EvalRecipe
+    from manifests.recipe import load
+    from mixtures.config import MixRecipe
+    from rl.config import RLRecipe
+    from training.config import TrainRecipe
+
+    models = {
+        "corpus": CurateRecipe,
+        "stable": MixRecipe,
+        "decay": MixRecipe,
+        "prompts": MixRecipe,
+        "mix": MixRecipe,
+        "train": TrainRecipe,
+        "train-stable": TrainRecipe,
+        "train-decay": TrainRecipe,
+        "rl": RLRecipe,
+        "eval": EvalRecipe,
+    }
+    recipes = sorted((ROOT / "recipes").rglob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        load(path, models[path.stem])
+
+
+def test_help_is_the_same_with_and_without_a_terminal():
+    assert "quickstart" in CliRunner().invoke(octo.app, ["--help"]).output
