@@ -258,8 +258,11 @@ def rl(
 def evaluate_model(
     model: Annotated[str, typer.Argument(help="A run, or a folder with a Hugging Face model.")],
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of an evaluation.")],
-    benchmarks: Annotated[list[str], typer.Option("--benchmark", help="Benchmark manifest; may be repeated.")],
     overrides: Overrides = None,
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option("--benchmark", help="Benchmark manifest; may be repeated. Default: the recipe's."),
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Sample answers to benchmark items, grade them, keep every sample and the scores with intervals."""
@@ -273,7 +276,9 @@ def evaluate_model(
     home, config = open_store(store), load(recipe, EvalRecipe, overrides or [])
     parent = None if Path(model).is_dir() else load_run(home, model)
     folder = model_of(parent) if parent else Path(model)
-    run = evaluate(home, folder, [resolve(home, name) for name in benchmarks], config, parent=parent)
+    run = evaluate(
+        home, folder, [resolve(home, name) for name in benchmarks or config.benchmarks], config, parent=parent
+    )
     show(catalog.query(home, "SELECT * EXCLUDE (run, step) FROM scores WHERE run = $1", [run.id]), f"Scores of {model}")
     print(run.id)
 

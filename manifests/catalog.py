@@ -1,12 +1,13 @@
 """The catalog: SQL over everything a store holds, by a DuckDB that can only read it.
 
-`Catalog(store)` is a fresh in-memory database with one view per table of `manifests.tables.VIEWS`, made from the records
-and ledgers as they are at that moment. Text lies in its own Parquet family, so no query over `documents` touches it.
+`Catalog(store)` is a fresh in-memory database with one view per table of `manifests.tables.VIEWS`, made from the
+records and ledgers as they are at that moment. Text lies in its own Parquet family, so no query over `documents` touches it.
 
-Promises. Only single SELECT-like statements run, as judged by DuckDB's own parser: that refuses COPY, ATTACH, INSTALL,
-SET and a second statement. The database itself is locked: external access is off but for the folders of this store, the
-configuration cannot be changed, Python variables are not visible as tables. Leaves out writing of any kind. A `PIVOT`
-statement is refused too: DuckDB expands it into several statements.
+Promises. A query is one SELECT-like statement, as judged by DuckDB's own parser: that refuses COPY, ATTACH, INSTALL,
+SET and a second statement. Inside it, every part is a SELECT and every table function is on a list of those that only
+read, because DuckDB 2 lets `WITH x AS (COPY … TO …)` pass as a SELECT. The database itself is locked: external access
+is off but for the folder of this store, the configuration cannot be changed, Python variables are not visible as tables.
+Leaves out writing of any kind, and with it PIVOT and EXPLAIN as statements (DuckDB expands the first into several).
 """
 
 import json
@@ -19,11 +20,21 @@ import pyarrow as pa
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Manifest, load_all, resolve
-from manifests.runs import load_runs
+from manifests.runs import load_run, load_runs
 from manifests.store import Store
 
 MEMORY = "4GB"
 """Memory limit of one query; DuckDB spills nothing, since it may not write."""
+
+QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+"""What a query may be made of; INSERT_QUERY_NODE, COPY_QUERY_NODE and their like are refused."""
+
+TABLE_FUNCTIONS = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "glob"}
+TABLE_FUNCTIONS |= {"read_parquet", "parquet_scan", "read_csv", "read_csv_auto", "read_json", "read_json_auto"}
+TABLE_FUNCTIONS |= {"read_text", "parquet_metadata", "parquet_schema", "parquet_file_metadata", "summary"}
+TABLE_FUNCTIONS |= {"duckdb_columns", "duckdb_functions", "duckdb_settings", "duckdb_tables", "duckdb_views"}
+"""Table functions that do nothing but read, and only from the store. Not `query` or `json_execute_serialized_sql`,
+which run a statement of their own."""
 
 
 class Catalog:
@@ -48,25 +59,30 @@ class Catalog:
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """The rows of one SELECT-like statement. UserError in one line for anything refused or wrong."""
-        check_select(self.connection, sql)
+        statement = check_select(self.connection, sql)
         try:
-            return self.connection.sql(sql, params=parameters or []).to_arrow_table()
+            return self.connection.sql(statement.query, params=parameters or []).to_arrow_table()
         except duckdb.Error as error:
             raise _sql_error(error) from error
 
     # -- making the database ---------------------------------------------------------------------------------------
 
+    def _run(self, sql: str) -> None:
+        """One statement of ours, to its end: DuckDB refuses a query while an earlier result is unread."""
+        self.connection.execute(sql).fetchall()
+
     def _prepare(self) -> None:
-        for setting in ("enable_progress_bar=false", "python_enable_replacements=false", "TimeZone='UTC'"):
-            self.connection.execute(f"SET {setting}")
+        settings = ("enable_progress_bar=false", "python_enable_replacements=false", "TimeZone='UTC'")
+        for setting in (*settings, "temp_directory=''"):
+            self._run(f"SET {setting}")
         if not self.store.is_local:
             self.connection.register_filesystem(self.store.fs)
-        self.connection.execute("CREATE SCHEMA hidden")  # what views are made from; SHOW TABLES lists the views alone
+        self._run("CREATE SCHEMA hidden")  # what views are made from; SHOW TABLES lists the views alone
 
     def _lock(self) -> None:
-        self.connection.execute(f"SET allowed_directories=[{_quote(self.store.url + '/')}]")
-        self.connection.execute("SET enable_external_access=false")
-        self.connection.execute("SET lock_configuration=true")
+        self._run(f"SET allowed_directories=[{_quote(self.store.url + '/')}]")
+        self._run("SET enable_external_access=false")
+        self._run("SET lock_configuration=true")
 
     def _make_views(self) -> None:
         runs = load_runs(self.store)
@@ -86,7 +102,7 @@ class Catalog:
 
     def _hold(self, name: str, data: pa.Table) -> None:
         self.connection.register("incoming", data)
-        self.connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+        self._run(f"CREATE TABLE {name} AS FROM incoming")
         self.connection.unregister("incoming")
 
     def _family_view(self, spec: tables.TableSpec, manifests: Iterable[Manifest]) -> None:
@@ -115,7 +131,7 @@ class Catalog:
         if not parts:
             self._hold(f"hidden.{spec.name}", spec.schema.empty_table())
             parts = [f"SELECT NULL::VARCHAR AS {key}, * {', ' + extra if extra else ''} FROM hidden.{spec.name}"]
-        self.connection.execute(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join(parts)}")
+        self._run(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join(parts)}")
 
     def _funnel_view(self, manifests: Iterable[Manifest]) -> None:
         """`in` as counted while reading, beside kept, dropped and quarantined as they lie in the rows."""
@@ -128,7 +144,7 @@ class Catalog:
             [("manifest", pa.string()), ("source", pa.string()), ("documents", pa.int64()), ("tokens", pa.int64())]
         )
         self._hold("hidden.inputs", pa.Table.from_pylist(counted, schema=schema))
-        self.connection.execute(_FUNNEL)
+        self._run(_FUNNEL)
 
 
 _FUNNEL = """
@@ -144,8 +160,8 @@ FROM quarantine GROUP BY ALL
 """
 
 
-def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Refuse all but one SELECT-like statement, by DuckDB's own parser."""
+def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """The one SELECT-like statement that `sql` is, judged by DuckDB's own parser; UserError for anything else."""
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -155,6 +171,30 @@ def check_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     kind = statements[0].type
     if kind != duckdb.StatementType.SELECT:
         raise UserError(f"{kind.name} is refused: the catalog only reads", "Give a SELECT, FROM, WITH or DESCRIBE")
+    _check_tree(connection, statements[0].query)
+    return statements[0]
+
+
+def _check_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Refuse a SELECT of which some part writes or calls a table function that might."""
+    row = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [sql]).fetchall()[0]
+    tree = json.loads(row[0]) if row else {"error": True}
+    if tree["error"]:
+        raise UserError(f"this query is refused: {tree.get('error_message', 'it has no tree')}", "Give a plain SELECT")
+    for node in _nodes(tree["statements"]):
+        kind = str(node.get("type", ""))
+        if ("cte_map" in node or kind.endswith("_QUERY_NODE")) and kind not in QUERY_NODES:
+            raise UserError(f"{kind.split('_')[0]} is refused: the catalog only reads", "Give a plain SELECT")
+        if kind == "TABLE_FUNCTION" and (name := node["function"]["function_name"].lower()) not in TABLE_FUNCTIONS:
+            raise UserError(f"table function {name} is refused: the catalog only reads", "See docs/sql.md")
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON tree."""
+    if isinstance(tree, dict):
+        yield tree
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _nodes(part)
 
 
 def query(store: Store, sql: str, parameters: list[Any] | None = None) -> pa.Table:
@@ -243,26 +283,35 @@ GROUP BY ALL ORDER BY ALL
 """
 _DIFF_MEMBERS = """
 WITH a AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $1 GROUP BY ALL),
-b AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $2 GROUP BY ALL)
+b AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $2 GROUP BY ALL),
+c AS (SELECT component, sequences AS s, tokens FROM components WHERE manifest = $1),
+d AS (SELECT component, sequences AS s, tokens FROM components WHERE manifest = $2)
 SELECT coalesce(b.component, a.component) || '/' || coalesce(b.source, a.source) AS source,
   CASE WHEN a.doc_id IS NULL THEN 'added' WHEN b.doc_id IS NULL THEN 'removed' ELSE 'changed' END AS change,
-  CASE WHEN a.n IS DISTINCT FROM b.n AND a.n IS NOT NULL AND b.n IS NOT NULL THEN 'token count' END AS reason,
+  CASE WHEN a.doc_id IS NOT NULL AND b.doc_id IS NOT NULL THEN 'token count' END AS reason,
   count(*)::BIGINT AS documents, sum(coalesce(b.n, a.n))::BIGINT AS tokens
-FROM a FULL JOIN b USING (component, source, doc_id)
-WHERE a.n IS DISTINCT FROM b.n GROUP BY ALL ORDER BY ALL
+FROM a FULL JOIN b USING (component, source, doc_id) WHERE a.n IS DISTINCT FROM b.n GROUP BY ALL
+UNION ALL
+SELECT component, 'changed', format('sequences {} → {}', coalesce(c.s, 0), coalesce(d.s, 0)), 0::BIGINT,
+  (coalesce(d.tokens, 0) - coalesce(c.tokens, 0))::BIGINT
+FROM c FULL JOIN d USING (component) WHERE c.s IS DISTINCT FROM d.s ORDER BY ALL
 """
 _DIFF_ROWS = """
-WITH a AS (SELECT {key} AS id FROM {table} WHERE manifest = $1), b AS (SELECT {key} AS id FROM {table} WHERE manifest = $2)
-SELECT '{table}' AS source, IF(a.id IS NULL, 'added', 'removed') AS change, NULL::VARCHAR AS reason,
+WITH a AS (SELECT {key} AS id, {columns} AS content FROM {table} WHERE manifest = $1),
+b AS (SELECT {key} AS id, {columns} AS content FROM {table} WHERE manifest = $2)
+SELECT '{table}' AS source,
+  CASE WHEN a.id IS NULL THEN 'added' WHEN b.id IS NULL THEN 'removed' ELSE 'changed' END AS change,
+  CASE WHEN a.id IS NOT NULL AND b.id IS NOT NULL THEN 'content' END AS reason,
   count(*)::BIGINT AS documents, 0::BIGINT AS tokens
-FROM a FULL JOIN b ON a.id = b.id WHERE a.id IS NULL OR b.id IS NULL GROUP BY ALL ORDER BY ALL
+FROM a FULL JOIN b ON a.id = b.id WHERE a.content IS DISTINCT FROM b.content GROUP BY ALL ORDER BY ALL
 """
 
 
 def diff(store: Store, left: str, right: str) -> pa.Table:
     """What `right` has that `left` has not, and the other way round: source, change, reason, documents, tokens.
 
-    Empty when both hold the same rows. Manifests of different kinds cannot be compared.
+    Empty when both hold the same documents with the same decisions; in a mixture the row of a component says how its
+    sequences changed, and its tokens are the difference. Manifests of different kinds cannot be compared.
     """
     a, b = resolve(store, left), resolve(store, right)
     if a.kind != b.kind:
@@ -273,9 +322,9 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
         case "mixture":
             sql = _DIFF_MEMBERS
         case "prompts":
-            sql = _DIFF_ROWS.format(table="prompts", key="prompt_id")
+            sql = _DIFF_ROWS.format(table="prompts", key="prompt_id", columns="(position, question, answer)")
         case _:
-            sql = _DIFF_ROWS.format(table="items", key="item_id")
+            sql = _DIFF_ROWS.format(table="items", key="item_id", columns="(question, answer, choices, solution)")
     return query(store, sql, [a.id, b.id])
 
 
@@ -306,6 +355,4 @@ SELECT * FROM up UNION SELECT * FROM down ORDER BY depth, child, parent
 
 
 def _identify(store: Store, ref: str) -> str:
-    if ref.startswith("run-"):
-        return next((run["id"] for run in load_runs(store) if run["id"].startswith(ref)), ref)
-    return resolve(store, ref).id
+    return load_run(store, ref).id if ref.startswith("run-") else resolve(store, ref).id

@@ -15,8 +15,9 @@ trace; NULL, empty and absent differ:
     null          the number of rows alone
 
 Floats enter by their bits: 0.0 and -0.0 differ, and so do two NaNs with different payloads. A dictionary column enters
-as its values. Everything works on Arrow buffers, column by column in threads (hashlib releases the GIL); the measured
-rate is in docs/log.md. Leaves out: unions, maps, run-end encoding and views of intervals, which raise.
+as its values. Everything works on Arrow buffers, column by column in threads (hashlib releases the GIL); measured by
+benchmarks/identity.py, reasons in docs/decisions/0001-identity.md. Leaves out: unions, maps, list views, run-end
+encoding, intervals and extension types, which raise.
 """
 
 import hashlib
@@ -28,14 +29,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 VERSION = 1
 """Of the canonical encoding; part of every digest."""
 
 
 def canonical_json(value: Any) -> bytes:
-    """`value` as the one JSON text that stands for it: sorted keys, no spaces, no NaN. Raises TypeError on anything else.
+    """The one JSON text that stands for `value`: sorted keys, no spaces, no NaN. TypeError for what has none.
 
     Raising matters: a permissive `str(o)` would let a memory address or a set's order fork the identity in silence.
     """
@@ -45,8 +45,13 @@ def canonical_json(value: Any) -> bytes:
 
 def _refuse_unstable(value: Any, where: str) -> None:
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | int():
             return
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise TypeError(f"{where}: {value!r} holds half a surrogate pair, which UTF-8 cannot say") from None
         case float():
             if not math.isfinite(value):
                 raise TypeError(f"{where}: {value} has no canonical form; use null or a number")
@@ -57,6 +62,7 @@ def _refuse_unstable(value: Any, where: str) -> None:
             for key, item in value.items():
                 if not isinstance(key, str):
                     raise TypeError(f"{where}: key {key!r} is no string; convert it before it becomes identity")
+                _refuse_unstable(key, where)
                 _refuse_unstable(item, f"{where}.{key}")
         case _:
             raise TypeError(f"{where}: {type(value).__name__} has no canonical form; make it plain JSON first")
@@ -79,15 +85,17 @@ def type_name(kind: pa.DataType) -> str:
         case _ if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             return f"list<{type_name(kind.value_type)}>"
         case _ if pa.types.is_struct(kind):
-            inner = ",".join(f"{kind.field(i).name}:{type_name(kind.field(i).type)}" for i in range(kind.num_fields))
-            return f"struct<{inner}>"
+            return f"struct<{','.join(f'{json.dumps(field.name)}:{type_name(field.type)}' for field in kind.fields)}>"
         case _:
             return str(kind)
 
 
 def schema_names(schema: pa.Schema) -> dict[str, str]:
-    """Column names and logical type names, in order."""
-    return {field.name: type_name(field.type) for field in schema}
+    """Column names and logical type names, in order. Raises ValueError when two columns share a name."""
+    names = {field.name: type_name(field.type) for field in schema}
+    if len(names) < len(schema):
+        raise ValueError(f"two columns share a name: {schema.names}")
+    return names
 
 
 class TableDigest:
@@ -127,17 +135,20 @@ def table_digest(tables: Iterable[pa.Table], schema: pa.Schema) -> dict[str, str
 
 
 class _Column:
-    """The streams of one column, as described at the head of the module."""
+    """The streams of one column, as described at the head of the module. TypeError for a type without an encoding."""
 
     def __init__(self, kind: pa.DataType):
         self.kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        self.name = type_name(self.kind)
         self.shape, self.values = hashlib.sha256(), hashlib.sha256()
         self.rows = 0
         self.children: list[_Column] = []
         if pa.types.is_struct(self.kind):
-            self.children = [_Column(self.kind.field(i).type) for i in range(self.kind.num_fields)]
-        elif type_name(self.kind).startswith("list<"):
+            self.children = [_Column(field.type) for field in self.kind.fields]
+        elif self.name.startswith("list<"):
             self.children = [_Column(self.kind.value_type)]
+        elif self.name not in ("string", "binary", "null") and not _is_fixed_width(self.kind):
+            raise TypeError(f"a column of type {self.kind} has no canonical encoding")
 
     def update(self, values: pa.ChunkedArray | pa.Array) -> None:
         chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
@@ -147,54 +158,74 @@ class _Column:
                 self._update(chunk.dictionary_decode() if isinstance(chunk, pa.DictionaryArray) else chunk)
 
     def _update(self, array: pa.Array) -> None:
-        name = type_name(array.type)
-        if name in ("string", "binary"):
-            self._update_bytes(array)
-        elif name.startswith("list<"):
-            self._update_list(array)
-        elif name.startswith("struct<"):
-            self.shape.update(_validity(array))
-            for position, child in enumerate(self.children):
-                child.update(pc.struct_field(array, [position]))
-        elif name == "bool":
-            self.values.update(array.cast(pa.uint8()).fill_null(2).to_numpy())
-        elif name != "null":
-            self._update_fixed(array)
+        match self.name:
+            case "string" | "binary":
+                self._update_bytes(array)
+            case "bool":
+                self.values.update(array.cast(pa.uint8()).fill_null(2).to_numpy().data)
+            case "null":
+                pass
+            case _ if isinstance(array, pa.StructArray):
+                self.shape.update(_validity(array))
+                for child, values in zip(self.children, array.flatten(), strict=True):
+                    child.update(values)  # NULL where the struct is
+            case _ if self.children:
+                self.shape.update(_with_nulls(_list_lengths(array), array))
+                self.children[0].update(array.drop_null().flatten())
+            case _:
+                self._update_fixed(array)
 
     def _update_bytes(self, array: pa.Array) -> None:
-        wide = array.cast(pa.large_string() if type_name(array.type) == "string" else pa.large_binary())
-        lengths = pc.fill_null(pc.binary_length(wide.cast(pa.large_binary())), -1).cast(pa.int64())
-        self.shape.update(lengths.to_numpy(zero_copy_only=False))
-        if wide.null_count:
-            wide = wide.drop_null()  # what lies under a NULL is not content
-        offsets = np.frombuffer(wide.buffers()[1], np.int64, len(wide) + 1, wide.offset * 8)
-        if len(wide) and wide.buffers()[2] is not None:
-            self.values.update(memoryview(wide.buffers()[2])[offsets[0] : offsets[-1]])
-
-    def _update_list(self, array: pa.Array) -> None:
-        self.shape.update(pc.fill_null(pc.list_value_length(array), -1).cast(pa.int64()).to_numpy())
-        self.children[0].update(array.drop_null().flatten())
+        wide = array.cast(pa.large_string() if self.name == "string" else pa.large_binary())
+        self.shape.update(_with_nulls(np.diff(_offsets(wide)), wide))
+        wide = wide.drop_null() if wide.null_count else wide  # what lies under a NULL is not content
+        if len(wide) and (data := wide.buffers()[2]) is not None:
+            offsets = _offsets(wide)
+            self.values.update(memoryview(data)[offsets[0] : offsets[-1]])
 
     def _update_fixed(self, array: pa.Array) -> None:
         self.shape.update(_validity(array))
-        if not hasattr(array.type, "byte_width"):
-            raise TypeError(f"a column of type {array.type} has no canonical encoding")
         width = array.type.byte_width
         values = memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width]
         if not array.null_count:
             self.values.update(values)
             return
-        bytes_ = np.frombuffer(values, np.uint8).reshape(len(array), width).copy()
-        bytes_[np.frombuffer(_validity(array), np.uint8) == 0] = 0
-        self.values.update(bytes_)
+        rows = np.frombuffer(values, np.uint8).reshape(len(array), width).copy()
+        rows[~_is_valid(array)] = 0
+        self.values.update(rows.reshape(-1).data)
 
     def hexdigest(self) -> str:
-        parts = [type_name(self.kind), str(self.rows), self.shape.hexdigest(), self.values.hexdigest()]
+        parts = [self.name, str(self.rows), self.shape.hexdigest(), self.values.hexdigest()]
         return json_digest(parts + [child.hexdigest() for child in self.children])
 
 
-def _validity(array: pa.Array) -> bytes | np.ndarray:
+def _is_fixed_width(kind: pa.DataType) -> bool:
+    plain = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind)
+    return plain and not pa.types.is_interval(kind)
+
+
+def _offsets(wide: pa.Array) -> np.ndarray:
+    """int64 offsets [len + 1] of a large_string, large_binary or large_list array that is not empty."""
+    return np.frombuffer(wide.buffers()[1], np.int64, len(wide) + 1, wide.offset * 8)
+
+
+def _list_lengths(array: pa.Array) -> np.ndarray:
+    """int64 lengths [len]; what they are at a NULL does not matter."""
+    if isinstance(array, pa.FixedSizeListArray):
+        return np.full(len(array), array.type.list_size, np.int64)
+    wide = array.type if pa.types.is_large_list(array.type) else pa.large_list(array.type.value_type)
+    return np.diff(_offsets(array.cast(wide)))
+
+
+def _with_nulls(lengths: np.ndarray, array: pa.Array) -> memoryview:
+    """The bytes of int64 `lengths`, with -1 where `array` is NULL."""
+    return (np.where(_is_valid(array), lengths, -1) if array.null_count else lengths).data
+
+
+def _is_valid(array: pa.Array) -> np.ndarray:
+    return array.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _validity(array: pa.Array) -> bytes | memoryview:
     """One byte a row: 1 where there is a value."""
-    if not array.null_count:
-        return b"\x01" * len(array)
-    return array.is_valid().cast(pa.uint8()).to_numpy()
+    return _is_valid(array).astype(np.uint8).data if array.null_count else b"\x01" * len(array)

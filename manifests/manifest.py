@@ -14,7 +14,7 @@ import random
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,18 @@ from manifests.errors import UserError
 from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
 from manifests.provenance import provenance
-from manifests.store import Blob, Store, crash_point, file_sha256
+from manifests.store import OBJECT, Store, file_sha256
 
 KINDS = ("corpus", "mixture", "prompts", "benchmark")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-ROWS_PER_FILE = 1_000_000
-BYTES_PER_FILE = 256 << 20
+FORMAT = 1
+"""Of the record; another is refused rather than misread."""
+
+ROWS_PER_BLOCK = 4096
+ROWS_PER_GROUP, BYTES_PER_GROUP = 30 * ROWS_PER_BLOCK, 64 << 20
+ROWS_PER_FILE, BYTES_PER_FILE = 1_000_000, 256 << 20
+"""Where row groups and files are cut, in rows and bytes of memory: by content alone, so equal rows give equal files."""
+
 LAUNCH_HASH_BYTES = 4 << 30
 """A launch checksums files up to this many bytes (some 2 s per 4 GiB and core) and the sizes of the rest."""
 
@@ -93,16 +99,20 @@ class Manifest:
 
     def scan(self, family: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of `family` in order, in batches, memory bounded by one row group."""
+        self._require_table(family)
         for file in self.files(family):
             with self.store.open(file.path) as source:
                 yield from pq.ParquetFile(source).iter_batches(batch_size=1 << 16, columns=columns)
 
     def read(self, family: str, columns: list[str] | None = None) -> pa.Table:
         """All rows of `family` in order, as one table."""
-        if family not in self.families:
-            raise UserError(f"{self.ref} ({self.kind}) has no {family}", f"It has {', '.join(self.families)}")
-        tables = [pq.read_table(self.store.open(file.path), columns=columns) for file in self.files(family)]
-        return pa.concat_tables(tables)
+        self._require_table(family)
+        return pa.concat_tables(self.store.read_table(file.path, columns) for file in self.files(family))
+
+    def _require_table(self, family: str) -> None:
+        tables = [name for name, known in self.families.items() if known.format == "parquet"]
+        if family not in tables:
+            raise UserError(f"{self.ref} ({self.kind}) has no {family}", f"It has {', '.join(tables) or 'no tables'}")
 
 
 # -- building ------------------------------------------------------------------------------------------------------
@@ -129,17 +139,19 @@ class Draft:
     ) -> None:
         """Stream `tables` (cast to `schema`) into Parquet files of `family`, in order, hashing the logical content.
 
-        `identity=False` keeps a family out of the digest: provenance, or what can be computed again.
+        `identity=False` keeps a family out of the digest: provenance, or what can be computed again. Memory: one file,
+        at most BYTES_PER_FILE and a block. ValueError for a type that Parquet gives back as another.
         """
+        self._refuse_twice(family)
+        _refuse_unstorable(schema)
         digest = TableDigest(schema)
         with self.store.temporary() as folder:
             files = tuple(self._parquet_files(folder, tables, schema, digest, rows_per_file))
-        self.families[family] = Family(
-            "parquet", identity, digest.rows, schema_names(schema), digest.columns(), files
-        )
+        self.families[family] = Family("parquet", identity, digest.rows, schema_names(schema), digest.columns(), files)
 
     def write_raw(self, family: str, sources: dict[str, Path | bytes], identity: bool = True) -> None:
         """Store opaque files under their logical names; their bytes are their content. A Path is moved."""
+        self._refuse_twice(family)
         files = []
         for name, source in sources.items():
             suffix = name[name.index(".") :] if "." in name else ""
@@ -156,28 +168,21 @@ class Draft:
         digest: TableDigest,
         rows_per_file: int,
     ) -> Iterator[File]:
-        writer, path, rows, size = None, folder / "part.parquet", 0, 0
-        for table in tables:
-            table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-            table = table.select(schema.names).cast(schema)
-            digest.update(table)
-            for start in range(0, table.num_rows, rows_per_file):
-                piece = table.slice(start, rows_per_file)
-                if writer and (rows + piece.num_rows > rows_per_file or size > BYTES_PER_FILE):
-                    writer.close()
-                    yield self._parquet_file(path, rows)
-                    writer, rows, size = None, 0, 0
-                writer = writer or pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True)
-                writer.write_table(piece, row_group_size=122_880)
-                rows, size = rows + piece.num_rows, size + piece.nbytes
-        writer = writer or (pq.ParquetWriter(path, schema) if not digest.rows else None)
-        if writer:
-            writer.close()
-            yield self._parquet_file(path, rows)
+        blocks = _blocks(tables, schema, min(ROWS_PER_BLOCK, rows_per_file))
+        gathered = _gather(blocks, min(ROWS_PER_GROUP, rows_per_file), BYTES_PER_GROUP)
+        groups = (pa.concat_tables(group) for group in gathered)
+        for number, group in enumerate(_gather(groups, rows_per_file, BYTES_PER_FILE)):
+            path = folder / f"{number}.parquet"
+            with pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True) as writer:
+                for table in group:
+                    digest.update(table)
+                    writer.write_table(table, row_group_size=max(1, table.num_rows))
+            blob = self.store.put_object(path, ".parquet")
+            yield File("", blob.path, blob.sha256, blob.bytes, sum(table.num_rows for table in group))
 
-    def _parquet_file(self, path: Path, rows: int) -> File:
-        blob: Blob = self.store.put_object(path, ".parquet")
-        return File("", blob.path, blob.sha256, blob.bytes, rows)
+    def _refuse_twice(self, family: str) -> None:
+        if family in self.families:
+            raise ValueError(f"family {family} was already written")
 
     def digest(self) -> str:
         return content_digest(self.kind, self.parents, self.recipe, self.families)
@@ -199,7 +204,7 @@ class Draft:
             name,
             str(version),
             self.kind,
-            f"{self.kind}-{digest[:12]}",
+            id_of(self.kind, digest),
             digest,
             self.parents,
             self.recipe,
@@ -209,6 +214,46 @@ class Draft:
             provenance() | ({"settings": settings} if settings else {}),
         )
         return put_record(manifest)
+
+
+def _blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The same rows cast to `schema`, however they came, in tables of `rows` rows (the last: fewer); at least one."""
+    held, count = [schema.empty_table()], 0
+    for table in tables:
+        table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+        held.append(table.select(schema.names).cast(schema))
+        count += table.num_rows
+        if count > rows:
+            whole = pa.concat_tables(held)
+            ready = (count - 1) // rows * rows  # something always stays, so that the last block is never an empty one
+            yield from (whole.slice(start, rows).combine_chunks() for start in range(0, ready, rows))
+            held, count = [whole.slice(ready)], count - ready
+    yield pa.concat_tables(held).combine_chunks()
+
+
+def _gather(tables: Iterable[pa.Table], rows: int, bytes_: int) -> Iterator[list[pa.Table]]:
+    """Runs of consecutive tables, as many as fit `rows`, cut after the one that reaches `bytes_`."""
+    held: list[pa.Table] = []
+    for table in tables:
+        full = sum(t.num_rows for t in held) + table.num_rows > rows or sum(t.nbytes for t in held) >= bytes_
+        if held and full:
+            yield held
+            held = []
+        held.append(table)
+    if held:
+        yield held
+
+
+def _refuse_unstorable(schema: pa.Schema) -> None:
+    """ValueError for a type that Parquet would give back as another: its digest could never be verified."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    stored = schema_names(pq.read_schema(pa.BufferReader(sink.getvalue())))
+    changed = [
+        f"{name} ({kind} → {stored[name]})" for name, kind in schema_names(schema).items() if stored[name] != kind
+    ]
+    if changed:
+        raise ValueError(f"Parquet does not keep the type of {', '.join(changed)}")
 
 
 def check_name(name: str, version: str) -> None:
@@ -228,6 +273,11 @@ def content_digest(kind: str, parents: Iterable[str], recipe: dict[str, Any], fa
     return json_digest(
         {"encoding": ENCODING, "kind": kind, "parents": list(parents), "recipe": recipe, "content": content}
     )
+
+
+def id_of(kind: str, digest: str) -> str:
+    """The ID that people see: the kind and the first 48 bits of the digest."""
+    return f"{kind}-{digest[:12]}"
 
 
 def build_key(
@@ -261,7 +311,7 @@ def put_record(manifest: Manifest) -> Manifest:
 def record_bytes(manifest: Manifest) -> bytes:
     """The canonical JSON of a record, with a checksum over all other fields as its last word on itself."""
     plain = {
-        "format": 1,
+        "format": FORMAT,
         "name": manifest.name,
         "version": manifest.version,
         "kind": manifest.kind,
@@ -283,20 +333,32 @@ def _family_json(family: Family) -> dict[str, Any]:
 
 
 def parse_record(store: Store, data: bytes, where: str) -> Manifest:
-    """The manifest in the record bytes `data`; UserError when they are not exactly what was once written."""
+    """The manifest in the record bytes `data` read from the path `where`.
+
+    UserError when they are not exactly what was once written there, or name files that could not be of this store.
+    """
     damaged = UserError(f"record {where} is damaged", "Restore it from a backup or another store")
     try:
         plain = json.loads(data)
         checksum = plain.pop("checksum")
-        intact = checksum == json_digest(plain)
-        intact = intact and canonical_json(plain | {"checksum": checksum}) == data
+        intact = checksum == json_digest(plain) and canonical_json(plain | {"checksum": checksum}) == data
+        written = plain.pop("format")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged from error
-    if not intact:
+    if intact and written != FORMAT:
+        raise UserError(f"record {where} has format {written}, known is {FORMAT}", "Use a newer octothinker")
+    if not intact or where != record_path(plain["name"], plain["version"]):
         raise damaged
     families = {name: _parse_family(family) for name, family in plain.pop("families").items()}
-    del plain["format"]
-    return Manifest(store, **plain | {"parents": tuple(plain["parents"]), "families": families})
+    manifest = Manifest(store, **plain | {"parents": tuple(plain["parents"]), "families": families})
+    if manifest.id != id_of(manifest.kind, manifest.digest) or not all(map(_is_object, _all_files(manifest))):
+        raise damaged
+    return manifest
+
+
+def _is_object(file: File) -> bool:
+    match = OBJECT.fullmatch(file.path)
+    return match is not None and match["sha256"] == file.sha256
 
 
 def _parse_family(plain: dict[str, Any]) -> Family:
@@ -332,12 +394,16 @@ def resolve(store: Store, ref: str) -> Manifest:
         name, _, version = ref.partition("@")
         check_name(name, version)
         return load(store, name, version)
-    found = [m for m in load_all(store)[0] if m.id.startswith(ref) or m.digest.startswith(ref)] if ref else []
+    manifests, damaged = load_all(store)
+    found = [m for m in manifests if ref and (m.id.startswith(ref) or m.digest.startswith(ref))]
     ids = sorted({manifest.id for manifest in found})
     if len(ids) > 1:
         raise UserError(f"{ref} could be {', '.join(ids)}", "Give more of the ID")
     if not found:
-        raise UserError(f"no manifest {ref!r} in {store.url}", "Give name@version or an ID; see `octo manifest list`")
+        named = [manifest.ref for manifest in manifests if manifest.name == ref]
+        hint = f"Give name@version or an ID{': ' + ', '.join(named) if named else '; see `octo manifest list`'}"
+        lost = f" ({len(damaged)} damaged records left aside)" if damaged else ""
+        raise UserError(f"no manifest {ref!r} in {store.url}{lost}", hint)
     return found[0]
 
 
@@ -350,7 +416,7 @@ def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
     """Give the content of `ref` another name@version. Names are never moved, only added."""
     check_name(name, version)
     known = resolve(store, ref)
-    return put_record(Manifest(**vars(known) | {"name": name, "version": version}))
+    return put_record(replace(known, name=name, version=str(version)))
 
 
 # -- checking ------------------------------------------------------------------------------------------------------
@@ -382,10 +448,12 @@ def _record_problems(store: Store, manifest: Manifest) -> list[str]:
     path = record_path(manifest.name, manifest.version)
     try:
         stored = parse_record(store, store.read(path), path)
-    except (UserError, FileNotFoundError) as error:
-        return [str(error)]
-    if stored.digest != manifest.digest:
-        return [f"record {path} now says {stored.id}"]
+    except FileNotFoundError:
+        return [f"record {path} is missing"]
+    except UserError as error:
+        return [error.what]
+    if record_bytes(stored) != record_bytes(manifest):
+        return [f"record {path} has changed since it was read: it names {stored.id}"]
     actual = content_digest(stored.kind, stored.parents, stored.recipe, stored.families)
     return [] if actual == stored.digest else [f"record {path}: digest {stored.digest[:12]}, content {actual[:12]}"]
 
@@ -399,20 +467,11 @@ def _file_problem(store: Store, file: File, hashed: bool) -> str | None:
         size = store.size(file.path)
         if size != file.bytes:
             return f"{file.path}: {size} bytes, not {file.bytes}"
-        if hashed and _stored_sha256(store, file.path) != file.sha256:
+        if hashed and store.sha256(file.path) != file.sha256:
             return f"{file.path}: checksum differs"
     except FileNotFoundError:
         return f"{file.path}: missing"
     return None
-
-
-def _stored_sha256(store: Store, path: str) -> str:
-    if store.is_local:
-        return file_sha256(Path(store.full(path)))
-    with store.temporary() as folder:  # never from the cache of local copies: the store is what is checked
-        copy = folder / "copy"
-        store.fs.get_file(store.full(path), str(copy))
-        return file_sha256(copy)
 
 
 def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH_BYTES) -> None:
@@ -441,31 +500,58 @@ def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH
 
 
 def collect_garbage(store: Store, older_than_seconds: float = 86_400.0, dry_run: bool = False) -> list[str]:
-    """Remove objects that no record names, and left-over files under tmp/ and work/; returns what was removed.
+    """Remove what no record names: objects, torn checkpoints, what lies under tmp/ and work/. Returns what was removed.
 
-    Young files stay: a build in progress has stored objects that no record names yet. Refuses while a record is
-    damaged, since what it names cannot be known.
+    Young files stay, since a build in progress has stored objects that no record names yet; a working folder stays
+    whole while any file in it is young. Refuses while a record is damaged: what it names cannot be known.
     """
     manifests, damaged = load_all(store)
     if damaged:
         raise UserError(f"damaged records: {', '.join(damaged)}", "Repair or remove them before collecting garbage")
     used = {file.path for manifest in manifests for file in _all_files(manifest)}
-    candidates = [path for folder in ("objects", "tmp", "work") for path in store.list(folder) if path not in used]
-    removed = [path for path in candidates if _age(store, path) >= older_than_seconds]
-    for path in [] if dry_run else removed:
-        crash_point(f"before removing {path}")
-        store.delete(path)
-    return removed
+    together = [[path] for path in store.list("objects") if path not in used]
+    together += [*_by_folder(store.list("tmp"), 2), *_by_folder(store.list("work"), 2), *_torn_checkpoints(store)]
+    removed = []
+    for paths in together:
+        if _age(store, paths) < older_than_seconds:
+            continue
+        for path in [] if dry_run else paths:
+            store.delete(path)
+        removed += paths
+    return sorted(removed)
 
 
-def _age(store: Store, path: str) -> float:
-    """Seconds since `path` was written, by the store's clock as far as it tells one."""
-    return time.time() - store.fs.modified(store.full(path)).timestamp()
+def _age(store: Store, paths: list[str]) -> float:
+    """Seconds since the youngest of `paths` was written; 0 when one has just gone, for then somebody works there."""
+    try:
+        return time.time() - max(map(store.modified, paths))
+    except FileNotFoundError:
+        return 0.0
+
+
+def _by_folder(paths: list[str], depth: int) -> list[list[str]]:
+    """`paths` that share their first `depth` parts, together."""
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folders.setdefault("/".join(path.split("/")[:depth]), []).append(path)
+    return list(folders.values())
+
+
+def _torn_checkpoints(store: Store) -> list[list[str]]:
+    """Files of checkpoints (runs/<id>/checkpoints/<step>/…) whose last file was never written."""
+    paths = [path for path in store.list("runs") if "/checkpoints/" in path]
+    folders = _by_folder(paths, 4)
+    return [files for files in folders if not any(path.split("/")[4:] == ["complete.json"] for path in files)]
 
 
 def copy_manifest(manifest: Manifest, target: Store) -> Manifest:
-    """Put `manifest` into another store, files first, only what is missing there."""
+    """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file."""
     for file in _all_files(manifest):
-        if not (target.exists(file.path) and target.size(file.path) == file.bytes):
-            target.put_object(manifest.store.read(file.path), file.path[file.path.index(".") :])
-    return put_record(Manifest(**vars(manifest) | {"store": target}))
+        if target.exists(file.path) and target.size(file.path) == file.bytes:
+            continue
+        with target.temporary() as folder:
+            manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
+            if file_sha256(folder / "copy") != file.sha256:
+                raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
+            target.put(file.path, folder / "copy")
+    return put_record(replace(manifest, store=target))

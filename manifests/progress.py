@@ -1,7 +1,7 @@
 """Progress on a terminal, silence elsewhere.
 
 `with progress("curate: read", total) as advance:` shows one rich bar on stderr when stderr is a terminal; nested calls
-share the display. In pipes, tests and CI nothing is drawn. Leaves out logging: what must be kept goes to the run's ledger.
+share the display. In pipes, tests and CI nothing is drawn. Leaves out logging: what must be kept goes to the ledgers.
 """
 
 import sys
@@ -24,7 +24,9 @@ def progress(what: str, total: float | None = None) -> Iterator[Callable[..., No
         task = display.add_task(what, total=total, note="")
 
         def advance(n: float = 1, note: str = "") -> None:
-            display.update(task, advance=n, **({"note": note} if note else {}))
+            display.update(task, advance=n)
+            if note:
+                display.update(task, note=note)
 
         try:
             yield advance

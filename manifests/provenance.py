@@ -6,6 +6,7 @@ Leaves out absolute paths and environment variables: they name machines and may 
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,20 @@ def provenance() -> dict[str, Any]:
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": package_versions(),
         "code": code_state(),
     }
 
 
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the installed PACKAGES; looked up once a process."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
+
+
+@cache
 def code_state() -> dict[str, Any]:
-    """Git commit and whether the tree differs from it; empty outside a checkout."""
+    """Git commit and whether the tree differs from it, as this process first saw them; empty outside a checkout."""
     commit = _git("rev-parse", "HEAD")
     return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))} if commit else {}
 

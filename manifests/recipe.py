@@ -1,24 +1,26 @@
 """Recipes: YAML files that people write, checked by frozen pydantic models, with dotted overrides.
 
-A recipe has two kinds of field. A plain field is *semantic*: it changes what is built and so enters the identity. A field
+A recipe has two kinds of field. A plain field is *semantic*: it changes what is built and so enters the identity. One
 annotated `Local` (a path, a place, a name, a worker count) says where or how and never does. `semantic()` draws that
 line once, by the type, so no caller keeps a list of exclusions. Leaves out: templating, inheritance and code. A recipe
 is data; reading one runs nothing.
 """
 
 import re
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from manifests.errors import UserError
+from manifests.identity import canonical_json
 
 
 class Local:
-    """Marks a field that is no part of the identity: `path: Annotated[str, Local]`."""
+    """Marks a field that is no part of the identity: `path: Annotated[str | None, Local]`, around the whole type."""
 
 
 class Recipe(BaseModel):
@@ -26,15 +28,32 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Refuse a `Local` inside a type (`Annotated[str, Local] | None`): it would enter the identity in silence."""
+        for name, field in cls.model_fields.items():
+            if _mentions_local(field.annotation):
+                raise TypeError(f"{cls.__name__}.{name}: put Local around the whole type")
+
+
+def _is_local(mark: Any) -> bool:
+    return mark is Local or isinstance(mark, Local)
+
+
+def _mentions_local(annotation: Any) -> bool:
+    return _is_local(annotation) or any(_mentions_local(part) for part in get_args(annotation))
+
 
 def _amount(value: Any) -> Any:
     """'20B' → 20_000_000_000; numbers pass through."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMBT]?)\s*", value, re.IGNORECASE)
-    if not match:
-        raise ValueError(f"{value!r} is no amount; write 4096, 1.5M or 20B")
-    return round(float(match[1]) * {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}[match[2].upper()])
+    power = {"": 0, "K": 3, "M": 6, "B": 9, "T": 12}[match[2].upper()] if match else 0
+    amount = Decimal(match[1]).scaleb(power) if match else Decimal("NaN")
+    if amount.is_nan() or amount != int(amount):
+        raise ValueError(f"{value!r} is no whole amount; write 4096, 1.5M or 20B")
+    return int(amount)
 
 
 Amount = Annotated[int, BeforeValidator(_amount)]
@@ -78,7 +97,7 @@ def _complaint(item: ErrorDetails) -> str:
         case "missing":
             return f"field `{name}` is missing"
         case _:
-            return f"`{name}`: {item['msg'].removeprefix('Value error, ')}"
+            return f"`{name}`: {' '.join(item['msg'].removeprefix('Value error, ').split())}"
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -86,20 +105,26 @@ def _override(data: dict[str, Any], override: str) -> None:
     name, equals, value = override.partition("=")
     if not equals or not name:
         raise UserError(f"override {override!r} is not of the form field.part=value", "Write budget.tokens=20B")
+    try:
+        plain = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"override {override!r}: the value is no YAML", "Put quotes around it") from error
     *parents, last = name.split(".")
     node: Any = data
     for part in parents:
         node = _child(node, part, name)
     if isinstance(node, list):
-        node[_position(node, last, name)] = yaml.safe_load(value)
+        node[_position(node, last, name)] = plain
     else:
-        node[last] = yaml.safe_load(value)
+        node[last] = plain
 
 
 def _child(node: Any, part: str, name: str) -> Any:
     if isinstance(node, list):
         return node[_position(node, part, name)]
-    child = node.setdefault(part, {})
+    if node.get(part) is None:
+        node[part] = {}
+    child = node[part]
     if not isinstance(child, dict | list):
         raise UserError(f"override {name}: `{part}` is a value and has no parts", "See the recipe's fields")
     return child
@@ -118,7 +143,7 @@ def semantic(recipe: BaseModel) -> dict[str, Any]:
     return {
         name: _semantic_value(getattr(recipe, name), dumped[name])
         for name, field in fields.items()
-        if not any(mark is Local or isinstance(mark, Local) for mark in field.metadata)
+        if not any(map(_is_local, field.metadata))
     }
 
 
@@ -128,6 +153,8 @@ def _semantic_value(value: Any, dumped: Any) -> Any:
             return semantic(value)
         case list() | tuple():
             return [_semantic_value(item, plain) for item, plain in zip(value, dumped, strict=True)]
+        case set() | frozenset():  # JSON has no sets: one order stands for all
+            return sorted(dumped, key=canonical_json)
         case dict():
             return {str(key): _semantic_value(value[key], dumped[str(key)]) for key in value}
         case _:

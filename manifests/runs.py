@@ -1,19 +1,22 @@
 """Runs: what happened, with the manifest it was launched from and a ledger that grows while it goes on.
 
-    runs/<id>/run.json                                    the record, replaced whole at each change of status
-    runs/<id>/<table>.parquet/<first>-<last>-<part>.parquet   a ledger: one part per append, first and last step in its name
-    runs/<id>/checkpoints/<step>/…                        files, then complete.json with their sizes and checksums, last
+    runs/<id>/run.json                  the record, replaced whole at each change of status
+    runs/<id>/<table>.parquet/<first>-<last>-<part>.parquet
+                                        a ledger: one part per append, first and last step in its name
+    runs/<id>/checkpoints/<step>/…      files, then complete.json with their sizes and checksums, last
 
 Promises. The ID comes from what a run was launched with, so the same launch finds the same run. A part of a ledger and
-a checkpoint are there whole or not at all; a torn checkpoint is never listed. `truncate(step)` forgets what came after a
-checkpoint, so that a resumed ledger equals an uninterrupted one. Only one process at a time may hold a run of a local
-store (a lock the kernel drops when the process dies). Leaves out: scheduling and processes, see `training.launch`.
+a checkpoint are there whole or not at all; a torn checkpoint is never listed, and no flipped byte of one is loaded.
+`truncate(step)` forgets what came after a checkpoint, so that a resumed ledger equals an uninterrupted one. Only one
+process at a time may hold a run of a local store (a lock the kernel drops when the process dies). Leaves out: processes
+and scheduling, see `training.launch`; locking in a remote store; checksums of ledgers, which are not identity.
 """
 
 import contextlib
 import fcntl
 import io
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,7 +32,7 @@ from manifests.identity import canonical_json, json_digest
 from manifests.manifest import Manifest
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
-from manifests.store import Store, crash_point, file_sha256
+from manifests.store import Store, file_sha256
 
 
 class RunDirectory:
@@ -64,6 +67,7 @@ class RunDirectory:
     def start(self) -> None:
         """Take the run for this process and mark it running; UserError when another process holds it."""
         self._take_lock()
+        self.record = _load_record(self.store, self.id)  # another process may have held it since it was opened
         self._update(status="running", started=self.record.get("started") or now(), reason=None)
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -103,30 +107,25 @@ class RunDirectory:
         """Add `rows` (with an int64 column `step`, ascending over appends) as one part file, whole or not at all."""
         if not rows.num_rows:
             return
-        steps = pc.min_max(rows["step"])
-        first, last = steps["min"].as_py(), steps["max"].as_py()
+        steps = rows["step"].to_numpy()
+        first, last = int(steps.min()), int(steps.max())
         part = len(self._parts(table))
-        sink = io.BytesIO()
-        pq.write_table(rows, sink, compression="zstd")
-        self.store.put(self._at(f"{table}.parquet/{first:010d}-{last:010d}-{part:06d}.parquet"), sink.getvalue())
+        self.store.put(self._at(f"{table}.parquet/{first:010d}-{last:010d}-{part:06d}.parquet"), _parquet(rows))
 
     def truncate(self, step: int) -> None:
-        """Forget every ledger row after `step`."""
-        for path in self.store.list(self._at("")):
-            if ".parquet/" not in path:
+        """Forget every ledger row after `step`, the newest first, so that a crash leaves no hole."""
+        for path in reversed(self.store.list(self._at(""))):
+            if not path.split("/")[2].endswith(".parquet"):
                 continue
             first, last = _steps_of(path)
             if first > step:
                 self.store.delete(path)
             elif last > step:
-                kept = pq.read_table(self.store.open(path)).filter(pc.field("step") <= step)
-                sink = io.BytesIO()
-                pq.write_table(kept, sink, compression="zstd")
-                self.store.put(path, sink.getvalue())
+                self.store.put(path, _parquet(self.store.read_table(path).filter(pc.field("step") <= step)))
 
     def table(self, table: str) -> pa.Table | None:
         """All rows of a ledger in order; None when nothing was appended."""
-        parts = [pq.read_table(self.store.open(path)) for path in self._parts(table)]
+        parts = [self.store.read_table(path) for path in self._parts(table)]
         return pa.concat_tables(parts, promote_options="default") if parts else None
 
     def _parts(self, table: str) -> list[str]:
@@ -140,44 +139,54 @@ class RunDirectory:
             write(aside)
             self._store_folder(self._at(f"checkpoints/{step}"), aside)
         for old in self.checkpoints()[:-keep] if keep else []:
-            self._remove_checkpoint(old)
+            self._remove(self._at(f"checkpoints/{old}"))
 
     def _store_folder(self, target: str, aside: Path) -> None:
         """Move the files of `aside` below `target`, durable, and write complete.json last."""
         files = {str(path.relative_to(aside)): path for path in sorted(aside.rglob("*")) if path.is_file()}
         stored = {name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for name, path in files.items()}
-        for path in self.store.list(target):  # the remains of an attempt that was killed
-            self.store.delete(path)
+        self._remove(target)  # the remains of an attempt that was killed
         for name, path in files.items():
-            crash_point(f"checkpoint file {name}")
-            self.store.put_file(f"{target}/{name}", path)
-        self.store.put(f"{target}/complete.json", canonical_json(stored))
+            self.store.put(f"{target}/{name}", path)
+        self.store.put(f"{target}/complete.json", canonical_json({"files": stored, "checksum": json_digest(stored)}))
 
     def checkpoints(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
-        paths = self.store.list(self._at("checkpoints"))
-        return sorted(int(path.split("/")[-2]) for path in paths if path.endswith("/complete.json"))
+        parts = [path.split("/")[3:] for path in self.store.list(self._at("checkpoints"))]
+        return sorted(int(step) for step, *name in parts if name == ["complete.json"])
 
     def checkpoint(self, step: int) -> Path:
-        """A local folder with the files of checkpoint `step`, sizes and checksums verified."""
+        """A local folder with the files of checkpoint `step`, checksums verified; UserError for a damaged one."""
         target = self._at(f"checkpoints/{step}")
-        try:
-            stored = json.loads(self.store.read(f"{target}/complete.json"))
-        except (FileNotFoundError, ValueError) as error:
-            known = ", ".join(map(str, self.checkpoints())) or "none"
-            raise UserError(f"{self.id} has no checkpoint {step}", f"It has {known}") from error
-        for name, expected in stored.items():
-            if file_sha256(self.store.local(f"{target}/{name}")) != expected["sha256"]:
-                raise UserError(f"{self.id}: {name} of checkpoint {step} is damaged", "Use an earlier checkpoint")
+        for name, sha256 in self._checkpoint_files(step).items():
+            damaged = UserError(f"{self.id}: {name} of checkpoint {step} is damaged", "Use an earlier checkpoint")
+            try:
+                if file_sha256(self.store.local(f"{target}/{name}")) != sha256:
+                    raise damaged
+            except FileNotFoundError as error:
+                raise damaged from error
         return self.store.local(f"{target}/complete.json").parent
 
-    def _remove_checkpoint(self, step: int) -> None:
-        target = self._at(f"checkpoints/{step}")
-        self.store.delete(f"{target}/complete.json")  # first, so that no half checkpoint is ever listed
-        for path in self.store.list(target):
+    def _checkpoint_files(self, step: int) -> dict[str, str]:
+        """Checksum of each file of checkpoint `step` by its name."""
+        try:
+            data = self.store.read(self._at(f"checkpoints/{step}/complete.json"))
+        except FileNotFoundError as error:
+            known = ", ".join(map(str, self.checkpoints())) or "none"
+            raise UserError(f"{self.id} has no checkpoint {step}", f"It has {known}") from error
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            plain = json.loads(data)
+            if plain["checksum"] == json_digest(plain["files"]) and canonical_json(plain) == data:
+                return {name: file["sha256"] for name, file in plain["files"].items()}
+        raise UserError(f"{self.id}: the list of files of checkpoint {step} is damaged", "Use an earlier checkpoint")
+
+    def _remove(self, checkpoint: str) -> None:
+        """Remove the files below `checkpoint`, complete.json first, so that no half checkpoint is ever listed."""
+        last = f"{checkpoint}/complete.json"
+        for path in sorted(self.store.list(checkpoint), key=lambda path: path != last):
             self.store.delete(path)
         if self.store.is_local:
-            shutil.rmtree(self.store.full(target), ignore_errors=True)
+            shutil.rmtree(self.store.full(checkpoint), ignore_errors=True)
 
 
 def _steps_of(path: str) -> tuple[int, int]:
@@ -185,8 +194,37 @@ def _steps_of(path: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def _parquet(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="zstd")
+    return sink.getvalue()
+
+
 def _record_bytes(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    plain = _without_nan(record)
+    return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _without_nan(value: Any) -> Any:
+    """`value` with null for NaN and infinities (a diverged loss), which JSON and SQL over it cannot say."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _without_nan(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_without_nan(item) for item in value]
+        case _:
+            return value
+
+
+def _load_record(store: Store, run_id: str) -> dict[str, Any]:
+    """The record of a run; FileNotFoundError when there is none, UserError when it is no JSON."""
+    path = f"runs/{run_id}/run.json"
+    try:
+        return json.loads(store.read(path))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged", "Restore it, or remove the folder of the run") from error
 
 
 def open_run(
@@ -214,7 +252,7 @@ def open_run(
     }
     run_id = f"run-{json_digest(identity)[:12]}"
     with contextlib.suppress(FileNotFoundError):
-        return RunDirectory(store, json.loads(store.read(f"runs/{run_id}/run.json")))
+        return RunDirectory(store, _load_record(store, run_id))
     record = identity | {
         "id": run_id,
         "status": "created",
@@ -241,6 +279,6 @@ def load_run(store: Store, ref: str) -> RunDirectory:
 
 def load_runs(store: Store) -> list[dict[str, Any]]:
     """The record of every run, oldest first."""
-    paths = [path for path in store.list("runs") if path.endswith("/run.json") and path.count("/") == 2]
-    records = [json.loads(store.read(path)) for path in paths]
+    ids = [path.split("/")[1] for path in store.list("runs") if path.split("/")[2:] == ["run.json"]]
+    records = [_load_record(store, run_id) for run_id in ids]
     return sorted(records, key=lambda record: (record["created"], record["id"]))

@@ -4,18 +4,22 @@
     manifests/<name>/<version>.json    records, put once and never replaced
     runs/<run-id>/…                    ledgers and checkpoints of runs
 
-Promises. `put_object` and `put_once` are durable when they return (file and folder fsynced on a local disk). `put_once`
-is put-if-absent: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put`
-replaces atomically. A process killed at any moment leaves at most a file under `tmp/`, which `octo manifest gc` takes.
+Promises. What was written is durable when the call returns (file and folders fsynced on a local disk). `put_once` is
+put-if-absent: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put` replaces
+atomically. A process killed at any moment leaves at most orphans, under `tmp/` or `objects/`, for `octo manifest gc`.
 
 `OCTO_CRASH_AT=n` stops the process dead (`os._exit`) at the n-th numbered point of writing, so that a test can walk
-through all of them. Leaves out: locking of a store, and object stores without conditional writes, which are refused.
+through all of them. Leaves out: locking of a store, file systems that cannot create a file exclusively (records are
+refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle rule should expire.
 """
 
 import hashlib
+import inspect
 import os
+import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +28,21 @@ from pathlib import Path
 from typing import IO, Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from manifests.errors import UserError
 
 CRASH_EXIT = 86
 """Exit status of a process stopped at a crash point."""
+
+OBJECT = re.compile(r"objects/(?P<head>[0-9a-f]{2})/(?P<sha256>(?P=head)[0-9a-f]{62})(?P<suffix>(\.[A-Za-z0-9._-]+)?)")
+"""What the path of a data file looks like."""
+
+CONFLICTS = 5
+"""Attempts at a conditional put before giving up: S3 answers 409 while another writer's put is under way."""
 
 _points_passed = 0
 
@@ -99,48 +112,68 @@ class Store:
     def open(self, path: str) -> IO[bytes]:
         return self.fs.open(self.full(path), "rb")
 
+    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """One Parquet file as a table."""
+        with self.open(path) as file:
+            return pq.read_table(file, columns=columns)
+
+    def sha256(self, path: str) -> str:
+        """SHA-256 of what is stored at `path` now, as hex; FileNotFoundError when it is missing."""
+        with self.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # fsspec files can readinto
+
     def list(self, prefix: str) -> list[str]:
-        """Every file below `prefix`, sorted; empty when there is none."""
-        found = self.fs.find(self.full(prefix))
+        """Every file below `prefix`, sorted; empty when there is none. Links to folders are not followed."""
+        if self.is_local:
+            walk = os.walk(self.full(prefix))
+            found = [f"{folder}/{name}" for folder, _, names in walk for name in names]
+        else:
+            found = self.fs.find(self.full(prefix))
         return sorted(str(name)[len(self.root) + 1 :] for name in found)
+
+    def modified(self, path: str) -> float:
+        """When `path` was last written, in seconds since 1970, by the store's clock."""
+        return self.fs.modified(self.full(path)).timestamp()
 
     def local(self, path: str) -> Path:
         """A local file with the content of `path`: itself in a folder, else a copy (of an object, made only once)."""
         if self.is_local:
             return Path(self.full(path))
-        copy = self._cache() / path
-        if not (path.startswith("objects/") and copy.exists()):
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            aside = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
-            self.fs.get_file(self.full(path), str(aside))
-            os.replace(aside, copy)
+        copy, known = self._cache() / path, OBJECT.fullmatch(path)
+        if known and copy.exists():
+            return copy
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        aside = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
+        self.fs.get_file(self.full(path), str(aside))
+        if known and file_sha256(aside) != known["sha256"]:
+            aside.unlink()
+            raise UserError(f"{self.uri(path)} is damaged: checksum differs", "Restore it or build it again")
+        os.replace(aside, copy)
         return copy
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def put_object(self, source: bytes | Path, suffix: str) -> Blob:
-        """Store `source` under the name of its checksum. A local file given as Path is moved, not copied."""
+        """Store `source` under the name of its checksum. A local file given as Path is moved, not copied.
+
+        Written even when it is there: that repairs a damaged file and makes an orphan too young for garbage collection.
+        """
         digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else file_sha256(source)
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         blob = Blob(f"objects/{digest[:2]}/{digest}{suffix}", digest, size)
-        crash_point(f"before {blob.path}")
-        if not (self.exists(blob.path) and self.size(blob.path) == size):
-            self._write(blob.path, source)
-        elif self.is_local:
-            os.utime(self.full(blob.path))  # young again: garbage collection spares it until a record names it
-        crash_point(f"after {blob.path}")
+        self.put(blob.path, source)
         return blob
 
-    def put(self, path: str, data: bytes) -> None:
-        """Write or replace `path`: a reader sees the old bytes or the new, never a mixture."""
+    def put(self, path: str, source: bytes | Path) -> None:
+        """Write or replace `path`: a reader sees the old bytes or the new, never a mixture. A Path is moved."""
         crash_point(f"before {path}")
-        self._write(path, data)
-        crash_point(f"after {path}")
-
-    def put_file(self, path: str, source: Path) -> None:
-        """Like `put`, with the content of a local file, which is moved."""
-        crash_point(f"before {path}")
-        self._write(path, source)
+        if self.is_local:
+            self._replace(path, source)
+        elif isinstance(source, bytes):
+            self.fs.pipe_file(self.full(path), source)
+        else:
+            self.fs.put_file(str(source), self.full(path))
+            source.unlink()
         crash_point(f"after {path}")
 
     def put_once(self, path: str, data: bytes) -> bool:
@@ -151,26 +184,24 @@ class Store:
         return won
 
     def delete(self, path: str) -> None:
-        self.fs.rm_file(self.full(path))
+        """Remove a file, for good when the call returns."""
+        crash_point(f"before removing {path}")
+        if self.is_local:
+            os.unlink(self.full(path))
+            _sync(Path(self.full(path)).parent)
+        else:
+            self.fs.rm_file(self.full(path))
 
-    def _write(self, path: str, source: bytes | Path) -> None:
-        if not self.is_local:
-            if isinstance(source, bytes):
-                self.fs.pipe_file(self.full(path), source)
-            else:
-                self.fs.put_file(str(source), self.full(path))
-            return
-        aside = self._aside(source)
-        target = Path(self.full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _replace(self, path: str, source: bytes | Path) -> None:
+        aside, target = self._aside(source), Path(self.full(path))
+        _make_folder(target.parent)
         crash_point(f"aside, not yet {path}")
         os.replace(aside, target)
-        _sync_folder(target.parent)
+        _sync(target.parent)
 
     def _link_once(self, path: str, data: bytes) -> bool:
-        aside = self._aside(data)
-        target = Path(self.full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        aside, target = self._aside(data), Path(self.full(path))
+        _make_folder(target.parent)
         crash_point(f"aside, not yet {path}")
         try:
             os.link(aside, target)  # unlike rename, fails when the name is taken
@@ -178,33 +209,48 @@ class Store:
             return False
         finally:
             aside.unlink()
-        _sync_folder(target.parent)
+        _sync(target.parent)
         return True
 
     def _put_if_absent(self, path: str, data: bytes) -> bool:
-        try:
-            self.fs.pipe_file(self.full(path), data, mode="create")
-        except FileExistsError:
-            return False
-        except (NotImplementedError, TypeError) as error:
-            raise UserError(
-                f"{self.url} cannot write a file only if it is absent", "Use a local folder or an S3-compatible store"
-            ) from error
-        return True
+        if not self._creates_exclusively():
+            raise UserError(f"{self.url} cannot create a file exclusively", "Use a local folder or an S3 store")
+        for attempt in range(CONFLICTS):
+            try:
+                self.fs.pipe_file(self.full(path), data, mode="create")
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                match _s3_code(error):
+                    case "PreconditionFailed" | "412":  # not every S3-compatible store names the condition that failed
+                        return False
+                    case "ConditionalRequestConflict" | "409" if attempt < CONFLICTS - 1:
+                        time.sleep(0.1 * 2**attempt)
+                    case _:
+                        raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _creates_exclusively(self) -> bool:
+        """Whether the file system's own pipe_file knows mode="create"; fsspec's default only looks before it writes."""
+        own = type(self.fs)._pipe_file if isinstance(self.fs, AsyncFileSystem) else type(self.fs).pipe_file
+        return own is not fsspec.AbstractFileSystem.pipe_file and "mode" in inspect.signature(own).parameters
 
     def _aside(self, source: bytes | Path) -> Path:
         """A synced file under tmp/ with the content of `source` (a Path is moved there)."""
         aside = Path(self.root) / "tmp" / uuid.uuid4().hex
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(source, Path):
-            shutil.move(source, aside)
-        with aside.open("ab") as file:
-            if isinstance(source, bytes):
+        _make_folder(aside.parent)
+        if isinstance(source, bytes):
+            with aside.open("wb") as file:
                 file.write(source[: len(source) // 2])
+                file.flush()
                 crash_point("half of a file is written")
                 file.write(source[len(source) // 2 :])
-            file.flush()
-            os.fsync(file.fileno())
+        elif source.is_symlink():
+            shutil.copyfile(source, aside)  # what the link names is not ours to move
+        else:
+            shutil.move(source, aside)
+        _sync(aside)
         return aside
 
     # -- local working folders --------------------------------------------------------------------------------------
@@ -212,7 +258,7 @@ class Store:
     def scratch(self, name: str) -> Path:
         """A local folder for the intermediate files of one build; stays after a crash so that the build can go on.
 
-        Inside a local store under work/; for a remote store under $OCTO_SCRATCH or the system's temporary folder.
+        Inside a local store under work/; for a remote store under $OCTO_SCRATCH or the user's cache folder.
         """
         folder = (Path(self.root) if self.is_local else self._cache()) / "work" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +273,9 @@ class Store:
             yield Path(folder)
 
     def _cache(self) -> Path:
-        base = Path(os.environ.get("OCTO_SCRATCH") or Path(tempfile.gettempdir()) / "octothinker")
+        """A folder of this user alone: in one that others can write, a copy could be put under our feet."""
+        users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octothinker"
+        base = Path(os.environ.get("OCTO_SCRATCH") or users)
         return base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     def filesystem(self) -> Any:
@@ -235,9 +283,22 @@ class Store:
         return self.fs
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename or link in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def _s3_code(error: OSError) -> str:
+    """The error code an object store gave, from the client error that s3fs wraps; "" when there is none."""
+    return str(getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _make_folder(folder: Path) -> None:
+    """Create `folder` and what is missing above it, each name durable."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -42,7 +42,11 @@ DOCUMENTS = _table(
     ("n_tokens", LONG, "tokens of the normalised text by the recipe's tokenizer, without EOS"),
     ("text_digest", TEXT, "128-bit digest of the normalised text as hex; equal texts are exact duplicates"),
     ("drop_reason?", TEXT, "why the document was dropped; NULL when it was kept"),
-    ("drop_evidence?", TEXT, "JSON: what the decision rests on (keeper and similarity, benchmark item and coverage, value and limit)"),
+    (
+        "drop_evidence?",
+        TEXT,
+        "JSON: what the decision rests on (keeper and similarity, benchmark item and coverage, value and limit)",
+    ),
     ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
     open=True,
@@ -173,8 +177,8 @@ ROLLOUTS = _table(
     ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
     ("extracted?", TEXT, "the answer found in the response"),
     ("reason?", TEXT, "why the verdict is not CORRECT"),
-    ("reward", REAL, "reward of the response"),
-    ("advantage", REAL, "its advantage within the group"),
+    ("reward?", REAL, "reward of the response; NULL where the grader failed"),
+    ("advantage?", REAL, "its advantage within the group; NULL where the grader failed"),
 )
 SAMPLES = _table(
     "samples",
@@ -191,6 +195,7 @@ SAMPLES = _table(
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "stopped by the length cap"),
     ("reference", TEXT, "the reference answer"),
+    ("reward?", REAL, "1 if the answer in \\boxed{} is right, else 0; NULL where the grader failed"),
 )
 SCORES = _table(
     "scores",

@@ -69,7 +69,9 @@ def test_a_stranger_package_of_our_name_is_named(tmp_path):
 
 
 def test_every_verb_has_help():
-    for verb in octo.app.registered_commands + octo.manifest_app.registered_commands + octo.runs_app.registered_commands:
+    for verb in (
+        octo.app.registered_commands + octo.manifest_app.registered_commands + octo.runs_app.registered_commands
+    ):
         assert verb.callback.__doc__
 
 

@@ -1,0 +1,150 @@
+"""Recipe of a corpus: which sources, which quality limits, what counts as a copy, which benchmarks to keep out.
+
+Loads neither torch nor datatrove. Paths, names and the version are local: they say where, and the identity does not
+hold them. What a path held does enter it, through the documents, the tokenizer's digest and the benchmarks' IDs.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from evaluation.config import BenchmarkRecipe
+from manifests.recipe import Amount, Local, Recipe
+
+Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
+Format = Literal["jsonl", "jsonl.zst", "parquet"]
+ANSWERED: tuple[Role, ...] = ("qa", "long_cot")
+"""Roles whose text is made of a question and a response."""
+PROSE: tuple[Role, ...] = ("web", "general")
+"""Roles that quality rules for pages apply to."""
+SAMPLE_SCHEME = "sample://"
+
+
+class Columns(Recipe):
+    """Which column of the input holds which part of a document. Columns not named here are not read."""
+
+    text: str = "text"
+    """The text of a page; read for the roles web, general, instruct and code."""
+    question: str = "question"
+    """The question; read for qa, long_cot and rl."""
+    response: str = "response"
+    """The worked answer; read for qa and long_cot."""
+    answer: str = "answer"
+    """The bare final answer; required for rl, optional for qa and long_cot."""
+    url: str = "url"
+    """Where the document comes from; optional."""
+    id: str = "id"
+    """The source's own identifier; optional. It enters doc_id."""
+
+
+class SourceRecipe(Recipe):
+    """Local files that hold documents of one kind. The order of sources in a recipe is their rank among copies."""
+
+    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    """Name of the source in every table."""
+    path: Annotated[str, Local]
+    """A file, a folder or a glob; local or any fsspec URL; `sample://web` is a folder of the built-in sample."""
+    format: Format | None = None
+    """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst or .parquet."""
+    role: Role
+    """What the documents are for; see `docs/sql.md`."""
+    license: str | None = None
+    """SPDX name or the source's own words; recorded with every document."""
+    adapter: Literal["columns", "gsm8k"] = "columns"
+    """How a record becomes a document: `columns` takes the columns named below; `gsm8k` takes the calculator marks
+    <<…>> out of GSM8K's worked answer and reads the final answer after ####."""
+    columns: Columns = Columns()
+    """Column names, where they differ from the defaults."""
+
+
+class SampleRecipe(Recipe):
+    """The built-in sample, for sources and benchmarks whose path begins with sample://."""
+
+    seed: int = 1
+    """Seed of the sample."""
+    documents: Annotated[Amount, Field(ge=100)] = 5000
+    """About how many documents it holds, over all its sources."""
+
+
+class QualityRecipe(Recipe):
+    """Limits of the quality rules; see `curation.quality` for what each measures."""
+
+    min_words: int = Field(default=20, ge=0)
+    """Pages with fewer words are `too_short`."""
+    max_boilerplate: float = Field(default=0.05, ge=0)
+    """Phrases of menus and notices per word, above which a page is `boilerplate`."""
+    max_symbol_ratio: float = Field(default=0.25, ge=0)
+    """Symbols outside of mathematics per word, above which a page is `symbols`."""
+    max_repetition: float = Field(default=0.6, ge=0, le=1)
+    """Share of 5-word runs that occurred before in the text, above which any document is `repetition`."""
+    min_math_density: float = Field(default=0.04, ge=0)
+    """Mathematical words per word, below which a document of role web is `not_mathematical`."""
+
+
+class NearDuplicatesRecipe(Recipe):
+    """Near-duplicates: candidates by MinHash bands, then verified. 20 bands of 6 rows find a pair of Jaccard similarity
+    0.8 with probability 0.998 and one of 0.7 with 0.92."""
+
+    bands: int = Field(default=20, gt=0)
+    """Bands of the signature."""
+    rows: int = Field(default=6, gt=0)
+    """Values per band."""
+    shingle: int = Field(default=5, gt=0)
+    """Words per shingle."""
+    similarity: float = Field(default=0.7, gt=0, le=1)
+    """Exact Jaccard similarity of the shingles from which a verified pair counts as near-duplicates."""
+    numbers_differ: bool = True
+    """Whether texts whose shingles differ only in numbers or operators are different documents (templated problems)."""
+
+
+class DecontaminateRecipe(Recipe):
+    """Documents that hold a benchmark's item are dropped, with the item as evidence."""
+
+    ngram: int = Field(default=6, gt=1)
+    """Words per n-gram; items with fewer words must occur whole."""
+    coverage: float = Field(default=0.7, gt=0, le=1)
+    """1 - edits / words of the item, for the fewest words to be changed until the item stands in the document, from
+    which the document holds the item."""
+    numbers: float = Field(default=0.9, ge=0, le=1)
+    """Share of an item's numbers and operators that must match: other numbers make another problem."""
+    benchmarks: Annotated[tuple[BenchmarkRecipe | str, ...], Local] = ()
+    """Benchmarks to keep out: files to freeze first, or references to benchmark manifests."""
+    folder: Annotated[str | None, Local] = None
+    """A folder whose every .jsonl file is a benchmark as well, called by its stem."""
+
+
+class CurateRecipe(Recipe):
+    """A corpus: sources in, one manifest out in which every record is a row."""
+
+    name: Annotated[str, Local]
+    """Name of the manifest."""
+    version: Annotated[str, Local] = "1"
+    """Version of the manifest; with the name it is given once and for ever."""
+    tokenizer: Annotated[str, Local]
+    """A tokenizer.json or a folder with one, relative to the working directory or to the project. Its digest enters the
+    identity."""
+    sample: SampleRecipe = SampleRecipe()
+    """The built-in sample that sample:// paths read."""
+    sources: tuple[SourceRecipe, ...] = Field(min_length=1)
+    """Sources, best first: among copies the one from the earlier source is kept."""
+    max_record_bytes: Annotated[Amount, Field(gt=0)] = 1_000_000
+    """Longer records go to quarantine unread."""
+    quality: QualityRecipe = QualityRecipe()
+    """Limits of the quality rules."""
+    near_duplicates: NearDuplicatesRecipe = NearDuplicatesRecipe()
+    """What counts as a near-duplicate."""
+    decontaminate: DecontaminateRecipe = DecontaminateRecipe()
+    """Which benchmarks to keep out."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_as_text(cls, value: object) -> object:
+        """`version: 1` and `version: 2026.11` are what people write."""
+        return str(value) if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "CurateRecipe":
+        names = [source.name for source in self.sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are called {', '.join(twice)}")
+        return self

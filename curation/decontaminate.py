@@ -1,0 +1,280 @@
+"""Which documents hold an item of a benchmark, with the item, how much of it, and nothing inferred from numbers folded.
+
+1. Candidates. Every run of n words of an item is looked up in the documents' runs; runs without a letter are skipped
+   (arithmetic tables match everything). An item with fewer than n words must occur whole, between breaks or words that
+   cannot continue a formula: "What is 1 + 2" does not match in "What is 1 + 2 + 3".
+2. Verification. Around the diagonal on which most runs of a pair match, the item is aligned with the passage by fewest
+   edits of words. The document holds the item if the edits are few against the item's length (`coverage` is 1 minus
+   their quotient) and if its numbers and operators match: the same story with other numbers is another problem.
+
+Spacing and braces of LaTeX do not count (see `curation.words`), nor do \\left, \\dfrac, \\text and their kind. Items
+that have no letter or fewer than 3 words cannot be told from chance and are counted as `unmatchable`. Leaves out:
+answers without their question; paraphrase.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.config import DecontaminateRecipe
+from curation.words import AFTER_BREAK, WORD, Words, shingles, split
+
+FOLDS = (
+    (
+        r"\\(?:left|right|[bB]igg?|displaystyle|textstyle|quad|qquad|limits|text|textbf|textit|mathrm|mathbf|mathit|"
+        r"operatorname)\b",
+        " ",
+    ),
+    (r"\\[dt]frac\b", r"\\frac"),
+    (r"\\(?:cdot|times|ast)\b|[×·⋅∙∗]", "*"),
+    (r"[−–]", "-"),
+)
+SPELLED_NUMBERS = split(
+    [
+        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half third "
+        "quarter"
+    ]
+).hashes
+"""Without "one", which more often is no number."""
+LEAST_WORDS = 3
+FILTER_BITS = 22
+CANDIDATE_SHARE = 0.4
+"""Part of the wanted coverage that matching runs alone must give before a pair is aligned. Lower finds little more and
+aligns many more pairs."""
+
+
+def fold_latex(texts: pa.Array) -> pa.Array:
+    """`texts` with variants of LaTeX that look alike written alike."""
+    for pattern, replacement in FOLDS:
+        texts = pc.replace_substring_regex(texts, pattern, replacement)
+    return texts
+
+
+@dataclass(frozen=True)
+class Matches:
+    """For each document of a batch: coverage of the item it holds (0 for none) and the evidence as JSON (or None)."""
+
+    coverage: np.ndarray
+    evidence: list[str | None]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Candidate (document, item) pairs and `diagonal`: where in the document the item's first word would stand."""
+
+    document: np.ndarray
+    item: np.ndarray
+    diagonal: np.ndarray
+
+
+@dataclass(frozen=True)
+class ItemIndex:
+    """Runs of words of all items, ready to be looked up. `items` has columns benchmark, item_id, question."""
+
+    items: pa.Table
+    settings: DecontaminateRecipe
+    words: Words = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", split(fold_latex(_column(self.items, "question"))))
+
+    @cached_property
+    def _runs(self) -> "_RunTable":
+        """(run, item, position) of every item with at least n words."""
+        runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
+        item = np.repeat(np.arange(len(self.items)), np.diff(runs.offsets))
+        position = np.arange(len(runs.hashes)) - runs.offsets[item]
+        usable = (self.words.counts >= self.settings.ngram)[item]
+        usable[usable] = self._lettered(item[usable], position[usable], self.settings.ngram)
+        return _RunTable.of(runs.hashes[usable], item[usable], position[usable])
+
+    @cached_property
+    def _whole(self) -> "dict[int, _RunTable]":
+        """By length, the items that are shorter than a run."""
+        runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
+        tables = {}
+        for length in range(LEAST_WORDS, self.settings.ngram):
+            item = np.flatnonzero(self.words.counts == length)
+            item = item[self._lettered(item, np.zeros(len(item), np.int64), length)]
+            if len(item):
+                tables[length] = _RunTable.of(runs.hashes[runs.offsets[item]], item, np.zeros(len(item), np.int64))
+        return tables
+
+    @cached_property
+    def _numeric(self) -> np.ndarray:
+        """Which words of the items are numbers, in figures or spelled out, or operators between them."""
+        return (self.words.kinds != WORD) | np.isin(self.words.hashes, SPELLED_NUMBERS)
+
+    def _lettered(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
+        """Whether the `length` words at `position` of `item` hold one with a letter."""
+        running = np.concatenate([[0], np.cumsum(self.words.kinds == WORD)])
+        start = self.words.offsets[item] + position
+        return running[start + length] > running[start]
+
+    @cached_property
+    def unmatchable(self) -> int:
+        """Items that can never be found."""
+        if not len(self.items):
+            return 0
+        found = [self._runs.item, *(table.item for table in self._whole.values())]
+        return len(self.items) - len(np.unique(np.concatenate(found)))
+
+    def find(self, texts: pa.Array) -> Matches:
+        """Which item each document holds; of several the one with most coverage, then the first."""
+        coverage = np.zeros(len(texts))
+        evidence: list[str | None] = [None] * len(texts)
+        if not len(self.items) or not len(texts):
+            return Matches(coverage, evidence)
+        words = split(fold_latex(texts))
+        aligned = self._aligned(words)
+        whole = self._occurring_whole(words)
+        document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
+        for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
+            coverage[document[row]] = share[row]
+            evidence[document[row]] = self._evidence(int(item[row]), float(share[row]))
+        return Matches(coverage, evidence)
+
+    def _evidence(self, item: int, coverage: float) -> str:
+        names = {"benchmark": self.items["benchmark"][item].as_py(), "item": self.items["item_id"][item].as_py()}
+        return json.dumps(names | {"part": "question", "coverage": round(coverage, 4)})
+
+    def _aligned(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(document, item, coverage) of the verified pairs of items with at least n words."""
+        pairs = self._candidates(words)
+        shares = _align(
+            pairs.document, pairs.item, pairs.diagonal,
+            words.hashes, words.offsets, self.words.hashes, self._numeric, self.words.offsets,
+        )  # fmt: skip
+        held = (shares[:, 0] >= self.settings.coverage) & (shares[:, 1] >= self.settings.numbers)
+        return pairs.document[held], pairs.item[held], shares[held, 0]
+
+    def _candidates(self, words: Words) -> Pairs:
+        n = self.settings.ngram
+        runs = shingles(words.hashes, words.offsets, n)
+        place, entry = self._runs.lookup(runs.hashes)
+        document = np.searchsorted(runs.offsets, place, side="right") - 1
+        item, position = self._runs.item[entry], self._runs.position[entry]
+        diagonal = place - runs.offsets[document] - position
+        pair, first, of = np.unique(document * len(self.items) + item, return_index=True, return_inverse=True)
+        covered = _covered(of, position, len(pair), n) / self.words.counts[item[first]]
+        pairs = Pairs(document[first], item[first], _commonest(of, diagonal, len(pair)))
+        chosen = covered >= CANDIDATE_SHARE * self.settings.coverage
+        return Pairs(pairs.document[chosen], pairs.item[chosen], pairs.diagonal[chosen])
+
+    def _occurring_whole(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(document, item, 1.0) where an item shorter than a run occurs as it is."""
+        documents, items = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for length, table in self._whole.items():
+            runs = shingles(words.hashes, words.offsets, length)
+            place, entry = table.lookup(runs.hashes)
+            document = np.searchsorted(runs.offsets, place, side="right") - 1
+            start = words.offsets[document] + place - runs.offsets[document]
+            free = _stands_alone(words, start, start + length, document)
+            documents.append(document[free])
+            items.append(table.item[entry[free]])
+        return np.concatenate(documents), np.concatenate(items), np.ones(sum(map(len, documents)))
+
+
+@dataclass(frozen=True)
+class _RunTable:
+    """Runs sorted by hash, with a bit field that answers most lookups with no."""
+
+    hashes: np.ndarray
+    item: np.ndarray
+    position: np.ndarray
+    present: np.ndarray
+
+    @classmethod
+    def of(cls, hashes: np.ndarray, item: np.ndarray, position: np.ndarray) -> "_RunTable":
+        order = np.argsort(hashes, kind="stable")
+        present = np.zeros(1 << FILTER_BITS, np.bool_)
+        present[hashes >> np.uint64(64 - FILTER_BITS)] = True
+        return cls(hashes[order], item[order], position[order], present)
+
+    def lookup(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(place in `runs`, row of this table) for every match."""
+        places = np.flatnonzero(self.present[runs >> np.uint64(64 - FILTER_BITS)])
+        low = np.searchsorted(self.hashes, runs[places], side="left")
+        counts = np.searchsorted(self.hashes, runs[places], side="right") - low
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(places, counts), np.repeat(low, counts) + within
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table[name].combine_chunks()
+    return (column if isinstance(column, pa.Array) else column.chunk(0)).cast(pa.large_string())
+
+
+def _stands_alone(words: Words, start: np.ndarray, end: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """Whether the words before and after cannot continue a formula: a word with letters, or beyond a break."""
+    flags = np.concatenate([words.flags, np.array([AFTER_BREAK], np.uint8)])
+    kinds = flags & np.uint8(3)
+    follows = (end >= words.offsets[document + 1]) | (kinds[end] == WORD) | (flags[end] & AFTER_BREAK > 0)
+    precedes = (start <= words.offsets[document]) | (kinds[start - 1] == WORD) | (flags[start] & AFTER_BREAK > 0)
+    return follows & precedes
+
+
+def _covered(group: np.ndarray, position: np.ndarray, groups: int, n: int) -> np.ndarray:
+    """How many words the union of runs [position, position + n) holds, by group."""
+    order = np.lexsort((position, group))
+    group, position = group[order], position[order]
+    gap = np.full(len(group), n)
+    same = group[1:] == group[:-1]
+    gap[:-1][same] = np.minimum(n, position[1:] - position[:-1])[same]
+    return np.bincount(group, gap, groups)
+
+
+def _commonest(group: np.ndarray, value: np.ndarray, groups: int) -> np.ndarray:
+    """The commonest value of each group, the smallest of several."""
+    order = np.lexsort((value, group))
+    group, value = group[order], value[order]
+    new = (group[1:] != group[:-1]) | (value[1:] != value[:-1])
+    starts = np.flatnonzero(np.concatenate([[True], new])[: len(group)])
+    counts = np.diff(np.concatenate([starts, [len(group)]]))
+    best = np.lexsort((-value[starts], counts, group[starts]))  # the last of each group wins
+    out = np.zeros(groups, np.int64)
+    out[group[starts][best]] = value[starts][best]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _edits(item, passage, numeric):
+    """(edits, numbers matched) of the best alignment of all of `item` with any part of `passage`: fewest words
+    replaced, left out or put in, and of several alignments one that matches most numbers."""
+    edit = 1 << 20  # a cell holds edits · 2^20 - numbers, to be minimised
+    row = np.zeros(len(passage) + 1, np.int64)
+    for i in range(len(item)):
+        diagonal = row[0]
+        row[0] = (i + 1) * edit
+        for j in range(len(passage)):
+            above = row[j + 1]
+            same = diagonal - numeric[i] if item[i] == passage[j] else diagonal + edit
+            row[j + 1] = min(same, above + edit, row[j] + edit)
+            diagonal = above
+    best = row.min()
+    edits = (best + edit - 1) // edit
+    return edits, edits * edit - best
+
+
+@numba.njit(cache=True, nogil=True)
+def _align(document, item, diagonal, hashes, offsets, item_hashes, item_numeric, item_offsets):
+    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]."""
+    out = np.ones((len(document), 2), np.float64)
+    for pair in range(len(document)):
+        low, high = item_offsets[item[pair]], item_offsets[item[pair] + 1]
+        slack = (high - low) // 4 + 8
+        first = offsets[document[pair]] + diagonal[pair]
+        start = max(first - slack, offsets[document[pair]])
+        stop = min(first + (high - low) + slack, offsets[document[pair] + 1])
+        numeric = item_numeric[low:high]
+        edits, numbers = _edits(item_hashes[low:high], hashes[start:stop], numeric)
+        out[pair, 0] = max(0.0, 1.0 - edits / (high - low))
+        if numeric.any():
+            out[pair, 1] = numbers / numeric.sum()
+    return out

@@ -1,0 +1,181 @@
+"""Curation from recipe to corpus manifest: read, normalise, annotate, decontaminate, sign, find copies, freeze.
+
+`curate` annotates and deletes nothing: each record of the input is one row of `documents`, with the reason if it was
+dropped, or one row of `quarantine`. Promises. The ID depends on the records and the recipe: not on files' names, order
+or number, nor on workers, and work that is done already is found by its key. A build that was killed goes on with the
+files that it had finished. `plan` says what would happen and writes nothing.
+
+    config → sources → steps (one task per file; tasks, worker) → duplicates → assemble → manifest
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.assemble import Assembly, write_families
+from curation.config import SAMPLE_SCHEME, CurateRecipe, SourceRecipe
+from curation.decontaminate import ItemIndex
+from curation.sample import write_sample
+from curation.sources import InputFile, check_columns, checksum, find_files, resolve
+from curation.tasks import RULES_VERSION, Job, run_tasks
+from curation.vocabulary import Vocabulary
+from evaluation.benchmarks import freeze_benchmark
+from evaluation.config import BenchmarkRecipe
+from manifests.errors import UserError
+from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
+from manifests.manifest import resolve as resolve_manifest
+from manifests.progress import progress
+from manifests.recipe import semantic
+from manifests.store import Store
+
+ITEM_COLUMNS = ["benchmark", "item_id", "question"]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet)."""
+
+    stage: str
+    what: str
+    files: int | None = None
+    bytes: int | None = None
+
+
+def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
+    """The corpus manifest of `recipe`, built with `workers` processes or found.
+
+    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
+    or benchmark that cannot be read, a name@version that stands for other content, or a worker that was killed.
+    """
+    check_name(recipe.name, recipe.version)
+    vocabulary = Vocabulary.load(recipe.tokenizer)
+    sample = _sample(store, recipe)
+    files = input_files(recipe, sample)
+    benchmarks = _benchmarks(store, recipe, sample)
+    identity = semantic(recipe) | {"tokenizer": vocabulary.digest}
+    key = build_key("corpus", identity, benchmarks, _contents(files))
+    manifest = find_built(store, key)
+    if not manifest:
+        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files)
+        manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
+    if sample:
+        shutil.rmtree(sample)
+    named = manifest.ref == f"{recipe.name}@{recipe.version}"
+    return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
+
+
+def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
+    """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, whose size is unknown."""
+    vocabulary = Vocabulary.load(recipe.tokenizer)
+    rows = [_planned_source(source) for source in recipe.sources]
+    rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
+    near = recipe.near_duplicates
+    return [
+        *rows,
+        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size} in the vocabulary)"),
+        PlanRow(
+            "decontaminate", f"runs of {recipe.decontaminate.ngram} words, coverage {recipe.decontaminate.coverage}"
+        ),
+        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}"),
+        PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}"),
+    ]
+
+
+def _planned_source(source: SourceRecipe) -> PlanRow:
+    what = f"{source.name} ({source.role}): {source.path}"
+    if source.path.startswith(SAMPLE_SCHEME):
+        return PlanRow("read", f"{what}, made from a seed")
+    files = find_files(source, None)
+    check_columns(source, files)
+    return PlanRow("read", what, len(files), sum(file.bytes for file in files))
+
+
+# -- what goes in ----------------------------------------------------------------------------------------------------
+
+
+def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
+    """The folder of the built-in sample, written if a path of the recipe asks for it."""
+    benchmarks = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
+    paths = [*(source.path for source in recipe.sources), *benchmarks]
+    if not any(path.startswith(SAMPLE_SCHEME) for path in paths):
+        return None
+    folder = store.scratch(f"sample-{recipe.sample.seed}-{recipe.sample.documents}")
+    with progress("curate: sample"):
+        write_sample(folder, recipe.sample.seed, recipe.sample.documents)
+    return folder
+
+
+def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, ...]:
+    """Every input file with its checksum."""
+    found: list[InputFile] = []
+    for source in recipe.sources:
+        files = find_files(source, sample)
+        check_columns(source, files)
+        found += files
+    summed: list[InputFile] = []
+    with progress("curate: checksums", len(found)) as advance:
+        for file in found:
+            summed.append(replace(file, sha256=checksum(file)))
+            advance(1)
+    return tuple(summed)
+
+
+def _contents(files: tuple[InputFile, ...]) -> list[tuple[str, str]]:
+    """What the build key knows of the input: contents per source and the version of the rules, no file names."""
+    return [(f"{file.source}:{file.format}", file.sha256) for file in files] + [("rules", str(RULES_VERSION))]
+
+
+def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[BenchmarkRecipe | str]:
+    for item in recipe.decontaminate.benchmarks:
+        if isinstance(item, BenchmarkRecipe) and sample:
+            item = item.model_copy(update={"path": resolve(item.path, sample)})
+        yield item
+    if recipe.decontaminate.folder:
+        for path in _benchmark_files(recipe.decontaminate.folder):
+            yield BenchmarkRecipe(name=Path(path).stem, path=path)
+
+
+def _benchmark_files(folder: str) -> list[str]:
+    fs, root = fsspec.url_to_fs(folder)
+    found = [fs.unstrip_protocol(name) for name in sorted(fs.glob(f"{root}/*.jsonl"))]
+    if not found:
+        raise UserError(f"decontaminate.folder: no .jsonl file in {folder}", "Give a folder of benchmark files")
+    return found
+
+
+def _benchmark_name(benchmark: BenchmarkRecipe | str) -> str:
+    return benchmark if isinstance(benchmark, str) else f"{benchmark.name}: {benchmark.path}"
+
+
+def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list[Manifest]:
+    """Manifests of the benchmarks to keep out, frozen where they are files; in order of their IDs, each once."""
+    found: dict[str, Manifest] = {}
+    for item in _wanted_benchmarks(recipe, sample):
+        manifest = resolve_manifest(store, item) if isinstance(item, str) else freeze_benchmark(store, item)
+        if manifest.kind != "benchmark":
+            raise UserError(
+                f"{manifest.ref} is a {manifest.kind}, no benchmark", "Name benchmark manifests to decontaminate"
+            )
+        found[manifest.id] = manifest
+    return [found[identity] for identity in sorted(found)]
+
+
+# -- building --------------------------------------------------------------------------------------------------------
+
+
+def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
+    items = [manifest.read("items", ITEM_COLUMNS) for manifest in benchmarks]
+    empty = pa.schema([(name, pa.string()) for name in ITEM_COLUMNS]).empty_table()
+    pq.write_table(pa.concat_tables([empty, *(table.cast(empty.schema) for table in items)]), job.items)
+    index = ItemIndex(pq.read_table(job.items), job.recipe.decontaminate)
+    run_tasks(job, workers)
+    counts = write_families(draft, Assembly.of(job), job.recipe)
+    counts["items"] = {"all": len(index.items), "unmatchable": index.unmatchable}
+    manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
+    shutil.rmtree(job.folder)
+    return manifest

@@ -1,0 +1,352 @@
+"""From files to records: which files a source has, and every record in them, good or bad.
+
+Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
+REASONS. A file that breaks off gives the records before the break and one `Bad`; a file without records gives one. No
+content of a file raises; what the user must put right (a path that is not there, a column in no file) is a UserError.
+Blank lines are no records. Leaves out the hub, WARC and HTML.
+"""
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from curation.config import ANSWERED, SAMPLE_SCHEME, Columns, Format, SourceRecipe
+from manifests.errors import UserError
+
+REASONS = {
+    "unreadable_file": "the file is damaged from here on, or no file of its format",
+    "empty_file": "the file holds no record",
+    "record_too_long": "longer than max_record_bytes",
+    "invalid_utf8": "bytes that are no UTF-8",
+    "invalid_json": "the line is no JSON",
+    "not_an_object": "the line is JSON, but no object",
+    "missing_field": "a required column is not there",
+    "null_field": "a required column is null",
+    "wrong_type": "a column holds neither text nor a number",
+    "empty_field": "a required column holds nothing but space",
+}
+SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".jsonl.zst": "jsonl.zst", ".parquet": "parquet"}
+FIELDS = ("url", "id", "text", "question", "response", "answer")
+ROWS_PER_READ = 1024
+PEEK_RECORDS = 100
+BROKEN = (OSError, ValueError, pa.ArrowException)
+"""What readers raise on damaged bytes; the files are local, so it is not the network."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of a source: `url` opens it, `name` is relative to the source's path."""
+
+    source: str
+    name: str
+    url: str
+    format: Format
+    bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A record that cannot become a document. `position` is its line or row from 0, None for a whole file."""
+
+    position: int | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Good:
+    """A record as fields of a document, each text or None, not yet normalised."""
+
+    position: int
+    fields: tuple[str | None, ...]
+
+
+# -- which files -----------------------------------------------------------------------------------------------------
+
+
+def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
+    """The files of `source`, sorted by name. `sample` is the folder of the built-in sample, if it was written."""
+    path = resolve(source.path, sample)
+    try:
+        fs, root = fsspec.url_to_fs(path)
+        found = [fs.info(name) for name in _matching(fs, root)]
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"source {source.name}: cannot list {source.path}: {error}", "Check the path") from error
+    base = root if fs.isdir(root) else os.path.dirname(re.split(r"[*?\[]", root)[0])
+    files = [_input_file(source, fs, base, info) for info in found if _format(source, info["name"])]
+    if not found:
+        raise UserError(
+            f"source {source.name}: nothing at {source.path}", "Give a file, a folder or a glob that exists"
+        )
+    if not files:
+        raise UserError(
+            f"source {source.name}: no file at {source.path} ends in {', '.join(SUFFIXES)}",
+            "Say `format` in the recipe",
+        )
+    return sorted(files, key=lambda file: file.name)
+
+
+def resolve(path: str, sample: Path | None) -> str:
+    """`path` with sample:// replaced by the folder of the built-in sample."""
+    return f"{sample}/{path.removeprefix(SAMPLE_SCHEME)}" if path.startswith(SAMPLE_SCHEME) else path
+
+
+def _matching(fs: Any, root: str) -> list[str]:
+    if any(mark in root for mark in "*?["):
+        return [name for name in fs.glob(root) if fs.isfile(name)]
+    if fs.isdir(root):
+        return fs.find(root)
+    return [root] if fs.exists(root) else []
+
+
+def _format(source: SourceRecipe, name: str) -> Format | None:
+    return source.format or next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _input_file(source: SourceRecipe, fs: Any, base: str, info: dict[str, Any]) -> InputFile:
+    kind = _format(source, info["name"])
+    assert kind, "files without a format were left out"
+    name = info["name"].removeprefix(base.rstrip("/") + "/")
+    return InputFile(source.name, name, fs.unstrip_protocol(info["name"]), kind, info["size"])
+
+
+def checksum(file: InputFile) -> str:
+    """SHA-256 of the bytes of `file`, as hex."""
+    try:
+        with fsspec.open(file.url, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    except OSError as error:
+        raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
+
+
+def check_columns(source: SourceRecipe, files: list[InputFile]) -> None:
+    """Refuse a source whose required columns are in none of its files, as a mistyped column name would have it."""
+    seen: set[str] = set()
+    wanted = set(_wanted(source))
+    for file in files:
+        seen |= _columns(file)
+        if wanted <= seen:
+            return
+    if seen:
+        missing = ", ".join(sorted(wanted - seen))
+        raise UserError(
+            f"source {source.name}: no file has column {missing}", f"There are {', '.join(sorted(seen))}; map `columns`"
+        )
+
+
+def _columns(file: InputFile) -> set[str]:
+    """Columns seen at the beginning of `file`; none where it cannot be read."""
+    with fsspec.open(file.url, "rb") as stream:
+        try:
+            if file.format == "parquet":
+                return set(pq.read_schema(stream).names)
+            lines = islice(_decompressed(stream, file.format), PEEK_RECORDS)
+            return {name for line in lines for name in _keys(line)}
+        except BROKEN:
+            return set()
+
+
+def _keys(line: bytes) -> list[str]:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return []
+    return list(record) if isinstance(record, dict) else []
+
+
+# -- what is in them -------------------------------------------------------------------------------------------------
+
+
+def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
+    """Every record of `file`. A remote file is first copied into `folder`, so that its damage and a failing network
+    are told apart: the latter raises."""
+    with _local(file, folder) as path:
+        read = _parquet_records if file.format == "parquet" else _json_records
+        position, records = 0, 0
+        try:
+            for position, record in read(path, file.format, source, max_bytes):
+                records += 1
+                yield record if isinstance(record, Bad) else _good(position, record, source, max_bytes)
+        except BROKEN as error:
+            yield Bad(position + 1 if records else None, "unreadable_file", _first_words(error))
+            return
+        if not records:
+            yield Bad(None, "empty_file", "no record")
+
+
+@contextmanager
+def _local(file: InputFile, folder: Path) -> Iterator[Path]:
+    fs, path = fsspec.url_to_fs(file.url)
+    if isinstance(fs, LocalFileSystem):
+        yield Path(path)
+        return
+    copy = folder / "input"
+    fs.get_file(path, str(copy))
+    yield copy
+    copy.unlink()
+
+
+def _json_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+    with path.open("rb") as stream:
+        lines = _decompressed(stream, kind)
+        for position, (line, whole) in enumerate(_lines(lines, max_bytes)):
+            if not whole:
+                yield position, Bad(position, "record_too_long", f"more than {max_bytes} bytes")
+            elif line.strip():
+                yield position, _parsed(position, line)
+
+
+def _decompressed(stream: Any, kind: Format) -> io.BufferedIOBase:
+    """Bytes of a JSONL file. pyarrow's decoder raises when the stream breaks off, which zstandard's reader does not."""
+    if kind == "jsonl":
+        return stream
+    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))  # type: ignore[arg-type]
+
+
+def _lines(stream: io.BufferedIOBase, max_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Each line and whether it is whole; of a line that is too long only a part is ever in memory."""
+    while line := stream.readline(max_bytes + 1):
+        whole = len(line) <= max_bytes or line.endswith(b"\n")
+        rest = line
+        while not whole and rest and not rest.endswith(b"\n"):
+            rest = stream.readline(1 << 16)
+        yield line, whole
+
+
+def _parsed(position: int, line: bytes) -> Record | Bad:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        reason = "invalid_json" if _is_utf8(line) else "invalid_utf8"
+        return Bad(position, reason, _first_words(error))
+    if isinstance(record, dict):
+        return record
+    return Bad(position, "not_an_object", f"a {type(record).__name__}")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _parquet_records(
+    path: Path, kind: Format, source: SourceRecipe, max_bytes: int
+) -> Iterator[tuple[int, Record | Bad]]:
+    """Rows as dicts of the mapped columns. Text is handed on as bytes: Parquet does not promise that it is UTF-8."""
+    file = pq.ParquetFile(path)
+    mapped = [name for name in source.columns.model_dump().values() if name in file.schema_arrow.names]
+    position = 0
+    for batch in file.iter_batches(batch_size=ROWS_PER_READ, columns=mapped or file.schema_arrow.names[:1]):
+        columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+        for row in range(batch.num_rows):
+            yield position, {name: values[row] for name, values in columns.items()}
+            position += 1
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = column.cast(pa.large_binary())
+    return column.to_pylist()
+
+
+# -- a record as a document ------------------------------------------------------------------------------------------
+
+
+class _Refused(Exception):
+    """A record that cannot be used: (reason, detail)."""
+
+
+def _required(source: SourceRecipe) -> tuple[str, ...]:
+    """Parts of a document that its role cannot do without."""
+    if source.role in ANSWERED:
+        return ("question", "response")
+    return ("question", "answer") if source.role == "rl" else ("text",)
+
+
+def _wanted(source: SourceRecipe) -> list[str]:
+    """Columns that must be there."""
+    parts = ("question", "answer") if source.adapter == "gsm8k" else _required(source)
+    return [getattr(source.columns, part) for part in parts]
+
+
+def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -> Good | Bad:
+    try:
+        parts = _gsm8k(record, source.columns) if source.adapter == "gsm8k" else _plain(record, source)
+    except _Refused as refused:
+        return Bad(position, *refused.args)
+    if sum(len(part) for part in parts.values() if part) > max_bytes:
+        return Bad(position, "record_too_long", f"more than {max_bytes} characters")
+    return Good(position, tuple(parts.get(field) for field in FIELDS))
+
+
+def _plain(record: Record, source: SourceRecipe) -> dict[str, str | None]:
+    required = _required(source)
+    optional = ("url", "id", "answer") if source.role in (*ANSWERED, "rl") else ("url", "id")
+    parts = {part: _text(record, getattr(source.columns, part)) for part in required}
+    return {part: _optional(record, getattr(source.columns, part)) for part in optional} | parts
+
+
+def _gsm8k(record: Record, columns: Columns) -> dict[str, str | None]:
+    """GSM8K as its authors published it: the final answer stands after ####, calculator marks in <<…>>."""
+    worked = re.sub(r"<<[^<>]*>>", "", _text(record, columns.answer))
+    _, mark, final = worked.rpartition("####")
+    if not mark or not final.strip():
+        raise _Refused("missing_field", f"{columns.answer}: nothing after ####")
+    parts = {"question": _text(record, columns.question), "response": worked, "answer": final.strip().replace(",", "")}
+    return parts | {part: _optional(record, getattr(columns, part)) for part in ("url", "id")}
+
+
+def _text(record: Record, column: str) -> str:
+    if column not in record:
+        raise _Refused("missing_field", column)
+    if (text := _optional(record, column)) is None:
+        raise _Refused("null_field", column)
+    if not text.strip():
+        raise _Refused("empty_field", column)
+    return text
+
+
+def _optional(record: Record, column: str) -> str | None:
+    match record.get(column):
+        case None:
+            return None
+        case str() as text:
+            return text
+        case bytes() as data:
+            return _decoded(data, column)
+        case int() | float() as number if not isinstance(number, bool):
+            return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
+        case other:
+            raise _Refused("wrong_type", f"{column} is {type(other).__name__}")
+
+
+def _decoded(data: bytes, column: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _Refused("invalid_utf8", f"{column}: {_first_words(error)}") from error
+
+
+def _first_words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,266 @@
+"""The steps a file goes through, as Datatrove pipeline steps that hand on batches of Arrow tables.
+
+    Read → Normalise → Annotate → Decontaminate → Sign → Write          one task per input file
+
+What goes from step to step is a `Batch`: so many records read, the documents made of them (columns are added on the
+way), and the rows for quarantine. Write puts a task's tables and, last, its record with checksums into a folder aside
+and renames that to the task's place; a task without a sound record has not been done, whatever Datatrove's own
+completion marks say (they are keyed by rank alone). What a step adds depends on the content of the documents alone.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datatrove.pipeline.base import PipelineStep
+
+from curation.config import ANSWERED, DecontaminateRecipe, NearDuplicatesRecipe, QualityRecipe, SourceRecipe
+from curation.decontaminate import ItemIndex
+from curation.normalise import normalise
+from curation.quality import RULES, SCORES, judge, scores
+from curation.signatures import as_column, signatures
+from curation.sources import FIELDS, Bad, Good, InputFile, read_records
+from curation.tasks import RECORD
+from curation.vocabulary import Vocabulary
+from curation.words import shingles, split
+from manifests.store import file_sha256
+from manifests.tables import QUARANTINE
+
+BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
+TEXT_FIELDS = ("text", "question", "response", "answer")
+RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in FIELDS])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some records of one file: how many were read, the documents among them, the rest as quarantine rows."""
+
+    records: int
+    documents: pa.Table
+    quarantine: pa.Table
+
+    def with_columns(self, columns: dict[str, Any]) -> "Batch":
+        """The batch with `columns` added to its documents, replacing those of the same name."""
+        kept = [name for name in self.documents.column_names if name not in columns]
+        table = self.documents.select(kept)
+        for name, values in columns.items():
+            table = table.append_column(name, values)
+        return replace(self, documents=table)
+
+    def text(self, name: str = "text") -> pa.Array:
+        """A text column in one chunk."""
+        column = self.documents[name].combine_chunks()
+        return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+
+
+Batches = Iterator[Batch]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One input file, the source it belongs to, and the folder its output goes to."""
+
+    file: InputFile
+    source: SourceRecipe
+    rank: int
+    folder: Path
+
+
+class Read(PipelineStep):
+    """Records of the task's file, in batches."""
+
+    name, type = "Read", "📖 curation"
+
+    def __init__(self, tasks: list[Task], max_record_bytes: int):
+        super().__init__()
+        self.tasks, self.max_record_bytes = tasks, max_record_bytes
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Batches:
+        task = self.tasks[rank]
+        task.folder.parent.mkdir(parents=True, exist_ok=True)
+        found: list[Good | Bad] = []
+        characters = 0
+        for record in read_records(task.file, task.source, self.max_record_bytes, task.folder.parent):
+            found.append(record)
+            characters += sum(len(part or "") for part in record.fields) if isinstance(record, Good) else 0
+            if len(found) == BATCH_RECORDS or characters > BATCH_CHARACTERS:
+                yield self._batch(task, found)
+                found, characters = [], 0
+        yield self._batch(task, found)
+
+    def _batch(self, task: Task, found: list[Good | Bad]) -> Batch:
+        good = [(record.position, *record.fields) for record in found if isinstance(record, Good)]
+        columns = list(zip(*good, strict=True)) if good else [()] * len(RAW)
+        documents = pa.table([pa.array(values, kind.type) for values, kind in zip(columns, RAW, strict=True)], RAW)
+        bad = [record for record in found if isinstance(record, Bad)]
+        quarantine = [{"source": task.file.source, "file": task.file.name, **vars(record)} for record in bad]
+        return Batch(len(found), documents, pa.Table.from_pylist(quarantine, QUARANTINE.schema))
+
+
+class Normalise(PipelineStep):
+    """Every text normalised, and `text` composed of question and response where the role has these."""
+
+    name, type = "Normalise", "🧹 curation"
+
+    def __init__(self, tasks: list[Task]):
+        super().__init__()
+        self.tasks = tasks
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        role = self.tasks[rank].source.role
+        for batch in data:
+            texts = {name: normalise(batch.text(name)) for name in TEXT_FIELDS}
+            if role in ANSWERED:
+                texts["text"] = _answered(texts["question"], texts["response"])
+            elif role == "rl":
+                texts["text"] = texts["question"]
+            yield batch.with_columns(texts)
+
+
+class Annotate(PipelineStep):
+    """Identity, counts, digest, scores, and the first quality rule broken."""
+
+    name, type = "Annotate", "🔎 curation"
+
+    def __init__(self, tasks: list[Task], tokenizer: str, limits: QualityRecipe):
+        super().__init__()
+        self.tasks, self.tokenizer, self.limits = tasks, tokenizer, limits
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        source = self.tasks[rank].source
+        vocabulary = _vocabulary(self.tokenizer)
+        for batch in data:
+            texts = batch.text()
+            plain = texts.to_pylist()
+            found = scores(texts, split(texts))
+            rule, evidence = judge(found, source.role, self.limits)
+            names = pa.array([RULES[position] if position >= 0 else None for position in rule], pa.string())
+            columns = {
+                "base_id": _base_ids(source.name, batch.documents),
+                "n_chars": pc.utf8_length(texts).cast(pa.int64()),
+                "n_tokens": pa.array(vocabulary.count(plain), pa.int64()),
+                "text_digest": pa.array([_digest(text.encode()) for text in plain], pa.string()),
+                "quality_rule": names,
+                "quality_evidence": pa.array(evidence, pa.string()),
+            }
+            yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
+
+
+class Decontaminate(PipelineStep):
+    """Coverage of the benchmark item that a document holds, and the evidence."""
+
+    name, type = "Decontaminate", "🧪 curation"
+
+    def __init__(self, items: Path, settings: DecontaminateRecipe):
+        super().__init__()
+        self.items, self.settings = items, settings
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        index = _item_index(self.items, self.settings.model_dump_json())
+        for batch in data:
+            matches = index.find(batch.text())
+            evidence = pa.array(matches.evidence, pa.string())
+            yield batch.with_columns({"contamination": pa.array(matches.coverage), "held_item": evidence})
+
+
+class Sign(PipelineStep):
+    """MinHash signature of each document."""
+
+    name, type = "Sign", "🖋 curation"
+
+    def __init__(self, settings: NearDuplicatesRecipe):
+        super().__init__()
+        self.settings = settings
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        for batch in data:
+            words = split(batch.text())
+            runs = shingles(words.hashes, words.offsets, self.settings.shingle)
+            values = signatures(runs, self.settings.bands * self.settings.rows)
+            yield batch.with_columns({"signature": as_column(values)})
+
+
+class Write(PipelineStep):
+    """The task's documents and quarantine rows as Parquet, then its record."""
+
+    name, type = "Write", "💾 curation"
+
+    def __init__(self, tasks: list[Task]):
+        super().__init__()
+        self.tasks = tasks
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        task = self.tasks[rank]
+        aside = task.folder.with_name(f"{task.folder.name}.{uuid.uuid4().hex}")
+        aside.mkdir(parents=True)
+        totals = self._write_tables(task, data, aside)
+        files = {path.name: file_sha256(path) for path in sorted(aside.iterdir())}
+        (aside / RECORD).write_text(json.dumps(totals | {"files": files}))
+        shutil.rmtree(task.folder, ignore_errors=True)
+        aside.rename(task.folder)
+        yield from ()
+
+    def _write_tables(self, task: Task, data: Batches, folder: Path) -> dict[str, int]:
+        totals = {"records": 0, "documents": 0, "quarantined": 0, "tokens": 0}
+        documents = None
+        with pq.ParquetWriter(folder / "quarantine.parquet", QUARANTINE.schema) as quarantine:
+            for batch in data:
+                table = _with_origin(batch.documents, task)
+                documents = documents or pq.ParquetWriter(
+                    folder / "documents.parquet", table.schema, compression="zstd"
+                )
+                documents.write_table(table)
+                quarantine.write_table(batch.quarantine)
+                totals["records"] += batch.records
+                totals["documents"] += len(table)
+                totals["quarantined"] += len(batch.quarantine)
+                totals["tokens"] += pc.sum(table["n_tokens"]).as_py() or 0
+        if documents:
+            documents.close()
+        return totals
+
+
+def _with_origin(documents: pa.Table, task: Task) -> pa.Table:
+    """`documents` with what is the same for the whole file."""
+    columns = {"source": task.file.source, "rank": task.rank, "role": task.source.role, "file": task.file.name}
+    for name, value in (columns | {"license": task.source.license}).items():
+        scalar = pa.scalar(value, pa.int64() if name == "rank" else pa.string())
+        documents = documents.append_column(name, pa.repeat(scalar, len(documents)))
+    return documents
+
+
+def _answered(question: pa.Array, response: pa.Array) -> pa.Array:
+    """The training text of a question with its response."""
+    before, between, separator = (pa.scalar(part, pa.large_string()) for part in ("Question:\n", "\nAnswer:\n", ""))
+    return pc.binary_join_element_wise(before, question, between, response, separator)
+
+
+def _base_ids(source: str, documents: pa.Table) -> pa.Array:
+    """128-bit hash of a document's source, url, native ID and texts: what it is, not where it was read."""
+    columns = [documents[name].to_pylist() for name in FIELDS]
+    rows = (json.dumps([source, *fields], ensure_ascii=False).encode() for fields in zip(*columns, strict=True))
+    return pa.array([_digest(row) for row in rows], pa.string())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(path: str) -> Vocabulary:
+    return Vocabulary.load(path)
+
+
+@lru_cache(maxsize=1)
+def _item_index(items: Path, settings: str) -> ItemIndex:
+    """Built once in a process that runs many tasks. `settings` is a DecontaminateRecipe as JSON."""
+    return ItemIndex(pq.read_table(items), DecontaminateRecipe.model_validate_json(settings))

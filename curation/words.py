@@ -1,0 +1,213 @@
+"""Text as hashed words: the one tokenisation under quality rules, near-duplicates and decontamination.
+
+A word is a run of letters, lower-cased where ASCII, or a number (`1,000` is 1000, `3.5` is one word), or one operator
+of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is no operator. Letters and digits never
+share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are the same
+words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter.
+
+All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word. Leaves out
+scripts without spaces (a sentence of them is one word).
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+WORD, NUMBER, OPERATOR = 0, 1, 2
+KIND = np.uint8(3)
+"""Mask of the kind within a flag."""
+AFTER_BREAK = np.uint8(4)
+"""Flag: punctuation or the end of a line stands before this word, or it is the first of its text."""
+
+FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
+MASKS = np.array([0, 0x6E756D626572, 0x6F70657261746F72], np.uint64)
+"""What stands for any number and any operator in a masked shingle."""
+
+_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK = range(5)
+
+
+def _byte_classes() -> np.ndarray:
+    classes = np.full(256, _SPACE, np.uint8)
+    classes[0x80:] = _LETTER
+    for characters, name in (
+        ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER),
+        ("0123456789", _DIGIT),
+        ("+-*/=<>^%!", _OPERATOR),
+        ('.,;:?()[]\n"', _BREAK),
+    ):
+        classes[np.frombuffer(characters.encode(), np.uint8)] = name
+    return classes
+
+
+CLASSES = _byte_classes()
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words of a batch end to end: 64-bit `hashes`, `flags` (kind and AFTER_BREAK), and `offsets` per text."""
+
+    hashes: np.ndarray
+    flags: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def kinds(self) -> np.ndarray:
+        return self.flags & KIND
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Words of each text."""
+        return np.diff(self.offsets)
+
+    def masked(self) -> np.ndarray:
+        """The hashes with every number and every operator replaced by one value each."""
+        return np.where(self.kinds == WORD, self.hashes, MASKS[self.kinds])
+
+
+def split(texts: pa.Array | list[str]) -> Words:
+    """The words of each text."""
+    data, offsets = utf8(texts)
+    return Words(*_split(data, offsets, CLASSES))
+
+
+def utf8(texts: pa.Array | list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts end to end, and int64 offsets. NULL counts as empty."""
+    array = pa.array(texts, pa.large_string()) if isinstance(texts, list) else texts.cast(pa.large_string())
+    array = array.fill_null("")
+    offsets = np.frombuffer(array.buffers()[1], np.int64, len(array) + 1, array.offset * 8)
+    data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
+    return data[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+@dataclass(frozen=True)
+class Shingles:
+    """Runs of words of a batch end to end, hashed to 64 bits; `offsets` per text."""
+
+    hashes: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def short(self) -> np.ndarray:
+        """The lower 32 bits, as MinHash takes them."""
+        return self.hashes.astype(np.uint32)
+
+
+def shingles(hashes: np.ndarray, offsets: np.ndarray, n: int) -> Shingles:
+    """Every run of `n` words; a text with fewer words has one shingle of all of them, an empty text none."""
+    counts = np.diff(offsets)
+    starts = np.concatenate([[0], np.cumsum(np.where(counts, np.maximum(counts - n + 1, 1), 0))])
+    return Shingles(_shingles(hashes, offsets, starts, n), starts)
+
+
+@numba.njit(cache=True, nogil=True)
+def _mix(value):  # the finalizer of MurmurHash3, 64 bits
+    value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    value = (value ^ (value >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return value ^ (value >> np.uint64(33))
+
+
+@numba.njit(cache=True, nogil=True)
+def _shingles(hashes, offsets, starts, n):
+    out = np.empty(starts[-1], np.uint64)
+    for text in range(len(offsets) - 1):
+        width = min(n, offsets[text + 1] - offsets[text])
+        for place in range(starts[text], starts[text + 1]):
+            first = offsets[text] + place - starts[text]
+            value = np.uint64(0)
+            for position in range(first, first + width):
+                value = value * SHINGLE_PRIME + hashes[position]
+            out[place] = _mix(value)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _char(data, at, end, classes):
+    """Class and length in bytes of the character at `at`."""
+    byte = data[at]
+    if byte < 0xC0 or at + 1 >= end:
+        return classes[byte], 1
+    following = data[at + 1]
+    if byte == 0xC3 and following in (0x97, 0xB7):  # × ÷
+        return np.uint8(_OPERATOR), 2
+    if byte == 0xE2 and at + 2 < end:
+        if following == 0x80:  # dashes, quotes, ellipsis, bullets: U+2000 to U+203F
+            return np.uint8(_BREAK), 3
+        if following in (0x88, 0x89):  # mathematical operators: U+2200 to U+227F
+            return np.uint8(_OPERATOR), 3
+    return np.uint8(_LETTER), 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_hyphen(data, at, start, end, classes):
+    """Whether the operator at `at` is a hyphen: `-` with two letters on either side."""
+    if data[at] != 45 or at - 2 < start or at + 2 >= end:
+        return False
+    before = classes[data[at - 2]] == _LETTER and classes[data[at - 1]] == _LETTER
+    return before and classes[data[at + 1]] == _LETTER and classes[data[at + 2]] == _LETTER
+
+
+@numba.njit(cache=True, nogil=True)
+def _digit_at(data, at, end, classes):
+    return at < end and classes[data[at]] == _DIGIT
+
+
+@numba.njit(cache=True, nogil=True)
+def _number_end(data, at, end, classes):
+    """End of the number that goes on at `at`, and whether the byte there is to be skipped: 3.5 and 1,000."""
+    if _digit_at(data, at, end, classes):
+        return True, False
+    if at >= end or not _digit_at(data, at + 1, end, classes):
+        return False, False
+    if data[at] == 46:  # "."
+        return True, False
+    thousands = data[at] == 44 and _digit_at(data, at + 2, end, classes) and _digit_at(data, at + 3, end, classes)
+    return thousands and not _digit_at(data, at + 4, end, classes), True
+
+
+@numba.njit(cache=True, nogil=True)
+def _split(data, offsets, classes):
+    hashes = np.empty(len(data), np.uint64)  # no more words than bytes
+    flags = np.empty(len(data), np.uint8)
+    starts = np.zeros(len(offsets), np.int64)
+    words = 0
+    for text in range(len(offsets) - 1):
+        at, end = offsets[text], offsets[text + 1]
+        after_break = AFTER_BREAK
+        while at < end:
+            kind, length = _char(data, at, end, classes)
+            if kind == _OPERATOR and _is_hyphen(data, at, offsets[text], end, classes):
+                kind = np.uint8(_SPACE)
+            if kind in (_SPACE, _BREAK):
+                after_break = AFTER_BREAK if kind == _BREAK else after_break
+                at += length
+                continue
+            value = FNV_OFFSET
+            if kind == _OPERATOR:
+                for position in range(at, at + length):
+                    value = (value ^ np.uint64(data[position])) * FNV_PRIME
+                at += length
+                flags[words] = np.uint8(OPERATOR) | after_break
+            elif kind == _DIGIT:
+                goes_on, skip = True, False
+                while goes_on:
+                    if not skip:
+                        value = (value ^ np.uint64(data[at])) * FNV_PRIME
+                    at += 1
+                    goes_on, skip = _number_end(data, at, end, classes)
+                flags[words] = np.uint8(NUMBER) | after_break
+            else:
+                while kind == _LETTER:
+                    byte = data[at]
+                    lower = byte + np.uint8(32) if 65 <= byte <= 90 else byte
+                    value = (value ^ np.uint64(lower)) * FNV_PRIME
+                    at += 1
+                    kind, length = _char(data, at, end, classes) if at < end else (np.uint8(_SPACE), 1)
+                flags[words] = np.uint8(WORD) | after_break
+            hashes[words] = _mix(value)
+            words += 1
+            after_break = np.uint8(0)
+        starts[text + 1] = words
+    return hashes[:words].copy(), flags[:words].copy(), starts

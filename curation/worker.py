@@ -1,0 +1,33 @@
+"""A worker of `curation.tasks`: `python -m curation.worker JOB NUMBER TASK…` runs the tasks at these positions."""
+
+import sys
+from pathlib import Path
+
+from datatrove.executor import LocalPipelineExecutor
+
+from curation import steps
+from curation.tasks import Job
+
+
+def work(job: Job, number: int, share: list[int]) -> None:
+    """Run the tasks at the positions `share` of `job.files`, one after the other."""
+    sources = {source.name: (rank, source) for rank, source in enumerate(job.recipe.sources)}
+    tasks = []
+    for position in share:
+        file = job.files[position]
+        rank, source = sources[file.source]
+        tasks.append(steps.Task(file, source, rank, job.output(file)))
+    pipeline = [
+        steps.Read(tasks, job.recipe.max_record_bytes),
+        steps.Normalise(tasks),
+        steps.Annotate(tasks, str(job.tokenizer), job.recipe.quality),
+        steps.Decontaminate(job.items, job.recipe.decontaminate),
+        steps.Sign(job.recipe.near_duplicates),
+        steps.Write(tasks),
+    ]
+    logs = str(job.log_folder / f"worker-{number}")
+    LocalPipelineExecutor(pipeline, tasks=len(tasks), workers=1, logging_dir=logs, skip_completed=False).run()
+
+
+if __name__ == "__main__":
+    work(Job.load(Path(sys.argv[1])), int(sys.argv[2]), [int(position) for position in sys.argv[3:]])

@@ -1,0 +1,307 @@
+"""The grader: finds the final answer in a response and says whether it equals the reference.
+
+`extract` finds the answer by a named rule; `grade` rules on one response in this process and is for trusted text;
+`Grader` rules on many in child processes that are killed when they take too long. All three promise that a wrong
+answer (INCORRECT), one that cannot be read (UNPARSED) and a failure of the grader (ERROR) stay three different things.
+
+Rules of extraction, each linear in the response:
+    boxed    content of the last balanced \\boxed{…} (the innermost of nested ones); none if every box is left open
+    phrase   what follows the last "answer is" or "answer:", up to the end of the sentence or formula
+    hashes   what follows the last ####, up to the end of the line
+    number   the last number, fraction or percentage, thousands separators included ("1,234" is one number)
+    choice   a letter: boxed, after "answer is", the last one in brackets, or alone on the last line
+    chain    the default: boxed, then phrase, hashes, number; a box that never closes yields none
+
+Leaves out: rewards (`rl`), symbolic equality (`evaluation.equality`), answers that are proofs or code.
+"""
+
+import json
+import os
+import re
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from evaluation.equality import Ruling, Verdict, decide, judge, normalise
+
+__all__ = ["Grade", "Grader", "Rule", "Verdict", "extract", "grade"]
+
+Rule = Literal["boxed", "phrase", "hashes", "number", "choice", "chain"]
+
+TAIL = 20_000
+"""Characters at the end of a response in which the rules other than boxed look."""
+
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
+_PHRASE = re.compile(r"(?i)\banswer\b[\s*_]{0,8}(?:is|:|=)[\s*_:]{0,8}")
+_SENTENCE = re.compile(r"(?:[^.\n]|\.(?=\S))*")
+_FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_HASHES = re.compile(r"####[^\S\n]*([^\n]+)")
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = re.compile(rf"(?:(?<![\w)])[-−])?(?:{_DIGITS})(?:/\d+(?:\.\d+)?)?(?:\s?\\?%)?")
+_WORD = re.compile(r"(?i)\b(?!and\b|or\b|pi\b|sqrt\b)[a-z]{2,}")
+_LETTER = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?[\s(*]*([A-Z])(?![A-Za-z'’])[\s)}.:*]*")
+_BRACKETED_LETTER = re.compile(r"\(([A-Z])\)")
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The ruling on one response: the verdict, the answer that was found (None if none was), and why."""
+
+    verdict: Verdict
+    extracted: str | None
+    reason: str
+
+
+def extract(response: str, rule: Rule = "chain") -> str | None:
+    """The final answer of `response` by `rule`, or None."""
+    tail = response[-TAIL:]
+    match rule:
+        case "boxed":
+            return _last_box(response)
+        case "phrase":
+            return _after_phrase(tail)
+        case "hashes":
+            return _last(_HASHES, tail)
+        case "number":
+            return _last(_NUMBER, tail)
+        case "choice":
+            return _choice(response, tail)
+        case "chain":
+            if r"\boxed" in response or r"\fbox" in response:
+                return _last_box(response)
+            return _after_phrase(tail) or _last(_HASHES, tail) or _last(_NUMBER, tail)
+
+
+def _last_box(response: str) -> str | None:
+    """One pass with a stack of open braces, so that a hundred thousand open boxes cost no more than their length."""
+    stack: list[tuple[int, bool]] = []
+    last = (-1, -1)
+    for match in _BRACES.finditer(response):
+        if match[0].endswith("{") and match[0] != r"\{":
+            stack.append((match.end(), match[0] != "{"))
+        elif match[0] == "}" and stack:
+            start, is_box = stack.pop()
+            if is_box and start > last[0]:
+                last = (start, match.start())
+    return response[slice(*last)].strip() if last[0] >= 0 else None
+
+
+def _after_phrase(tail: str) -> str | None:
+    """A formula if one follows, the number of "42 apples", else the rest of the sentence."""
+    matches = list(_PHRASE.finditer(tail))
+    if not matches:
+        return None
+    rest = tail[matches[-1].end() :]
+    sentence = _SENTENCE.match(rest)
+    text = sentence[0].strip("*_ ") if sentence else ""
+    if formula := _FORMULA.search(rest[: max(len(text), 1) + 200] if rest.startswith(("$", "\\(", "\\[")) else text):
+        return next(group for group in formula.groups() if group).strip()
+    if "\\" not in text and _WORD.search(text) and (number := _NUMBER.search(text)):
+        return number[0]
+    return text or None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str | None:
+    matches = deque(pattern.finditer(text), maxlen=1)
+    return (matches[0][1] if pattern.groups else matches[0][0]).strip() if matches else None
+
+
+def _choice(response: str, tail: str) -> str | None:
+    lines = tail.strip().splitlines()
+    for text in (_last_box(response), _after_phrase(tail)):
+        if text and (letter := _LETTER.match(text)):
+            return letter[1]
+    if bracketed := _last(_BRACKETED_LETTER, tail):
+        return bracketed
+    alone = _LETTER.fullmatch(lines[-1]) if lines else None
+    return alone[1] if alone else None
+
+
+def grade(response: str, reference: str, rule: Rule = "chain") -> Grade:
+    """Grade in this process, without a time limit: for trusted, short text only."""
+    extracted = extract(response, rule)
+    if extracted is None:
+        return _no_answer(response)
+    pair = normalise(extracted), normalise(reference)
+    verdict, reason = decide(*pair) or judge(*pair)
+    return Grade(verdict, extracted, reason)
+
+
+def _no_answer(response: str) -> Grade:
+    return Grade(Verdict.UNPARSED, None, "no answer found" if response.strip() else "empty response")
+
+
+Pair = tuple[str, str]
+"""A normalised answer and a normalised reference."""
+
+BATCH_PAIRS, BATCH_BYTES = 32, 32_000
+"""Bounds of one message to a worker: below the 64 KiB that a pipe holds, so that writing one never blocks."""
+START_SECONDS = 60.0
+"""A worker needs half a second to start; far beyond that something else is wrong."""
+CACHE_PAIRS = 200_000
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A child process and the pairs it was given, in order. `deadline` is for the first of them (or for the start)."""
+
+    process: "subprocess.Popen[bytes]"
+    deadline: float
+    is_ready: bool = False
+    pending: deque[Pair] = field(default_factory=deque)
+    unread: bytes = b""
+
+    def kill(self) -> None:
+        """End it now and leave no zombie and no open pipe."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            with suppress(BrokenPipeError):  # what lies unsent in the buffer has no reader any more
+                pipe.close()
+
+
+class Grader:
+    """Grades many responses in child processes; use it as a context manager.
+
+    A pair that gets no ruling within `limit_seconds` of wall time has its worker killed and replaced, and is an ERROR.
+    A worker holds at most `megabytes` of memory. Workers start when a pair first needs algebra and stay until `close`.
+    Rulings are remembered per (answer, reference), ERROR too: what froze one worker would freeze the next.
+    Not for use from several threads at once.
+    """
+
+    def __init__(self, workers: int = 2, limit_seconds: float = 5.0, megabytes: int = 2_048):
+        self._size, self._limit, self._megabytes = workers, limit_seconds, megabytes
+        self._workers: list[_Worker] = []
+        self._cache: dict[Pair, Ruling] = {}
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the workers. The grader can be used again; it starts new ones."""
+        while self._workers:
+            self._workers.pop().kill()
+
+    def grade_all(self, responses: Sequence[str], references: Sequence[str], rule: Rule = "chain") -> list[Grade]:
+        """One grade per response, in order; responses[i] is held against references[i]."""
+        if len(responses) != len(references):
+            raise ValueError(f"{len(responses)} responses for {len(references)} references")
+        found = [extract(response, rule) for response in responses]
+        pairs = [(normalise(text or ""), normalise(gold)) for text, gold in zip(found, references, strict=True)]
+        rulings = self._rule(dict.fromkeys(pair for pair, text in zip(pairs, found, strict=True) if text is not None))
+        return [
+            _no_answer(response) if text is None else Grade(rulings[pair][0], text, rulings[pair][1])
+            for response, text, pair in zip(responses, found, pairs, strict=True)
+        ]
+
+    def _rule(self, pairs: dict[Pair, None]) -> dict[Pair, Ruling]:
+        """The ruling on each distinct pair: remembered, decided here, or judged by a worker."""
+        rulings = {pair: ruling for pair in pairs if (ruling := self._cache.get(pair) or decide(*pair))}
+        judged = self._judge([pair for pair in pairs if pair not in rulings])
+        if len(self._cache) + len(judged) > CACHE_PAIRS:
+            self._cache.clear()
+        self._cache |= judged
+        return rulings | judged
+
+    def _judge(self, pairs: list[Pair]) -> dict[Pair, Ruling]:
+        rulings: dict[Pair, Ruling] = {}
+        waiting = deque(pairs)
+        self._dismiss_dead()
+        try:
+            while len(rulings) < len(pairs):
+                self._hire(min(self._size, len(pairs) - len(rulings)))
+                for worker in self._workers:
+                    if worker.is_ready and not worker.pending and waiting:
+                        self._send(worker, waiting)
+                self._receive(rulings, waiting)
+        except BaseException:  # an interrupt too: half-read pipes are of no use, and nothing may keep running
+            self.close()
+            raise
+        return rulings
+
+    def _dismiss_dead(self) -> None:
+        """A worker that died while idle is no fault of the next pair."""
+        for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
+            self._workers.remove(worker)
+            worker.kill()
+
+    def _hire(self, wanted: int) -> None:
+        while len(self._workers) < wanted:
+            self._workers.append(_start_worker(self._limit, self._megabytes))
+
+    def _send(self, worker: _Worker, waiting: deque[Pair]) -> None:
+        size = 0
+        while waiting and len(worker.pending) < BATCH_PAIRS:
+            size += len(json.dumps(waiting[0]))
+            if size > BATCH_BYTES and worker.pending:
+                break
+            worker.pending.append(waiting.popleft())
+        worker.deadline = time.monotonic() + self._limit
+        assert worker.process.stdin
+        with suppress(BrokenPipeError):  # it died while idle: the end of file is dealt with where it is read
+            worker.process.stdin.write(json.dumps(list(worker.pending)).encode() + b"\n")
+            worker.process.stdin.flush()
+
+    def _receive(self, rulings: dict[Pair, Ruling], waiting: deque[Pair]) -> None:
+        """Wait for rulings until the next deadline; take in what came, bury what died or is too late."""
+        busy = [worker for worker in self._workers if worker.pending or not worker.is_ready]
+        with selectors.DefaultSelector() as selector:
+            for worker in busy:
+                assert worker.process.stdout
+                selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+            patience = min(worker.deadline for worker in busy) - time.monotonic()
+            readable = {id(key.data) for key, _ in selector.select(max(patience, 0))}
+        for worker in busy:
+            if id(worker) in readable:
+                is_alive = self._read(worker, rulings)
+                if not is_alive:
+                    self._bury(worker, "worker died: out of memory or killed", rulings, waiting)
+            elif time.monotonic() >= worker.deadline:
+                self._bury(worker, f"no ruling within {self._limit:g} s", rulings, waiting)
+
+    def _read(self, worker: _Worker, rulings: dict[Pair, Ruling]) -> bool:
+        """Take in what a readable worker said; False at end of file."""
+        assert worker.process.stdout
+        data = os.read(worker.process.stdout.fileno(), 65_536)
+        *lines, worker.unread = (worker.unread + data).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if said is None:
+                worker.is_ready = True
+            else:
+                rulings[worker.pending.popleft()] = (Verdict(said[0]), said[1])
+            worker.deadline = time.monotonic() + self._limit
+        return bool(data)
+
+    def _bury(self, worker: _Worker, reason: str, rulings: dict[Pair, Ruling], waiting: deque[Pair]) -> None:
+        """Kill `worker`; the pair it was at is an ERROR, those behind it wait for another worker."""
+        self._workers.remove(worker)
+        worker.kill()
+        if not worker.is_ready:
+            raise RuntimeError(f"a grading worker did not start (exit status {worker.process.returncode})")
+        if worker.pending:
+            rulings[worker.pending.popleft()] = (Verdict.ERROR, reason)
+        waiting.extendleft(reversed(worker.pending))
+
+
+def _start_worker(limit_seconds: float, megabytes: int) -> _Worker:
+    """A plain subprocess, not multiprocessing: it works under daemonic and Ray processes and never re-imports the
+    caller's main module. A session of its own keeps Ctrl-C for the parent, which then kills it."""
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    command = [sys.executable, "-m", "evaluation.grading_worker", str(limit_seconds), str(megabytes)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+    )
+    return _Worker(process, time.monotonic() + START_SECONDS)

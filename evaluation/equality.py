@@ -1,0 +1,177 @@
+"""Are two short answers equal? math-verify is the judge; what stands before it makes it quick and hard to freeze.
+
+`decide` answers what needs no algebra: an empty answer, the same text, two plain numbers, an answer beyond the limits.
+It is linear in the text and calls no sympy. Where it says CORRECT or INCORRECT it says what math-verify would say of
+the same normalised texts (a property test holds it). `judge` asks math-verify and may take for ever or eat all memory:
+give it untrusted text only in a process that can be killed (`evaluation.answers.Grader` does).
+
+Leaves out: finding the answer in a response (`evaluation.answers`), and rewards.
+"""
+
+import logging
+import re
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from sympy import Basic, MatrixBase
+
+logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at each call without a timeout of its own
+
+
+class Verdict(StrEnum):
+    """What became of an answer. Only CORRECT and INCORRECT judge it; ERROR says the grader failed, never the answer."""
+
+    CORRECT = "CORRECT"
+    INCORRECT = "INCORRECT"
+    UNPARSED = "UNPARSED"
+    ERROR = "ERROR"
+
+
+Ruling = tuple[Verdict, str]
+"""A verdict and, in a few words, its reason."""
+
+MAX_CHARACTERS = 1_000
+"""Longest text given to math-verify; the longest answer it parses in the eleven benchmark files has 247 characters."""
+MAX_NESTING = 40
+MAX_EXPONENT = 1_000_000
+"""Largest plain exponent: 9^{999999} takes sympy 20 ms, one hundred times that is past any patience."""
+MAX_FACTORIAL = 100_000
+
+_SPELLING = re.compile(r"\\[dt]frac(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])|(?<!\\)(?:\$|\\[()\[\]])|[−–]|\s+")
+_SCIENTIFIC = re.compile(r"^(-?\d{1,20}(?:\.\d{0,20})?)[eE]\+?(-?\d{1,4})$")
+_LATEX, _PLAIN = (LatexExtractionConfig(),), (ExprExtractionConfig(),)
+_ARITHMETIC = re.compile(r"[-+*/^().\d\s]+%?")
+_NUMBER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|\d{1,15})(?:\.\d{1,14})?")
+_FACTORIAL = re.compile(r"(\d+)[\s)}]*!")
+_EXPONENT = re.compile(r"(?:\^|\*\*)[\s{(]*(\d+)")
+_TOWER = re.compile(r"(?:\^|\*\*)[\s{(]*(\d+)[\s)}]*(?:\^|\*\*)[\s{(]*(\d+)")
+
+
+def normalise(text: str) -> str:
+    """`text` without what never changes its meaning: math delimiters, \\left and \\right, display fractions, Unicode
+    minus, runs of blanks, a closing full stop. "2e11" becomes 2 \\cdot 10^{11}: math-verify reads Euler's number."""
+    text = _SPELLING.sub(_spell, text).strip()
+    text = text[:-1].rstrip() if text.endswith(".") else text
+    return _SCIENTIFIC.sub(r"\1 \\cdot 10^{\2}", text)
+
+
+def _spell(match: re.Match[str]) -> str:
+    found = match[0]
+    if found.isspace():
+        return " "
+    if found in "−–":
+        return "-"
+    return r"\frac" if found.endswith("frac") else ""
+
+
+def decide(answer: str, reference: str) -> Ruling | None:
+    """The ruling on two normalised texts where no algebra is needed, else None."""
+    if not answer:
+        return Verdict.UNPARSED, "empty answer"
+    if not reference:
+        return Verdict.ERROR, "empty reference"
+    if answer == reference:
+        return Verdict.CORRECT, "same text"
+    if refused := refusal(reference):
+        return Verdict.ERROR, f"reference: {refused}"
+    if refused := refusal(answer):
+        return Verdict.UNPARSED, refused
+    return _compare_numbers(plain_number(answer), plain_number(reference))
+
+
+def _compare_numbers(answer: Decimal | None, reference: Decimal | None) -> Ruling | None:
+    """math-verify compares integers exactly and anything with a decimal point rounded to six places."""
+    if answer is None or reference is None:
+        return None
+    if answer == reference:
+        return Verdict.CORRECT, "same number"
+    apart = abs(answer - reference)
+    both_whole = answer == answer.to_integral_value() and reference == reference.to_integral_value()
+    if both_whole or (apart > Decimal("1e-5") and max(abs(answer), abs(reference)) < 10**9):
+        return Verdict.INCORRECT, "another number"
+    return None  # so near that rounding decides
+
+
+def plain_number(text: str) -> Decimal | None:
+    """The value of a plain integer or decimal of at most 15 digits, thousands separated by commas or not; else None."""
+    if len(text) > 24 or not text.isascii() or not _NUMBER.fullmatch(text) or sum(map(str.isdigit, text)) > 15:
+        return None
+    return Decimal(text.replace(",", ""))
+
+
+def refusal(text: str) -> str | None:
+    """Why `text` must not reach math-verify, or None. Linear in its length."""
+    if len(text) > MAX_CHARACTERS:
+        return f"longer than {MAX_CHARACTERS} characters"
+    if "\0" in text:
+        return "holds a NUL character"
+    if _nesting(text) > MAX_NESTING:
+        return f"nested deeper than {MAX_NESTING}"
+    if any(int(n) > MAX_FACTORIAL for n in _FACTORIAL.findall(text)) or re.search(r"!\s*[)}]\s*!", text):
+        return "factorial too large"
+    if any(int(n) > MAX_EXPONENT for n in _EXPONENT.findall(text)) or any(map(_huge, _TOWER.findall(text))):
+        return "power too large"
+    return None
+
+
+def _nesting(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    return deepest
+
+
+def _huge(tower: tuple[str, str]) -> bool:
+    base, exponent = map(int, tower)
+    return base > 1 and (exponent > 20 or base**exponent > MAX_EXPONENT)
+
+
+def judge(answer: str, reference: str) -> Ruling:
+    """math-verify's ruling on two normalised texts. No time limit: its own is a signal that C code does not hear."""
+    golds, found = _parse(reference), _parse(answer)
+    if not golds:
+        return Verdict.ERROR, "reference cannot be parsed"
+    if not found:
+        return Verdict.UNPARSED, "answer cannot be parsed"
+    try:
+        if any(_same(gold, target) for gold, target in product(golds, found)):
+            return Verdict.CORRECT, "equal by math-verify"
+    except (MemoryError, RecursionError) as error:
+        return Verdict.ERROR, type(error).__name__
+    if _is_expression(golds) and not _is_expression(found):
+        return Verdict.UNPARSED, "answer is no expression"
+    return Verdict.INCORRECT, "unequal by math-verify"
+
+
+@lru_cache(maxsize=4_096)  # the responses of an RL group share one reference, and often their answer
+def _parse(text: str) -> list[Any]:
+    """math-verify's reading of the whole `text`: as LaTeX, else as plain arithmetic ("25%", "-3./2").
+
+    Its default would go on and take a number from within what it cannot read: "3:30 p.m." would equal 3.
+    """
+    found = parse(f"${text}$", _LATEX, parsing_timeout=None)  # type: ignore[arg-type]
+    plain = text.replace(r"\%", "%")
+    if not _is_expression(found) and _ARITHMETIC.fullmatch(plain):
+        return parse(plain, _PLAIN, parsing_timeout=None) or found  # type: ignore[arg-type]
+    return found
+
+
+def _same(gold: Any, target: Any) -> bool:
+    try:
+        return verify(gold, target, timeout_seconds=None, raise_on_error=True)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # whatever sympy throws at two things it cannot compare: math-verify, too, calls them unequal
+        return False
+
+
+def _is_expression(parsed: list[Any]) -> bool:
+    return any(isinstance(item, Basic | MatrixBase) for item in parsed)

@@ -1,0 +1,426 @@
+"""Samples completions from any transformers causal LM, with a KV cache, in batches by prompt length.
+
+Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token for token. Sampling with a seed does not
+depend on how the work is batched: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
+Log-probabilities are those of the model itself (temperature 1), whatever the temperature the tokens were drawn at.
+
+Where the time goes, and what is done about it: a decoding step costs about the same for a row that has finished as
+for one that has not, so finished rows are dropped from the batch and from its cache; keys and values are written into
+buffers of the final length in place of being copied at each step; a prompt sampled n times is read once.
+
+Leaves out: serving engines, beam search, top-k and top-p (RL needs the untruncated distribution).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.utils import logging
+
+from manifests.errors import UserError
+
+MAX_ROWS = 128
+"""Sequences decoded together; a model of 1M parameters is fastest at 128 on one CPU core, 20% slower at 256."""
+MAX_PREFILL_TOKENS = 65_536
+CACHE_BYTES = 2 << 30
+"""Bound of keys and values of one batch on a CPU; on a GPU it is half of the free memory."""
+DROP_SHARE = 1 / 8
+"""Finished rows are dropped once they are this share of a batch: dropping copies the cache, keeping wastes the step."""
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample. `temperature` 0 is greedy. A completion ends before the first of the `stop` strings."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled continuation.
+
+    `token_ids` and `logprobs` (natural log, temperature 1) hold every sampled token, the closing EOS or the tokens of a
+    stop string included; `tokens` is their number; `text` leaves those out. `truncated`: it met the length limit.
+    """
+
+    text: str
+    tokens: int
+    truncated: bool
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+def load_model(path: str | Path) -> tuple[Any, Any]:
+    """The model (evaluation mode; float32 on a CPU, bfloat16 on a GPU) and tokenizer of a Hugging Face folder."""
+    folder = Path(path)
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is no model folder: {name} is missing", "Give a checkpoint or an export")
+    logging.disable_progress_bar()  # ours shows what matters, and only on a terminal
+    on_gpu = torch.cuda.is_available()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype=torch.bfloat16 if on_gpu else torch.float32
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model in {folder}: {' '.join(str(error).split())[:200]}") from error
+    return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
+
+
+def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """The token IDs that `sample` conditions on, one list per prompt."""
+    return tokenizer(list(prompts))["input_ids"] if prompts else []
+
+
+@dataclass(eq=False)
+class _Row:
+    """One sequence to sample: its prompt, its number among the samples of that prompt, and what came of it."""
+
+    prompt: int
+    number: int
+    ids: list[int]
+    limit: int
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    truncated: bool = False
+
+
+def sample(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    params: SamplingParams,
+    *,
+    streams: Sequence[int] | None = None,
+    max_rows: int = MAX_ROWS,
+) -> list[list[Completion]]:
+    """`params.n` completions of each prompt, in the order of the prompts.
+
+    `streams` names the random stream of each prompt (its position by default), so that a part of a longer list draws
+    what it would draw within the whole. Raises UserError for a prompt that is empty or fills the model's context.
+    """
+    rows = _rows(model, encode(tokenizer, prompts), params)
+    ending = _Ending(tokenizer, params.stop, _eos_ids(model, tokenizer))
+    names = range(len(prompts)) if streams is None else streams
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in _batches(model, rows, max_rows):
+            _decode(model, batch, params.temperature, _uniforms(batch, params.seed, names), ending)
+    finally:
+        model.train(was_training)
+    done = _completions(tokenizer, rows, params.stop)
+    return [done[i : i + params.n] for i in range(0, len(rows), params.n)]
+
+
+def _rows(model: Any, prompts: list[list[int]], params: SamplingParams) -> list[_Row]:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+    for position, ids in enumerate(prompts):
+        if not 0 < len(ids) < context:
+            what = "is empty" if not ids else f"has {len(ids)} tokens and leaves no room in a context of {context}"
+            raise UserError(f"prompt {position} {what}", "Shorten the prompts or take a model with a longer context")
+    return [
+        _Row(position, number, ids, min(params.max_new_tokens, context - len(ids)))
+        for position, ids in enumerate(prompts)
+        for number in range(params.n)
+    ]
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> list[int]:
+    found = [model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id, tokenizer.eos_token_id]
+    flat = [one for item in found for one in (item if isinstance(item, list) else [item])]
+    return sorted({one for one in flat if one is not None})
+
+
+def _batches(model: Any, rows: list[_Row], max_rows: int) -> Iterator[list[_Row]]:
+    """Rows by length of their prompt, cut so that neither the cache nor the reading of the prompts grows too large."""
+    token_bytes = _cache_bytes_per_token(model)
+    budget = torch.cuda.mem_get_info(model.device)[0] // 2 if model.device.type == "cuda" else CACHE_BYTES
+    batch: list[_Row] = []
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        size, width = len(batch) + 1, len(row.ids) + (batch or [row])[0].limit  # the first has the largest limit
+        if batch and (
+            size > max_rows or size * width * token_bytes > budget or size * len(row.ids) > MAX_PREFILL_TOKENS
+        ):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _cache_bytes_per_token(model: Any) -> int:
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * head_size * model.dtype.itemsize
+
+
+def _uniforms(batch: list[_Row], seed: int, streams: Sequence[int]) -> np.ndarray:
+    """Uniform numbers in [0, 1), float32 [rows, longest limit]; a row's are the same in every batch it may lie in."""
+    drawn = np.zeros((len(batch), max(row.limit for row in batch)), dtype=np.float32)
+    for line, row in zip(drawn, batch, strict=True):
+        line[: row.limit] = np.random.default_rng((seed, streams[row.prompt], row.number)).random(row.limit, np.float32)
+    return drawn
+
+
+@torch.no_grad()
+def _decode(model: Any, batch: list[_Row], temperature: float, uniforms: np.ndarray, ending: "_Ending") -> None:
+    """Sample every row of `batch` to its end and note what came of it in the row.
+
+    Shapes, here and below: B rows in all, N steps at most, A rows still in the model's cache (`alive_A` says which),
+    V tokens in the vocabulary.
+    """
+    decoding, tally = _Decoding(model, batch), _Tally(batch, model.device)
+    uniforms_BN = torch.from_numpy(uniforms).to(model.device)
+    logits_AV, alive_A = decoding.read_prompts(), torch.arange(len(batch), device=model.device)
+    for step in range(uniforms.shape[1]):
+        logprobs_AV = logits_AV.float().log_softmax(-1)
+        tokens_A = _choose(logprobs_AV, temperature, uniforms_BN[alive_A, step])
+        tally.note(step, alive_A, tokens_A, logprobs_AV)
+        going_A = tally.close(step, alive_A, ending.reached(tally.tokens_BN, alive_A, step))
+        n_going = int(going_A.sum())
+        if n_going == 0:
+            break
+        if n_going <= len(alive_A) * (1 - DROP_SHARE):
+            alive_A, tokens_A = alive_A[going_A], tokens_A[going_A]
+            decoding.keep(going_A.nonzero()[:, 0])
+        logits_AV = decoding.step(tokens_A)
+    tally.deliver(batch)
+
+
+class _Tally:
+    """What was sampled in a batch so far. A row that has ended may stay in the cache; what it samples then is void."""
+
+    def __init__(self, batch: list[_Row], device: torch.device):
+        self._limits_B = torch.tensor([row.limit for row in batch], device=device)
+        steps = max(row.limit for row in batch)
+        self.tokens_BN = torch.zeros(len(batch), steps, dtype=torch.long, device=device)
+        self._logprobs_BN = torch.zeros(len(batch), steps, device=device)
+        self._lengths_B = torch.zeros_like(self._limits_B)  # 0 while a row is under way
+        self._cut_B = torch.zeros_like(self._limits_B, dtype=torch.bool)
+
+    def note(self, step: int, alive_A: Tensor, tokens_A: Tensor, logprobs_AV: Tensor) -> None:
+        self.tokens_BN[alive_A, step] = tokens_A
+        self._logprobs_BN[alive_A, step] = logprobs_AV.gather(1, tokens_A[:, None])[:, 0]
+
+    def close(self, step: int, alive_A: Tensor, ended_A: Tensor) -> Tensor:
+        """Close the rows that ended with this step or reached their limit; whether each row goes on, bool [A]."""
+        full_A = self._limits_B[alive_A] <= step + 1
+        newly_A = (ended_A | full_A) & (self._lengths_B[alive_A] == 0)
+        self._lengths_B[alive_A[newly_A]] = step + 1
+        self._cut_B[alive_A[newly_A & ~ended_A]] = True
+        return self._lengths_B[alive_A] == 0
+
+    def deliver(self, batch: list[_Row]) -> None:
+        columns = (self.tokens_BN, self._logprobs_BN, self._lengths_B, self._cut_B)
+        for row, tokens, logprobs, length, cut in zip(batch, *(column.tolist() for column in columns), strict=True):
+            row.token_ids, row.logprobs, row.truncated = tokens[:length], logprobs[:length], cut
+
+
+def _choose(logprobs_AV: Tensor, temperature: float, uniforms_A: Tensor) -> Tensor:
+    """The next token of each row: the likeliest at temperature 0, else where the cumulated probability passes u."""
+    if temperature == 0:
+        return logprobs_AV.argmax(-1)
+    scaled_AV = logprobs_AV if temperature == 1 else (logprobs_AV / temperature).log_softmax(-1)
+    cumulated_AV = scaled_AV.exp().cumsum(-1)
+    wanted_A1 = uniforms_A[:, None] * cumulated_AV[:, -1:]
+    return torch.searchsorted(cumulated_AV, wanted_A1, right=True)[:, 0].clamp(max=logprobs_AV.shape[1] - 1)
+
+
+class _Buffer(DynamicLayer):
+    """Keys and values of one layer, [rows, heads, columns, head size], in buffers with room for every later column."""
+
+    def __init__(self, capacity: int):
+        super().__init__()
+        self._capacity = capacity
+        self._stores: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if self._stores is None:
+            return super().update(key_states, value_states, *args, **kwargs)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        for store, new in zip(self._stores, (key_states, value_states), strict=True):
+            store[:, :, start:end] = new
+        self.keys, self.values = (store[:, :, :end] for store in self._stores)
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        assert self.keys is not None and self.values is not None
+        self._stores = (self._spread(self.keys, beam_idx), self._spread(self.values, beam_idx))
+        self.keys, self.values = (store[:, :, : self.get_seq_length()] for store in self._stores)
+
+    def _spread(self, filled: Tensor, rows: Tensor) -> Tensor:
+        _, heads, columns, size = filled.shape
+        store = filled.new_empty(len(rows), heads, self._capacity, size)
+        store[:, :, :columns] = filled[rows]
+        return store
+
+
+class _Decoding:
+    """The model's side of a batch: cache, mask and positions. Prompts are padded on the left to a common width."""
+
+    def __init__(self, model: Any, batch: list[_Row]):
+        self._model, self._config = model, model.config.get_text_config()
+        places = {row.prompt: row.ids for row in batch}
+        order = {prompt: place for place, prompt in enumerate(places)}
+        self._prompts = list(places.values())
+        self._source_B = torch.tensor([order[row.prompt] for row in batch], device=model.device)
+        self._width = max(map(len, self._prompts))
+        self._capacity = self._width + max(row.limit for row in batch)
+        self._buffered = _attends_to_everything(model)
+        self._grouped = self._buffered and self._config._attn_implementation == "sdpa"
+        self._cache: Any = (
+            Cache(layers=[_Buffer(self._capacity) for _ in range(self._config.num_hidden_layers)])
+            if self._buffered
+            else DynamicCache(config=model.config)
+        )
+
+    def read_prompts(self) -> Tensor:
+        """Fill the cache with the prompts, each read once, and give the logits after each row's prompt, [B, V]."""
+        ids_PW = torch.zeros(len(self._prompts), self._width, dtype=torch.long)
+        seen_PW = torch.zeros_like(ids_PW)
+        for line, ids in enumerate(self._prompts):
+            ids_PW[line, -len(ids) :] = torch.tensor(ids)
+            seen_PW[line, -len(ids) :] = 1
+        ids_PW, seen_PW = ids_PW.to(self._model.device), seen_PW.to(self._model.device)
+        is_padded = len(set(map(len, self._prompts))) > 1
+        logits_PV = self._call(ids_PW, (seen_PW.cumsum(-1) - 1).clamp(min=0), seen_PW if is_padded else None)
+        self._cache.reorder_cache(self._source_B)
+        self._positions_A1 = seen_PW.sum(-1, keepdim=True)[self._source_B]
+        self._mask = self._decoding_mask(seen_PW[self._source_B]) if is_padded else None
+        self._columns = self._width
+        return logits_PV[self._source_B]
+
+    def _decoding_mask(self, seen_BW: Tensor) -> Tensor:
+        """What a new token may look at, with room for every later column: additive [B, 1, 1, capacity], which
+        transformers takes as it is, or, where it has windows of its own to add, [B, capacity] of 0 and 1."""
+        seen = seen_BW.new_ones(len(seen_BW), self._capacity)
+        seen[:, : self._width] = seen_BW
+        if not self._buffered:
+            return seen
+        blocked = torch.zeros(seen.shape, dtype=self._model.dtype, device=seen.device)
+        return blocked.masked_fill_(seen == 0, float("-inf"))[:, None, None, :]
+
+    def step(self, tokens_A: Tensor) -> Tensor:
+        """Append one token to every row in the cache and give the logits after it, [A, V]."""
+        self._columns += 1
+        mask = None if self._mask is None else self._mask[..., : self._columns]
+        with _grouped_attention(self._config) if self._grouped and mask is not None else nullcontext():
+            logits_AV = self._call(tokens_A[:, None], self._positions_A1, mask)
+        self._positions_A1 = self._positions_A1 + 1
+        return logits_AV
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row but these from the batch."""
+        self._cache.reorder_cache(rows)
+        self._positions_A1 = self._positions_A1[rows]
+        self._mask = None if self._mask is None else self._mask[rows]
+
+    def _call(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        return self._model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+
+def _grouped_sdpa(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **rest: Any
+) -> tuple[Tensor, None]:
+    """Attention of one new token per row. Heads that share a key stand where queries stand, [rows, key heads, group,
+    size], so that no key is copied; transformers copies all of them at each step once there is a mask (4× slower)."""
+    rows, heads, size = query.shape[0], query.shape[1], query.shape[3]
+    grouped = query.reshape(rows, key.shape[1], -1, size)
+    found = torch.nn.functional.scaled_dot_product_attention(grouped, key, value, attention_mask, scale=scaling)
+    return found.reshape(rows, 1, heads, size), None
+
+
+AttentionInterface.register("grouped_sdpa", _grouped_sdpa)
+
+
+@contextmanager
+def _grouped_attention(config: Any) -> Iterator[None]:
+    """Within, the model of `config` attends by `_grouped_sdpa` in place of sdpa."""
+    config._attn_implementation = "grouped_sdpa"
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"
+
+
+def _attends_to_everything(model: Any) -> bool:
+    """Whether every layer is plain full attention, so that buffers and a ready-made mask say all there is to say."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    implementation = getattr(config, "_attn_implementation", None)
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return kinds == {"full_attention"} and not windowed and implementation in ("sdpa", "eager")
+
+
+class _Ending:
+    """Tells which rows have just ended, by an EOS token or a stop string."""
+
+    def __init__(self, tokenizer: Any, stop: tuple[str, ...], eos_ids: list[int]):
+        self._tokenizer, self._stop, self._eos_ids = tokenizer, stop, eos_ids
+        self._tail = max((len(text.encode()) for text in stop), default=0) + 4  # a token is at least one byte
+        self._may_close: dict[int, bool] = {}
+
+    def reached(self, tokens_BN: Tensor, alive_A: Tensor, step: int) -> Tensor:
+        """Whether each row of `alive_A` ends with the token of this step, bool [A]."""
+        tokens_A = tokens_BN[alive_A, step]
+        ended_A = torch.isin(tokens_A, torch.tensor(self._eos_ids, dtype=torch.long, device=tokens_A.device))
+        if self._stop:
+            closing = [i for i, token in enumerate(tokens_A.tolist()) if self._has_last_character(token)]
+            tails = tokens_BN[alive_A[closing], max(0, step + 1 - self._tail) : step + 1].tolist()
+            for i, tail in zip(closing, tails, strict=True):
+                text = _text(self._tokenizer, tail)
+                ended_A[i] |= any(stop in text for stop in self._stop)
+        return ended_A
+
+    def _has_last_character(self, token: int) -> bool:
+        """Only a token that holds the last character of a stop string can complete it. Blanks and bytes of a longer
+        character may look different when decoded alone, so those are never ruled out."""
+        if token not in self._may_close:
+            text = _text(self._tokenizer, [token])
+            ends = {stop[-1] for stop in self._stop}
+            self._may_close[token] = "\ufffd" in text or any(end in text or end.isspace() for end in ends)
+        return self._may_close[token]
+
+
+def _text(tokenizer: Any, ids: list[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> list[Completion]:
+    return [
+        Completion(
+            _before(_text(tokenizer, row.token_ids), stop),
+            len(row.token_ids),
+            row.truncated,
+            row.token_ids,
+            row.logprobs,
+        )
+        for row in rows
+    ]
+
+
+def _before(text: str, stop: tuple[str, ...]) -> str:
+    """`text` up to the first stop string in it."""
+    return text[: min((text.find(one) for one in stop if one in text), default=len(text))]

@@ -1,0 +1,380 @@
+"""Self-contained HTML pages: markup that escapes, tables that sort, bars, charts, and the sheet they stand on.
+
+Promises. A string enters a page escaped unless it is `Html`, which only this module makes; JSON inside a script cannot
+close it; the page's Content-Security-Policy names its own scripts by their hash and allows no other and no network. So
+hostile text in a document is shown and never run. plotly.js is embedded once, compressed (4.8 MB become 2.0 MB; browsers
+since May 2023 inflate it). Tables, bars and strips are plain HTML and need no script. Leaves out: what is on the page,
+see `manifests.report`.
+"""
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+COLOURS = (
+    "#4f81d8",
+    "#e0882f",
+    "#2fa192",
+    "#c65b9e",
+    "#8a6fd1",
+    "#6d9e3a",
+    "#c9a227",
+    "#4aa3cf",
+    "#a5734c",
+    "#7c879a",
+)
+"""Colours for sources and components: each at least 2.3:1 on white and on the dark ground."""
+WARM = ("#d9663d", "#d99a2b", "#b8506f", "#a5734c", "#c77f9c", "#8d6b94", "#d3b04c", "#9c5a3c")
+"""Colours for drop reasons, kept apart from those of sources."""
+KEPT, QUARANTINED, WANTED = "#3f7fd0", "#7c879a", "#9aa4b5"
+VERDICTS = {"CORRECT": "#3a9d6e", "INCORRECT": "#d9663d", "UNPARSED": "#d3a72f", "ERROR": "#8d6b94"}
+
+
+class Html(str):
+    """Markup. Every other string is escaped on its way into a page."""
+
+
+def markup(value: object) -> Html:
+    """`value` as markup: Html as it is, None as nothing, a sequence item by item, all else escaped."""
+    if isinstance(value, Html):
+        return value
+    if value is None:
+        return Html("")
+    if isinstance(value, list | tuple):
+        return Html("".join(map(markup, value)))
+    return Html(html.escape(str(value)))
+
+
+def element(name: str, *children: object, **attributes: object) -> Html:
+    """`<name attributes>children</name>`, escaped; `class_` and `data_v` become `class` and `data-v`; None is left out."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Html(f"<{name}{written}>{markup(children)}</{name}>")
+
+
+# -- words for values ----------------------------------------------------------------------------------------------
+
+
+def count(value: float | None) -> str:
+    """12,345; a dash for None."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as 12.3%."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
+
+
+def real(value: float | None) -> str:
+    """Four significant digits."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def size(value: float) -> str:
+    """Bytes as B, KB, MB, …, by 1000."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def words(value: object) -> object:
+    """Text as it is."""
+    return "–" if value is None else value
+
+
+def code(value: object) -> object:
+    """Text in the font of code."""
+    return "–" if value is None else element("code", value)
+
+
+def share(part: float | None, whole: float | None) -> float | None:
+    """part / whole; None when there is no whole."""
+    return part / whole if part is not None and whole else None
+
+
+# -- pieces --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: key in the rows, heading, and how a value is written."""
+
+    key: str
+    heading: str
+    write: Callable[[Any], object] = words
+
+
+def table(rows: Sequence[dict[str, Any]], *columns: Column, caption: str = "") -> Html:
+    """A table that a click on a heading sorts: numbers by value, all else as text. Numbers stand to the right."""
+    if not rows:
+        return element("p", f"{caption}: nothing to show." if caption else "Nothing to show.", class_="none")
+    numeric = {c.key for c in columns if all(isinstance(row[c.key], int | float | None) for row in rows)}
+    head = [
+        element(
+            "th", element("button", c.heading, type="button"), scope="col", class_="n" if c.key in numeric else None
+        )
+        for c in columns
+    ]
+    body = [element("tr", [_cell(row[c.key], c, c.key in numeric) for c in columns]) for row in rows]
+    title = element("caption", caption) if caption else None
+    return element(
+        "div",
+        element("table", title, element("thead", element("tr", head)), element("tbody", body)),
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label=caption or "table",
+    )
+
+
+def _cell(value: Any, column: Column, numeric: bool) -> Html:
+    if numeric:
+        return element("td", column.write(value), class_="n", data_v="" if value is None else value)
+    return element("td", column.write(value))
+
+
+def facts(pairs: dict[str, object]) -> Html:
+    """A list of names and values."""
+    return element("dl", [element("div", element("dt", key), element("dd", value)) for key, value in pairs.items()])
+
+
+def fold(summary: object, *children: object, class_: str | None = None) -> Html:
+    """A part that opens on demand."""
+    return element("details", element("summary", summary), *children, class_=class_)
+
+
+def json_block(value: Any) -> Html:
+    """JSON as people read it."""
+    return element("pre", json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False), class_="json")
+
+
+def quotation(text: str | None, length: int | None = None) -> Html:
+    """A text of a document or a model, cut by the query at some length; `length` is its whole length in characters."""
+    text = text or ""
+    rest = f" … {count(length - len(text))} more characters" if length and length > len(text) else ""
+    return element("pre", text, element("span", rest, class_="rest") if rest else None, class_="text", dir="auto")
+
+
+def figure(caption: str, *children: object, note: str = "") -> Html:
+    """A picture with its caption above and a note below."""
+    below = element("p", note, class_="note") if note else None
+    return element("figure", element("figcaption", caption), *children, below)
+
+
+def legend(colours: dict[str, str]) -> Html:
+    """Names beside their colours."""
+    chips = [element("li", element("i", style=f"background:{colour}"), name) for name, colour in colours.items()]
+    return element("ul", chips, class_="legend")
+
+
+Segment = tuple[str, float, str]
+"""Part of a bar: name, value, colour."""
+
+
+def bars(rows: dict[str, list[Segment]], whole: float | None = None, write: Callable[[Any], str] = count) -> Html:
+    """Horizontal stacked bars, one per row. A full bar is `whole`, or each row's own sum when None."""
+    return element("div", [_bar(label, parts, whole, write) for label, parts in rows.items()], class_="bars")
+
+
+def _bar(label: str, parts: list[Segment], whole: float | None, write: Callable[[Any], str]) -> Html:
+    total = sum(value for _, value, _ in parts)
+    scale = 100 / (whole or total or 1)
+    pieces = [
+        element("i", style=f"width:{value * scale:.3f}%;background:{colour}", title=f"{label} · {name}: {write(value)}")
+        for name, value, colour in parts
+        if value
+    ]
+    spoken = f"{label}: " + ", ".join(f"{name} {write(value)}" for name, value, _ in parts if value)
+    heading = element("p", element("span", label), element("b", write(total)))
+    return element("div", heading, element("div", pieces, class_="bar", role="img", aria_label=spoken))
+
+
+def strip(names: Sequence[str], colours: dict[str, str], per_row: int = 100) -> Html:
+    """One cell per name, in order, `per_row` to a row; neighbours of one colour are drawn as one rectangle."""
+    rows = [names[start : start + per_row] for start in range(0, len(names), per_row)]
+    cells = [_strip_row(row, y, colours) for y, row in enumerate(rows)]
+    view = f"0 0 {per_row} {max(1, len(rows)) * 3}"
+    return element("svg", cells, viewBox=view, class_="strip", role="img", aria_label="order of the sequences")
+
+
+def _strip_row(row: Sequence[str], y: int, colours: dict[str, str]) -> list[Html]:
+    cells, x = [], 0
+    for name, run in groupby(row):
+        width = len(list(run))
+        title = element("title", f"{name}: {width} in a row")
+        cells.append(element("rect", title, x=x, y=y * 3, width=width, height=2.6, fill=colours[name]))
+        x += width
+    return cells
+
+
+@dataclass(frozen=True)
+class Node:
+    """A box of a graph: what it is called, what it is, and where a click leads."""
+
+    title: str
+    kind: str
+    target: str | None
+    main: bool
+
+
+def graph(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> Html:
+    """Boxes under their parents, joined by lines; `edges` are (parent, child)."""
+    edges = sorted(edges)
+    places = _places(_layers(list(nodes), edges), edges)
+    width = max(x for x, _ in places.values()) + 174
+    height = max(y for _, y in places.values()) + 54
+    lines = [_edge(*places[parent], *places[child]) for parent, child in edges]
+    boxes = [_box(node, *places[name]) for name, node in nodes.items()]
+    picture = element(
+        "svg",
+        [lines, boxes],
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        class_="graph",
+        role="img",
+        aria_label="what was made from what",
+    )
+    return element("div", picture, class_="scroll")
+
+
+def _layers(names: list[str], edges: list[tuple[str, str]]) -> list[list[str]]:
+    """Names by their longest way from a root."""
+    depth = dict.fromkeys(names, 0)
+    for _ in names:  # lineage has no cycles, so the longest way has fewer steps than there are names
+        for parent, child in edges:
+            depth[child] = max(depth[child], depth[parent] + 1)
+    return [[name for name in names if depth[name] == level] for level in range(max(depth.values()) + 1)]
+
+
+def _places(layers: list[list[str]], edges: list[tuple[str, str]]) -> dict[str, tuple[float, float]]:
+    """Left upper corners: layers from top to bottom, each centred, its boxes ordered by where their parents stand."""
+    places: dict[str, tuple[float, float]] = {}
+    widest = max(map(len, layers))
+    for level, layer in enumerate(layers):
+        above = {name: [places[parent][0] for parent, child in edges if child == name] for name in layer}
+        layer = sorted(layer, key=lambda name: sum(above[name]) / len(above[name]) if above[name] else 0.0)
+        start = (widest - len(layer)) * 92
+        places |= {name: (start + column * 184 + 2, level * 86 + 2) for column, name in enumerate(layer)}
+    return places
+
+
+def _edge(x1: float, y1: float, x2: float, y2: float) -> Html:
+    (x1, y1), (x2, y2) = (x1 + 85, y1 + 50), (x2 + 85, y2)
+    bend = (y2 - y1) / 2
+    return element("path", d=f"M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}")
+
+
+def _box(node: Node, x: float, y: float) -> Html:
+    box = element("rect", x=x, y=y, width=170, height=50, rx=8, class_="main" if node.main else None)
+    short = node.title if len(node.title) <= 22 else node.title[:21] + "…"
+    kind = element("text", node.kind, x=x + 12, y=y + 20, class_="kind")
+    drawn = element("g", element("title", node.title), box, kind, element("text", short, x=x + 12, y=y + 38))
+    return element("a", drawn, href=f"#{node.target}") if node.target else drawn
+
+
+# -- traces of plotly charts -----------------------------------------------------------------------------------------
+
+
+def line(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> dict[str, Any]:
+    """A line; a few points are marked, since a line of one point shows nothing."""
+    mode = "lines+markers" if len(x) <= 30 else "lines"
+    trace = {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, "line": {"color": colour, "width": 2}}
+    return trace | {"marker": {"size": 5, "color": colour}} | more
+
+
+def area(name: str, x: list[Any], y: list[Any], colour: str) -> dict[str, Any]:
+    """A layer of a stacked area."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": x,
+        "y": y,
+        "stackgroup": "one",
+        "line": {"width": 0.5, "color": colour},
+        "fillcolor": colour,
+    }
+
+
+def columns(name: str, x: list[Any], y: list[Any], colour: str) -> dict[str, Any]:
+    """Upright bars."""
+    return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}}
+
+
+# -- the sheet -----------------------------------------------------------------------------------------------------
+
+
+def script_json(value: Any) -> Html:
+    """JSON that is safe inside a script element: no `<`, `>` or `&`, so nothing in it can close the element."""
+    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities, which JSON lacks, as null: a gap in the line."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value
+
+
+class Page:
+    """Collects charts while the parts of a page are made, then writes the whole."""
+
+    def __init__(self) -> None:
+        self._charts: dict[str, dict[str, Any]] = {}
+
+    def chart(self, caption: str, traces: list[dict[str, Any]], layout: dict[str, Any], note: str = "") -> Html:
+        """A plotly chart from plain traces and layout; theme, margins and size are the page's."""
+        name = f"chart-{len(self._charts)}"
+        self._charts[name] = {"data": traces, "layout": {"showlegend": len(traces) > 1} | layout}
+        return figure(caption, element("div", id=name, class_="plot", role="img", aria_label=caption), note=note)
+
+    def render(self, title: str, body: Html) -> str:
+        """The page as one HTML document."""
+        plotly, here = get_plotlyjs().encode(), Path(__file__)
+        style, script = here.with_suffix(".css").read_text("utf-8"), here.with_suffix(".js").read_text("utf-8")
+        packed = base64.b64encode(gzip.compress(plotly, 9, mtime=0)).decode() if self._charts else ""
+        policy = (
+            f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; "
+            f"script-src '{_hash(script.encode())}' '{_hash(plotly)}'"
+        )
+        head = [
+            Html('<meta charset="utf-8">'),
+            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            Html(f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">'),
+            Html('<meta name="color-scheme" content="light dark">'),
+            element("title", title),
+            element("style", Html(style)),
+        ]
+        scripts = [
+            element("script", script_json(self._charts), type="application/json", id="charts"),
+            element("script", Html(packed), type="text/plain", id="plotly"),
+            element("script", Html(script)),
+        ]
+        page = element("html", element("head", head), element("body", body, scripts), lang="en")
+        return f"<!doctype html>\n{page}\n"
+
+
+def _hash(script: bytes) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script).digest()).decode()

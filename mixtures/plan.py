@@ -1,0 +1,272 @@
+"""The arithmetic of a mixture: weights, caps and a budget in, whole sequences per component out.
+
+`solve` apportions by largest remainder, so that the budget is met exactly and every component is within one sequence of
+its share. Promises: exact (fractions, no floats), pure (no store, no clock), and never silent: when weights, budget,
+`max_epochs` and `min_tokens` cannot all hold, the error names the components whose constraints conflict and the nearest
+choices that were checked to be feasible. Leaves out redistribution: a share is what the recipe says, or an error.
+
+Every token is an input at most once per epoch and the last label of a sequence looks one token ahead, so n sequences of
+S tokens need n·S + 1 ≤ max_epochs · tokens.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from manifests.errors import UserError
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What a component offers and asks for. `tokens` count one EOS per document; they may be declared, not counted."""
+
+    name: str
+    weight: float
+    max_epochs: float
+    documents: int
+    tokens: int
+    min_tokens: int = 0
+
+    def most(self, length: int) -> int:
+        """Most whole sequences of `length` tokens that `max_epochs` allows."""
+        return max(0, (math.floor(_exact(self.max_epochs) * self.tokens) - 1) // length)
+
+    def least(self, length: int) -> int:
+        """Fewest sequences that hold `min_tokens`."""
+        return -(-self.min_tokens // length)
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What a component gets: whole sequences, and what that comes to."""
+
+    supply: Supply
+    share_wanted: float
+    share_possible: float
+    share: float
+    sequences: int
+    tokens: int
+
+    @property
+    def epochs(self) -> float:
+        return self.tokens / self.supply.tokens if self.supply.tokens else 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A mixture made exact: `sequences` of `sequence_length` tokens, apportioned. Of prompts the length is 1."""
+
+    sequences: int
+    sequence_length: int
+    allotments: tuple[Allotment, ...]
+
+    @property
+    def tokens(self) -> int:
+        return self.sequences * self.sequence_length
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per component: what is there, what is wanted, what it gets."""
+        return [
+            {
+                "component": part.supply.name,
+                "documents": part.supply.documents,
+                "available_tokens": part.supply.tokens,
+                "share_wanted": round(part.share_wanted, 6),
+                "share_possible": round(part.share_possible, 6),
+                "share": round(part.share, 6),
+                "sequences": part.sequences,
+                "tokens": part.tokens,
+                "epochs": round(part.epochs, 4),
+                "max_epochs": part.supply.max_epochs,
+            }
+            for part in self.allotments
+        ]
+
+
+def solve(supplies: Sequence[Supply], sequences: int, length: int) -> Plan:
+    """The plan for `sequences` of `length` tokens. UserError names what conflicts and what would do."""
+    if sequences < 1:
+        raise UserError(f"the budget holds no sequence of {length} tokens", "Raise the budget or shorten the sequences")
+    if empty := [f"`{supply.name}`" for supply in supplies if not supply.documents or not supply.tokens]:
+        raise UserError(f"nothing to take: {', '.join(empty)} selects no document", "Correct its `where` or leave it out")
+    counts = _apportioned(supplies, sequences, length)
+    if counts is None:
+        raise _conflict(supplies, sequences, length)
+    return allotted(supplies, counts, length)
+
+
+def allotted(supplies: Sequence[Supply], counts: Sequence[int], length: int) -> Plan:
+    """The plan that gives each component `counts[i]` sequences of `length` tokens."""
+    n = sum(counts)
+    parts = [
+        Allotment(supply, float(share), min(1.0, supply.most(length) / n), count / n, count, count * length)
+        for supply, share, count in zip(supplies, _shares(supplies), counts, strict=True)
+    ]
+    return Plan(n, length, tuple(parts))
+
+
+def apportion(weights: Sequence[Fraction], n: int, least: Sequence[int], most: Sequence[int]) -> list[int] | None:
+    """`n` whole things by `weights`, each count its quota rounded down or up and within [least, most]; None if impossible.
+
+    Hamilton's method of largest remainders; ties go to the earlier. Bounds shift only the rounding, never the quota.
+    """
+    total = sum(weights)
+    quotas = [weight * n / total for weight in weights]
+    low = [max(math.floor(quota), bound) for quota, bound in zip(quotas, least, strict=True)]
+    high = [min(math.ceil(quota), bound) for quota, bound in zip(quotas, most, strict=True)]
+    missing = n - sum(low)
+    if any(a > b for a, b in zip(low, high, strict=True)) or missing < 0 or sum(high) < n:
+        return None
+    by_remainder = sorted(range(len(quotas)), key=lambda i: math.floor(quotas[i]) - quotas[i])
+    for i in [i for i in by_remainder if low[i] < high[i]][:missing]:
+        low[i] += 1
+    return low
+
+
+def _apportioned(supplies: Sequence[Supply], n: int, length: int) -> list[int] | None:
+    least, most = ([bound(s, length) for s in supplies] for bound in (Supply.least, Supply.most))
+    return apportion([_exact(supply.weight) for supply in supplies], n, least, most)
+
+
+def _shares(supplies: Sequence[Supply]) -> list[Fraction]:
+    weights = [_exact(supply.weight) for supply in supplies]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _exact(number: float) -> Fraction:
+    """The decimal fraction that was written: 0.1 is one tenth."""
+    return Fraction(str(number))
+
+
+# -- when it cannot be ---------------------------------------------------------------------------------------------
+
+
+def _conflict(supplies: Sequence[Supply], n: int, length: int) -> UserError:
+    """Which constraints conflict, and the nearest feasible choices, each checked by solving with it."""
+    quotas = [share * n for share in _shares(supplies)]
+    over = [i for i, s in enumerate(supplies) if s.most(length) < math.floor(quotas[i])]
+    under = [i for i, s in enumerate(supplies) if s.least(length) > math.ceil(quotas[i])]
+    if not over and not under:  # every one can have its share rounded down (up), but not all at once
+        over = [i for i, s in enumerate(supplies) if s.most(length) < quotas[i]]
+        under = [] if over else [i for i, s in enumerate(supplies) if s.least(length) > quotas[i]]
+    wrong = [_too_much(supplies[i], quotas[i], n, length) for i in over]
+    wrong += [_too_little(supplies[i], quotas[i], n, length) for i in under]
+    choices = [
+        _other_shares(supplies, n, length),
+        _more_epochs(supplies, over, quotas, length) if not under else "",
+        _smaller_minimum(supplies, under, quotas, length) if not over else "",
+        _other_budget(supplies, n, length),
+    ]
+    choices = [choice for choice in choices if choice] or ["select more documents, or change weights and budget"]
+    hint = ", or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+    return UserError("; ".join(wrong), hint[0].upper() + hint[1:])
+
+
+def _too_much(supply: Supply, quota: Fraction, n: int, length: int) -> str:
+    needs = math.ceil(quota) * length
+    return (
+        f"`{supply.name}` has {short(supply.tokens)} tokens; {_percent(quota / n)} of {short(n * length)} needs "
+        f"{short(needs)} = {float(_three_digits(Fraction(needs, supply.tokens))):g} epochs "
+        f"> max_epochs {supply.max_epochs:g}"
+    )
+
+
+def _too_little(supply: Supply, quota: Fraction, n: int, length: int) -> str:
+    gets = math.floor(quota) * length
+    return (
+        f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {_percent(quota / n)} of {short(n * length)} "
+        f"gives it {short(gets)}"
+    )
+
+
+def _other_shares(supplies: Sequence[Supply], n: int, length: int) -> str:
+    """The nearest shares: those out of bounds at their bound, the rest by weight."""
+    least, most = [s.least(length) for s in supplies], [s.most(length) for s in supplies]
+    if not sum(least) <= n <= sum(most) or any(a > b for a, b in zip(least, most, strict=True)):
+        return ""
+    weights = _shares(supplies)
+    fixed = _at_bounds(weights, n, least, most)
+    for rounding in (round, math.floor, math.ceil):
+        percents = {i: _three_digits(Fraction(100 * count, n), rounding) for i, count in fixed.items()}
+        rest = (100 - sum(percents.values())) / (sum(w for i, w in enumerate(weights) if i not in fixed) or 1)
+        tried = [percents.get(i, weight * rest) for i, weight in enumerate(weights)]
+        if min(tried) > 0 and apportion(tried, n, least, most):
+            shares = ", ".join(f"`{supplies[i].name}` to {float(percent):g}%" for i, percent in percents.items())
+            return f"set the share of {shares} (the rest by weight)"
+    return ""
+
+
+def _at_bounds(weights: list[Fraction], n: int, least: list[int], most: list[int]) -> dict[int, int]:
+    """Which components sit at a bound, and at what count, when the others share the rest of `n` by weight.
+
+    Each round fixes the side that is further out (as CSS lays out flexible boxes), so it ends after at most m rounds.
+    """
+    fixed: dict[int, int] = {}
+    while free := [i for i in range(len(weights)) if i not in fixed]:
+        scale = Fraction(n - sum(fixed.values())) / sum(weights[i] for i in free)
+        over = {i: most[i] for i in free if weights[i] * scale > most[i]}
+        under = {i: least[i] for i in free if weights[i] * scale < least[i]}
+        excess = sum(weights[i] * scale - bound for i, bound in (over | under).items())
+        if not over and not under:
+            break
+        fixed |= (over if excess >= 0 else {}) | (under if excess <= 0 else {})
+    return fixed
+
+
+def _more_epochs(supplies: Sequence[Supply], over: list[int], quotas: list[Fraction], length: int) -> str:
+    need = {i: Fraction(math.ceil(quotas[i]) * length + 1, supplies[i].tokens) for i in over}
+    return "raise max_epochs " + ", ".join(
+        f"of `{supplies[i].name}` to {math.ceil(epochs * 10) / 10:g}" for i, epochs in need.items()
+    )
+
+
+def _smaller_minimum(supplies: Sequence[Supply], under: list[int], quotas: list[Fraction], length: int) -> str:
+    return "lower min_tokens " + ", ".join(
+        f"of `{supplies[i].name}` to {short(math.floor(quotas[i]) * length, math.floor)}" for i in under
+    )
+
+
+def _other_budget(supplies: Sequence[Supply], n: int, length: int) -> str:
+    """The nearest budget at which every share fits between its bounds."""
+    shares = _shares(supplies)
+    highest = min(math.floor(s.most(length) / share) for s, share in zip(supplies, shares, strict=True))
+    lowest = max(math.ceil(s.least(length) / share) for s, share in zip(supplies, shares, strict=True))
+    if lowest > highest or highest < 1:
+        return ""
+    nearest, verb = (highest, "lower") if n > highest else (lowest, "raise")
+    for rounding in (round, math.floor, math.ceil):
+        tokens = _rounded(nearest * length, rounding)
+        if _apportioned(supplies, tokens // length, length):
+            return f"{verb} the budget to {short(tokens)}"
+    return ""
+
+
+# -- numbers as people write them ----------------------------------------------------------------------------------
+
+
+def short(count: int, rounding: Callable[[Fraction], int] = round) -> str:
+    """`count` to three digits with a suffix, as recipes take it: 1234567 is 1.23M."""
+    rounded = _rounded(count, rounding)
+    unit, suffix = next(((u, s) for u, s in _UNITS if rounded >= u), (1, ""))
+    return f"{float(Fraction(rounded, unit)):g}{suffix}"
+
+
+_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
+
+
+def _rounded(count: int, rounding: Callable[[Fraction], int]) -> int:
+    return int(_three_digits(Fraction(count), rounding)) if count >= 1000 else count
+
+
+def _three_digits(value: Fraction, rounding: Callable[[Fraction], int] = round) -> Fraction:
+    """`value` to three significant digits."""
+    if not value:
+        return value
+    unit = Fraction(10) ** (math.floor(math.log10(value)) - 2)
+    return rounding(value / unit) * unit
+
+
+def _percent(share: Fraction) -> str:
+    return f"{float(_three_digits(100 * share)):g}%"

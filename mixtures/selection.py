@@ -1,0 +1,150 @@
+"""Which documents of a corpus a component is made of: an SQL condition, judged by DuckDB's own parser, then run.
+
+A `where` is one expression over the columns of `documents` and nothing else: no subquery, no second statement, no
+function whose value changes from call to call, since the same recipe must select the same documents for ever. It runs in
+the locked catalog, which reads nothing but the store.
+
+Dropped documents are left out by themselves. A `where` that names `drop_reason` and selects dropped documents is refused
+with their numbers, unless the component allows those reasons by name (`allow: [too_short]`), in which case they are in.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.catalog import Catalog
+from manifests.errors import UserError
+from manifests.manifest import Manifest
+from mixtures.config import ComponentRecipe
+
+PLACES = {"manifest", "shard", "row"}
+"""Columns of the catalog that say where a row lies and not what it is."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Documents of a corpus, in its order. `rows` are their int64 positions in it; the other columns lie beside them.
+
+    `n_tokens` (int64, without EOS) are as the corpus counted them.
+    """
+
+    corpus: Manifest
+    rows: np.ndarray
+    doc_ids: pa.ChunkedArray
+    sources: pa.ChunkedArray
+    n_tokens: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Selection":
+        """The documents at the positions `chosen` (ascending)."""
+        doc_ids, sources = self.doc_ids.take(chosen), self.sources.take(chosen)
+        return Selection(self.corpus, self.rows[chosen], doc_ids, sources, self.n_tokens[chosen])
+
+    def texts(self, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """`columns` of their texts, in batches, each with the position here of its first document."""
+        start = 0
+        for batch in self.corpus.scan("texts", columns):
+            first, last = np.searchsorted(self.rows, [start, start + batch.num_rows])
+            if last > first:
+                yield int(first), batch.take(pa.array(self.rows[first:last] - start))
+            start += batch.num_rows
+
+
+def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe) -> Selection:
+    """The documents of `component`. UserError names the component for a `where` that is wrong, refused or empty."""
+    names = _check_expression(component)
+    sql = (
+        "SELECT shard, row, doc_id, source, n_tokens, drop_reason "
+        f"FROM (FROM documents WHERE manifest = $1) WHERE (\n{component.where}\n)"
+    )
+    try:
+        found = catalog.query(sql, [corpus.id])
+    except UserError as error:
+        raise _wrong(component, error.what) from error
+    dropped = pc.and_(pc.is_valid(found["drop_reason"]), pc.invert(_allowed(found["drop_reason"], component.allow)))
+    if "drop_reason" in names:
+        _refuse_dropped(component, found.filter(dropped)["drop_reason"])
+    kept = found.filter(pc.invert(dropped))
+    if not kept.num_rows:
+        raise _wrong(component, f"selects no document of {corpus.ref}", "See `octo sql 'DESCRIBE documents'`")
+    rows = _positions(corpus, kept)
+    order = np.argsort(rows)
+    kept = kept.take(order)
+    return Selection(corpus, rows[order], kept["doc_id"], kept["source"], kept["n_tokens"].to_numpy())
+
+
+def _allowed(reasons: pa.ChunkedArray, allow: tuple[str, ...]) -> pa.ChunkedArray:
+    return pc.is_in(reasons, pa.array(allow, pa.string()))
+
+
+def _refuse_dropped(component: ComponentRecipe, reasons: pa.ChunkedArray) -> None:
+    if len(reasons):
+        counts = {str(item["values"]): item["counts"] for item in pc.value_counts(reasons).to_pylist()}
+        named = ", ".join(f"{counts[reason]} {reason}" for reason in sorted(counts))
+        allow = ", ".join(sorted({*component.allow, *counts}))
+        raise _wrong(component, f"selects dropped documents: {named}", f"If that is meant, write allow: [{allow}]")
+
+
+def _positions(corpus: Manifest, found: pa.Table) -> np.ndarray:
+    """Row of each document in the whole corpus, from its file and row there."""
+    starts, start = {}, 0
+    for file in corpus.files("documents"):
+        starts[file.path.rsplit("/", 1)[-1]] = start
+        start += file.rows
+    shards = pc.dictionary_encode(found["shard"]).combine_chunks()
+    offsets = np.array([starts[name] for name in shards.dictionary.to_pylist()], np.int64)
+    return offsets[shards.indices.to_numpy()] + found["row"].to_numpy()
+
+
+# -- judging the condition -----------------------------------------------------------------------------------------
+
+
+def _check_expression(component: ComponentRecipe) -> set[str]:
+    """Names of the columns in `where`; UserError unless it is a single harmless expression."""
+    with duckdb.connect() as parser:
+        given, plain = _parsed(parser, component.where), _parsed(parser, "true")
+        volatile = parser.sql("SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
+    if "error_message" in given:
+        raise _wrong(component, f"is no SQL condition: {' '.join(str(given['error_message']).split())}")
+    expressions = given.pop("select_list", [])
+    del plain["select_list"]
+    is_list = [expression.get("function_name") for expression in expressions] != ["row"]
+    if len(expressions) != 1 or given != plain:  # a bracket closed early leaves its trace in the rest of the statement
+        raise _wrong(component, "is more than one condition")
+    nodes = list(_nodes(expressions[0]))
+    columns = {node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"}
+    for refused, why in (
+        (any(node.get("class") == "SUBQUERY" for node in nodes), "holds a subquery or a statement"),
+        (columns & PLACES, f"names {', '.join(sorted(columns & PLACES))}, which says where a row lies"),
+        (any((str(node.get("function_name")).lower(),) in volatile for node in nodes), "changes from run to run"),
+    ):
+        if refused:
+            raise _wrong(component, why)
+    return columns
+
+
+def _parsed(parser: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
+    """The syntax tree of `SELECT (where)`, or a mapping with `error_message`."""
+    ((text,),) = parser.execute("SELECT json_serialize_sql($1)", [f"SELECT (\n{where}\n)"]).fetchall()
+    tree = json.loads(text)
+    return tree if tree["error"] else tree["statements"][0]["node"]
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a syntax tree."""
+    if isinstance(tree, dict):
+        yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _nodes(item)
+
+
+def _wrong(component: ComponentRecipe, what: str, hint: str = "Write one SQL condition, as \"role = 'web'\"") -> UserError:
+    where = " ".join(component.where.split())
+    return UserError(f"component `{component.name}`: where \"{where}\" {what}", hint)

@@ -1,0 +1,89 @@
+"""What counts as holding an item, and what does not."""
+
+import json
+import random
+
+import pyarrow as pa
+import pytest
+
+from curation.config import DecontaminateRecipe
+from curation.decontaminate import ItemIndex
+from curation.sample import edited
+from curation.sample_pages import general_page, math_page
+
+STORY = (
+    "Mia has 58 apples in a basket and finds 13 more under the old tree behind the house. How many apples has she now?"
+)
+LATEX = r"Let $x$ be a real number with $\frac{x+1}{x-2} = 3x^{2}$. Find the sum of all values of $\left(x+1\right)$."
+SHORT = "What is 58 + 13?"
+QUESTIONS = {"story": STORY, "latex": LATEX, "short": SHORT, "numbers": "17 + 25 = ?", "empty": "?"}
+
+
+def index(**settings) -> ItemIndex:
+    rows = [{"benchmark": "b", "item_id": name, "question": text} for name, text in QUESTIONS.items()]
+    return ItemIndex(pa.Table.from_pylist(rows), DecontaminateRecipe(**settings))
+
+
+def held(text: str) -> str | None:
+    evidence = index().find(pa.array([text], pa.large_string())).evidence[0]
+    return json.loads(evidence)["item"] if evidence else None
+
+
+@pytest.mark.parametrize("name", ["story", "latex", "short"])
+def test_finds_items_by_themselves_and_embedded(name):
+    draw = random.Random(1)
+    assert held(QUESTIONS[name]) == name
+    assert held(f"{general_page(draw)}\n\n{QUESTIONS[name]}\n\n{math_page(draw)}") == name
+
+
+def test_spacing_and_style_of_latex_do_not_matter():
+    assert (
+        held(r"Let x be a real number with \(\dfrac{x + 1}{x - 2} = 3 x^2\). Find the sum of all values of x+1")
+        == "latex"
+    )
+    assert held("what  is 58+13 ?") == "short"
+
+
+def test_small_edits_are_seen_through():
+    draw = random.Random(5)
+    found = [held(edited(draw, STORY, 0.1)) for _ in range(40)]
+    assert found.count("story") >= 36
+
+
+def test_other_numbers_are_another_problem():
+    assert held(STORY.replace("58", "57")) is None
+    assert held(STORY.replace("13", "58").replace("58", "13", 1)) is None
+    assert held("Mia has 57 apples in a basket. 58 is no number here. " + STORY.replace("58", "57")) is None
+    assert held("What is 58 - 13?") is None
+
+
+def test_short_items_must_stand_alone():
+    assert held("What is 58 + 13 + 4?") is None
+    assert held("We ask: what is 58 + 13? Then we answer.") == "short"
+
+
+def test_items_without_letters_are_never_found_and_counted():
+    assert held("17 + 25 = ? 17 + 25 = ?") is None
+    assert index().unmatchable == 2
+
+
+def test_evidence_names_benchmark_item_and_coverage():
+    matches = index().find(pa.array([STORY, "nothing at all"], pa.large_string()))
+    expected = {"benchmark": "b", "item": "story", "part": "question", "coverage": 1.0}
+    assert json.loads(matches.evidence[0]) == expected
+    assert matches.coverage.tolist() == [1.0, 0.0] and matches.evidence[1] is None
+
+
+def test_coverage_is_a_limit_of_the_recipe():
+    half = pa.array([STORY[: len(STORY) // 2]], pa.large_string())
+    assert index().find(half).evidence == [None]
+    assert index(coverage=0.3, numbers=0.5).find(half).coverage[0] > 0.3
+
+
+def test_no_items_no_documents():
+    empty = ItemIndex(
+        pa.table({name: pa.array([], pa.string()) for name in ("benchmark", "item_id", "question")}),
+        DecontaminateRecipe(),
+    )
+    assert empty.find(pa.array([STORY], pa.large_string())).evidence == [None]
+    assert index().find(pa.array([], pa.large_string())).evidence == []

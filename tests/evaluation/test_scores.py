@@ -1,0 +1,141 @@
+"""An evaluation from a model folder and benchmark manifests to samples and scores, also after it was interrupted."""
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from evaluation import scores
+from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
+from evaluation.config import EvalRecipe
+from evaluation.scores import evaluate
+from evaluation.templates import NAMES, render, with_choices
+from manifests.errors import UserError
+from manifests.manifest import copy_manifest
+from manifests.store import Store
+
+PLAIN = [{"question": f"What is {i}+{i}?", "answer": str(2 * i), "id": f"p{i}"} for i in range(6)]
+CHOICE = [{"question": "Which?", "options": ["1", "2", "3"], "answer": "B", "id": i} for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """A random model that writes digits, blanks and letters."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({"<eos>": 0} | {letter: i + 1 for i, letter in enumerate(alphabet)}, []))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    config = LlamaConfig(
+        vocab_size=257, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=256, initializer_range=0.5, eos_token_id=0, bos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def benchmarks(store, tmp_path):
+    made = []
+    for name, rows in (("plain_sums", PLAIN), ("mmlu_stem", CHOICE)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        made.append(freeze_benchmark(store, BenchmarkRecipe(name=name, path=str(path))))
+    return made
+
+
+RECIPE = EvalRecipe(max_new_tokens=12, temperature=1.0, samples=3, batch_items=2, seed=1)
+
+
+def test_an_evaluation_keeps_every_sample_and_scores_them(store, model_dir, benchmarks):
+    run = evaluate(store, model_dir, benchmarks, RECIPE)
+    samples = run.table("samples").to_pylist()
+    assert len({(row["benchmark"], row["item_id"], row["sample"]) for row in samples}) == len(samples) == 27
+    assert samples[0]["prompt"] == "Question:\nWhat is 0+0?\nAnswer:\n"
+    assert samples[-1]["prompt"] == "Question:\nWhich?\n(A) 1\n(B) 2\n(C) 3\nAnswer:\n"
+    assert run.status == "done"
+    table = {(row["benchmark"], row["metric"]): row for row in run.table("scores").to_pylist()}
+    for name in ("plain_sums", "mmlu_stem"):
+        of_name = [row for row in samples if row["benchmark"] == name]
+        ruled = [row for row in of_name if row["verdict"] != "ERROR"]
+        accuracy = table[name, "accuracy"]
+        assert accuracy["value"] == pytest.approx(sum(row["verdict"] == "CORRECT" for row in ruled) / len(ruled))
+        assert accuracy["n"] == len(ruled) and accuracy["method"] == "bootstrap"
+        assert table[name, "length"]["value"] == pytest.approx(sum(row["tokens"] for row in of_name) / len(of_name))
+        assert table[name, "pass@1"]["value"] == pytest.approx(accuracy["value"])
+        assert run.record["summary"][name]["accuracy"] == accuracy["value"]
+    assert evaluate(store, model_dir, benchmarks, RECIPE).id == run.id
+
+
+def test_greedy_scores_carry_wilson_intervals(store, model_dir, benchmarks):
+    run = evaluate(store, model_dir, benchmarks[:1], EvalRecipe(max_new_tokens=8, limit=4))
+    accuracy = next(row for row in run.table("scores").to_pylist() if row["metric"] == "accuracy")
+    assert accuracy["n"] == 4 and accuracy["method"] == "wilson"
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_as_if_it_had_not_been(
+    store, tmp_path, model_dir, benchmarks, monkeypatch
+):
+    other = Store(tmp_path / "other")
+    whole = evaluate(other, model_dir, [copy_manifest(manifest, other) for manifest in benchmarks], RECIPE)
+    calls = []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    real = scores.sample
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(scores, "sample", interrupted)
+        evaluate(store, model_dir, benchmarks, RECIPE)
+    run = evaluate(store, model_dir, benchmarks, RECIPE)
+    assert run.id == whole.id
+    assert run.table("samples").to_pylist() == whole.table("samples").to_pylist()
+    assert run.table("scores").to_pylist() == whole.table("scores").to_pylist()
+
+
+def test_errors_of_the_grader_are_neither_right_nor_wrong(store, tmp_path, model_dir):
+    path = tmp_path / "odd.jsonl"
+    rows = [{"question": "1+1?", "answer": "7" * 2_000}, {"question": "2+2?", "answer": "4"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    manifest = freeze_benchmark(store, BenchmarkRecipe(name="odd", path=str(path)))
+    run = evaluate(store, model_dir, [manifest], EvalRecipe(max_new_tokens=60, temperature=1.0, samples=8))
+    verdicts = [row["verdict"] for row in run.table("samples").to_pylist()]
+    table = {row["metric"]: row for row in run.table("scores").to_pylist()}
+    assert verdicts.count("ERROR") > 0
+    assert table["errors"]["value"] == pytest.approx(verdicts.count("ERROR") / 16)
+    assert table["accuracy"]["n"] == 16 - verdicts.count("ERROR")
+
+
+def test_what_cannot_be_evaluated_is_said(store, tmp_path, model_dir, benchmarks):
+    with pytest.raises(UserError, match="no benchmark to evaluate on"):
+        evaluate(store, model_dir, [], RECIPE)
+    with pytest.raises(UserError, match="two benchmarks of one name"):
+        evaluate(store, model_dir, [benchmarks[0]] * 2, RECIPE)
+    with pytest.raises(UserError, match="all the same"):
+        evaluate(store, model_dir, benchmarks, EvalRecipe(samples=2))
+    with pytest.raises(UserError, match="no prompt template 'zen'"):
+        evaluate(store, model_dir, benchmarks, EvalRecipe(template="zen"))
+    with pytest.raises(UserError, match="is no model folder"):
+        evaluate(store, tmp_path, benchmarks, RECIPE)
+
+
+def test_templates_put_the_question_once():
+    question = "What is {x} in 2{x}=4?"
+    for name in NAMES:
+        assert render(name, question).count(question) == 1
+    assert "\\boxed{}" in render("orz_base", question)
+    assert with_choices("Q", ["one", "two"]) == "Q\n(A) one\n(B) two"

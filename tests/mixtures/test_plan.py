@@ -1,0 +1,182 @@
+"""Apportionment: exact budgets, caps, shares within one sequence, and errors whose choices really are choices."""
+
+import math
+import re
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests.errors import UserError
+from manifests.recipe import Recipe, parse
+from mixtures.config import Amount, MixRecipe
+from mixtures.plan import Supply, apportion, short, solve
+
+LENGTH = 64
+
+
+class Count(Recipe):
+    n: Amount
+
+
+def tokens(text: str) -> int:
+    """An amount as a recipe reads it."""
+    return parse({"n": text}, Count, "test").n
+
+
+weights = st.floats(min_value=1e-4, max_value=1e4, allow_nan=False)
+supplies = st.lists(
+    st.tuples(weights, st.sampled_from([0.5, 1, 1.5, 2, 4]), st.integers(1, 200_000), st.integers(0, 3_000)),
+    min_size=1,
+    max_size=8,
+).map(lambda rows: [Supply(f"c{i}", w, epochs, 10, n, low) for i, (w, epochs, n, low) in enumerate(rows)])
+
+
+@given(st.lists(weights, min_size=1, max_size=40), st.integers(1, 10**9))
+def test_unbounded_apportionment_is_exact_and_within_one_of_the_share(given_weights: list[float], n: int) -> None:
+    exact = [Fraction(str(weight)) for weight in given_weights]
+    counts = apportion(exact, n, [0] * len(exact), [n] * len(exact))
+    assert counts is not None and sum(counts) == n
+    assert all(abs(count - weight * n / sum(exact)) < 1 for count, weight in zip(counts, exact, strict=True))
+
+
+@given(supplies, st.integers(1, 3_000))
+def test_a_plan_keeps_every_constraint_or_is_refused(asked: list[Supply], n: int) -> None:
+    try:
+        plan = solve(asked, n, LENGTH)
+    except UserError:
+        return
+    total = sum(Fraction(str(supply.weight)) for supply in asked)
+    assert sum(part.sequences for part in plan.allotments) == n
+    for part in plan.allotments:
+        supply = part.supply
+        assert abs(part.sequences - Fraction(str(supply.weight)) * n / total) < 1
+        assert part.sequences == 0 or part.tokens + 1 <= Fraction(str(supply.max_epochs)) * supply.tokens
+        assert part.tokens >= supply.min_tokens
+
+
+@given(supplies, st.integers(1, 3_000))
+def test_a_refusal_is_right_and_offers_only_what_is_feasible(asked: list[Supply], n: int) -> None:
+    try:
+        solve(asked, n, LENGTH)
+        return
+    except UserError as error:
+        hint, what = error.hint, error.what
+    total = sum(Fraction(str(supply.weight)) for supply in asked)
+    quotas = [Fraction(str(supply.weight)) * n / total for supply in asked]
+    named = [i for i in range(len(asked)) if f"`c{i}`" in what]
+    assert named
+    for i in named:
+        assert quotas[i] > asked[i].most(LENGTH) or quotas[i] < asked[i].least(LENGTH)
+    if found := re.search(r"the budget to ([\d.]+[KMBT]?)", hint):
+        solve(asked, tokens(found[1]) // LENGTH, LENGTH)
+    if "raise max_epochs" in hint.lower():
+        epochs = {f"c{m[1]}": float(m[2]) for m in re.finditer(r"`c(\d+)` to ([\d.]+)(?!\d*%)", hint)}
+        raised = [Supply(**vars(s) | {"max_epochs": epochs.get(s.name, s.max_epochs)}) for s in asked]
+        solve(raised, n, LENGTH)
+    if percents := {int(m[1]): Fraction(m[2]) for m in re.finditer(r"`c(\d+)` to ([\d.]+)%", hint)}:
+        rest = sum(Fraction(str(s.weight)) for i, s in enumerate(asked) if i not in percents) or Fraction(1)
+        scale = (100 - sum(percents.values())) / rest
+        tried = [percents.get(i, Fraction(str(s.weight)) * scale) for i, s in enumerate(asked)]
+        bounds = [s.least(LENGTH) for s in asked], [s.most(LENGTH) for s in asked]
+        assert apportion(tried, n, *bounds) is not None
+
+
+def test_the_conflict_says_what_is_short_and_what_would_do() -> None:
+    asked = [Supply("qa", 5, 4, 10**6, 1_200_000_000), Supply("web", 95, 4, 10**6, 73_800_000_000)]
+    with pytest.raises(UserError) as refusal:
+        solve(asked, 200_000_000_000 // 8192, 8192)
+    assert refusal.value.what == (
+        "`qa` has 1.2B tokens; 5% of 200B needs 10B = 8.33 epochs > max_epochs 4"
+    )
+    assert refusal.value.hint == (
+        "Set the share of `qa` to 2.4% (the rest by weight), raise max_epochs of `qa` to 8.4, or lower the budget to 96B"
+    )
+
+
+def test_when_nothing_is_left_to_share_only_epochs_and_budget_are_offered() -> None:
+    asked = [Supply("a", 1, 1, 3, 300), Supply("b", 1, 1, 3, 299)]
+    with pytest.raises(UserError, match=r"^`a` has 300 tokens.*`b` has 299 tokens") as refusal:
+        solve(asked, 5, 128)
+    assert refusal.value.hint == "Raise max_epochs of `a` to 1.3, of `b` to 1.3, or lower the budget to 512"
+
+
+def test_a_minimum_that_the_weight_does_not_reach_is_refused() -> None:
+    asked = [Supply("qa", 5, 40, 10**6, 10**9, min_tokens=3 * 10**9), Supply("web", 95, 9, 10**6, 10**11)]
+    with pytest.raises(UserError, match="`qa` has min_tokens 3B; 5% of 20B gives it 1B. Set the share of `qa` to 15%"):
+        solve(asked, 20 * 10**9 // 8192, 8192)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sequences", "says"),
+    [
+        ([Supply("a", 1, 1, 5, 500)], 0, "the budget holds no sequence of 64 tokens"),
+        ([Supply("a", 1, 1, 5, 500), Supply("b", 1, 1, 0, 0)], 3, "`b` selects no document"),
+    ],
+)
+def test_empty_budgets_and_selections_are_refused(asked: list[Supply], sequences: int, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        solve(asked, sequences, LENGTH)
+
+
+def test_the_stable_mixture_of_the_paper_is_planned_from_declared_sizes() -> None:
+    """Tokens and passes of the published table: 50,000 steps of 512 sequences of 8,192."""
+    published = {  # weight in %, size in tokens, passes at 200B
+        "web_pro_max": (72.5, 73.8e9, 1.96),
+        "dclm": (10, 4000e9, 0.005),
+        "text_code": (10, 50.3e9, 0.40),
+        "qa": (5, 7.0e9, 1.43),
+        "code": (1.25, 28.1e9, 0.09),
+        "translated": (1.25, 7.2e9, 0.35),
+    }
+    asked = [Supply(name, weight, 2, 1, int(size)) for name, (weight, size, _) in published.items()]
+    plan = solve(asked, 200_000_000_000 // 8192, 8192)
+    for part in plan.allotments:
+        weight, _, passes = published[part.supply.name]
+        assert part.tokens == pytest.approx(weight / 100 * 200e9, abs=8192)
+        assert part.epochs == pytest.approx(passes, abs=0.005)
+
+
+@given(st.integers(0, 10**13))
+def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
+    assert tokens(short(count)) == pytest.approx(count, rel=0.006)
+    assert tokens(short(count, math.floor)) <= count <= tokens(short(count, math.ceil))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"components": []}, "components"),
+        ({"components": [{"name": "a", "manifest": "toy@1", "weight": -1}]}, "greater than 0"),
+        ({"components": [{"name": "a", "manifest": "toy@1", "wieght": 1}]}, "unknown field `components.0.wieght`"),
+        ({"components": [{"name": "a", "manifest": "x@1"}, {"name": "a", "manifest": "x@1"}]}, "two components are called a"),
+        ({"budget": {"tokens": "1M", "sequences": 5}}, "give one of"),
+        ({"budget": {"steps": 5}}, "`steps` and `batch` go together"),
+        ({"budget": {"prompts": 5}}, "for kind prompts"),
+        ({"budget": None}, "a mixture needs budget"),
+        ({"tokenizer": None, "sequence_length": None}, "a mixture needs sequence_length, tokenizer"),
+        ({"kind": "prompts"}, "for kind prompts"),
+    ],
+)
+def test_a_wrong_recipe_gives_one_line(change: dict, says: str) -> None:
+    plain = {
+        "name": "m",
+        "components": [{"name": "a", "manifest": "toy@1"}],
+        "budget": {"tokens": "1M"},
+        "sequence_length": 128,
+        "tokenizer": "t",
+    }
+    with pytest.raises(UserError, match=re.escape(says)) as refusal:
+        parse(plain | change, MixRecipe, "recipe.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_budget_comes_to_the_same_sequences_in_every_unit() -> None:
+    def sequences(**budget: object) -> int:
+        plain = {"name": "m", "components": [{"name": "a", "manifest": "t@1"}], "sequence_length": 128, "tokenizer": "t"}
+        recipe = parse(plain | {"budget": budget}, MixRecipe, "recipe")
+        assert recipe.budget
+        return recipe.budget.count(128)
+
+    assert sequences(tokens=128 * 640 + 127) == sequences(sequences=640) == sequences(steps=20, batch=32) == 640

@@ -1,0 +1,161 @@
+"""The whole walk on a CPU: raw documents to a trained, rewarded, evaluated model, each step launched from a manifest ID.
+
+Tiny sizes: this shows that the floors fit together and that what one floor writes the next one reads. That the model
+learns is shown by `make quickstart`.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import octo
+from manifests import catalog
+from manifests.errors import UserError
+from manifests.manifest import check_launch, resolve, verify
+from manifests.recipe import load
+from manifests.store import Store
+
+RECIPES = Path(octo.__file__).parent / "recipes" / "quickstart"
+SMALL = {
+    "corpus": ["sample.documents=400"],
+    "stable": ["budget={steps: 4, batch: 4}", "components.0.max_epochs=50"],
+    "decay": ["budget={steps: 3, batch: 4}"],
+    "prompts": [],
+    "train-stable": ["batch_sequences=4", "model.hidden_size=32", "model.intermediate_size=64"],
+    "train-decay": ["batch_sequences=4"],
+    "rl": ["steps=2", "prompts_per_step=4", "group_size=2", "max_new_tokens=8", "grading_workers=1"],
+    "eval": ["limit=4", "max_new_tokens=8", "samples=2", "grading_workers=1"],
+}
+
+
+def recipe(name: str, model: type, *more: str):
+    return load(RECIPES / f"{name}.yaml", model, [*SMALL[name], *more])
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory) -> dict:
+    from curation.config import CurateRecipe
+    from curation.pipeline import curate
+    from evaluation.config import EvalRecipe
+    from evaluation.scores import evaluate
+    from mixtures.config import MixRecipe
+    from mixtures.mix import mix
+    from rl.config import RLRecipe
+    from rl.launch import reinforce
+    from training.config import TrainRecipe
+    from training.launch import train
+
+    store = Store(tmp_path_factory.mktemp("walk") / "store")
+
+    def go() -> dict:
+        made: dict = {"corpus": curate(store, recipe("corpus", CurateRecipe))}
+        held_out = [resolve(store, parent) for parent in made["corpus"].parents]
+        made |= {name: mix(store, recipe(name, MixRecipe)) for name in ("stable", "decay", "prompts")}
+        made["first"] = train(store, made["stable"], recipe("train-stable", TrainRecipe))
+        made["base"] = train(store, made["decay"], recipe("train-decay", TrainRecipe), parent=made["first"])
+        made["zero"] = reinforce(store, made["prompts"], recipe("rl", RLRecipe), parent=made["base"])
+        folder = octo.model_of(made["zero"])
+        made["eval"] = evaluate(store, folder, held_out, recipe("eval", EvalRecipe), parent=made["zero"])
+        return made
+
+    return {"store": store, "again": go, **go()}
+
+
+def test_walked_twice_the_work_is_found_done_with_the_same_ids(walk):
+    before = set(walk["store"].list(""))
+    again = walk["again"]()
+    assert {name: made.id for name, made in again.items()} == {name: walk[name].id for name in again}
+    assert set(walk["store"].list("")) == before
+
+
+def test_every_manifest_verifies_and_a_flipped_byte_stops_a_launch(walk):
+    from training.config import TrainRecipe
+    from training.launch import train
+
+    store = walk["store"]
+    for name in ("corpus", "stable", "decay", "prompts"):
+        assert verify(store, walk[name]) == []
+    path = Path(store.full(walk["stable"].files("tokens")[0].path))
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    try:
+        with pytest.raises(UserError, match=r"is not what mixture-.* names.*checksum differs"):
+            train(store, walk["stable"], recipe("train-stable", TrainRecipe, "seed=99"))
+    finally:
+        path.write_bytes(sound)
+    check_launch(store, walk["stable"])
+
+
+def test_the_funnel_balances_for_every_source(walk):
+    sql = """
+    SELECT source, sum(documents) FILTER (outcome = 'in') = sum(documents) FILTER (outcome <> 'in') AS documents,
+           sum(tokens) FILTER (outcome = 'in') = sum(tokens) FILTER (outcome <> 'in') AS tokens
+    FROM funnel GROUP BY source
+    """
+    rows = catalog.query(walk["store"], sql).to_pylist()
+    assert {row["source"] for row in rows} == {"web", "general", "qa", "long_cot", "rl"}
+    assert all(row["documents"] and row["tokens"] for row in rows)
+
+
+@pytest.mark.parametrize(("mixture", "run"), [("stable", "first"), ("decay", "base")])
+def test_what_was_consumed_is_what_was_planned(walk, mixture, run):
+    rows = catalog.query(walk["store"], octo.ACHIEVED, [walk[mixture].id, walk[run].id]).to_pylist()
+    assert rows
+    assert all(row["planned"] == row["achieved"] for row in rows)
+
+
+def test_a_step_leads_back_to_its_documents(walk):
+    from training.launch import trace
+
+    spans = trace(walk["store"], walk["first"], 1).to_pylist()
+    consumed = catalog.query(
+        walk["store"], "SELECT sum(tokens)::BIGINT AS n FROM consumption WHERE run = $1 AND step = 1", [walk["first"].id]
+    )
+    assert sum(span["length"] for span in spans) == consumed["n"][0].as_py()
+    known = catalog.query(walk["store"], "SELECT doc_id FROM documents WHERE drop_reason IS NULL")["doc_id"].to_pylist()
+    assert {span["doc_id"] for span in spans} <= set(known)
+
+
+def test_every_response_of_rl_is_a_row_that_leads_back_to_its_document(walk):
+    sql = """
+    SELECT count(*) AS n, count(d.doc_id) AS known, count(*) FILTER (verdict IN ('CORRECT', 'INCORRECT', 'UNPARSED')) AS ruled
+    FROM rollouts r LEFT JOIN documents d ON d.doc_id = r.doc_id WHERE run = $1
+    """
+    assert catalog.query(walk["store"], sql, [walk["zero"].id]).to_pylist() == [{"n": 16, "known": 16, "ruled": 16}]
+
+
+def test_a_checkpoint_opens_with_transformers(walk):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = octo.model_of(walk["zero"])
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert model(**tokenizer("Question:\n1+1\nAnswer:\n", return_tensors="pt")).logits.shape[0] == 1
+
+
+def test_lineage_joins_a_score_to_the_corpus(walk):
+    edges = catalog.lineage(walk["store"], walk["eval"].id).to_pylist()
+    assert {walk[name].id for name in ("corpus", "stable", "decay", "first", "base", "zero")} <= {
+        edge["parent"] for edge in edges
+    }
+
+
+def test_the_report_tells_the_whole_walk(walk):
+    from manifests.report import report
+
+    names = ("corpus", "stable", "decay", "prompts", "first", "base", "zero", "eval")
+    page = Path(report(walk["store"], [walk[name].id for name in names])).read_text(encoding="utf-8")
+    assert all(walk[name].id in page for name in names)
+
+
+def test_manifests_can_be_built_again_from_their_records(walk, tmp_path):
+    for name in ("corpus", "stable", "prompts"):
+        again = octo.build_again(walk["store"], walk[name], Store(tmp_path / name), workers=1)
+        assert again.id == walk[name].id
+
+
+def test_scores_are_sql(walk):
+    rows = catalog.query(walk["store"], "SELECT metric, value, n FROM scores WHERE run = $1", [walk["eval"].id]).to_pylist()
+    assert {"accuracy", "reward", "errors"} <= {row["metric"] for row in rows}
+    assert json.loads(json.dumps(rows)) == rows

@@ -1,0 +1,76 @@
+"""Checkpoints: a Hugging Face folder that any tool opens, with the state that exact resume needs beside it.
+
+    config.json  generation_config.json  model.safetensors     the model, as transformers saves it
+    tokenizer.json  tokenizer_config.json                      byte for byte those that the run started with
+    resume.pt                                                  optimizer and random states; tensors and numbers alone
+
+`resume.pt` is read with `weights_only=True`: nothing in a store is unpickled. A float32 checkpoint written and loaded
+leaves no bit changed. Leaves out sharded checkpoints and those of other engines.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch.optim import Optimizer
+from transformers import AutoModelForCausalLM
+
+from manifests.errors import UserError
+
+RESUME = "resume.pt"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def write_checkpoint(folder: Path, model: Any, optimizer: Optimizer, tokenizer: Path) -> None:
+    """Fill `folder`. `tokenizer` is a folder whose tokenizer files are copied as they are."""
+    model.save_pretrained(folder)
+    copy_tokenizer(tokenizer, folder)
+    torch.save({"optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}, folder / RESUME)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer files that `source` has into `target`, byte for byte."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def load_weights(folder: Path) -> Any:
+    """The model of a Hugging Face folder as float32 on the CPU; UserError when there is none."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot load the model in {folder}: {reason}", "Give a Hugging Face model folder") from error
+
+
+def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
+    """Give `optimizer` the running means of the checkpoint in `folder`; its own settings (betas, decay) stay."""
+    state = _resume_state(folder)["optimizer"]
+    if len(state["state"]) != sum(len(group["params"]) for group in optimizer.param_groups):
+        raise UserError(f"the optimizer state in {folder} is of another model", "Set carry_optimizer: false")
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+
+
+def load_random_state(folder: Path) -> None:
+    """Set torch's CPU random state to what it was when the checkpoint was written."""
+    torch.set_rng_state(_resume_state(folder)["random"])
+
+
+def _resume_state(folder: Path) -> dict[str, Any]:
+    if not (folder / RESUME).is_file():
+        raise UserError(f"{folder} has no {RESUME}", "Set carry_optimizer: false, or start from a run of this project")
+    return torch.load(folder / RESUME, map_location="cpu", weights_only=True)
+
+
+def write_tokenizer(folder: Path, tokenizer_json: Path, eos_id: int) -> None:
+    """Make `folder` a tokenizer folder of the bare file `tokenizer_json`, with the configuration transformers needs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(tokenizer_json, folder / "tokenizer.json")
+    eos = Tokenizer.from_file(str(tokenizer_json)).id_to_token(eos_id)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
