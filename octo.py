@@ -177,7 +177,7 @@ def curate(
 
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
     if plan:
-        show_rows(pipeline.plan(home, config), f"Plan of {config.name}@{config.version}")
+        show_rows([vars(row) for row in pipeline.plan(home, config)], f"Plan of {config.name}@{config.version}")
         return
     corpus = pipeline.curate(home, config, workers=workers)
     show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
@@ -383,10 +383,10 @@ def near(
     from curation.near import near as find_near
     from manifests.manifest import resolve
 
-    home = open_store(store)
+    corpus = resolve(open_store(store), manifest)
     is_file = len(text) < 4096 and Path(text).is_file()
     content = Path(text).read_text(encoding="utf-8") if is_file else text
-    show(find_near(home, resolve(home, manifest), content, threshold), f"Near-duplicates in {manifest}", json_)
+    show_rows([vars(row) for row in find_near(corpus, content, threshold)], f"Near-duplicates in {corpus.ref}", json_)
 
 
 @app.command()

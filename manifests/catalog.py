@@ -1,12 +1,13 @@
 """The catalog: SQL over everything a store holds, by a DuckDB that can only read it.
 
 `Catalog(store)` is a fresh in-memory database with one view per table of `manifests.tables.VIEWS`, made from the
-records and ledgers as they are at that moment. Text lies in its own Parquet family, so no query over `documents` touches it.
+records and ledgers as they are at that moment. Text lies in a Parquet family of its own, so no query over `documents`
+touches it.
 
 Promises. A query is one SELECT-like statement, as judged by DuckDB's own parser: that refuses COPY, ATTACH, INSTALL,
 SET and a second statement. Inside it, every part is a SELECT and every table function is on a list of those that only
 read, because DuckDB 2 lets `WITH x AS (COPY … TO …)` pass as a SELECT. The database itself is locked: external access
-is off but for the folder of this store, the configuration cannot be changed, Python variables are not visible as tables.
+is off but for the folder of this store, the configuration cannot be changed, no Python variable is visible as a table.
 Leaves out writing of any kind, and with it PIVOT and EXPLAIN as statements (DuckDB expands the first into several).
 """
 

@@ -29,6 +29,9 @@ from manifests.store import OBJECT, Store, file_sha256
 
 KINDS = ("corpus", "mixture", "prompts", "benchmark")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
+"""The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""
+
 FORMAT = 1
 """Of the record; another is refused rather than misread."""
 
@@ -154,8 +157,7 @@ class Draft:
         self._refuse_twice(family)
         files = []
         for name, source in sources.items():
-            suffix = name[name.index(".") :] if "." in name else ""
-            blob = self.store.put_object(source, suffix)
+            blob = self.store.put_object(source, SUFFIX.findall(name)[0])
             files.append(File(name, blob.path, blob.sha256, blob.bytes, 0))
         columns = {file.name: file.sha256 for file in files}
         self.families[family] = Family("raw", identity, 0, {}, columns, tuple(files))

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import fsspec
 import pyarrow as pa
@@ -277,10 +277,6 @@ class Store:
         users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octothinker"
         base = Path(os.environ.get("OCTO_SCRATCH") or users)
         return base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
-
-    def filesystem(self) -> Any:
-        """The fsspec file system, for libraries that take one."""
-        return self.fs
 
 
 def _s3_code(error: OSError) -> str:

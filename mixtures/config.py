@@ -1,7 +1,7 @@
 """Recipe of a mixture of tokens, or of a set of prompts for reinforcement learning.
 
-Loads neither torch nor datatrove. What a manifest is called and where the tokenizer lies are local: in the identity stand
-the corpus manifest's ID, the tokenizer's digest and the number of sequences that the budget comes to.
+Loads neither torch nor datatrove. What a manifest is called and where the tokenizer lies are local: in the identity
+stand the corpus manifest's ID, the tokenizer's digest and the number of sequences that the budget comes to.
 """
 
 from typing import Annotated, Literal
@@ -19,8 +19,8 @@ class ComponentRecipe(Recipe):
     manifest: Annotated[str, Local]
     """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
     where: str = "true"
-    """SQL condition over the columns of `documents`, as `role = 'web' AND math_density > 0.1`. Dropped documents are left
-    out without being named here."""
+    """SQL condition over the columns of `documents`, as `role = 'web' AND math_density > 0.1`. Dropped documents are
+    left out without being named here."""
     allow: tuple[str, ...] = ()
     """Drop reasons whose documents may be selected in spite of them."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)

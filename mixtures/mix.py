@@ -1,8 +1,8 @@
 """Freeze a mixture: select documents by SQL, apportion the budget in whole sequences, write tokens and order.
 
-`mix` makes the manifest, `plan` says beforehand what it would hold. Promises. The same recipe over the same corpora with
-the same tokenizer gives the same ID, and built again it is found, not made. Corpora are verified before they are read.
-Every number of a plan is counted, none estimated. Sets of prompts, the other kind of recipe, are made by
+`mix` makes the manifest, `plan` says beforehand what it would hold. Promises. The same recipe over the same corpora
+with the same tokenizer gives the same ID, and built again it is found, not made. Corpora are verified before they are
+read. Every number of a plan is counted, none estimated. Sets of prompts, the other kind of recipe, are made by
 `mixtures.prompts`; trainers read through `mixtures.reader`.
 """
 
@@ -232,9 +232,9 @@ def _sequence_tables(members: list[_Members], length: int) -> Iterator[pa.Table]
             advance(len(positions))
 
 
-def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path) -> dict[str, Path]:
+def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path) -> dict[str, Path | bytes]:
     """Token files of the components that are read at all, by logical name."""
-    files = {}
+    files: dict[str, Path | bytes] = {}
     with progress("mix: tokenize", sum(len(part.chosen) for part in members)) as advance:
         for part in filter(lambda part: part.tokens, members):
             target = scratch / f"{part.component.name}.ds"

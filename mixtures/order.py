@@ -106,9 +106,9 @@ class _Span:
 def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """How many sequences of each component come before slot `cut` of a span: int64, summing to `cut`.
 
-    The span does the jobs before[i]..after[i] of each component. A count is cut·nᵢ/N rounded down, or up for a set R of
-    the jobs whose windows straddle the cut; fᵢ, the fraction rounded away, is how much of the job the fluid schedule has
-    done by then. By Hall's theorem for intervals (Glover 1967) both sides can be scheduled if
+    The span does the jobs before[i]..after[i] of each component. A count is cut·nᵢ/N rounded down, or up for a set R
+    of the jobs whose windows straddle the cut; fᵢ, the fraction rounded away, is how much of the job the fluid
+    schedule has done by then. By Hall's theorem for intervals (Glover 1967) both sides can be scheduled if
 
         for every b > cut, of the straddling jobs due by b, R holds at least ⌊Σ fᵢ⌋
         for every a < cut, of the straddling jobs released at or after a, R holds at most ⌈Σ fᵢ⌉
@@ -167,15 +167,20 @@ def _earliest_deadline_first(counts, n, start, stop, before, after):  # pragma: 
 
 
 def document_keys(doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """The first 64 bits of each document ID (32 hex digits) as uint64: what permutations are made from.
+    """The first 64 bits of each document ID (32 hex digits, lower case) as uint64: what permutations are made from.
 
     From the ID and not from the row, so that documents added to a corpus leave the rest in the same relative order.
     """
-    digits = np.frombuffer("".join(doc_ids.to_pylist()).encode(), np.uint8).reshape(len(doc_ids), -1)
-    if digits.shape[1] < 16:
-        raise ValueError("document IDs need at least 16 hex digits")
-    nibbles = np.where(digits[:, :16] <= ord("9"), digits[:, :16] - ord("0"), digits[:, :16] - ord("a") + 10)
-    return (nibbles[:, 0::2] << 4 | nibbles[:, 1::2]).copy().view(">u8").ravel().astype(np.uint64)
+    ids = doc_ids.cast(pa.binary()).cast(pa.binary(32))
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    digits = np.concatenate([_bytes(chunk)[:, :16] for chunk in chunks] or [np.empty((0, 16), np.uint8)])
+    values = np.where(digits <= ord("9"), digits - ord("0"), digits - ord("a") + 10)
+    return (values[:, 0::2] << 4 | values[:, 1::2]).view(">u8").ravel().astype(np.uint64)
+
+
+def _bytes(ids: pa.FixedSizeBinaryArray) -> np.ndarray:
+    width = ids.type.byte_width
+    return np.frombuffer(ids.buffers()[1], np.uint8)[ids.offset * width :][: len(ids) * width].reshape(-1, width)
 
 
 def permutation(keys: np.ndarray, seed: int, component: str, epoch: int) -> np.ndarray:

@@ -11,7 +11,7 @@ S tokens need n·S + 1 ≤ max_epochs · tokens.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -90,7 +90,7 @@ def solve(supplies: Sequence[Supply], sequences: int, length: int) -> Plan:
     if sequences < 1:
         raise UserError(f"the budget holds no sequence of {length} tokens", "Raise the budget or shorten the sequences")
     if empty := [f"`{supply.name}`" for supply in supplies if not supply.documents or not supply.tokens]:
-        raise UserError(f"nothing to take: {', '.join(empty)} selects no document", "Correct its `where` or leave it out")
+        raise UserError(f"{', '.join(empty)} selects no document", "Correct its `where` or leave it out")
     counts = _apportioned(supplies, sequences, length)
     if counts is None:
         raise _conflict(supplies, sequences, length)
@@ -108,9 +108,10 @@ def allotted(supplies: Sequence[Supply], counts: Sequence[int], length: int) -> 
 
 
 def apportion(weights: Sequence[Fraction], n: int, least: Sequence[int], most: Sequence[int]) -> list[int] | None:
-    """`n` whole things by `weights`, each count its quota rounded down or up and within [least, most]; None if impossible.
+    """`n` whole things by `weights`: each count is its quota rounded down or up and within [least, most].
 
-    Hamilton's method of largest remainders; ties go to the earlier. Bounds shift only the rounding, never the quota.
+    Hamilton's method of largest remainders; ties go to the earlier. Bounds shift the rounding, never the quota: where
+    that cannot be, the answer is None.
     """
     total = sum(weights)
     quotas = [weight * n / total for weight in weights]
@@ -144,41 +145,42 @@ def _exact(number: float) -> Fraction:
 
 
 def _conflict(supplies: Sequence[Supply], n: int, length: int) -> UserError:
-    """Which constraints conflict, and the nearest feasible choices, each checked by solving with it."""
+    """Which constraints conflict, and the nearest feasible choices, each checked by apportioning with it."""
     quotas = [share * n for share in _shares(supplies)]
-    over = [i for i, s in enumerate(supplies) if s.most(length) < math.floor(quotas[i])]
-    under = [i for i, s in enumerate(supplies) if s.least(length) > math.ceil(quotas[i])]
-    if not over and not under:  # every one can have its share rounded down (up), but not all at once
-        over = [i for i, s in enumerate(supplies) if s.most(length) < quotas[i]]
-        under = [] if over else [i for i, s in enumerate(supplies) if s.least(length) > quotas[i]]
-    wrong = [_too_much(supplies[i], quotas[i], n, length) for i in over]
-    wrong += [_too_little(supplies[i], quotas[i], n, length) for i in under]
+    wrong = [_complaint(s, q, math.floor(q), math.ceil(q), n, length) for s, q in zip(supplies, quotas, strict=True)]
+    if not any(wrong):  # each could have its share rounded down (or up), but not all of them at once
+        wrong = [_complaint(s, q, q, q, n, length) for s, q in zip(supplies, quotas, strict=True)]
     choices = [
         _other_shares(supplies, n, length),
-        _more_epochs(supplies, over, quotas, length) if not under else "",
-        _smaller_minimum(supplies, under, quotas, length) if not over else "",
+        _more_epochs(supplies, quotas, n, length),
+        _smaller_minimum(supplies, quotas, n, length),
         _other_budget(supplies, n, length),
     ]
-    choices = [choice for choice in choices if choice] or ["select more documents, or change weights and budget"]
-    hint = ", or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
-    return UserError("; ".join(wrong), hint[0].upper() + hint[1:])
+    offered = [choice for choice in choices if choice] or ["change weights, limits and budget together"]
+    hint = ", or ".join(filter(None, [", ".join(offered[:-1]), offered[-1]]))
+    return UserError("; ".join(filter(None, wrong)), hint[0].upper() + hint[1:])
 
 
-def _too_much(supply: Supply, quota: Fraction, n: int, length: int) -> str:
-    needs = math.ceil(quota) * length
-    return (
-        f"`{supply.name}` has {short(supply.tokens)} tokens; {_percent(quota / n)} of {short(n * length)} needs "
-        f"{short(needs)} = {float(_three_digits(Fraction(needs, supply.tokens))):g} epochs "
-        f"> max_epochs {supply.max_epochs:g}"
-    )
-
-
-def _too_little(supply: Supply, quota: Fraction, n: int, length: int) -> str:
-    gets = math.floor(quota) * length
-    return (
-        f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {_percent(quota / n)} of {short(n * length)} "
-        f"gives it {short(gets)}"
-    )
+def _complaint(supply: Supply, quota: Fraction, low: int | Fraction, high: int | Fraction, n: int, length: int) -> str:
+    """What keeps a component from having `low` to `high` sequences; empty when nothing does."""
+    most, least = supply.most(length), supply.least(length)
+    wanted = f"{_percent(quota / n)} of {short(n * length)}"
+    if least > most:
+        return (
+            f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {short(supply.tokens)} tokens and max_epochs "
+            f"{supply.max_epochs:g} allow {short(most * length)}"
+        )
+    if least > high:
+        gets = short(math.floor(low) * length)
+        return f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {wanted} gives it {gets}"
+    if most < low:
+        needs = math.ceil(high) * length
+        epochs = float(_three_digits(Fraction(needs, supply.tokens)))
+        return (
+            f"`{supply.name}` has {short(supply.tokens)} tokens; {wanted} needs {short(needs)} = {epochs:g} epochs "
+            f"> max_epochs {supply.max_epochs:g}"
+        )
+    return ""
 
 
 def _other_shares(supplies: Sequence[Supply], n: int, length: int) -> str:
@@ -190,8 +192,8 @@ def _other_shares(supplies: Sequence[Supply], n: int, length: int) -> str:
     fixed = _at_bounds(weights, n, least, most)
     for rounding in (round, math.floor, math.ceil):
         percents = {i: _three_digits(Fraction(100 * count, n), rounding) for i, count in fixed.items()}
-        rest = (100 - sum(percents.values())) / (sum(w for i, w in enumerate(weights) if i not in fixed) or 1)
-        tried = [percents.get(i, weight * rest) for i, weight in enumerate(weights)]
+        rest = Fraction(100 - sum(percents.values())) / (sum(w for i, w in enumerate(weights) if i not in fixed) or 1)
+        tried = [percents[i] if i in percents else weight * rest for i, weight in enumerate(weights)]
         if min(tried) > 0 and apportion(tried, n, least, most):
             shares = ", ".join(f"`{supplies[i].name}` to {float(percent):g}%" for i, percent in percents.items())
             return f"set the share of {shares} (the rest by weight)"
@@ -215,17 +217,38 @@ def _at_bounds(weights: list[Fraction], n: int, least: list[int], most: list[int
     return fixed
 
 
-def _more_epochs(supplies: Sequence[Supply], over: list[int], quotas: list[Fraction], length: int) -> str:
-    need = {i: Fraction(math.ceil(quotas[i]) * length + 1, supplies[i].tokens) for i in over}
-    return "raise max_epochs " + ", ".join(
-        f"of `{supplies[i].name}` to {math.ceil(epochs * 10) / 10:g}" for i, epochs in need.items()
-    )
+def _more_epochs(supplies: Sequence[Supply], quotas: list[Fraction], n: int, length: int) -> str:
+    """Raise max_epochs where it is too low; then, if rounding still conflicts, wherever a quota cannot be rounded
+    up."""
+    for rounding in (math.floor, math.ceil):
+        raised = {
+            i: replace(s, max_epochs=_epochs(max(math.ceil(q), s.least(length)) * length + 1, s.tokens))
+            for i, (s, q) in enumerate(zip(supplies, quotas, strict=True))
+            if s.most(length) < max(rounding(q), s.least(length))
+        }
+        if raised and _apportioned([raised.get(i, s) for i, s in enumerate(supplies)], n, length):
+            return "raise max_epochs " + ", ".join(f"of `{s.name}` to {s.max_epochs:g}" for s in raised.values())
+    return ""
 
 
-def _smaller_minimum(supplies: Sequence[Supply], under: list[int], quotas: list[Fraction], length: int) -> str:
-    return "lower min_tokens " + ", ".join(
-        f"of `{supplies[i].name}` to {short(math.floor(quotas[i]) * length, math.floor)}" for i in under
-    )
+def _epochs(needed: int, tokens: int) -> float:
+    """Epochs that hold `needed` tokens, rounded up to a tenth, or to three digits from 100 on."""
+    epochs = Fraction(needed, tokens)
+    return math.ceil(epochs * 10) / 10 if epochs < 100 else float(_three_digits(epochs, math.ceil))
+
+
+def _smaller_minimum(supplies: Sequence[Supply], quotas: list[Fraction], n: int, length: int) -> str:
+    """Lower min_tokens where it is too high; then, if rounding still conflicts, wherever a quota cannot be rounded
+    down."""
+    for rounding in (math.ceil, math.floor):
+        lowered = {
+            i: replace(s, min_tokens=_rounded(min(math.floor(q), s.most(length)) * length, math.floor))
+            for i, (s, q) in enumerate(zip(supplies, quotas, strict=True))
+            if s.least(length) > min(rounding(q), s.most(length))
+        }
+        if lowered and _apportioned([lowered.get(i, s) for i, s in enumerate(supplies)], n, length):
+            return "lower min_tokens " + ", ".join(f"of `{s.name}` to {short(s.min_tokens)}" for s in lowered.values())
+    return ""
 
 
 def _other_budget(supplies: Sequence[Supply], n: int, length: int) -> str:

@@ -1,10 +1,11 @@
 """What a trainer reads: the sequences of a mixture at any positions, with what each consists of.
 
-A component is one long stream of tokens: its documents in the order of epoch 0, then of epoch 1, and so on, an EOS after
-each. Sequence k of it has the S tokens from k·S on as inputs and one more for the last label, so every token is an input
-exactly once per epoch. Promises. Positions determine everything: batch size, ranks and workers do not. Consumption is
-exact: per step the tokens sum to sequences · S. Work is vectorised over memory maps, with no Python loop over tokens or
-documents. Leaves out label masks and shuffling: `segment` says where documents begin, `mixtures.order` fixed the order.
+A component is one long stream of tokens: its documents in the order of epoch 0, then of epoch 1, and so on, an EOS
+after each. Sequence k of it has the S tokens from k·S on as inputs and one more for the last label, so every token is
+an input exactly once per epoch. Promises. Positions determine everything: batch size, ranks and workers do not.
+Consumption is exact: per step the tokens sum to sequences · S. Work is vectorised over memory maps, with no Python
+loop over tokens or documents. Leaves out label masks and shuffling: `segment` says where documents begin,
+`mixtures.order` fixed the order.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.store import Store
 from mixtures.order import Order, document_keys, permutation
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -45,7 +47,8 @@ class MixtureReader:
         components = manifest.read("components", ["component", "sequences"])
         self.order = Order(components["sequences"].to_pylist())
         self.n_sequences = self.order.n_sequences
-        self._components = [_Component(manifest, name) for name in components["component"].to_pylist()]
+        members = manifest.read("members", ["component", "doc_id", "source", "n_tokens", "token_start"])
+        self._components = [_Component(manifest, name, members) for name in components["component"].to_pylist()]
 
     def batch(self, positions: np.ndarray) -> Batch:
         """The sequences at `positions` (int, [B]), in that order. IndexError outside [0, n_sequences)."""
@@ -120,8 +123,7 @@ class _Pieces:
 class _Component:
     """The stream of one component through its epochs."""
 
-    def __init__(self, manifest: Manifest, name: str):
-        members = manifest.read("members", ["component", "doc_id", "source", "n_tokens", "token_start"])
+    def __init__(self, manifest: Manifest, name: str, members: pa.Table):
         members = members.filter(pc.equal(members["component"], name)).combine_chunks()
         self.name, self.seed = name, int(manifest.recipe["seed"])
         self.doc_ids = members["doc_id"]
@@ -134,8 +136,8 @@ class _Component:
         self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def pieces(self, starts: np.ndarray, length: int) -> _Pieces:
-        """The windows of `length` tokens of the stream at `starts`, cut at documents. Documents are numbered through all
-        epochs, so that a window may run over the end of one."""
+        """The windows of `length` tokens of the stream at `starts`, cut at documents. Documents are numbered through
+        all epochs, so that a window may run over the end of one."""
         first, last = self._document_at(starts), self._document_at(starts + length - 1)
         window = np.repeat(np.arange(len(starts)), last - first + 1)
         epoch, place = np.divmod(first[window] + _counted(window), len(self.counts))

@@ -1,11 +1,12 @@
 """Which documents of a corpus a component is made of: an SQL condition, judged by DuckDB's own parser, then run.
 
 A `where` is one expression over the columns of `documents` and nothing else: no subquery, no second statement, no
-function whose value changes from call to call, since the same recipe must select the same documents for ever. It runs in
-the locked catalog, which reads nothing but the store.
+function whose value changes from call to call, since the same recipe must select the same documents for ever. It runs
+in the locked catalog, which reads nothing but the store.
 
-Dropped documents are left out by themselves. A `where` that names `drop_reason` and selects dropped documents is refused
-with their numbers, unless the component allows those reasons by name (`allow: [too_short]`), in which case they are in.
+Dropped documents are left out by themselves. A `where` that names `drop_reason` and selects dropped documents is
+refused with their numbers, unless the component allows those reasons by name (`allow: [too_short]`), in which case
+they are in.
 """
 
 import json
@@ -25,6 +26,12 @@ from mixtures.config import ComponentRecipe
 
 PLACES = {"manifest", "shard", "row"}
 """Columns of the catalog that say where a row lies and not what it is."""
+
+CLOCKS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+"""What SQL writes like a column and is the time of day."""
+
+_CHANGING = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT' OR function_name = 'ago'"
+"""Functions whose value is not given by their arguments: random(), now(), uuid(), …; ago() is a macro over now()."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +115,21 @@ def _check_expression(component: ComponentRecipe) -> set[str]:
     """Names of the columns in `where`; UserError unless it is a single harmless expression."""
     with duckdb.connect() as parser:
         given, plain = _parsed(parser, component.where), _parsed(parser, "true")
-        volatile = parser.sql("SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
+        changing = {name for (name,) in parser.sql(_CHANGING).fetchall()}
     if "error_message" in given:
         raise _wrong(component, f"is no SQL condition: {' '.join(str(given['error_message']).split())}")
     expressions = given.pop("select_list", [])
     del plain["select_list"]
-    is_list = [expression.get("function_name") for expression in expressions] != ["row"]
-    if len(expressions) != 1 or given != plain:  # a bracket closed early leaves its trace in the rest of the statement
-        raise _wrong(component, "is more than one condition")
+    # a bracket closed early leaves its trace in the rest of the statement; a list of expressions (or none) is a `row`
+    if len(expressions) != 1 or given != plain or expressions[0].get("function_name") == "row":
+        raise _wrong(component, "is not one condition")
     nodes = list(_nodes(expressions[0]))
     columns = {node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"}
+    called = {str(node.get("function_name")).lower() for node in nodes}
     for refused, why in (
         (any(node.get("class") == "SUBQUERY" for node in nodes), "holds a subquery or a statement"),
         (columns & PLACES, f"names {', '.join(sorted(columns & PLACES))}, which says where a row lies"),
-        (any((str(node.get("function_name")).lower(),) in volatile for node in nodes), "changes from run to run"),
+        (called & changing or columns & CLOCKS, "changes from run to run"),
     ):
         if refused:
             raise _wrong(component, why)
@@ -145,6 +153,8 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(item)
 
 
-def _wrong(component: ComponentRecipe, what: str, hint: str = "Write one SQL condition, as \"role = 'web'\"") -> UserError:
+def _wrong(
+    component: ComponentRecipe, what: str, hint: str = "Write one SQL condition, as \"role = 'web'\""
+) -> UserError:
     where = " ".join(component.where.split())
-    return UserError(f"component `{component.name}`: where \"{where}\" {what}", hint)
+    return UserError(f'component `{component.name}`: where "{where}" {what}', hint)

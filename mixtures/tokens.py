@@ -3,10 +3,10 @@
     <component>.ds        token IDs end to end, uint16 where the vocabulary fits and uint32 otherwise, little-endian
     <component>.ds.index  the end of each document in tokens, uint64
 
-Documents stand in the order of the component's first epoch, one EOS after each; the `members` table says which is which.
-Promises. Tokens stay in flat arrays from tokenizer to file; memory is bounded by one batch of texts. Each document goes
-straight to its final place, so the corpus is read once, in its own order. What was written before a crash is kept and
-used again. Leaves out formatting: a document's `text` is what is trained on.
+Documents stand in the order of the component's first epoch, one EOS after each; the `members` table says which is
+which. Promises. Tokens stay in flat arrays from tokenizer to file; memory is bounded by one batch of texts. Each
+document goes straight to its final place, so the corpus is read once, in its own order. What was written before a
+crash is kept and used again. Leaves out formatting: a document's `text` is what is trained on.
 """
 
 from collections.abc import Callable

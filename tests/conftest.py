@@ -2,8 +2,10 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 
+import fsspec
 import pytest
 
 
@@ -26,3 +28,15 @@ def s3_endpoint() -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield endpoint
     server.stop()
+
+
+@pytest.fixture
+def new_bucket(s3_endpoint: str) -> Callable[[], str]:
+    """Makes an empty bucket and returns its URL."""
+
+    def make() -> str:
+        bucket = f"octo-{uuid.uuid4().hex}"
+        fsspec.filesystem("s3", use_listings_cache=False).mkdir(bucket)  # the client that every Store here shares
+        return f"s3://{bucket}"
+
+    return make

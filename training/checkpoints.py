@@ -17,8 +17,11 @@ import torch
 from tokenizers import Tokenizer
 from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from manifests.errors import UserError
+
+transformers_logging.disable_progress_bar()  # it would draw over ours, at every checkpoint
 
 RESUME = "resume.pt"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

@@ -1,6 +1,5 @@
 """A store as a folder and as an S3 bucket, and small manifests and runs to put into it."""
 
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,13 +32,7 @@ def folder(tmp_path: Path) -> Store:
 
 
 def _bucket(request: pytest.FixtureRequest) -> Store:
-    import s3fs
-
-    request.getfixturevalue("s3_endpoint")
-    s3fs.S3FileSystem.clear_instance_cache()
-    bucket = f"octo-{uuid.uuid4().hex}"
-    s3fs.S3FileSystem().mkdir(bucket)
-    return Store(f"s3://{bucket}/store")
+    return Store(f"{request.getfixturevalue('new_bucket')()}/store")
 
 
 def documents(rows: list[tuple]) -> pa.Table:

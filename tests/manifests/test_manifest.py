@@ -54,6 +54,15 @@ def test_a_family_without_rows_keeps_its_schema(folder: Store):
     assert verify(folder, empty) == []
 
 
+def test_a_raw_file_may_have_any_name(store: Store):
+    draft = Draft(store, "mixture", {})
+    names = ["web pages.v1 ü.ds.index", "a/b.ds", "no suffix", ".hidden", "dot.", "x.é"]
+    draft.write_raw("tokens", {name: name.encode() for name in names})
+    draft.commit("odd", "1")
+    read = resolve(store, "odd@1").local("tokens")
+    assert {name: path.read_bytes().decode() for name, path in read.items()} == {name: name for name in names}
+
+
 @pytest.mark.parametrize("family", ["tokenizer", "nothing"])
 def test_a_family_that_is_no_table_is_named(folder: Store, corpus, family: str):
     with pytest.raises(UserError, match=f"math@1 .corpus. has no {family}. It has documents, texts, quarantine"):

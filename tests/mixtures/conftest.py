@@ -17,7 +17,8 @@ from manifests.recipe import parse
 from manifests.store import Store
 from mixtures.config import MixRecipe
 
-WORDS = "the sum of two even numbers is even because each is twice some integer and so on to infinity".split()
+SENTENCE = "the sum of two even numbers is even because each is twice some integer and so on to infinity"
+WORDS = SENTENCE.split()
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator([" ".join(WORDS)] * 9, trainer)
+    bpe.train_from_iterator([SENTENCE] * 9, trainer)
     folder = tmp_path_factory.mktemp("tokenizer")
     bpe.save(str(folder / "tokenizer.json"))
     return folder

@@ -51,7 +51,9 @@ def test_a_largest_deficit_rule_would_not_do() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(counts, blocks, st.data())
-def test_positions_may_be_asked_in_any_order_and_grouping(given_counts: list[int], block: int, data: st.DataObject) -> None:
+def test_positions_may_be_asked_in_any_order_and_grouping(
+    given_counts: list[int], block: int, data: st.DataObject
+) -> None:
     order = Order(given_counts, block)
     whole = order.at(np.arange(order.n_sequences))
     asked = np.array(data.draw(st.lists(st.integers(0, order.n_sequences - 1), min_size=1, max_size=20)))

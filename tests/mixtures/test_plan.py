@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -23,6 +24,11 @@ class Count(Recipe):
 def tokens(text: str) -> int:
     """An amount as a recipe reads it."""
     return parse({"n": text}, Count, "test").n
+
+
+def part(hint: str, verb: str) -> str:
+    """What a hint offers after `verb`, up to the next choice."""
+    return re.split("set the|raise|lower|, or", hint.lower().partition(verb)[2])[0]
 
 
 weights = st.floats(min_value=1e-4, max_value=1e4, allow_nan=False)
@@ -68,13 +74,14 @@ def test_a_refusal_is_right_and_offers_only_what_is_feasible(asked: list[Supply]
     named = [i for i in range(len(asked)) if f"`c{i}`" in what]
     assert named
     for i in named:
-        assert quotas[i] > asked[i].most(LENGTH) or quotas[i] < asked[i].least(LENGTH)
+        least, most = asked[i].least(LENGTH), asked[i].most(LENGTH)
+        assert quotas[i] > most or quotas[i] < least or least > most
     if found := re.search(r"the budget to ([\d.]+[KMBT]?)", hint):
         solve(asked, tokens(found[1]) // LENGTH, LENGTH)
-    if "raise max_epochs" in hint.lower():
-        epochs = {f"c{m[1]}": float(m[2]) for m in re.finditer(r"`c(\d+)` to ([\d.]+)(?!\d*%)", hint)}
-        raised = [Supply(**vars(s) | {"max_epochs": epochs.get(s.name, s.max_epochs)}) for s in asked]
-        solve(raised, n, LENGTH)
+    if epochs := {m[1]: float(m[2]) for m in re.finditer(r"`(c\d+)` to ([\d.e+]+)", part(hint, "raise max_epochs"))}:
+        solve([replace(s, max_epochs=epochs.get(s.name, s.max_epochs)) for s in asked], n, LENGTH)
+    if minima := {m[1]: tokens(m[2]) for m in re.finditer(r"`(c\d+)` to ([\d.km]+)", part(hint, "lower min_tokens"))}:
+        solve([replace(s, min_tokens=minima.get(s.name, s.min_tokens)) for s in asked], n, LENGTH)
     if percents := {int(m[1]): Fraction(m[2]) for m in re.finditer(r"`c(\d+)` to ([\d.]+)%", hint)}:
         rest = sum(Fraction(str(s.weight)) for i, s in enumerate(asked) if i not in percents) or Fraction(1)
         scale = (100 - sum(percents.values())) / rest
@@ -87,11 +94,10 @@ def test_the_conflict_says_what_is_short_and_what_would_do() -> None:
     asked = [Supply("qa", 5, 4, 10**6, 1_200_000_000), Supply("web", 95, 4, 10**6, 73_800_000_000)]
     with pytest.raises(UserError) as refusal:
         solve(asked, 200_000_000_000 // 8192, 8192)
-    assert refusal.value.what == (
-        "`qa` has 1.2B tokens; 5% of 200B needs 10B = 8.33 epochs > max_epochs 4"
-    )
+    assert refusal.value.what == "`qa` has 1.2B tokens; 5% of 200B needs 10B = 8.33 epochs > max_epochs 4"
     assert refusal.value.hint == (
-        "Set the share of `qa` to 2.4% (the rest by weight), raise max_epochs of `qa` to 8.4, or lower the budget to 96B"
+        "Set the share of `qa` to 2.4% (the rest by weight), raise max_epochs of `qa` to 8.4, "
+        "or lower the budget to 96B"
     )
 
 
@@ -104,7 +110,9 @@ def test_when_nothing_is_left_to_share_only_epochs_and_budget_are_offered() -> N
 
 def test_a_minimum_that_the_weight_does_not_reach_is_refused() -> None:
     asked = [Supply("qa", 5, 40, 10**6, 10**9, min_tokens=3 * 10**9), Supply("web", 95, 9, 10**6, 10**11)]
-    with pytest.raises(UserError, match="`qa` has min_tokens 3B; 5% of 20B gives it 1B. Set the share of `qa` to 15%"):
+    with pytest.raises(
+        UserError, match=r"`qa` has min_tokens 3B; 5% of 20B gives it 1B\. Set the share of `qa` to 15%"
+    ):
         solve(asked, 20 * 10**9 // 8192, 8192)
 
 
@@ -150,7 +158,10 @@ def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
         ({"components": []}, "components"),
         ({"components": [{"name": "a", "manifest": "toy@1", "weight": -1}]}, "greater than 0"),
         ({"components": [{"name": "a", "manifest": "toy@1", "wieght": 1}]}, "unknown field `components.0.wieght`"),
-        ({"components": [{"name": "a", "manifest": "x@1"}, {"name": "a", "manifest": "x@1"}]}, "two components are called a"),
+        (
+            {"components": [{"name": "a", "manifest": "x@1"}, {"name": "a", "manifest": "x@1"}]},
+            "two components are called a",
+        ),
         ({"budget": {"tokens": "1M", "sequences": 5}}, "give one of"),
         ({"budget": {"steps": 5}}, "`steps` and `batch` go together"),
         ({"budget": {"prompts": 5}}, "for kind prompts"),
@@ -174,7 +185,12 @@ def test_a_wrong_recipe_gives_one_line(change: dict, says: str) -> None:
 
 def test_a_budget_comes_to_the_same_sequences_in_every_unit() -> None:
     def sequences(**budget: object) -> int:
-        plain = {"name": "m", "components": [{"name": "a", "manifest": "t@1"}], "sequence_length": 128, "tokenizer": "t"}
+        plain = {
+            "name": "m",
+            "components": [{"name": "a", "manifest": "t@1"}],
+            "sequence_length": 128,
+            "tokenizer": "t",
+        }
         recipe = parse(plain | {"budget": budget}, MixRecipe, "recipe")
         assert recipe.budget
         return recipe.budget.count(128)

@@ -30,6 +30,7 @@ def selecting(store: Store, toy: Manifest) -> Iterator[Selecting]:
         ("role = 'web' -- and nothing else", (), 53),
         ("role IN ('qa', 'rl') AND score >= 0.5", (), 10 + 5),
         ("list_contains(list_transform(['qa'], lambda x: x), source)", (), 25),
+        ("role = 'web') OR (role = 'rl'", (), 53 + 10),
         ("role = 'web'", ("too_short",), 60),
         ("drop_reason IS NULL AND role = 'web'", (), 53),
         ("drop_reason = 'too_short'", ("too_short",), 7),
@@ -45,17 +46,17 @@ def test_documents_are_selected(selecting: Selecting, where: str, allow: tuple[s
         ("role = 'web'; DROP TABLE documents", "is no SQL condition"),
         ("DROP TABLE documents", "is no SQL condition"),
         ("role = ", "is no SQL condition"),
-        ("", "is more than one condition"),
-        ("1 = 1, 2 = 2", "is more than one condition"),
-        ("true) OR (true", "CONDITION"),
-        ("true) FROM documents WHERE (true", "is more than one condition"),
-        ("true) UNION SELECT (true", "is more than one condition"),
+        ("", "is not one condition"),
+        ("1 = 1, 2 = 2", "is not one condition"),
+        ("true) FROM documents WHERE (true", "is not one condition"),
+        ("true) UNION SELECT (true", "is not one condition"),
         ("SELECT true", "a subquery"),
         ("exists (FROM read_text('/etc/passwd'))", "a subquery"),
         ("doc_id IN (SELECT doc_id FROM documents)", "a subquery"),
         ("random() < 0.5", "changes from run to run"),
         ("now() > '2020-01-01'", "changes from run to run"),
         ("current_date > '2020-01-01'", "changes from run to run"),
+        ("current_timestamp > '2020-01-01'", "changes from run to run"),
         ("row < 5", "says where a row lies"),
         ("colour = 'red'", "colour"),
         ("role = $2", ""),
@@ -77,9 +78,9 @@ def test_what_is_no_plain_condition_is_refused_in_one_line(selecting: Selecting,
 def test_rows_and_texts_belong_together_over_many_files(
     store: Store, corpus: Callable[..., Manifest], toy: Manifest
 ) -> None:
-    documents = [row for table in (toy.read("documents"),) for row in table.to_pylist()]
-    texts = {row["doc_id"]: row["text"] for row in toy.read("texts", ["doc_id", "text"]).to_pylist()}
-    rows = [{**row, "text": texts[row["doc_id"]]} for row in documents]
+    documents = toy.read("documents").to_pylist()
+    rows = [row | text for row, text in zip(documents, toy.read("texts").to_pylist(), strict=True)]
+    texts = {row["doc_id"]: row["text"] for row in rows}
     cut = corpus(rows, version="cut", rows_per_file=7)
     assert cut.id == toy.id and len(cut.files("documents")) > 5
     with Catalog(store) as catalog:
