@@ -1,18 +1,36 @@
-"""Write the parts of the documentation that come from code: docs/cli.md from `--help`, docs/sql.md from the tables.
+"""Write the parts of the documentation that come from code.
+
+    docs/cli.md       from `--help`
+    docs/sql.md       from the tables and their documented columns
+    docs/recipes.md   from the recipe models and the text under each field
 
 `make docs` runs this; a test fails while the files differ from what it would write.
 """
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 from typer.testing import CliRunner
 
 import octo
+from curation.config import CurateRecipe
+from evaluation.config import EvalRecipe
 from manifests.catalog_docs import sql_reference
+from manifests.recipe import Local, Recipe
+from mixtures.config import MixRecipe
+from rl.config import RLRecipe
+from training.config import TrainRecipe
 
 HERE = Path(__file__).resolve().parent
+RECIPES: dict[str, type[Recipe]] = {
+    "octo curate": CurateRecipe,
+    "octo mix": MixRecipe,
+    "octo train": TrainRecipe,
+    "octo rl": RLRecipe,
+    "octo eval": EvalRecipe,
+}
 
 
 def cli_reference() -> str:
@@ -30,9 +48,55 @@ def _verbs(path: list[str], command: Any) -> list[list[str]]:
     return [path] + [verb for name, child in children.items() for verb in _verbs([*path, name], child)]
 
 
+def recipe_reference() -> str:
+    """Every recipe and its parts: field, type, default, meaning; local fields, which bear no identity, are marked."""
+    parts = [
+        "# Recipes",
+        "",
+        "Made from the recipe models by `make docs`. A field marked *local* is no part of the identity.",
+        "",
+    ]
+    for verb, model in RECIPES.items():
+        parts += [f"# `{verb}`", ""]
+        for part in _models(model, []):
+            parts += [f"## {part.__name__}", "", " ".join((part.__doc__ or "").split()), "", *_fields(part), ""]
+    return "\n".join(parts)
+
+
+def _models(model: type[Recipe], seen: list[type[Recipe]]) -> list[type[Recipe]]:
+    """`model` and the recipes that its fields hold, each once, in order of their first appearance."""
+    if model not in seen:
+        seen.append(model)
+        for field in model.model_fields.values():
+            for part in _recipes_in(field.annotation):
+                _models(part, seen)
+    return seen
+
+
+def _recipes_in(annotation: Any) -> list[type[Recipe]]:
+    if isinstance(annotation, type) and issubclass(annotation, Recipe):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _recipes_in(inner)]
+
+
+def _fields(model: type[Recipe]) -> list[str]:
+    rows = ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
+        local = "*local* " if any(mark is Local or isinstance(mark, Local) for mark in field.metadata) else ""
+        rows.append(
+            f"| `{name}` | {default} | {local}{' '.join((field.description or '').split())} |".replace("||", "\\|\\|")
+        )
+    return rows
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value.model_dump(mode="json") if isinstance(value, Recipe) else value, default=str)
+
+
 def generated() -> dict[Path, str]:
     """File and content of everything this writes."""
-    return {HERE / "cli.md": cli_reference(), HERE / "sql.md": sql_reference()}
+    return {HERE / "cli.md": cli_reference(), HERE / "sql.md": sql_reference(), HERE / "recipes.md": recipe_reference()}
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ COLOURS = (
 """Colours for sources and components: each at least 2.3:1 on white and on the dark ground."""
 WARM = ("#d9663d", "#d99a2b", "#b8506f", "#a5734c", "#c77f9c", "#8d6b94", "#d3b04c", "#9c5a3c")
 """Colours for drop reasons, kept apart from those of sources."""
-KEPT, QUARANTINED, WANTED = "#3f7fd0", "#7c879a", "#9aa4b5"
+KEPT, QUARANTINED = "#3f7fd0", "#7c879a"
 VERDICTS = {"CORRECT": "#3a9d6e", "INCORRECT": "#d9663d", "UNPARSED": "#d3a72f", "ERROR": "#8d6b94"}
 
 
@@ -73,9 +73,9 @@ def count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, digits: int = 1) -> str:
     """A share as 12.3%."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}%}"
 
 
 def real(value: float | None) -> str:
@@ -148,14 +148,15 @@ def _cell(value: Any, column: Column, numeric: bool) -> Html:
     return element("td", column.write(value))
 
 
-def facts(pairs: dict[str, object]) -> Html:
+def facts(pairs: dict[str, object], class_: str | None = None) -> Html:
     """A list of names and values."""
-    return element("dl", [element("div", element("dt", key), element("dd", value)) for key, value in pairs.items()])
+    listed = [element("div", element("dt", key), element("dd", value)) for key, value in pairs.items()]
+    return element("dl", listed, class_=class_)
 
 
-def fold(summary: object, *children: object, class_: str | None = None) -> Html:
+def fold(summary: object, *children: object) -> Html:
     """A part that opens on demand."""
-    return element("details", element("summary", summary), *children, class_=class_)
+    return element("details", element("summary", summary), *children)
 
 
 def json_block(value: Any) -> Html:
@@ -170,10 +171,9 @@ def quotation(text: str | None, length: int | None = None) -> Html:
     return element("pre", text, element("span", rest, class_="rest") if rest else None, class_="text", dir="auto")
 
 
-def figure(caption: str, *children: object, note: str = "") -> Html:
-    """A picture with its caption above and a note below."""
-    below = element("p", note, class_="note") if note else None
-    return element("figure", element("figcaption", caption), *children, below)
+def figure(caption: str, *children: object) -> Html:
+    """A picture with its caption above."""
+    return element("figure", element("figcaption", caption), *children)
 
 
 def legend(colours: dict[str, str]) -> Html:
@@ -312,6 +312,22 @@ def area(name: str, x: list[Any], y: list[Any], colour: str) -> dict[str, Any]:
     }
 
 
+def dots(name: str, rows: Sequence[dict[str, Any]], labels: list[str], colour: str) -> dict[str, Any]:
+    """A dot per row (`value`) at its label, with the interval from `low` to `high` where the row has one."""
+    value = [row["value"] for row in rows]
+    above = [None if row["high"] is None else row["high"] - row["value"] for row in rows]
+    below = [None if row["low"] is None else row["value"] - row["low"] for row in rows]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": value,
+        "y": labels,
+        "marker": {"size": 9, "color": colour},
+        "error_x": {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 2, "width": 0},
+    }
+
+
 def columns(name: str, x: list[Any], y: list[Any], colour: str) -> dict[str, Any]:
     """Upright bars."""
     return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}}
@@ -344,11 +360,14 @@ class Page:
     def __init__(self) -> None:
         self._charts: dict[str, dict[str, Any]] = {}
 
-    def chart(self, caption: str, traces: list[dict[str, Any]], layout: dict[str, Any], note: str = "") -> Html:
-        """A plotly chart from plain traces and layout; theme, margins and size are the page's."""
+    def chart(
+        self, caption: str, traces: list[dict[str, Any]], layout: dict[str, Any], height: float | None = None
+    ) -> Html:
+        """A plotly chart from plain traces and layout, `height` in rem; theme and margins are the page's."""
         name = f"chart-{len(self._charts)}"
         self._charts[name] = {"data": traces, "layout": {"showlegend": len(traces) > 1} | layout}
-        return figure(caption, element("div", id=name, class_="plot", role="img", aria_label=caption), note=note)
+        style = f"height:{height:.1f}rem" if height else None
+        return figure(caption, element("div", id=name, class_="plot", role="img", aria_label=caption, style=style))
 
     def render(self, title: str, body: Html) -> str:
         """The page as one HTML document."""

@@ -1,17 +1,15 @@
 """`octo report`: one self-contained HTML page about manifests and runs.
 
-Given a single ID the page tells of that thing; given the corpus, its mixtures and the runs made from them it tells the
-whole walk in order, beginning with a picture of what was made from what.
+Given one ID the page tells of that thing; given the corpus, its mixtures and the runs made from them it tells the whole
+walk in the order given, beginning with a picture of what was made from what.
 
-Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so the page stays small and
-the reading stays within memory whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice
-is arbitrary and the same every time, and so is the whole page. Text of documents and models is escaped (see
-`manifests.page`). Leaves out: typeset mathematics, side-by-side comparison of duplicates, comparison of runs.
+Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so that page and memory
+stay small whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice is arbitrary and the
+same every time, and so is the whole page. Text of documents and models is escaped (see `manifests.page`). Leaves out:
+typeset mathematics, copies side by side with their differences, comparison of training runs.
 """
 
-import contextlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,66 +18,71 @@ from manifests import page
 from manifests.catalog import Catalog, main_rows
 from manifests.identity import json_digest
 from manifests.manifest import Manifest, resolve
-from manifests.page import Column, Html, Node, code, count, element, facts, figure, fold, percent, real, words
+from manifests.page import Column, Html, code, count, element, facts, figure, fold, percent, real
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from manifests.tables import DOCUMENTS
 
 Row = dict[str, Any]
+Thing = Manifest | RunDirectory
 
-ORDER = ("benchmark", "corpus", "mixture", "train", "prompts", "rl", "eval")
-NOUNS = {"train": "Training run", "rl": "RL run", "eval": "Evaluation"}
+NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation"}
 POINTS = 600
-"""Points of a curve at most; longer runs are averaged over equal spans of steps."""
+"""Points of a curve at most; a longer run is averaged over equal spans of steps."""
 BINS = 40
-SHOWN_SEQUENCES = 2000
-NAMED_SOURCES = 9
-"""Sources drawn under their own name in one chart; the rest are drawn together."""
+"""Bars of a histogram."""
+STRIP = 2000
+"""Sequences in the strip of an order."""
+NAMED = 9
+"""Sources with a layer of their own in one chart; the rest share one."""
 SAMPLES = 4
+"""Documents or responses shown of each kind."""
 SAMPLE_CHARS = 1500
-COMPARABLE = ("accuracy", "pass@", "unparsed", "truncated", "errors")
-"""Metrics that are shares, drawn on one axis from 0 to 1."""
+BENCHMARK_BOXES = 3
+"""Benchmarks that are drawn one by one in the lineage; more are drawn as one box."""
+RL_CURVES = {
+    "reward": "Mean reward",
+    "accuracy": "Accuracy",
+    "length_mean": "Response length (tokens)",
+    "truncated_share": "Truncated share",
+    "entropy": "Entropy (nats per token)",
+    "zero_spread_share": "Groups without spread of rewards",
+}
+SHARES = ("accuracy", "pass@", "unparsed", "truncated", "errors")
+"""Metrics from 0 to 1, which one axis can hold."""
 
 
 def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
-    """Write the page about the manifests and runs named by `refs`; returns where it lies.
+    """Write the page about the manifests and runs `refs`, in that order; returns where it lies.
 
-    Without `path` it is put into the store as reports/<id>.html (for several things, an ID made from theirs). Raises
-    UserError for a reference that names nothing.
+    Without `path` it is put into the store as reports/<id>.html (for several things, an ID made from theirs). UserError
+    for a reference that names nothing.
     """
-    subjects = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
+    things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
     with Catalog(store) as catalog:
-        text = _Report(catalog, sorted(subjects.values(), key=_in_order)).write()
+        text = _Report(catalog, list(things.values())).write()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
-    name = next(iter(subjects)) if len(subjects) == 1 else f"report-{json_digest(sorted(subjects))[:12]}"
+    name = next(iter(things)) if len(things) == 1 else f"report-{json_digest(list(things))[:12]}"
     store.put(f"reports/{name}.html", text.encode())
     return store.local(f"reports/{name}.html")
 
 
-def _find(store: Store, ref: str) -> Manifest | RunDirectory:
+def _find(store: Store, ref: str) -> Thing:
     return load_run(store, ref) if ref.startswith("run-") else resolve(store, ref)
 
 
-def _kind(thing: Manifest | RunDirectory) -> str:
-    return thing.kind if isinstance(thing, Manifest) else thing.record["kind"]
-
-
-def _created(thing: Manifest | RunDirectory) -> str:
-    return thing.provenance.get("time", "") if isinstance(thing, Manifest) else thing.record["created"]
-
-
-def _in_order(thing: Manifest | RunDirectory) -> tuple[int, str, str]:
-    return ORDER.index(_kind(thing)), _created(thing), thing.id
+def _noun(thing: Thing) -> str:
+    return thing.kind if isinstance(thing, Manifest) else NOUNS[thing.record["kind"]]
 
 
 class _Colours(dict[str, str]):
     """Gives each new name the next colour, so that a name has one colour all over the page."""
 
-    def __init__(self, colours: tuple[str, ...], **fixed: str):
-        super().__init__(fixed)
+    def __init__(self, colours: tuple[str, ...]):
+        super().__init__()
         self._colours = colours
 
     def __missing__(self, name: str) -> str:
@@ -89,92 +92,869 @@ class _Colours(dict[str, str]):
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the page: the sentence that sums it up, and what is shown below."""
+    """What the page says of one thing: a sentence that sums it up, and what is shown below it."""
 
     lede: str
-    body: list[Html]
+    body: list[Html | None]
 
 
 class _Report:
     """One page in the making."""
 
-    def __init__(self, catalog: Catalog, things: list[Manifest | RunDirectory]):
-        self.catalog, self.things = catalog, things
-        self.page = page.Page()
-        self.sources = _Colours(page.COLOURS)
-        self.reasons = _Colours(page.WARM)
-        self.ids = {thing.id for thing in things}
-        self.titles = {thing.id: _title(thing) for thing in things}
+    def __init__(self, catalog: Catalog, things: list[Thing]):
+        self.catalog, self.things, self.page = catalog, things, page.Page()
+        self.sources, self.reasons = _Colours(page.COLOURS), _Colours(page.WARM)
+        self.refs = {row["manifest"]: row for row in self.rows("SELECT manifest, name, version, kind FROM manifests")}
+        self.runs = {row["run"]: row for row in self.rows("SELECT run, kind, manifests, parent FROM runs")}
+        self.here = {thing.id for thing in things}
 
     def rows(self, sql: str, *parameters: Any) -> list[Row]:
         return self.catalog.query(sql, list(parameters)).to_pylist()
 
-    def has(self, view: str, *columns: str) -> list[str]:
-        """Those of `columns` that the rows of `view` have in this store."""
-        present = self.catalog.query(f"FROM {view} LIMIT 0").column_names
-        return [column for column in columns if column in present]
-
-    # -- the whole -------------------------------------------------------------------------------------------------
+    # -- the whole -----------------------------------------------------------------------------------------------------
 
     def write(self) -> str:
+        """The page as HTML."""
         parts = {thing.id: self.part(thing) for thing in self.things}
-        title = self.titles[self.things[0].id] if len(parts) == 1 else self._walk_title()
-        top = [
+        several = len(parts) > 1
+        title = "The walk" if several else self.title(self.things[0].id)
+        header = element(
+            "header",
             element("p", "octothinker report", class_="eyebrow"),
             element("h1", title),
-            self._contents(parts) if len(parts) > 1 else None,
-            self._lineage(),
-        ]
-        sections = [self._section(thing, parts[thing.id]) for thing in self.things]
-        comparison = self._comparison()
-        body = [element("header", *top), element("main", *sections, comparison)]
-        return self.page.render(title, page.markup(body))
+            self.contents(parts) if several else None,
+            self.lineage(),
+        )
+        sections = [self.section(thing, parts[thing.id]) for thing in self.things]
+        return self.page.render(f"{title} · octothinker", page.markup([header, *sections, self.comparison()]))
 
-    def _walk_title(self) -> str:
-        manifests = sum(isinstance(thing, Manifest) for thing in self.things)
-        runs = len(self.things) - manifests
-        told = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((manifests, "manifest"), (runs, "run")) if n]
-        return f"The walk: {' and '.join(told)}"
+    def part(self, thing: Thing) -> _Part:
+        match thing:
+            case Manifest(kind="corpus"):
+                return self.corpus(thing)
+            case Manifest(kind="mixture"):
+                return self.mixture(thing)
+            case Manifest(kind="prompts"):
+                return self.prompts(thing)
+            case Manifest():
+                return self.benchmark(thing)
+            case RunDirectory(record={"kind": "train"}):
+                return self.training(thing)
+            case RunDirectory(record={"kind": "rl"}):
+                return self.reinforcement(thing)
+            case RunDirectory():
+                return self.evaluation(thing)
 
-    def _contents(self, parts: dict[str, _Part]) -> Html:
+    def title(self, identity: str) -> str:
+        """What a thing is called: name@version, or what a run did to what."""
+        if known := self.refs.get(identity):
+            return f"{known['name']}@{known['version']}"
+        run = self.runs.get(identity)
+        if not run:
+            return identity
+        on = ", ".join(self.title(manifest) for manifest in run["manifests"])
+        match run["kind"]:
+            case "train":
+                return f"Training on {on}"
+            case "rl":
+                return f"RL on {on}"
+        after = self.title(run["parent"]) if run["parent"] else "no run"
+        return f"Evaluation after {after if after.startswith('RL') else after[:1].lower() + after[1:]}"
+
+    def link(self, identity: str) -> Html:
+        """A thing's name, leading to its section if the page has one."""
+        title = self.title(identity)
+        return element("a", title, href=f"#{identity}") if identity in self.here else element("span", title)
+
+    def contents(self, parts: dict[str, _Part]) -> Html:
         rows = [
-            {"what": _noun(thing), "name": self.link(thing.id), "id": thing.id, "lede": parts[thing.id].lede}
+            {"name": self.link(thing.id), "what": _noun(thing), "id": thing.id, "lede": parts[thing.id].lede}
             for thing in self.things
         ]
-        return page.table(
-            rows, Column("what", "What"), Column("name", "Which"), Column("id", "ID", code), Column("lede", "In short")
+        columns = Column("name", "Made"), Column("what", "Kind"), Column("id", "ID", code), Column("lede", "In short")
+        return page.table(rows, *columns)
+
+    def section(self, thing: Thing, part: _Part) -> Html:
+        identity = self.about_manifest(thing) if isinstance(thing, Manifest) else self.about_run(thing)
+        badge = warning = None
+        if isinstance(thing, RunDirectory):
+            badge = element("span", thing.status, class_=f"badge {thing.status}")
+            warning = element("p", thing.record["reason"], class_="warning") if thing.record.get("reason") else None
+        return element(
+            "section",
+            element("p", _noun(thing), class_="eyebrow"),
+            element("h2", self.title(thing.id), " ", badge),
+            element("p", part.lede, class_="lede"),
+            warning,
+            part.body,
+            element("h3", "Identity"),
+            identity,
+            id=thing.id,
         )
 
-    def link(self, id: str) -> Html:
-        """The name of a thing, leading to its section where it has one."""
-        return element("a", self.titles[id], href=f"#{id}") if id in self.ids else element("code", id)
+    def about_manifest(self, manifest: Manifest) -> list[Html]:
+        pairs = {
+            "ID": code(manifest.id),
+            "Made from": _listed([self.link(parent) for parent in manifest.parents]),
+            "Committed": manifest.provenance.get("time", "–"),
+            "Files": f"{page.size(manifest.bytes)} in {len(manifest.families)} families",
+            "Digest": element("code", manifest.digest, class_="digest"),
+        }
+        return [facts(pairs, "identity"), fold("Recipe", page.json_block(manifest.recipe))]
 
-    def _section(self, thing: Manifest | RunDirectory, part: _Part) -> Html:
-        status = thing.status if isinstance(thing, RunDirectory) else None
-        badge = element("span", status, class_=f"badge {status}") if status else None
-        reason = thing.record.get("reason") if isinstance(thing, RunDirectory) else None
-        head = [
-            element("p", _noun(thing), class_="eyebrow"),
-            element("h2", self.titles[thing.id], " ", badge),
-            element("p", part.lede, class_="lede"),
-            element("p", reason, class_="warning") if reason else None,
+    def about_run(self, run: RunDirectory) -> list[Html]:
+        record, parent = run.record, run.record["parent"]
+        digests = ", ".join(f"{manifest['id']} {manifest['digest']}" for manifest in record["manifests"])
+        pairs = {
+            "ID": code(run.id),
+            "Launched with": _listed([self.link(manifest["id"]) for manifest in record["manifests"]]),
+            "Started from": self.link(parent) if parent else "–",
+            "Backend": record["backend"],
+            "Created": record["created"],
+            "Finished": record.get("finished") or "–",
+            "Digests of the manifests": element("code", digests, class_="digest"),
+        }
+        summary = fold("Summary", page.json_block(record["summary"])) if "summary" in record else None
+        return [
+            facts(pairs, "identity"),
+            fold("Configuration", page.json_block(record["config"])),
+            page.markup(summary),
         ]
-        identity = self._manifest_facts(thing) if isinstance(thing, Manifest) else self._run_facts(thing)
-        return element("section", *head, *part.body, *identity, id=thing.id)
 
-    def part(self, thing: Manifest | RunDirectory) -> _Part:
-        match _kind(thing):
-            case "corpus":
-                return self.corpus(thing)  # pyright: ignore[reportArgumentType]
-            case "mixture":
-                return self.mixture(thing)  # pyright: ignore[reportArgumentType]
-            case "prompts":
-                return self.prompts(thing)  # pyright: ignore[reportArgumentType]
-            case "benchmark":
-                return self.benchmark(thing)  # pyright: ignore[reportArgumentType]
-            case "train":
-                return self.training(thing)  # pyright: ignore[reportArgumentType]
-            case "rl":
-                return self.rl(thing)  # pyright: ignore[reportArgumentType]
-            case _:
-                return self.evaluation(thing)  # pyright: ignore[reportArgumentType]
+    def lineage(self) -> Html:
+        """The things on the page and all their ancestors; many benchmarks are drawn as one box."""
+        found = self.rows(_ANCESTORS, sorted(self.here))
+        names = dict.fromkeys([*sorted({row["parent"] for row in found} - self.here), *self.here_in_order()])
+        apart = [name for name in names if name not in self.here and self.kind(name) == "benchmark"]
+        merged = dict.fromkeys(apart, "benchmarks") if len(apart) > BENCHMARK_BOXES else {}
+        nodes = {merged.get(name, name): self.node(name) for name in names}
+        if merged:
+            nodes["benchmarks"] = page.Node(f"{len(apart)} benchmarks", "kept out", None, False)
+        edges = {(merged.get(row["parent"], row["parent"]), row["child"]) for row in found}
+        return page.graph(nodes, edges)
+
+    def here_in_order(self) -> list[str]:
+        return [thing.id for thing in self.things]
+
+    def kind(self, identity: str) -> str:
+        known = self.refs.get(identity) or self.runs.get(identity)
+        return NOUNS.get(known["kind"], known["kind"]) if known else "not in this store"
+
+    def node(self, identity: str) -> page.Node:
+        target = identity if identity in self.here else None
+        title = identity if identity in self.runs else self.title(identity)
+        return page.Node(title, self.kind(identity), target, identity in self.here)
+
+    # -- corpus --------------------------------------------------------------------------------------------------------
+
+    def corpus(self, manifest: Manifest) -> _Part:
+        flow = self.rows(_FUNNEL, manifest.id)
+        sources = _by_source(flow)
+        total = {key: sum(row[key] for row in sources) for key in ("documents", "tokens", "kept", "kept_tokens")}
+        lede = (
+            f"{count(total['documents'])} documents in, {count(total['kept'])} kept "
+            f"({percent(page.share(total['kept'], total['documents']))}): "
+            f"{count(total['kept_tokens'])} of {count(total['tokens'])} tokens."
+        )
+        body = [
+            *self.funnel(flow, sources),
+            *self.reasons_of(manifest),
+            *self.distributions(manifest),
+            *self.clusters(manifest),
+            *self.contamination(manifest),
+            *self.licences(manifest),
+            *self.documents(manifest),
+        ]
+        return _Part(lede, body)
+
+    def funnel(self, flow: list[Row], sources: list[Row]) -> list[Html | None]:
+        balanced = all(row["balance"] == 0 for row in sources)
+        says = "in = kept + dropped + quarantined" if balanced else "does not balance"
+        columns = [
+            Column("source", "Source"),
+            Column("documents", "Documents in", count),
+            Column("kept", "Kept", count),
+            Column("kept_share", "Kept", percent),
+            Column("dropped", "Dropped", count),
+            Column("quarantined", "Quarantined", count),
+            Column("tokens", "Tokens in", count),
+            Column("kept_tokens", "Tokens kept", count),
+            Column("token_share", "Kept", percent),
+        ]
+        full = [
+            Column("source", "Source"),
+            Column("outcome", "Outcome"),
+            Column("reason", "Reason", page.words),
+            Column("documents", "Documents", count),
+            Column("tokens", "Tokens", count),
+        ]
+        out = [row for row in flow if row["outcome"] != "in"]
+        drawn = {_outcome(row): self.outcome_colour(row) for row in out}
+        pictures = [
+            figure(f"{key.capitalize()} by source", page.bars(self.funnel_bars(out, key)))
+            for key in ("documents", "tokens")
+        ]
+        badge = element("span", says, class_=f"badge {'balanced' if balanced else 'unbalanced'}")
+        return [
+            element("h3", "Funnel ", badge),
+            page.table(sources, *columns),
+            element("div", pictures, class_="pictures"),
+            page.legend(drawn),
+            fold("The funnel row by row", page.table(flow, *full)),
+        ]
+
+    def funnel_bars(self, out: list[Row], key: str) -> dict[str, list[page.Segment]]:
+        bars: dict[str, list[page.Segment]] = {}
+        for row in out:
+            bars.setdefault(row["source"], []).append((_outcome(row), row[key], self.outcome_colour(row)))
+        return bars
+
+    def outcome_colour(self, row: Row) -> str:
+        match row["outcome"]:
+            case "kept":
+                return page.KEPT
+            case "quarantined":
+                return page.QUARANTINED
+        return self.reasons[row["reason"]]
+
+    def reasons_of(self, manifest: Manifest) -> list[Html | None]:
+        columns = [
+            Column("outcome", "Outcome"),
+            Column("reason", "Reason"),
+            Column("documents", "Documents", count),
+            Column("share", "Of all documents", percent),
+            Column("tokens", "Tokens", count),
+            Column("sources", "Sources"),
+        ]
+        return [element("h3", "What was left out, and why"), page.table(self.rows(_REASONS, manifest.id), *columns)]
+
+    def distributions(self, manifest: Manifest) -> list[Html | None]:
+        """Histograms of tokens per document and of every score."""
+        schema = manifest.families["documents"].schema
+        known = set(DOCUMENTS.schema.names)
+        scores = [name for name, kind in schema.items() if kind == "double" and name not in known]
+        lengths = "log10(greatest(n_tokens, 1))"
+        pictures = [self.histogram(manifest, "Tokens per document", lengths, _powers())]
+        pictures += [self.histogram(manifest, name, '"' + name.replace('"', '""') + '"', {}) for name in scores]
+        return [
+            element("h3", "Distributions"),
+            element("div", [picture for picture in pictures if picture], class_="pictures"),
+        ]
+
+    def histogram(self, manifest: Manifest, caption: str, expression: str, axis: Row) -> Html | None:
+        """Kept and dropped documents over equal spans of a number."""
+        found = self.rows(_HISTOGRAM.format(expression=expression, bins=BINS), manifest.id)
+        if not found:
+            return None
+        traces = [
+            page.columns(
+                name,
+                [row["middle"] for row in found if row["kept"] is kept],
+                [row["documents"] for row in found if row["kept"] is kept],
+                colour,
+            )
+            for name, kept, colour in (("kept", True, page.KEPT), ("dropped", False, page.WARM[0]))
+        ]
+        return self.page.chart(caption, traces, {"barmode": "stack", "xaxis": axis, "hovermode": "closest"})
+
+    def clusters(self, manifest: Manifest) -> list[Html | None]:
+        sizes = self.rows(_CLUSTER_SIZES, manifest.id)
+        if not sizes:
+            return []
+        columns = [
+            Column("cluster_id", "Cluster", code),
+            Column("documents", "Documents", count),
+            Column("kept", "Kept", count),
+            Column("sources", "Sources"),
+        ]
+        labels = [_span(row["power"]) for row in sizes]
+        trace = page.columns("clusters", labels, [row["clusters"] for row in sizes], page.COLOURS[4])
+        number = sum(row["clusters"] for row in sizes)
+        caption = f"{count(number)} clusters of copies, by number of documents in them"
+        layout = {"xaxis": {"type": "category"}, "hovermode": "closest"}
+        largest = page.table(self.rows(_CLUSTERS, manifest.id), *columns, caption="Largest clusters")
+        return [
+            element("h3", "Copies"),
+            element("div", self.page.chart(caption, [trace], layout), largest, class_="pictures"),
+        ]
+
+    def contamination(self, manifest: Manifest) -> list[Html | None]:
+        """Per benchmark: how many of its items are held by documents; benchmarks that nothing held are named too."""
+        found = {row["benchmark"]: row for row in self.rows(_CONTAMINATION, manifest.id)}
+        sizes = {row["benchmark"]: row["n"] for row in self.rows(_ITEMS, list(manifest.parents))}
+        rows = [
+            {"benchmark": name, "size": sizes.get(name), "items": 0, "documents": 0, "tokens": 0} | found.get(name, {})
+            for name in sorted(sizes.keys() | found.keys())
+        ]
+        columns = [
+            Column("benchmark", "Benchmark"),
+            Column("size", "Its items", count),
+            Column("items", "Items found", count),
+            Column("documents", "Documents dropped", count),
+            Column("tokens", "Their tokens", count),
+        ]
+        return [element("h3", "Contamination"), page.table(rows, *columns)] if rows else []
+
+    def licences(self, manifest: Manifest) -> list[Html | None]:
+        columns = [
+            Column("license", "Licence"),
+            Column("documents", "Documents", count),
+            Column("kept", "Kept", count),
+            Column("tokens", "Tokens kept", count),
+            Column("sources", "Sources"),
+        ]
+        return [element("h3", "Licences"), page.table(self.rows(_LICENCES, manifest.id), *columns)]
+
+    def documents(self, manifest: Manifest) -> list[Html | None]:
+        """A few documents that were kept and a few of each drop reason, over as many sources as there are."""
+        chosen: dict[str | None, list[str]] = {}
+        groups = self.rows(_FIRST_IDS, manifest.id, SAMPLES)
+        for row in sorted(groups, key=lambda row: (row["nth"], row["doc_id"])):
+            chosen.setdefault(row["drop_reason"], []).append(row["doc_id"])
+        picked = [name for names in chosen.values() for name in names[:SAMPLES]]
+        shown: dict[str | None, list[Html]] = {}
+        for row in self.rows(_SAMPLE, manifest.id, picked, SAMPLE_CHARS):
+            shown.setdefault(row["drop_reason"], []).append(_document(row))
+        order = sorted(shown, key=lambda reason: (reason is not None, reason or ""))
+        folds = [fold(f"{reason or 'kept'} ({len(shown[reason])} shown)", shown[reason]) for reason in order]
+        return [element("h3", "Documents, kept and dropped"), *folds] if folds else []
+
+    # -- mixture, prompts, benchmark -------------------------------------------------------------------------------------
+
+    def mixture(self, manifest: Manifest) -> _Part:
+        components = self.rows("FROM components WHERE manifest = $1 ORDER BY share DESC, component", manifest.id)
+        sequences, length = main_rows(manifest), manifest.recipe.get("sequence_length")
+        tokens = sum(row["tokens"] for row in components)
+        of_length = f" of {count(length)} tokens" if length else ""
+        plural = "" if len(components) == 1 else "s"
+        lede = (
+            f"{count(sequences)} sequences{of_length} in one exact order: "
+            f"{count(tokens)} tokens from {len(components)} component{plural}."
+        )
+        body = [*self.components(components), *self.order(manifest, sequences), *self.members(manifest)]
+        return _Part(lede, body)
+
+    def components(self, components: list[Row]) -> list[Html | None]:
+        columns = [
+            Column("component", "Component"),
+            Column("where", "Where", code),
+            Column("share_wanted", "Share wanted", _fine),
+            Column("share", "Share planned", _fine),
+            Column("sequences", "Sequences", count),
+            Column("tokens", "Tokens", count),
+            Column("available_documents", "Documents available", count),
+            Column("available_tokens", "Tokens available", count),
+            Column("epochs", "Epochs", real),
+            Column("max_epochs", "At most", real),
+        ]
+        shares = {
+            name: [(row["component"], row[key], self.sources[row["component"]]) for row in components]
+            for name, key in (("wanted", "share_wanted"), ("planned", "share"))
+        }
+        epochs = {row["component"]: [("epochs", row["epochs"], self.sources[row["component"]])] for row in components}
+        most = max([row["epochs"] for row in components] + [1.0])
+        return [
+            element("h3", "Plan"),
+            page.table(components, *columns),
+            element(
+                "div",
+                figure("Shares", page.bars(shares, write=percent)),
+                figure("Epochs over what is available", page.bars(epochs, most, real)),
+                class_="pictures",
+            ),
+            page.legend({row["component"]: self.sources[row["component"]] for row in components}),
+        ]
+
+    def order(self, manifest: Manifest, sequences: int) -> list[Html | None]:
+        sql = "SELECT component FROM sequences WHERE manifest = $1 AND sequence < $2 ORDER BY sequence"
+        names = [row["component"] for row in self.rows(sql, manifest.id, STRIP)]
+        if not names:
+            return []
+        which = f"the first {count(len(names))} of {count(sequences)}" if len(names) < sequences else "all of them"
+        caption = f"Sequences in the order they are read, left to right, {which}"
+        drawn = {name: self.sources[name] for name in names}
+        return [element("h3", "Order"), figure(caption, page.strip(names, drawn)), page.legend(drawn)]
+
+    def members(self, manifest: Manifest) -> list[Html | None]:
+        columns = [
+            Column("component", "Component"),
+            Column("source", "Source"),
+            Column("documents", "Documents", count),
+            Column("tokens", "Tokens", count),
+        ]
+        return [element("h3", "Sources of each component"), page.table(self.rows(_MEMBERS, manifest.id), *columns)]
+
+    def prompts(self, manifest: Manifest) -> _Part:
+        sources = self.rows(_PROMPT_SOURCES, manifest.id)
+        first = self.rows("FROM prompts WHERE manifest = $1 ORDER BY position LIMIT $2", manifest.id, SAMPLES)
+        lede = f"{count(main_rows(manifest))} prompts with answers that can be verified, in one exact order."
+        by_source = page.table(sources, Column("source", "Source"), Column("prompts", "Prompts", count))
+        shown = [_question(f"prompt {row['position']} · {row['source']}", row) for row in first]
+        return _Part(lede, [element("h3", "Sources"), by_source, fold("The first prompts", shown)])
+
+    def benchmark(self, manifest: Manifest) -> _Part:
+        groups = self.rows(_ITEM_GROUPS, manifest.id)
+        first = self.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
+        columns = Column("split", "Split"), Column("subject", "Subject"), Column("level", "Level")
+        shown = [_question(f"item {row['item_id']}", row) for row in first]
+        table = page.table(groups, *columns, Column("items", "Items", count))
+        return _Part(f"{count(main_rows(manifest))} items.", [element("h3", "Items"), table, fold("Some items", shown)])
+
+    # -- runs ------------------------------------------------------------------------------------------------------------
+
+    def training(self, run: RunDirectory) -> _Part:
+        steps = self.curve(run, "loss", "lr", "grad_norm")
+        stages = self.rows(_STAGES, run.id)
+        if not steps:
+            return _Part("No step has been recorded.", [])
+        tokens = sum(row["tokens"] for row in stages)
+        lede = (
+            f"{count(stages[-1]['last'])} steps, {count(tokens)} tokens; "
+            f"loss {real(stages[0]['loss_first'])} → {real(stages[-1]['loss_last'])}."
+        )
+        charts = [
+            self.over_steps("Loss", steps, {"loss": "loss"}, stages),
+            self.over_steps("Learning rate", steps, {"lr": "learning rate"}, stages),
+            self.over_steps("Gradient norm", steps, {"grad_norm": "norm before clipping"}, stages),
+            self.consumed(run),
+        ]
+        return _Part(lede, [_pictures(charts), *self.stages(stages), *self.achieved(run)])
+
+    def stages(self, stages: list[Row]) -> list[Html | None]:
+        columns = [
+            Column("stage", "Stage"),
+            Column("first", "From step", count),
+            Column("last", "To step", count),
+            Column("tokens", "Tokens", count),
+            Column("loss_first", "First loss", real),
+            Column("loss_last", "Last loss", real),
+            Column("seconds", "Seconds", real),
+        ]
+        return [element("h3", "Stages"), page.table(stages, *columns)]
+
+    def curve(self, run: RunDirectory, *columns: str) -> list[Row]:
+        """Rows (step, columns…) of `steps`, averaged over spans of steps when there are more than POINTS."""
+        present = self.catalog.query("FROM steps LIMIT 0").column_names
+        means = "".join(f', avg("{column}") AS "{column}"' for column in columns if column in present)
+        return self.rows(_CURVE.format(means=means, points=POINTS), run.id)
+
+    def over_steps(self, caption: str, steps: list[Row], lines: dict[str, str], stages: list[Row]) -> Html | None:
+        """A chart of some columns over steps; a dotted line where a stage begins."""
+        x = [row["step"] for row in steps]
+        drawn = [(key, name) for key, name in lines.items() if any(row.get(key) is not None for row in steps)]
+        if not drawn:
+            return None
+        traces = [
+            page.line(name, x, [row[key] for row in steps], page.COLOURS[number])
+            for number, (key, name) in enumerate(drawn)
+        ]
+        begins = [row["first"] - 0.5 for row in stages[1:]]
+        shapes = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in begins]
+        return self.page.chart(caption, traces, {"xaxis": {"title": {"text": "step"}}, "shapes": shapes})
+
+    def consumed(self, run: RunDirectory) -> Html | None:
+        """Share of each source in what was consumed, over steps."""
+        named = [row["source"] for row in self.rows(_LARGEST_SOURCES, run.id, NAMED)]
+        found = self.rows(_SHARES.format(points=POINTS), run.id, named)
+        if not found:
+            return None
+        steps = sorted({row["step"] for row in found})
+        share = {(row["source"], row["step"]): row["share"] for row in found}
+        layers = [name for name in (*named, "other sources") if any((name, step) in share for step in steps)]
+        traces = [
+            page.area(name, steps, [share.get((name, s), 0) for s in steps], self.sources[name]) for name in layers
+        ]
+        layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ".0%", "range": [0, 1]}}
+        return self.page.chart("Tokens consumed, by source", traces, layout)
+
+    def achieved(self, run: RunDirectory) -> list[Html | None]:
+        """Planned and achieved tokens of each component, and what each source gave."""
+        manifests = [manifest["id"] for manifest in run.record["manifests"]]
+        planned = (run.record.get("summary") or {}).get("planned_tokens")
+        rows = self.rows(_ACHIEVED, run.id, manifests)
+        for row in rows:
+            row["planned"] = planned.get(row["component"], 0) if planned else row["planned"]
+        whole, got = (sum(row[key] or 0 for row in rows) for key in ("planned", "achieved"))
+        for row in rows:
+            row |= {"planned_share": page.share(row["planned"], whole), "share": page.share(row["achieved"], got)}
+        columns = [
+            Column("component", "Component"),
+            Column("planned", "Tokens planned", count),
+            Column("achieved", "Tokens achieved", count),
+            Column("planned_share", "Share planned", _fine),
+            Column("share", "Share achieved", _fine),
+        ]
+        sources = [
+            Column("source", "Source"),
+            Column("component", "Component"),
+            Column("tokens", "Tokens", count),
+            Column("share", "Share", _fine),
+        ]
+        note = "" if planned else " (planned: the whole mixture)"
+        return [
+            element("h3", f"Planned and achieved{note}"),
+            page.table(rows, *columns),
+            page.table(self.rows(_CONSUMED, run.id), *sources, caption="What was consumed"),
+        ]
+
+    def reinforcement(self, run: RunDirectory) -> _Part:
+        steps = self.curve(run, *RL_CURVES, "length_p95", "loss", "lr")
+        if not steps:
+            return _Part("No step has been recorded.", [])
+        curves = {key: {key: name} for key, name in RL_CURVES.items()}
+        curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile"}
+        charts = [self.over_steps(name, steps, curves[key], []) for key, name in RL_CURVES.items()]
+        charts += [self.reward_by_source(run), self.verdicts(run), self.over_steps("Loss", steps, {"loss": "loss"}, [])]
+        return _Part(self.reinforced(run), [_pictures(charts), *self.rollouts(run)])
+
+    def reinforced(self, run: RunDirectory) -> str:
+        """The lede of an RL run: the first and the last tenth of its steps."""
+        (ends,) = self.rows(_REWARD_ENDS, run.id)
+        lede = f"{count(ends['steps'])} steps, {count(ends['responses'])} responses"
+        if ends["reward_first"] is None:
+            return f"{lede}."
+        return (
+            f"{lede}; mean reward {real(ends['reward_first'])} → {real(ends['reward_last'])}, accuracy "
+            f"{percent(ends['accuracy_first'])} → {percent(ends['accuracy_last'])} (first and last tenth of the steps)."
+        )
+
+    def reward_by_source(self, run: RunDirectory) -> Html | None:
+        found = self.rows(_SOURCE_REWARD.format(points=POINTS), run.id, NAMED)
+        traces = []
+        for name in dict.fromkeys(row["source"] for row in found):
+            mine = [row for row in found if row["source"] == name]
+            x, y = [row["step"] for row in mine], [row["reward"] for row in mine]
+            traces.append(page.line(name, x, y, self.sources[name]))
+        layout = {"xaxis": {"title": {"text": "step"}}, "showlegend": True}
+        return self.page.chart("Mean reward by source", traces, layout) if traces else None
+
+    def verdicts(self, run: RunDirectory) -> Html | None:
+        found = self.rows(_VERDICTS.format(points=POINTS), run.id)
+        steps = [row["step"] for row in found]
+        traces = [
+            page.area(name, steps, [row[name] for row in found], colour) for name, colour in page.VERDICTS.items()
+        ]
+        layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ".0%", "range": [0, 1]}}
+        return self.page.chart("Verdicts", traces, layout) if found else None
+
+    def rollouts(self, run: RunDirectory) -> list[Html | None]:
+        """A few responses of each verdict from the first and the last step."""
+        shown: dict[int, list[Html]] = {}
+        for row in self.rows(_ROLLOUTS, run.id, SAMPLES // 2, SAMPLE_CHARS):
+            shown.setdefault(row["step"], []).append(_response(row, f"{row['source']} · reward {real(row['reward'])}"))
+        folds = [fold(f"Step {step}", responses) for step, responses in shown.items()]
+        return [element("h3", "Responses, first and last step"), *folds] if folds else []
+
+    def evaluation(self, run: RunDirectory) -> _Part:
+        scores = self.rows("FROM scores WHERE run = $1 ORDER BY benchmark, metric", run.id)
+        if not scores:
+            return _Part("No score has been recorded.", [])
+        told = [
+            f"{row['benchmark']} {percent(row['value'])}" + (f" [{percent(row['low'])}, {percent(row['high'])}]" * has)
+            for row in scores
+            if row["metric"] == "accuracy"
+            for has in [row["low"] is not None and row["high"] is not None]
+        ]
+        columns = [
+            Column("benchmark", "Benchmark"),
+            Column("metric", "Metric"),
+            Column("value", "Value", real),
+            Column("low", "Low (95%)", real),
+            Column("high", "High (95%)", real),
+            Column("n", "n", count),
+            Column("method", "Interval by"),
+        ]
+        more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+        lede = f"Accuracy: {', '.join(told[:3])}{more}." if told else f"{len(scores)} scores."
+        body = [
+            self.intervals({run.id: scores}),
+            page.table(scores, *columns, caption="Scores"),
+            self.benchmark_verdicts(run),
+            *self.responses(run),
+        ]
+        return _Part(lede, [element("h3", "Scores"), *body])
+
+    def intervals(self, scores: dict[str, list[Row]]) -> Html | None:
+        """Shares of one or several evaluations with their intervals, one line per benchmark and metric."""
+        traces = []
+        for number, (run, rows) in enumerate(scores.items()):
+            rows = [row for row in rows if row["metric"].startswith(SHARES) and row["n"]][::-1]
+            labels = [f"{row['benchmark']} · {row['metric']}" for row in rows]
+            traces.append(page.dots(self.title(run), rows, labels, page.COLOURS[number % len(page.COLOURS)]))
+        lines = len({label for trace in traces for label in trace["y"]})
+        layout = {
+            "xaxis": {"tickformat": ".0%", "range": [-0.02, 1.02]},
+            "yaxis": {"type": "category"},
+            "hovermode": "closest",
+            "scattermode": "group",
+        }
+        height = 5 + lines * (1.2 + 0.8 * len(traces))
+        return self.page.chart("Shares with 95% intervals", traces, layout, height) if lines else None
+
+    def benchmark_verdicts(self, run: RunDirectory) -> Html | None:
+        bars: dict[str, list[page.Segment]] = {}
+        for row in self.rows(_BENCHMARK_VERDICTS, run.id):
+            bars.setdefault(row["benchmark"], []).append((row["verdict"], row["n"], page.VERDICTS[row["verdict"]]))
+        return figure("Responses by verdict", page.bars(bars), page.legend(page.VERDICTS)) if bars else None
+
+    def responses(self, run: RunDirectory) -> list[Html | None]:
+        """A few responses of each verdict, benchmark by benchmark."""
+        shown: dict[str, list[Html]] = {}
+        for row in self.rows(_RESPONSES, run.id, SAMPLES // 2, SAMPLE_CHARS):
+            said = _response(row, f"item {row['item_id']} · reference {row['reference']}")
+            shown.setdefault(row["benchmark"], []).append(said)
+        folds = [fold(f"{name} ({len(responses)} shown)", responses) for name, responses in shown.items()]
+        return [element("h3", "Responses by verdict"), *folds] if folds else []
+
+    def comparison(self) -> Html | None:
+        """The evaluations of the page side by side, when there are several."""
+        runs = [run.id for run in self.things if _noun(run) == "evaluation"]
+        sql = "FROM scores WHERE run = $1 ORDER BY benchmark, metric"
+        scores = {run: rows for run in runs if (rows := self.rows(sql, run))}
+        if len(scores) < 2:
+            return None
+        rows: dict[tuple[str, str], Row] = {}
+        for run, found in scores.items():
+            for score in found:
+                key = score["benchmark"], score["metric"]
+                blank = {"benchmark": key[0], "metric": key[1]} | dict.fromkeys(scores)
+                rows.setdefault(key, blank)[run] = score["value"]
+        columns = [Column(run, self.title(run), real) for run in scores]
+        table = page.table(list(rows.values()), Column("benchmark", "Benchmark"), Column("metric", "Metric"), *columns)
+        head = element("p", "comparison", class_="eyebrow"), element("h2", "Evaluations side by side")
+        return element("section", *head, self.intervals(scores), table, id="comparison")
+
+
+# -- rows into words -----------------------------------------------------------------------------------------------------
+
+
+def _listed(links: list[Html]) -> list[object]:
+    return [part for link in links for part in (link, ", ")][:-1] or ["–"]
+
+
+def _pictures(charts: list[Html | None]) -> Html:
+    return element("div", charts, class_="pictures")
+
+
+def _fine(value: float | None) -> str:
+    """A share to a hundredth of a percent, where rounding to whole sequences shows."""
+    return page.percent(value, 2)
+
+
+def _by_source(flow: list[Row]) -> list[Row]:
+    """The funnel with one row per source; `balance` is what is missing in documents and tokens, 0 when all is told."""
+    rows = []
+    for source in dict.fromkeys(row["source"] for row in flow):
+        mine = [row for row in flow if row["source"] == source]
+        number = {
+            (outcome, key): sum(row[key] for row in mine if row["outcome"] == outcome)
+            for outcome in ("in", "kept", "dropped", "quarantined")
+            for key in ("documents", "tokens")
+        }
+        told = {
+            key: sum(number[outcome, key] for outcome in ("kept", "dropped", "quarantined"))
+            for key in ("documents", "tokens")
+        }
+        documents, tokens = number["in", "documents"], number["in", "tokens"]
+        rows.append(
+            {
+                "source": source,
+                "documents": documents,
+                "tokens": tokens,
+                "kept": number["kept", "documents"],
+                "kept_tokens": number["kept", "tokens"],
+                "dropped": number["dropped", "documents"],
+                "quarantined": number["quarantined", "documents"],
+                "kept_share": page.share(number["kept", "documents"], documents),
+                "token_share": page.share(number["kept", "tokens"], tokens),
+                "balance": abs(documents - told["documents"]) + abs(tokens - told["tokens"]),
+            }
+        )
+    return rows
+
+
+def _outcome(row: Row) -> str:
+    return row["outcome"] if row["outcome"] != "dropped" else row["reason"]
+
+
+def _powers() -> Row:
+    """An axis of base-10 logarithms with the numbers themselves as ticks."""
+    return {"tickvals": list(range(10)), "ticktext": [f"{10**power:,}" for power in range(10)]}
+
+
+def _span(power: int) -> str:
+    """Sizes above 2^(power-1) up to 2^power: 2, 3–4, 5–8, …"""
+    low, high = 2 ** (power - 1) + 1, 2**power
+    return str(high) if low == high else f"{low}–{high}"
+
+
+def _document(row: Row) -> Html:
+    said = [row["doc_id"], row["source"], f"{count(row['n_tokens'])} tokens", row["url"], row["license"]]
+    head = element("p", " · ".join(part for part in said if part))
+    evidence = element("p", "Evidence: ", element("code", row["drop_evidence"])) if row["drop_evidence"] else None
+    return element("div", head, evidence, page.quotation(row["text"], row["whole"]), class_="sample")
+
+
+def _question(heading: str, row: Row) -> Html:
+    parts = element("p", heading), page.quotation(row["question"]), element("p", "Answer: ", code(row["answer"]))
+    return element("div", *parts, class_="sample")
+
+
+def _response(row: Row, heading: str) -> Html:
+    """A prompt and what a model wrote, with the verdict and what it rests on."""
+    verdict = element("span", row["verdict"], class_="verdict", style=f"background:{page.VERDICTS[row['verdict']]}")
+    extracted = f" · answer found: {row['extracted']}" if row["extracted"] else ""
+    reason = f" · {row['reason']}" if row["reason"] else ""
+    cut = " · truncated" if row["truncated"] else ""
+    head = element("p", verdict, f" {heading} · {count(row['tokens'])} tokens{cut}{extracted}{reason}")
+    said = page.quotation(row["prompt"]), page.quotation(row["response"], row["whole"])
+    return element("div", head, *said, class_="sample")
+
+
+# -- queries ---------------------------------------------------------------------------------------------------------------
+
+_ANCESTORS = """
+WITH RECURSIVE up AS (
+  SELECT child, parent FROM lineage WHERE list_contains($1::VARCHAR[], child)
+  UNION SELECT l.child, l.parent FROM lineage l JOIN up ON l.child = up.parent)
+SELECT * FROM up ORDER BY ALL
+"""
+_FUNNEL = """
+SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens
+FROM funnel WHERE manifest = $1
+ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason
+"""
+_REASONS = """
+SELECT outcome, reason, sum(documents)::BIGINT AS documents, sum(tokens)::BIGINT AS tokens,
+  sum(documents) / (SELECT sum(documents) FROM funnel WHERE manifest = $1 AND outcome <> 'in') AS share,
+  string_agg(DISTINCT source, ', ' ORDER BY source) AS sources
+FROM funnel WHERE manifest = $1 AND outcome IN ('dropped', 'quarantined')
+GROUP BY ALL ORDER BY outcome, documents DESC, reason
+"""
+_HISTOGRAM = """
+WITH v AS (SELECT ({expression})::DOUBLE AS x, drop_reason IS NULL AS kept FROM documents WHERE manifest = $1),
+finite AS (FROM v WHERE isfinite(x)),
+ends AS (SELECT min(x) AS low, if(max(x) > min(x), (max(x) - min(x)) / {bins}, 1) AS width FROM finite)
+SELECT kept, low + width * (least(floor((x - low) / width), {bins} - 1) + 0.5) AS middle, count(*) AS documents
+FROM finite, ends GROUP BY ALL ORDER BY ALL
+"""
+_CLUSTER_SIZES = """
+SELECT ceil(log2(size))::INTEGER AS power, count(*) AS clusters
+FROM (SELECT count(*) AS size FROM documents WHERE manifest = $1 AND cluster_id IS NOT NULL GROUP BY cluster_id)
+WHERE size > 1 GROUP BY ALL ORDER BY ALL
+"""
+_CLUSTERS = """
+SELECT cluster_id, count(*) AS documents, count(*) FILTER (drop_reason IS NULL) AS kept,
+  string_agg(DISTINCT source, ', ' ORDER BY source) AS sources
+FROM documents WHERE manifest = $1 AND cluster_id IS NOT NULL
+GROUP BY cluster_id ORDER BY documents DESC, cluster_id LIMIT 6
+"""
+_CONTAMINATION = """
+SELECT coalesce(drop_evidence->>'benchmark', 'not named') AS benchmark, count(DISTINCT drop_evidence->>'item') AS items,
+  count(*) AS documents, sum(n_tokens)::BIGINT AS tokens
+FROM documents WHERE manifest = $1 AND drop_reason = 'contaminated' GROUP BY ALL
+"""
+_ITEMS = """
+SELECT benchmark, count(*) AS n FROM items WHERE list_contains($1::VARCHAR[], manifest) GROUP BY ALL
+"""
+_LICENCES = """
+SELECT coalesce(license, 'not stated') AS license, count(*) AS documents,
+  count(*) FILTER (drop_reason IS NULL) AS kept,
+  coalesce(sum(n_tokens) FILTER (drop_reason IS NULL), 0)::BIGINT AS tokens,
+  string_agg(DISTINCT source, ', ' ORDER BY source) AS sources
+FROM documents WHERE manifest = $1 GROUP BY ALL ORDER BY tokens DESC, license LIMIT 50
+"""
+_FIRST_IDS = """
+SELECT drop_reason, source, unnest(ids) AS doc_id, generate_subscripts(ids, 1) AS nth
+FROM (SELECT drop_reason, source, min(doc_id, $2) AS ids FROM documents WHERE manifest = $1 GROUP BY ALL)
+"""
+_SAMPLE = """
+WITH chosen AS (FROM documents WHERE manifest = $1 AND list_contains($2::VARCHAR[], doc_id))
+SELECT doc_id, source, url, license, n_tokens, drop_reason, drop_evidence, left(text, $3) AS text, length(text) AS whole
+FROM chosen LEFT JOIN (FROM texts WHERE manifest = $1 AND list_contains($2::VARCHAR[], doc_id)) USING (doc_id)
+ORDER BY doc_id
+"""
+_MEMBERS = """
+SELECT component, source, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens
+FROM members WHERE manifest = $1 GROUP BY ALL ORDER BY ALL
+"""
+_PROMPT_SOURCES = """
+SELECT source, count(*) AS prompts FROM prompts WHERE manifest = $1 GROUP BY ALL ORDER BY prompts DESC, source
+"""
+_ITEM_GROUPS = """
+SELECT split, subject, level, count(*) AS items FROM items WHERE manifest = $1 GROUP BY ALL ORDER BY ALL LIMIT 100
+"""
+_STAGES = """
+SELECT stage, min(step) AS first, max(step) AS last, sum(tokens)::BIGINT AS tokens, sum(seconds) AS seconds,
+  arg_min(loss, step) AS loss_first, arg_max(loss, step) AS loss_last
+FROM steps WHERE run = $1 GROUP BY stage ORDER BY first
+"""
+_CURVE = """
+WITH mine AS (FROM steps WHERE run = $1),
+span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine)
+SELECT max(step) AS step{means} FROM mine, span GROUP BY (step - 1) // width ORDER BY step
+"""
+_LARGEST_SOURCES = """
+SELECT source FROM consumption WHERE run = $1 GROUP BY source ORDER BY sum(tokens) DESC, source LIMIT $2
+"""
+_SHARES = """
+WITH mine AS (FROM consumption WHERE run = $1),
+span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
+spans AS (SELECT (step - 1) // width AS span, step, tokens,
+  if(list_contains($2::VARCHAR[], source), source, 'other sources') AS source FROM mine, span),
+ends AS (SELECT span, max(step) AS step, sum(tokens) AS whole FROM spans GROUP BY span)
+SELECT ends.step, source, sum(tokens) / any_value(whole) AS share
+FROM spans JOIN ends USING (span) GROUP BY ALL ORDER BY ALL
+"""
+_ACHIEVED = """
+WITH planned AS (
+  SELECT component, sum(tokens)::BIGINT AS planned FROM components
+  WHERE list_contains($2::VARCHAR[], manifest) GROUP BY component),
+got AS (SELECT component, sum(tokens)::BIGINT AS achieved FROM consumption WHERE run = $1 GROUP BY component)
+SELECT component, planned, achieved FROM planned FULL JOIN got USING (component) ORDER BY component
+"""
+_CONSUMED = """
+SELECT source, component, sum(tokens)::BIGINT AS tokens, sum(tokens) / sum(sum(tokens)) OVER () AS share
+FROM consumption WHERE run = $1 GROUP BY ALL ORDER BY tokens DESC, source, component LIMIT 100
+"""
+_REWARD_ENDS = """
+WITH mine AS (SELECT step, reward, (verdict = 'CORRECT')::INTEGER AS correct FROM rollouts WHERE run = $1),
+marks AS (SELECT min(step) AS first, max(step) AS last, greatest((max(step) - min(step) + 1) // 10, 1) AS tenth FROM mine)
+SELECT count(DISTINCT step) AS steps, count(*) AS responses,
+  avg(reward) FILTER (step < first + tenth) AS reward_first, avg(reward) FILTER (step > last - tenth) AS reward_last,
+  avg(correct) FILTER (step < first + tenth) AS accuracy_first,
+  avg(correct) FILTER (step > last - tenth) AS accuracy_last
+FROM mine, marks
+"""
+_SOURCE_REWARD = """
+WITH mine AS (FROM rollouts WHERE run = $1),
+span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
+named AS (SELECT source FROM mine GROUP BY source ORDER BY count(*) DESC, source LIMIT $2)
+SELECT source, max(step) AS step, avg(reward) AS reward
+FROM mine JOIN named USING (source), span GROUP BY source, (step - 1) // width ORDER BY ALL
+"""
+_VERDICTS = """
+WITH mine AS (FROM rollouts WHERE run = $1),
+span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine)
+SELECT max(step) AS step, avg((verdict = 'CORRECT')::INTEGER) AS CORRECT, avg((verdict = 'INCORRECT')::INTEGER) AS INCORRECT,
+  avg((verdict = 'UNPARSED')::INTEGER) AS UNPARSED, avg((verdict = 'ERROR')::INTEGER) AS ERROR
+FROM mine, span GROUP BY (step - 1) // width ORDER BY step
+"""
+_ROLLOUTS = """
+WITH mine AS (FROM rollouts WHERE run = $1), ends AS (SELECT min(step) AS first, max(step) AS last FROM mine)
+SELECT step, source, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole, tokens,
+  truncated, verdict, extracted, reason, reward
+FROM mine, ends WHERE step IN (first, last)
+QUALIFY row_number() OVER (PARTITION BY step, verdict ORDER BY prompt_id, sample) <= $2
+ORDER BY step, verdict, prompt_id, sample
+"""
+_BENCHMARK_VERDICTS = """
+SELECT benchmark, verdict, count(*) AS n FROM samples WHERE run = $1 GROUP BY ALL ORDER BY benchmark, verdict
+"""
+_RESPONSES = """
+SELECT benchmark, item_id, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole, tokens,
+  truncated, verdict, extracted, reason, reference
+FROM samples WHERE run = $1
+QUALIFY row_number() OVER (PARTITION BY benchmark, verdict ORDER BY item_id, sample) <= $2
+ORDER BY benchmark, verdict, item_id, sample
+"""

@@ -91,7 +91,7 @@ def _begin(
     done = max(run.checkpoints(), default=0)
     folder = run.checkpoint(done) if done else start
     if folder:
-        model = load_weights(folder)
+        model: Any = load_weights(folder)
     else:
         assert recipe.model, "the launch refuses a recipe without a start"
         model = new_model(recipe.model, reader.vocab_size, reader.eos_id)
