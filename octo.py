@@ -660,14 +660,15 @@ def prompt(catalog: Any) -> None:
     """Read queries from a terminal, with history and completion of keywords, tables and columns; Ctrl-D ends it."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     from manifests.errors import UserError
 
     named = catalog.query("SELECT DISTINCT table_name, column_name FROM information_schema.columns")
     keywords = ["SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "DESCRIBE", "SHOW TABLES", "count(*)"]
     words = sorted({*keywords, *named["table_name"].to_pylist(), *named["column_name"].to_pylist()})
-    history = FileHistory(str(Path.home() / ".octo_history"))
+    store = catalog.store
+    history = FileHistory(store.full("sql_history")) if store.is_local else InMemoryHistory()
     session: PromptSession[str] = PromptSession(history=history, completer=WordCompleter(words, ignore_case=True))
     while True:
         try:

@@ -2,9 +2,9 @@
 
 Promises. A string enters a page escaped unless it is `Html`, which only this module makes; JSON inside a script cannot
 close it; the page's Content-Security-Policy names its own scripts by their hash and allows no other and no network. So
-hostile text in a document is shown and never run. plotly.js is embedded once, compressed (4.8 MB become 2.0 MB; browsers
-since May 2023 inflate it). Tables, bars and strips are plain HTML and need no script. Leaves out: what is on the page,
-see `manifests.report`.
+hostile text in a document is shown and never run. plotly.js is embedded once, compressed: 4.8 MB become 2.0 MB, which
+browsers since May 2023 inflate. Tables, bars and strips are plain HTML and need no script. Leaves out: what is on the
+page, see `manifests.report`.
 """
 
 import base64
@@ -56,7 +56,7 @@ def markup(value: object) -> Html:
 
 
 def element(name: str, *children: object, **attributes: object) -> Html:
-    """`<name attributes>children</name>`, escaped; `class_` and `data_v` become `class` and `data-v`; None is left out."""
+    """`<name attributes>children</name>`, escaped. `class_` and `data_v` mean `class` and `data-v`; None is left out."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
@@ -65,7 +65,7 @@ def element(name: str, *children: object, **attributes: object) -> Html:
     return Html(f"<{name}{written}>{markup(children)}</{name}>")
 
 
-# -- words for values ----------------------------------------------------------------------------------------------
+# -- words for values ------------------------------------------------------------------------------------------------
 
 
 def count(value: float | None) -> str:
@@ -107,7 +107,7 @@ def share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
 
 
-# -- pieces --------------------------------------------------------------------------------------------------------
+# -- pieces ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ def columns(name: str, x: list[Any], y: list[Any], colour: str) -> dict[str, Any
     return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}}
 
 
-# -- the sheet -----------------------------------------------------------------------------------------------------
+# -- the sheet -------------------------------------------------------------------------------------------------------
 
 
 def script_json(value: Any) -> Html:

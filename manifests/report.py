@@ -9,7 +9,6 @@ same every time, and so is the whole page. Text of documents and models is escap
 typeset mathematics, copies side by side with their differences, comparison of training runs.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ class _Report:
     def rows(self, sql: str, *parameters: Any) -> list[Row]:
         return self.catalog.query(sql, list(parameters)).to_pylist()
 
-    # -- the whole -----------------------------------------------------------------------------------------------------
+    # -- the whole --------------------------------------------------------------------------------------------------
 
     def write(self) -> str:
         """The page as HTML."""
@@ -245,7 +244,7 @@ class _Report:
         title = identity if identity in self.runs else self.title(identity)
         return page.Node(title, self.kind(identity), target, identity in self.here)
 
-    # -- corpus --------------------------------------------------------------------------------------------------------
+    # -- corpus -----------------------------------------------------------------------------------------------------
 
     def corpus(self, manifest: Manifest) -> _Part:
         flow = self.rows(_FUNNEL, manifest.id)
@@ -419,7 +418,7 @@ class _Report:
         folds = [fold(f"{reason or 'kept'} ({len(shown[reason])} shown)", shown[reason]) for reason in order]
         return [element("h3", "Documents, kept and dropped"), *folds] if folds else []
 
-    # -- mixture, prompts, benchmark -------------------------------------------------------------------------------------
+    # -- mixture, prompts, benchmark --------------------------------------------------------------------------------
 
     def mixture(self, manifest: Manifest) -> _Part:
         components = self.rows("FROM components WHERE manifest = $1 ORDER BY share DESC, component", manifest.id)
@@ -500,7 +499,7 @@ class _Report:
         table = page.table(groups, *columns, Column("items", "Items", count))
         return _Part(f"{count(main_rows(manifest))} items.", [element("h3", "Items"), table, fold("Some items", shown)])
 
-    # -- runs ------------------------------------------------------------------------------------------------------------
+    # -- runs -------------------------------------------------------------------------------------------------------
 
     def training(self, run: RunDirectory) -> _Part:
         steps = self.curve(run, "loss", "lr", "grad_norm")
@@ -725,7 +724,7 @@ class _Report:
         return element("section", *head, self.intervals(scores), table, id="comparison")
 
 
-# -- rows into words -----------------------------------------------------------------------------------------------------
+# -- rows into words -----------------------------------------------------------------------------------------------
 
 
 def _listed(links: list[Html]) -> list[object]:
@@ -811,7 +810,7 @@ def _response(row: Row, heading: str) -> Html:
     return element("div", head, *said, class_="sample")
 
 
-# -- queries ---------------------------------------------------------------------------------------------------------------
+# -- queries -------------------------------------------------------------------------------------------------------
 
 _ANCESTORS = """
 WITH RECURSIVE up AS (
@@ -919,7 +918,8 @@ FROM consumption WHERE run = $1 GROUP BY ALL ORDER BY tokens DESC, source, compo
 """
 _REWARD_ENDS = """
 WITH mine AS (SELECT step, reward, (verdict = 'CORRECT')::INTEGER AS correct FROM rollouts WHERE run = $1),
-marks AS (SELECT min(step) AS first, max(step) AS last, greatest((max(step) - min(step) + 1) // 10, 1) AS tenth FROM mine)
+marks AS (
+  SELECT min(step) AS first, max(step) AS last, greatest((max(step) - min(step) + 1) // 10, 1) AS tenth FROM mine)
 SELECT count(DISTINCT step) AS steps, count(*) AS responses,
   avg(reward) FILTER (step < first + tenth) AS reward_first, avg(reward) FILTER (step > last - tenth) AS reward_last,
   avg(correct) FILTER (step < first + tenth) AS accuracy_first,
@@ -936,7 +936,8 @@ FROM mine JOIN named USING (source), span GROUP BY source, (step - 1) // width O
 _VERDICTS = """
 WITH mine AS (FROM rollouts WHERE run = $1),
 span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine)
-SELECT max(step) AS step, avg((verdict = 'CORRECT')::INTEGER) AS CORRECT, avg((verdict = 'INCORRECT')::INTEGER) AS INCORRECT,
+SELECT max(step) AS step, avg((verdict = 'CORRECT')::INTEGER) AS CORRECT,
+  avg((verdict = 'INCORRECT')::INTEGER) AS INCORRECT,
   avg((verdict = 'UNPARSED')::INTEGER) AS UNPARSED, avg((verdict = 'ERROR')::INTEGER) AS ERROR
 FROM mine, span GROUP BY (step - 1) // width ORDER BY step
 """
@@ -952,8 +953,8 @@ _BENCHMARK_VERDICTS = """
 SELECT benchmark, verdict, count(*) AS n FROM samples WHERE run = $1 GROUP BY ALL ORDER BY benchmark, verdict
 """
 _RESPONSES = """
-SELECT benchmark, item_id, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole, tokens,
-  truncated, verdict, extracted, reason, reference
+SELECT benchmark, item_id, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole,
+  tokens, truncated, verdict, extracted, reason, reference
 FROM samples WHERE run = $1
 QUALIFY row_number() OVER (PARTITION BY benchmark, verdict ORDER BY item_id, sample) <= $2
 ORDER BY benchmark, verdict, item_id, sample

@@ -1,0 +1,77 @@
+"""The objective by its properties and by hand-computed values."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rl.objective import advantages, policy_loss, token_logprobs
+
+REWARDS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=2, max_size=16)
+
+
+def all_ruled(rewards: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(rewards, dtype=torch.bool)
+
+
+@given(REWARDS)
+def test_advantages_have_mean_zero_and_sample_deviation_one(group):
+    rewards = torch.tensor([group])
+    found = advantages(rewards, all_ruled(rewards))
+    assert found.sum().item() == pytest.approx(0, abs=1e-4)
+    expected = 0 if len(set(group)) == 1 else 1
+    assert found.std().item() == pytest.approx(expected, abs=1e-4)
+
+
+@given(REWARDS, st.floats(0.1, 10), st.floats(-5, 5))
+def test_scale_and_offset_of_rewards_do_not_matter(group, scale, offset):
+    rewards = torch.tensor([group], dtype=torch.float64)
+    plain, moved = (advantages(values, all_ruled(values)) for values in (rewards, scale * rewards + offset))
+    torch.testing.assert_close(plain, moved, atol=1e-3, rtol=1e-3)
+
+
+def test_groups_do_not_touch_each_other():
+    rewards = torch.tensor([[1.0, 0, 0, 1], [1, 1, 1, 1]])
+    found = advantages(rewards, all_ruled(rewards))
+    assert found[0].tolist() == pytest.approx([0.866, -0.866, -0.866, 0.866], abs=1e-3)
+    assert found[1].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("stand_in", [0.0, 1.0, float("nan")])
+def test_a_response_without_a_ruling_counts_for_nothing(stand_in):
+    rewards, ruled = torch.tensor([[1.0, 0, stand_in, 1]]), torch.tensor([[True, True, False, True]])
+    found = advantages(rewards, ruled)[0]
+    assert found[2] == 0
+    torch.testing.assert_close(found[[0, 1, 3]], advantages(rewards[:, [0, 1, 3]], ruled[:, [0, 1, 3]])[0])
+
+
+def test_a_group_with_one_ruling_teaches_nothing():
+    assert advantages(torch.tensor([[1.0, 0.0]]), torch.tensor([[True, False]])).tolist() == [[0, 0]]
+
+
+def test_at_the_sampling_policy_the_gradient_is_that_of_reinforce():
+    logprobs = torch.randn(3, 5, requires_grad=True)
+    weights, mask = torch.tensor([1.0, -2.0, 0.5]), torch.ones(3, 5)
+    mask[1, 3:] = 0
+    policy_loss(logprobs, logprobs.detach(), weights, mask, clip=0.2).backward()
+    torch.testing.assert_close(logprobs.grad, -(weights[:, None] * mask))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "surrogate", "learns"),
+    [(1.5, 1.0, 1.2, False), (1.5, -1.0, -1.5, True), (0.5, 1.0, 0.5, True), (0.5, -1.0, -0.8, False)],
+)
+def test_the_clip_stops_only_what_runs_away(ratio, advantage, surrogate, learns):
+    logprob = torch.tensor([[ratio]]).log().requires_grad_()
+    loss = policy_loss(logprob, torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1), clip=0.2)
+    loss.backward()
+    assert loss.item() == pytest.approx(-surrogate)
+    assert (logprob.grad.abs().item() > 0) == learns
+
+
+def test_log_probabilities_are_those_of_the_tempered_policy():
+    logits, tokens = torch.randn(2, 3, 7), torch.randint(0, 7, (2, 3))
+    found, entropy = token_logprobs(logits, tokens, temperature=0.5)
+    policy = torch.distributions.Categorical(logits=logits / 0.5)
+    torch.testing.assert_close(found, policy.log_prob(tokens))
+    torch.testing.assert_close(entropy, policy.entropy())

@@ -1,0 +1,379 @@
+"""Reinforcement of a model whose vocabulary holds whole boxed answers, so that chance alone earns some rewards."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM
+
+from evaluation.templates import render
+from manifests import tables
+from manifests.errors import UserError
+from manifests.manifest import Draft, Manifest, resolve
+from manifests.recipe import parse
+from manifests.runs import RunDirectory, load_run, open_run
+from manifests.store import Store
+from rl.config import RLRecipe
+from rl.launch import plan, reinforce
+from training.checkpoints import write_checkpoint, write_tokenizer
+from training.config import ModelRecipe, OptimizerRecipe
+from training.launch import last_checkpoint
+from training.torch_backend import adamw, new_model
+
+BOXES = [rf"\boxed{{{answer}}}" for answer in range(4)]
+ENDLESS = r"\boxed{\binom{10000000}{5000000}}"
+"""An answer that the grader cannot rule on in time."""
+CONTEXT = 48
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from more, and bit-exactness is promised for one number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_letters(folder: Path, *whole: str) -> int:
+    """A tokenizer folder of the letters that the prompts need, with each of `whole` as one token; how many tokens."""
+    letters = sorted(set("Question:ĊAnswer:ĊpickĠ0123") | set("\\boxed{}"))
+    bpe = Tokenizer(models.BPE({"<|endoftext|>": 0} | {letter: n for n, letter in enumerate(letters, 1)}, []))
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    bpe.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
+    bpe.add_tokens([AddedToken(text, normalized=False) for text in whole])
+    folder.mkdir()
+    bpe.save(str(folder / "bare.json"))
+    write_tokenizer(folder, folder / "bare.json", 0)
+    return bpe.get_vocab_size()
+
+
+def base_run(store: Store, scratch: Path, *whole: str) -> RunDirectory:
+    """A training run that is done: random weights, as the parent of the runs here."""
+    size = write_letters(scratch / "tokenizer", *whole)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = new_model(ModelRecipe(**shape, max_position_embeddings=CONTEXT), size, 0)
+    optimizer = adamw(model, OptimizerRecipe(lr=0.01))
+    run = open_run(store, "train", [], {"tokens": whole}, "torch")
+    run.start()
+    run.save_checkpoint(1, lambda folder: write_checkpoint(folder, model, optimizer, scratch / "tokenizer"))
+    run.finish({})
+    return run
+
+
+def commit_prompts(store: Store, answers: list[int], version: str = "1") -> Manifest:
+    """Prompts `pick 0`, `pick 1`, … from two sources with the given answers."""
+    rows = [
+        {
+            "position": n,
+            "prompt_id": f"p{n}",
+            "doc_id": f"d{n}",
+            "source": "odd" if n % 2 else "even",
+            "corpus": "corpus-0",
+            "question": f"pick {n}",
+            "answer": str(answer),
+        }
+        for n, answer in enumerate(answers)
+    ]
+    draft = Draft(store, "prompts", {"answers": answers})
+    draft.write("prompts", [pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema)], tables.PROMPTS.schema)
+    return draft.commit("prompts", version)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> tuple[Store, Manifest, RunDirectory]:
+    """A store with five prompts and a run to start from."""
+    store = Store(tmp_path / "store")
+    return store, commit_prompts(store, [0, 1, 2, 3, 1]), base_run(store, tmp_path, *BOXES)
+
+
+def rl_recipe(**values) -> RLRecipe:
+    """Four steps of two prompts with six responses; `values` replace fields."""
+    plain = {
+        "steps": 4,
+        "prompts_per_step": 2,
+        "group_size": 6,
+        "max_new_tokens": 4,
+        "optimizer": {"lr": 0.01},
+        "grading_workers": 1,
+        "threads": 1,
+    }
+    return parse(plain | values, RLRecipe, "rl.yaml")
+
+
+def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(last_checkpoint(run)).state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+# -- what is read and kept -----------------------------------------------------------------------------------------
+
+
+def test_every_response_is_a_row_in_the_order_of_the_manifest(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(), parent)
+    rows = run.table("rollouts").to_pylist()
+    order = [f"p{n % 5}" for n in range(8) for _ in range(6)]  # from the start again after five
+    assert [row["prompt_id"] for row in rows] == order
+    assert [row["step"] for row in rows] == [step for step in (1, 2, 3, 4) for _ in range(12)]
+    assert [row["sample"] for row in rows] == [*range(6)] * 8
+    known = {row["prompt_id"]: row for row in prompts.read("prompts").to_pylist()}
+    for row in rows:
+        prompt = known[row["prompt_id"]]
+        assert (row["doc_id"], row["source"]) == (prompt["doc_id"], prompt["source"])
+        assert row["prompt"] == render("cpt_base", prompt["question"])
+    first = [row["response"] for row in rows if row["prompt_id"] == "p0" and row["step"] == 1]
+    again = [row["response"] for row in rows if row["prompt_id"] == "p0" and row["step"] == 3]
+    assert len(set(first)) > 1 and first != again
+    assert run.record["parent"] == parent.id
+
+
+def test_verdict_reward_and_advantage_of_every_row_are_right(home):
+    store, prompts, parent = home
+    rows = reinforce(store, prompts, rl_recipe(reward="signed"), parent).table("rollouts").to_pylist()
+    answers = dict(zip(*prompts.read("prompts", ["prompt_id", "answer"]).to_pydict().values(), strict=True))
+    for row in rows:
+        boxes = sorted((row["response"].rfind(box), box[-2]) for box in BOXES if box in row["response"])
+        if not boxes and r"\boxed" in row["response"]:
+            continue  # spelt letter by letter
+        verdict = "UNPARSED" if not boxes else "CORRECT" if boxes[-1][1] == answers[row["prompt_id"]] else "INCORRECT"
+        assert (row["verdict"], row["reward"]) == (verdict, 1.0 if verdict == "CORRECT" else -1.0)
+        assert (row["reason"] is None) == (verdict == "CORRECT")
+    spreads = set()
+    for start in range(0, len(rows), 6):
+        group = rows[start : start + 6]
+        rewards = np.array([row["reward"] for row in group])
+        spread = np.std(rewards, ddof=1)
+        expected = (rewards - rewards.mean()) / spread if spread else np.zeros(6)
+        assert [row["advantage"] for row in group] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-6)
+        spreads.add(spread > 0)
+    assert spreads == {True, False}, "the sample should hold groups of both kinds"
+
+
+def test_steps_and_consumption_sum_up_the_rollouts(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(), parent)
+    rollouts, consumption = run.table("rollouts").to_pylist(), run.table("consumption").to_pylist()
+    size = AutoModelForCausalLM.from_pretrained(last_checkpoint(run)).config.vocab_size
+    for step in run.table("steps").to_pylist():
+        rows = [row for row in rollouts if row["step"] == step["step"]]
+        tokens, advantages = (np.array([row[name] for row in rows]) for name in ("tokens", "advantage"))
+        assert step["reward"] == step["accuracy"] == pytest.approx(np.mean([row["reward"] for row in rows]))
+        assert step["length_mean"] == pytest.approx(tokens.mean())
+        assert step["length_p95"] == pytest.approx(np.quantile(tokens, 0.95))
+        assert step["truncated_share"] == pytest.approx(np.mean([row["truncated"] for row in rows]))
+        groups = np.abs(advantages.reshape(2, 6)).max(1) > 0
+        assert step["zero_spread_share"] == pytest.approx(1 - groups.mean())
+        # one update per step, so every ratio is 1 and the loss is the mean of the advantages over the tokens
+        assert step["loss"] == pytest.approx(-(advantages * tokens).sum() / tokens.sum(), abs=1e-5)
+        assert 0 < step["entropy"] <= math.log(size) + 1e-5
+        read = [row for row in consumption if row["step"] == step["step"]]
+        assert sum(row["tokens"] for row in read) == step["tokens"]
+        assert {row["source"]: row["sequences"] for row in read} == {"even": 6, "odd": 6}
+        prompt_tokens = sum(len(row["prompt"]) for row in rows)  # here a letter is a token
+        assert step["tokens"] == prompt_tokens + tokens.sum()
+    summary = run.record["summary"]
+    assert summary["tokens"] == sum(run.table("steps")["tokens"].to_pylist())
+    assert summary["steps"] == 4
+
+
+def test_the_cap_on_the_length_is_that_of_the_step(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(max_new_tokens={1: 2, 3: 5}), parent)
+    for row in run.table("rollouts").to_pylist():
+        cap = 2 if row["step"] < 3 else 5
+        assert row["tokens"] <= cap
+        assert not row["truncated"] or row["tokens"] == cap
+    longest = [max(r["tokens"] for r in run.table("rollouts").to_pylist() if r["step"] == step) for step in (2, 3)]
+    assert longest == [2, 5]
+
+
+def test_a_failure_of_the_grader_is_no_reward(tmp_path):
+    store = Store(tmp_path / "store")
+    parent = base_run(store, tmp_path, BOXES[0], *[ENDLESS + " " * n for n in range(8)])
+    recipe = rl_recipe(steps=1, grading_seconds=0.2)
+    run = reinforce(store, commit_prompts(store, [0, 0]), recipe, parent)
+    rows = run.table("rollouts").to_pylist()
+    failed = [row for row in rows if row["verdict"] == "ERROR"]
+    assert failed and len(failed) < len(rows)
+    assert {(row["reward"], row["advantage"]) for row in failed} == {(None, None)}
+    assert all("no ruling within 0.2 s" in row["reason"] for row in failed)
+    ruled = [row for row in rows if row["verdict"] != "ERROR"]
+    [step] = run.table("steps").to_pylist()
+    assert step["reward"] == pytest.approx(np.mean([row["reward"] for row in ruled]))
+    tokens, advantages = (np.array([row[name] for row in ruled]) for name in ("tokens", "advantage"))
+    assert step["loss"] == pytest.approx(-(advantages * tokens).sum() / tokens.sum(), abs=1e-5)
+
+
+# -- what is learned -----------------------------------------------------------------------------------------------
+
+
+def test_reward_rises(tmp_path):
+    """Every answer is 1: a policy that moves towards what was rewarded soon says nothing else."""
+    store = Store(tmp_path / "store")
+    prompts, parent = commit_prompts(store, [1] * 4), base_run(store, tmp_path, *BOXES)
+    recipe = rl_recipe(steps=40, prompts_per_step=4, optimizer={"lr": 0.02, "weight_decay": 0})
+    rewards = reinforce(store, prompts, recipe, parent).table("steps")["reward"].to_numpy()
+    assert rewards[:4].mean() < 0.3
+    assert rewards[-4:].mean() > 0.9
+
+
+def test_equal_rewards_teach_nothing(tmp_path):
+    store = Store(tmp_path / "store")
+    prompts, parent = commit_prompts(store, [7, 7]), base_run(store, tmp_path, *BOXES)
+    run = reinforce(store, prompts, rl_recipe(optimizer={"lr": 0.02, "weight_decay": 0}), parent)
+    assert {row["loss"] for row in run.table("steps").to_pylist()} == {0.0}
+    assert same(weights(run), weights(parent))
+
+
+@pytest.mark.parametrize("minibatch", [1, 2])
+def test_the_cut_into_forward_passes_does_not_matter(home, minibatch):
+    store, prompts, parent = home
+    runs = [
+        reinforce(store, prompts, rl_recipe(steps=1, minibatch_prompts=minibatch, micro_batch_responses=n), parent)
+        for n in (64, 4)
+    ]
+    whole, cut = (run.table("steps").to_pylist()[0] for run in runs)
+    assert runs[0].id != runs[1].id
+    for name in ("loss", "grad_norm", "entropy"):
+        assert cut[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6)
+    one, other = map(weights, runs)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
+
+
+# -- resume --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(home, tmp_path, kept):
+    """The ledgers reach step 4; of the checkpoints, as if the process had died then, only those up to `kept` do."""
+    store, prompts, parent = home
+    recipe = rl_recipe(checkpoint_every=1, keep=0)
+    whole = reinforce(store, prompts, recipe, parent)
+    shutil.copytree(tmp_path / "store", tmp_path / "broken")
+    folder = tmp_path / "broken" / "runs" / whole.id
+    for step in range(kept + 1, 5):
+        (folder / "checkpoints" / str(step) / "complete.json").unlink()
+    (folder / "run.json").write_text(json.dumps(whole.record | {"status": "running"}))
+    other = Store(tmp_path / "broken")
+    assert load_run(other, whole.id).checkpoints() == [*range(1, kept + 1)]
+    resumed = reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id))
+    assert resumed.id == whole.id
+    for table in ("rollouts", "consumption"):
+        assert resumed.table(table).equals(whole.table(table))
+    ledgers = [run.table("steps").drop_columns("seconds") for run in (whole, resumed)]
+    assert ledgers[0].equals(ledgers[1])
+    assert same(weights(whole), weights(resumed))
+    assert resumed.table("steps")["seconds"].to_pylist()[kept:] != whole.table("steps")["seconds"].to_pylist()[kept:]
+
+
+def test_a_run_that_is_done_is_returned(home):
+    store, prompts, parent = home
+    first = reinforce(store, prompts, rl_recipe(steps=1), parent)
+    before = store.list("")
+    again = reinforce(store, prompts, rl_recipe(steps=1, grading_workers=2, keep=1, checkpoint_every=3), parent)
+    assert again.record == first.record
+    assert store.list("") == before
+    assert reinforce(store, prompts, rl_recipe(steps=1, seed=1), parent).id != first.id
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def unfinished(store: Store, status: str) -> RunDirectory:
+    run = open_run(store, "train", [], {"status": status}, "torch")
+    if status == "failed":
+        run.fail("stopped")
+    return run
+
+
+def damaged(store: Store, prompts: Manifest) -> Manifest:
+    path = Path(store.full(prompts.files("prompts")[0].path))
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    return prompts
+
+
+def a_benchmark(store: Store, _: Manifest) -> Manifest:
+    draft = Draft(store, "benchmark", {})
+    draft.write("items", [], tables.ITEMS.schema)
+    return draft.commit("bench", "1")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (a_benchmark, r"bench@1 is a benchmark, not prompts\. Make one with `octo mix` and kind: prompts"),
+        (damaged, r"prompts@1 is not what prompts-\w+ names: objects/.*checksum differs"),
+        (lambda store, _: commit_prompts(store, [], "empty"), "prompts@empty holds no prompt"),
+    ],
+)
+def test_other_manifests_are_refused(home, change: Callable[[Store, Manifest], Manifest], says):
+    store, prompts, parent = home
+    changed = change(store, prompts)
+    for launch in (reinforce, plan):
+        with pytest.raises(UserError, match=says):
+            launch(store, changed, rl_recipe(), parent)
+    assert {path.split("/")[1] for path in store.list("runs")} == {parent.id}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"template": "chat"}, "no prompt template 'chat'. There are cpt_base, ua_base, orz_base"),
+        (
+            {"max_new_tokens": {1: 8, 3: 40}},
+            "prompts@1 has a prompt of 25 tokens; with 40 .* context of 48.*23 or less",
+        ),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused(home, values, says):
+    store, prompts, parent = home
+    for launch in (reinforce, plan):
+        with pytest.raises(UserError, match=says):
+            launch(store, prompts, rl_recipe(**values), parent)
+
+
+@pytest.mark.parametrize("status", ["created", "failed"])
+def test_a_parent_that_is_not_done_is_refused(home, status):
+    store, prompts, _ = home
+    parent = unfinished(store, status)
+    with pytest.raises(UserError, match=rf"{parent.id} is {status}, not done\. Launch it again"):
+        reinforce(store, prompts, rl_recipe(), parent)
+
+
+def test_a_parent_without_its_checkpoint_is_refused(home):
+    store, prompts, parent = home
+    shutil.rmtree(parent.path / "checkpoints")
+    with pytest.raises(UserError, match=rf"{parent.id} has no checkpoint"):
+        reinforce(store, prompts, rl_recipe(), parent)
+
+
+def test_a_parent_whose_weights_have_changed_is_refused(home):
+    store, prompts, parent = home
+    path = last_checkpoint(parent) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=rf"{parent.id}: model.safetensors of checkpoint 1 is damaged"):
+        reinforce(store, prompts, rl_recipe(), parent)
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(home):
+    store, prompts, parent = home
+    held = open_run(store, "rl", [prompts], rl_recipe(), "torch", parent)
+    held.start()
+    with pytest.raises(UserError, match=f"{held.id} is held by another process"):
+        reinforce(store, prompts, rl_recipe(), parent)
+    assert load_run(store, held.id).status == "running"
+    held.release()
+    assert reinforce(store, prompts, rl_recipe(), parent).status == "done"
