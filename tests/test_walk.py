@@ -1,4 +1,4 @@
-"""The whole walk on a CPU: raw documents to a trained, rewarded, evaluated model, each step launched from a manifest ID.
+"""The whole walk on a CPU: raw documents to a trained, rewarded, evaluated model, each step launched from an ID.
 
 Tiny sizes: this shows that the floors fit together and that what one floor writes the next one reads. That the model
 learns is shown by `make quickstart`.
@@ -110,7 +110,9 @@ def test_a_step_leads_back_to_its_documents(walk):
 
     spans = trace(walk["store"], walk["first"], 1).to_pylist()
     consumed = catalog.query(
-        walk["store"], "SELECT sum(tokens)::BIGINT AS n FROM consumption WHERE run = $1 AND step = 1", [walk["first"].id]
+        walk["store"],
+        "SELECT sum(tokens)::BIGINT AS n FROM consumption WHERE run = $1 AND step = 1",
+        [walk["first"].id],
     )
     assert sum(span["length"] for span in spans) == consumed["n"][0].as_py()
     known = catalog.query(walk["store"], "SELECT doc_id FROM documents WHERE drop_reason IS NULL")["doc_id"].to_pylist()
@@ -119,7 +121,8 @@ def test_a_step_leads_back_to_its_documents(walk):
 
 def test_every_response_of_rl_is_a_row_that_leads_back_to_its_document(walk):
     sql = """
-    SELECT count(*) AS n, count(d.doc_id) AS known, count(*) FILTER (verdict IN ('CORRECT', 'INCORRECT', 'UNPARSED')) AS ruled
+    SELECT count(*) AS n, count(d.doc_id) AS known,
+           count(*) FILTER (verdict IN ('CORRECT', 'INCORRECT', 'UNPARSED')) AS ruled
     FROM rollouts r LEFT JOIN documents d ON d.doc_id = r.doc_id WHERE run = $1
     """
     assert catalog.query(walk["store"], sql, [walk["zero"].id]).to_pylist() == [{"n": 16, "known": 16, "ruled": 16}]
@@ -156,6 +159,7 @@ def test_manifests_can_be_built_again_from_their_records(walk, tmp_path):
 
 
 def test_scores_are_sql(walk):
-    rows = catalog.query(walk["store"], "SELECT metric, value, n FROM scores WHERE run = $1", [walk["eval"].id]).to_pylist()
+    sql = "SELECT metric, value, n FROM scores WHERE run = $1"
+    rows = catalog.query(walk["store"], sql, [walk["eval"].id]).to_pylist()
     assert {"accuracy", "reward", "errors"} <= {row["metric"] for row in rows}
     assert json.loads(json.dumps(rows)) == rows
