@@ -29,7 +29,7 @@ function themed(layout) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "x unified", bargap: 0.06,
     font: {family: colour("--sans"), size: 12, color: colour("--ink-2")},
     hoverlabel: {bgcolor: colour("--card"), bordercolor: colour("--line"), font: {color: colour("--ink")}},
-    legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: {size: 12}},
+    legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: {size: 12}, traceorder: "normal"},
     margin: {l: 8, r: 8, t: 8, b: 8},
     ...structuredClone(layout),
   };

@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ COLOURS = (
     "#a5734c",
     "#7c879a",
 )
-"""Colours for sources and components: each at least 2.3:1 on white and on the dark ground."""
+"""Colours for sources and components, legible on the light and on the dark ground."""
 WARM = ("#d9663d", "#d99a2b", "#b8506f", "#a5734c", "#c77f9c", "#8d6b94", "#d3b04c", "#9c5a3c")
 """Colours for drop reasons, kept apart from those of sources."""
 KEPT, QUARANTINED = "#3f7fd0", "#7c879a"
@@ -56,7 +56,7 @@ def markup(value: object) -> Html:
 
 
 def element(name: str, *children: object, **attributes: object) -> Html:
-    """`<name attributes>children</name>`, escaped. `class_` and `data_v` mean `class` and `data-v`; None is left out."""
+    """`<name attributes>children</name>`, escaped; `class_`, `data_v` mean `class`, `data-v`; None is left out."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
@@ -110,13 +110,17 @@ def share(part: float | None, whole: float | None) -> float | None:
 # -- pieces ----------------------------------------------------------------------------------------------------------
 
 
+Write = Callable[[Any], object]
+"""How a value is written."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: key in the rows, heading, and how a value is written."""
 
     key: str
     heading: str
-    write: Callable[[Any], object] = words
+    write: Write = words
 
 
 def table(rows: Sequence[dict[str, Any]], *columns: Column, caption: str = "") -> Html:
@@ -233,19 +237,22 @@ class Node:
 
 
 def graph(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> Html:
-    """Boxes under their parents, joined by lines; `edges` are (parent, child)."""
+    """Boxes in layers below their parents; lines go between boxes, never through. `edges` are (parent, child)."""
     edges = sorted(edges)
-    places = _places(_layers(list(nodes), edges), edges)
-    width = max(x for x, _ in places.values()) + 174
-    height = max(y for _, y in places.values()) + 54
-    lines = [_edge(*places[parent], *places[child]) for parent, child in edges]
-    boxes = [_box(node, *places[name]) for name, node in nodes.items()]
+    depth = _depths(list(nodes), edges)
+    ways = [_way(parent, child, depth) for parent, child in edges]
+    layers = [[name for name in nodes if depth[name] == level] for level in range(max(depth.values()) + 1)]
+    for way in ways:
+        for level, lane in enumerate(way[1:-1], depth[way[0]] + 1):
+            layers[level].append(lane)
+    places = _places(layers, ways, set(nodes))
+    width, height = (max(place[axis] for place in places.values()) for axis in (0, 1))
     picture = element(
         "svg",
-        [lines, boxes],
-        viewBox=f"0 0 {width} {height}",
-        width=width,
-        height=height,
+        [element("path", d=_path([places[stop] for stop in way])) for way in ways],
+        [_box(node, *places[name]) for name, node in nodes.items()],
+        viewBox=f"0 0 {width + 90:g} {height + 54:g}",
+        width=f"{width + 90:g}",
         class_="graph",
         role="img",
         aria_label="what was made from what",
@@ -253,38 +260,52 @@ def graph(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> Html:
     return element("div", picture, class_="scroll")
 
 
-def _layers(names: list[str], edges: list[tuple[str, str]]) -> list[list[str]]:
-    """Names by their longest way from a root."""
+def _depths(names: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:
+    """The longest way to each name from one without parents."""
     depth = dict.fromkeys(names, 0)
     for _ in names:  # lineage has no cycles, so the longest way has fewer steps than there are names
         for parent, child in edges:
             depth[child] = max(depth[child], depth[parent] + 1)
-    return [[name for name in names if depth[name] == level] for level in range(max(depth.values()) + 1)]
+    return depth
 
 
-def _places(layers: list[list[str]], edges: list[tuple[str, str]]) -> dict[str, tuple[float, float]]:
-    """Left upper corners: layers from top to bottom, each centred, its boxes ordered by where their parents stand."""
+def _way(parent: str, child: str, depth: dict[str, int]) -> list[str]:
+    """The stops of a line: its ends, and a lane in each layer that it passes."""
+    return [parent, *(f"{parent} {child} {level}" for level in range(depth[parent] + 1, depth[child])), child]
+
+
+def _places(layers: list[list[str]], ways: list[list[str]], boxes: set[str]) -> dict[str, tuple[float, float]]:
+    """Middle and upper edge of every box and lane: layers centred, in each the stops ordered by what is above them."""
+    above: dict[str, list[str]] = {stop: [] for layer in layers for stop in layer}
+    for upper, lower in (pair for way in ways for pair in pairwise(way)):
+        above[lower].append(upper)
     places: dict[str, tuple[float, float]] = {}
-    widest = max(map(len, layers))
     for level, layer in enumerate(layers):
-        above = {name: [places[parent][0] for parent, child in edges if child == name] for name in layer}
-        layer = sorted(layer, key=lambda name: sum(above[name]) / len(above[name]) if above[name] else 0.0)
-        start = (widest - len(layer)) * 92
-        places |= {name: (start + column * 184 + 2, level * 86 + 2) for column, name in enumerate(layer)}
-    return places
+        middle = {stop: sum(places[upper][0] for upper in above[stop]) / max(len(above[stop]), 1) for stop in layer}
+        widths = {stop: 184 if stop in boxes else 24 for stop in sorted(layer, key=lambda stop: (middle[stop], stop))}
+        ends = list(accumulate(widths.values(), initial=-sum(widths.values()) / 2))
+        places |= {stop: ((x + y) / 2, level * 86 + 2.0) for stop, (x, y) in zip(widths, pairwise(ends), strict=True)}
+    left = min(x for x, _ in places.values())
+    return {stop: (x - left + 90, y) for stop, (x, y) in places.items()}
 
 
-def _edge(x1: float, y1: float, x2: float, y2: float) -> Html:
-    (x1, y1), (x2, y2) = (x1 + 85, y1 + 50), (x2 + 85, y2)
-    bend = (y2 - y1) / 2
-    return element("path", d=f"M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}")
+def _path(places: list[tuple[float, float]]) -> str:
+    """From the lower edge of the first stop, straight through lanes, to the upper edge of the last."""
+    (x, y), path = places[0], ""
+    for next_x, next_y in places[1:]:
+        bend = y + 68
+        path += f"M{x:g} {y + 50:g}C{x:g} {bend:g} {next_x:g} {bend:g} {next_x:g} {next_y:g}v50"
+        x, y = next_x, next_y
+    return path.removesuffix("v50")
 
 
-def _box(node: Node, x: float, y: float) -> Html:
-    box = element("rect", x=x, y=y, width=170, height=50, rx=8, class_="main" if node.main else None)
+def _box(node: Node, middle: float, y: float) -> Html:
+    x = middle - 85
+    box = element("rect", x=f"{x:g}", y=f"{y:g}", width=170, height=50, rx=8, class_="main" if node.main else None)
     short = node.title if len(node.title) <= 22 else node.title[:21] + "…"
-    kind = element("text", node.kind, x=x + 12, y=y + 20, class_="kind")
-    drawn = element("g", element("title", node.title), box, kind, element("text", short, x=x + 12, y=y + 38))
+    kind = element("text", node.kind, x=f"{x + 12:g}", y=f"{y + 20:g}", class_="kind")
+    name = element("text", short, x=f"{x + 12:g}", y=f"{y + 38:g}")
+    drawn = element("g", element("title", node.title), box, kind, name)
     return element("a", drawn, href=f"#{node.target}") if node.target else drawn
 
 
@@ -328,9 +349,9 @@ def dots(name: str, rows: Sequence[dict[str, Any]], labels: list[str], colour: s
     }
 
 
-def columns(name: str, x: list[Any], y: list[Any], colour: str) -> dict[str, Any]:
+def columns(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> dict[str, Any]:
     """Upright bars."""
-    return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}}
+    return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}} | more
 
 
 # -- the sheet -------------------------------------------------------------------------------------------------------

@@ -28,9 +28,11 @@ Thing = Manifest | RunDirectory
 NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation"}
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
+LAYER_POINTS = 80
+"""The same for stacked areas, in which the pattern of single steps would flicker."""
 BINS = 40
 """Bars of a histogram."""
-STRIP = 2000
+STRIP = 500
 """Sequences in the strip of an order."""
 NAMED = 9
 """Sources with a layer of their own in one chart; the rest share one."""
@@ -47,6 +49,8 @@ RL_CURVES = {
     "entropy": "Entropy (nats per token)",
     "zero_spread_share": "Groups without spread of rewards",
 }
+RL_SHARES = ("accuracy", "truncated_share", "zero_spread_share")
+SHARE_FORMAT = "~%"
 SHARES = ("accuracy", "pass@", "unparsed", "truncated", "errors")
 """Metrics from 0 to 1, which one axis can hold."""
 
@@ -170,8 +174,7 @@ class _Report:
             {"name": self.link(thing.id), "what": _noun(thing), "id": thing.id, "lede": parts[thing.id].lede}
             for thing in self.things
         ]
-        columns = Column("name", "Made"), Column("what", "Kind"), Column("id", "ID", code), Column("lede", "In short")
-        return page.table(rows, *columns)
+        return _table(rows, "name what id lede")
 
     def section(self, thing: Thing, part: _Part) -> Html:
         identity = self.about_manifest(thing) if isinstance(thing, Manifest) else self.about_run(thing)
@@ -195,8 +198,8 @@ class _Report:
         pairs = {
             "ID": code(manifest.id),
             "Made from": _listed([self.link(parent) for parent in manifest.parents]),
-            "Committed": manifest.provenance.get("time", "–"),
-            "Files": f"{page.size(manifest.bytes)} in {len(manifest.families)} families",
+            "Committed": _time(manifest.provenance.get("time")),
+            "Files": f"{page.size(manifest.bytes)}: {', '.join(manifest.families)}",
             "Digest": element("code", manifest.digest, class_="digest"),
         }
         return [facts(pairs, "identity"), fold("Recipe", page.json_block(manifest.recipe))]
@@ -209,8 +212,8 @@ class _Report:
             "Launched with": _listed([self.link(manifest["id"]) for manifest in record["manifests"]]),
             "Started from": self.link(parent) if parent else "–",
             "Backend": record["backend"],
-            "Created": record["created"],
-            "Finished": record.get("finished") or "–",
+            "Created": _time(record["created"]),
+            "Finished": _time(record.get("finished")),
             "Digests of the manifests": element("code", digests, class_="digest"),
         }
         summary = fold("Summary", page.json_block(record["summary"])) if "summary" in record else None
@@ -223,21 +226,18 @@ class _Report:
     def lineage(self) -> Html:
         """The things on the page and all their ancestors; many benchmarks are drawn as one box."""
         found = self.rows(_ANCESTORS, sorted(self.here))
-        names = dict.fromkeys([*sorted({row["parent"] for row in found} - self.here), *self.here_in_order()])
+        names = [*sorted({row["parent"] for row in found} - self.here), *(thing.id for thing in self.things)]
         apart = [name for name in names if name not in self.here and self.kind(name) == "benchmark"]
-        merged = dict.fromkeys(apart, "benchmarks") if len(apart) > BENCHMARK_BOXES else {}
+        merged: dict[str, str] = dict.fromkeys(apart, "benchmarks") if len(apart) > BENCHMARK_BOXES else {}
         nodes = {merged.get(name, name): self.node(name) for name in names}
         if merged:
             nodes["benchmarks"] = page.Node(f"{len(apart)} benchmarks", "kept out", None, False)
-        edges = {(merged.get(row["parent"], row["parent"]), row["child"]) for row in found}
-        return page.graph(nodes, edges)
-
-    def here_in_order(self) -> list[str]:
-        return [thing.id for thing in self.things]
+        edges: set[tuple[str, str]] = {(merged.get(row["parent"], row["parent"]), row["child"]) for row in found}
+        return figure("What was made from what", page.graph(nodes, edges))
 
     def kind(self, identity: str) -> str:
-        known = self.refs.get(identity) or self.runs.get(identity)
-        return NOUNS.get(known["kind"], known["kind"]) if known else "not in this store"
+        known = self.refs.get(identity) or self.runs.get(identity) or {"kind": "not in this store"}
+        return NOUNS.get(known["kind"], known["kind"])
 
     def node(self, identity: str) -> page.Node:
         target = identity if identity in self.here else None
@@ -249,11 +249,11 @@ class _Report:
     def corpus(self, manifest: Manifest) -> _Part:
         flow = self.rows(_FUNNEL, manifest.id)
         sources = _by_source(flow)
-        total = {key: sum(row[key] for row in sources) for key in ("documents", "tokens", "kept", "kept_tokens")}
+        total = {key: sum(row[key] for row in sources) for key in ("documents_in", "tokens_in", "kept", "kept_tokens")}
         lede = (
-            f"{count(total['documents'])} documents in, {count(total['kept'])} kept "
-            f"({percent(page.share(total['kept'], total['documents']))}): "
-            f"{count(total['kept_tokens'])} of {count(total['tokens'])} tokens."
+            f"{count(total['documents_in'])} documents in, {count(total['kept'])} kept "
+            f"({percent(page.share(total['kept'], total['documents_in']))}): "
+            f"{count(total['kept_tokens'])} of {count(total['tokens_in'])} tokens."
         )
         body = [
             *self.funnel(flow, sources),
@@ -269,24 +269,6 @@ class _Report:
     def funnel(self, flow: list[Row], sources: list[Row]) -> list[Html | None]:
         balanced = all(row["balance"] == 0 for row in sources)
         says = "in = kept + dropped + quarantined" if balanced else "does not balance"
-        columns = [
-            Column("source", "Source"),
-            Column("documents", "Documents in", count),
-            Column("kept", "Kept", count),
-            Column("kept_share", "Kept", percent),
-            Column("dropped", "Dropped", count),
-            Column("quarantined", "Quarantined", count),
-            Column("tokens", "Tokens in", count),
-            Column("kept_tokens", "Tokens kept", count),
-            Column("token_share", "Kept", percent),
-        ]
-        full = [
-            Column("source", "Source"),
-            Column("outcome", "Outcome"),
-            Column("reason", "Reason", page.words),
-            Column("documents", "Documents", count),
-            Column("tokens", "Tokens", count),
-        ]
         out = [row for row in flow if row["outcome"] != "in"]
         drawn = {_outcome(row): self.outcome_colour(row) for row in out}
         pictures = [
@@ -296,10 +278,12 @@ class _Report:
         badge = element("span", says, class_=f"badge {'balanced' if balanced else 'unbalanced'}")
         return [
             element("h3", "Funnel ", badge),
-            page.table(sources, *columns),
+            _table(
+                sources, "source documents_in kept kept_share dropped quarantined tokens_in kept_tokens token_share"
+            ),
             element("div", pictures, class_="pictures"),
             page.legend(drawn),
-            fold("The funnel row by row", page.table(flow, *full)),
+            fold("The funnel row by row", _table(flow, "source outcome reason documents tokens")),
         ]
 
     def funnel_bars(self, out: list[Row], key: str) -> dict[str, list[page.Segment]]:
@@ -317,61 +301,48 @@ class _Report:
         return self.reasons[row["reason"]]
 
     def reasons_of(self, manifest: Manifest) -> list[Html | None]:
-        columns = [
-            Column("outcome", "Outcome"),
-            Column("reason", "Reason"),
-            Column("documents", "Documents", count),
-            Column("share", "Of all documents", percent),
-            Column("tokens", "Tokens", count),
-            Column("sources", "Sources"),
+        return [
+            element("h3", "What was left out, and why"),
+            _table(self.rows(_REASONS, manifest.id), "outcome reason documents of_all tokens sources"),
         ]
-        return [element("h3", "What was left out, and why"), page.table(self.rows(_REASONS, manifest.id), *columns)]
 
     def distributions(self, manifest: Manifest) -> list[Html | None]:
-        """Histograms of tokens per document and of every score."""
-        schema = manifest.families["documents"].schema
-        known = set(DOCUMENTS.schema.names)
-        scores = [name for name, kind in schema.items() if kind == "double" and name not in known]
-        lengths = "log10(greatest(n_tokens, 1))"
-        pictures = [self.histogram(manifest, "Tokens per document", lengths, _powers())]
-        pictures += [self.histogram(manifest, name, '"' + name.replace('"', '""') + '"', {}) for name in scores]
-        return [
-            element("h3", "Distributions"),
-            element("div", [picture for picture in pictures if picture], class_="pictures"),
-        ]
+        """Histograms of tokens per document and of every score.
 
-    def histogram(self, manifest: Manifest, caption: str, expression: str, axis: Row) -> Html | None:
+        Most scores pile up at one value, so their counts have a logarithmic axis; then bars stand beside each other.
+        """
+        schema = manifest.families["documents"].schema
+        scores = [name for name, kind in schema.items() if kind == "double" and name not in DOCUMENTS.schema.names]
+        logarithmic = {"yaxis": {"type": "log", "dtick": 1, "title": {"text": "documents, log scale"}}}
+        lengths = {"barmode": "stack", "yaxis": {"title": {"text": "documents"}}, "xaxis": _powers()}
+        charts = [self.histogram(manifest, "Tokens per document", "log10(greatest(n_tokens, 1))", lengths)]
+        charts += [self.histogram(manifest, name, '"' + name.replace('"', '""') + '"', logarithmic) for name in scores]
+        return [element("h3", "Distributions"), _pictures(charts)]
+
+    def histogram(self, manifest: Manifest, caption: str, expression: str, layout: Row) -> Html | None:
         """Kept and dropped documents over equal spans of a number."""
         found = self.rows(_HISTOGRAM.format(expression=expression, bins=BINS), manifest.id)
         if not found:
             return None
+        low, width = found[0]["low"], found[0]["width"]
+        number = {(row["kept"], row["bin"]): row["documents"] for row in found}
+        middles = [low + width * (place + 0.5) for place in range(BINS)]
         traces = [
-            page.columns(
-                name,
-                [row["middle"] for row in found if row["kept"] is kept],
-                [row["documents"] for row in found if row["kept"] is kept],
-                colour,
-            )
+            page.columns(name, middles, [number.get((kept, place), 0) for place in range(BINS)], colour)
             for name, kept, colour in (("kept", True, page.KEPT), ("dropped", False, page.WARM[0]))
         ]
-        return self.page.chart(caption, traces, {"barmode": "stack", "xaxis": axis, "hovermode": "closest"})
+        return self.page.chart(caption, traces, {"hovermode": "closest"} | layout)
 
     def clusters(self, manifest: Manifest) -> list[Html | None]:
         sizes = self.rows(_CLUSTER_SIZES, manifest.id)
         if not sizes:
             return []
-        columns = [
-            Column("cluster_id", "Cluster", code),
-            Column("documents", "Documents", count),
-            Column("kept", "Kept", count),
-            Column("sources", "Sources"),
-        ]
         labels = [_span(row["power"]) for row in sizes]
         trace = page.columns("clusters", labels, [row["clusters"] for row in sizes], page.COLOURS[4])
         number = sum(row["clusters"] for row in sizes)
         caption = f"{count(number)} clusters of copies, by number of documents in them"
         layout = {"xaxis": {"type": "category"}, "hovermode": "closest"}
-        largest = page.table(self.rows(_CLUSTERS, manifest.id), *columns, caption="Largest clusters")
+        largest = _table(self.rows(_CLUSTERS, manifest.id), "cluster_id documents kept sources", "Largest clusters")
         return [
             element("h3", "Copies"),
             element("div", self.page.chart(caption, [trace], layout), largest, class_="pictures"),
@@ -385,37 +356,25 @@ class _Report:
             {"benchmark": name, "size": sizes.get(name), "items": 0, "documents": 0, "tokens": 0} | found.get(name, {})
             for name in sorted(sizes.keys() | found.keys())
         ]
-        columns = [
-            Column("benchmark", "Benchmark"),
-            Column("size", "Its items", count),
-            Column("items", "Items found", count),
-            Column("documents", "Documents dropped", count),
-            Column("tokens", "Their tokens", count),
-        ]
-        return [element("h3", "Contamination"), page.table(rows, *columns)] if rows else []
+        return [element("h3", "Contamination"), _table(rows, "benchmark size items documents tokens")] if rows else []
 
     def licences(self, manifest: Manifest) -> list[Html | None]:
-        columns = [
-            Column("license", "Licence"),
-            Column("documents", "Documents", count),
-            Column("kept", "Kept", count),
-            Column("tokens", "Tokens kept", count),
-            Column("sources", "Sources"),
+        return [
+            element("h3", "Licences"),
+            _table(self.rows(_LICENCES, manifest.id), "license documents kept kept_tokens sources"),
         ]
-        return [element("h3", "Licences"), page.table(self.rows(_LICENCES, manifest.id), *columns)]
 
     def documents(self, manifest: Manifest) -> list[Html | None]:
         """A few documents that were kept and a few of each drop reason, over as many sources as there are."""
-        chosen: dict[str | None, list[str]] = {}
-        groups = self.rows(_FIRST_IDS, manifest.id, SAMPLES)
-        for row in sorted(groups, key=lambda row: (row["nth"], row["doc_id"])):
-            chosen.setdefault(row["drop_reason"], []).append(row["doc_id"])
-        picked = [name for names in chosen.values() for name in names[:SAMPLES]]
-        shown: dict[str | None, list[Html]] = {}
-        for row in self.rows(_SAMPLE, manifest.id, picked, SAMPLE_CHARS):
-            shown.setdefault(row["drop_reason"], []).append(_document(row))
-        order = sorted(shown, key=lambda reason: (reason is not None, reason or ""))
-        folds = [fold(f"{reason or 'kept'} ({len(shown[reason])} shown)", shown[reason]) for reason in order]
+        chosen = self.rows(_FIRST_IDS, manifest.id, SAMPLES)
+        total = {row["drop_reason"]: row["total"] for row in chosen}
+        shown: dict[str | None, list[Html]] = {reason: [] for reason in total}
+        for row in self.rows(_SAMPLE, manifest.id, [row["doc_id"] for row in chosen], SAMPLE_CHARS):
+            shown[row["drop_reason"]].append(_document(row))
+        folds = [
+            fold(f"{reason or 'kept'}: {len(found)} of {count(total[reason])}", found)
+            for reason, found in shown.items()
+        ]
         return [element("h3", "Documents, kept and dropped"), *folds] if folds else []
 
     # -- mixture, prompts, benchmark --------------------------------------------------------------------------------
@@ -434,18 +393,7 @@ class _Report:
         return _Part(lede, body)
 
     def components(self, components: list[Row]) -> list[Html | None]:
-        columns = [
-            Column("component", "Component"),
-            Column("where", "Where", code),
-            Column("share_wanted", "Share wanted", _fine),
-            Column("share", "Share planned", _fine),
-            Column("sequences", "Sequences", count),
-            Column("tokens", "Tokens", count),
-            Column("available_documents", "Documents available", count),
-            Column("available_tokens", "Tokens available", count),
-            Column("epochs", "Epochs", real),
-            Column("max_epochs", "At most", real),
-        ]
+        amounts = "share_wanted share sequences tokens available_documents available_tokens epochs max_epochs"
         shares = {
             name: [(row["component"], row[key], self.sources[row["component"]]) for row in components]
             for name, key in (("wanted", "share_wanted"), ("planned", "share"))
@@ -454,7 +402,7 @@ class _Report:
         most = max([row["epochs"] for row in components] + [1.0])
         return [
             element("h3", "Plan"),
-            page.table(components, *columns),
+            _table(components, f"component where {amounts}"),
             element(
                 "div",
                 figure("Shares", page.bars(shares, write=percent)),
@@ -475,28 +423,24 @@ class _Report:
         return [element("h3", "Order"), figure(caption, page.strip(names, drawn)), page.legend(drawn)]
 
     def members(self, manifest: Manifest) -> list[Html | None]:
-        columns = [
-            Column("component", "Component"),
-            Column("source", "Source"),
-            Column("documents", "Documents", count),
-            Column("tokens", "Tokens", count),
+        return [
+            element("h3", "Sources of each component"),
+            _table(self.rows(_MEMBERS, manifest.id), "component source documents tokens"),
         ]
-        return [element("h3", "Sources of each component"), page.table(self.rows(_MEMBERS, manifest.id), *columns)]
 
     def prompts(self, manifest: Manifest) -> _Part:
         sources = self.rows(_PROMPT_SOURCES, manifest.id)
         first = self.rows("FROM prompts WHERE manifest = $1 ORDER BY position LIMIT $2", manifest.id, SAMPLES)
         lede = f"{count(main_rows(manifest))} prompts with answers that can be verified, in one exact order."
-        by_source = page.table(sources, Column("source", "Source"), Column("prompts", "Prompts", count))
+        by_source = _table(sources, "source prompts")
         shown = [_question(f"prompt {row['position']} · {row['source']}", row) for row in first]
         return _Part(lede, [element("h3", "Sources"), by_source, fold("The first prompts", shown)])
 
     def benchmark(self, manifest: Manifest) -> _Part:
         groups = self.rows(_ITEM_GROUPS, manifest.id)
         first = self.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
-        columns = Column("split", "Split"), Column("subject", "Subject"), Column("level", "Level")
         shown = [_question(f"item {row['item_id']}", row) for row in first]
-        table = page.table(groups, *columns, Column("items", "Items", count))
+        table = _table(groups, "split subject level items")
         return _Part(f"{count(main_rows(manifest))} items.", [element("h3", "Items"), table, fold("Some items", shown)])
 
     # -- runs -------------------------------------------------------------------------------------------------------
@@ -520,16 +464,7 @@ class _Report:
         return _Part(lede, [_pictures(charts), *self.stages(stages), *self.achieved(run)])
 
     def stages(self, stages: list[Row]) -> list[Html | None]:
-        columns = [
-            Column("stage", "Stage"),
-            Column("first", "From step", count),
-            Column("last", "To step", count),
-            Column("tokens", "Tokens", count),
-            Column("loss_first", "First loss", real),
-            Column("loss_last", "Last loss", real),
-            Column("seconds", "Seconds", real),
-        ]
-        return [element("h3", "Stages"), page.table(stages, *columns)]
+        return [element("h3", "Stages"), _table(stages, "stage first last tokens loss_first loss_last seconds")]
 
     def curve(self, run: RunDirectory, *columns: str) -> list[Row]:
         """Rows (step, columns…) of `steps`, averaged over spans of steps when there are more than POINTS."""
@@ -537,7 +472,9 @@ class _Report:
         means = "".join(f', avg("{column}") AS "{column}"' for column in columns if column in present)
         return self.rows(_CURVE.format(means=means, points=POINTS), run.id)
 
-    def over_steps(self, caption: str, steps: list[Row], lines: dict[str, str], stages: list[Row]) -> Html | None:
+    def over_steps(
+        self, caption: str, steps: list[Row], lines: dict[str, str], stages: list[Row], ticks: str | None = None
+    ) -> Html | None:
         """A chart of some columns over steps; a dotted line where a stage begins."""
         x = [row["step"] for row in steps]
         drawn = [(key, name) for key, name in lines.items() if any(row.get(key) is not None for row in steps)]
@@ -549,12 +486,13 @@ class _Report:
         ]
         begins = [row["first"] - 0.5 for row in stages[1:]]
         shapes = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in begins]
-        return self.page.chart(caption, traces, {"xaxis": {"title": {"text": "step"}}, "shapes": shapes})
+        layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ticks}, "shapes": shapes}
+        return self.page.chart(caption, traces, layout)
 
     def consumed(self, run: RunDirectory) -> Html | None:
         """Share of each source in what was consumed, over steps."""
         named = [row["source"] for row in self.rows(_LARGEST_SOURCES, run.id, NAMED)]
-        found = self.rows(_SHARES.format(points=POINTS), run.id, named)
+        found = self.rows(_SHARES.format(points=LAYER_POINTS), run.id, named)
         if not found:
             return None
         steps = sorted({row["step"] for row in found})
@@ -576,24 +514,11 @@ class _Report:
         whole, got = (sum(row[key] or 0 for row in rows) for key in ("planned", "achieved"))
         for row in rows:
             row |= {"planned_share": page.share(row["planned"], whole), "share": page.share(row["achieved"], got)}
-        columns = [
-            Column("component", "Component"),
-            Column("planned", "Tokens planned", count),
-            Column("achieved", "Tokens achieved", count),
-            Column("planned_share", "Share planned", _fine),
-            Column("share", "Share achieved", _fine),
-        ]
-        sources = [
-            Column("source", "Source"),
-            Column("component", "Component"),
-            Column("tokens", "Tokens", count),
-            Column("share", "Share", _fine),
-        ]
         note = "" if planned else " (planned: the whole mixture)"
         return [
             element("h3", f"Planned and achieved{note}"),
-            page.table(rows, *columns),
-            page.table(self.rows(_CONSUMED, run.id), *sources, caption="What was consumed"),
+            _table(rows, "component planned achieved planned_share share"),
+            _table(self.rows(_CONSUMED, run.id), "source component tokens share", "What was consumed"),
         ]
 
     def reinforcement(self, run: RunDirectory) -> _Part:
@@ -602,7 +527,10 @@ class _Report:
             return _Part("No step has been recorded.", [])
         curves = {key: {key: name} for key, name in RL_CURVES.items()}
         curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile"}
-        charts = [self.over_steps(name, steps, curves[key], []) for key, name in RL_CURVES.items()]
+        charts = [
+            self.over_steps(name, steps, curves[key], [], SHARE_FORMAT if key in RL_SHARES else None)
+            for key, name in RL_CURVES.items()
+        ]
         charts += [self.reward_by_source(run), self.verdicts(run), self.over_steps("Loss", steps, {"loss": "loss"}, [])]
         return _Part(self.reinforced(run), [_pictures(charts), *self.rollouts(run)])
 
@@ -628,7 +556,7 @@ class _Report:
         return self.page.chart("Mean reward by source", traces, layout) if traces else None
 
     def verdicts(self, run: RunDirectory) -> Html | None:
-        found = self.rows(_VERDICTS.format(points=POINTS), run.id)
+        found = self.rows(_VERDICTS.format(points=LAYER_POINTS), run.id)
         steps = [row["step"] for row in found]
         traces = [
             page.area(name, steps, [row[name] for row in found], colour) for name, colour in page.VERDICTS.items()
@@ -654,20 +582,11 @@ class _Report:
             if row["metric"] == "accuracy"
             for has in [row["low"] is not None and row["high"] is not None]
         ]
-        columns = [
-            Column("benchmark", "Benchmark"),
-            Column("metric", "Metric"),
-            Column("value", "Value", real),
-            Column("low", "Low (95%)", real),
-            Column("high", "High (95%)", real),
-            Column("n", "n", count),
-            Column("method", "Interval by"),
-        ]
         more = f" and {len(told) - 3} more" if len(told) > 3 else ""
         lede = f"Accuracy: {', '.join(told[:3])}{more}." if told else f"{len(scores)} scores."
         body = [
             self.intervals({run.id: scores}),
-            page.table(scores, *columns, caption="Scores"),
+            _table(scores, "benchmark metric value low high n method", "Scores"),
             self.benchmark_verdicts(run),
             *self.responses(run),
         ]
@@ -712,14 +631,13 @@ class _Report:
         scores = {run: rows for run in runs if (rows := self.rows(sql, run))}
         if len(scores) < 2:
             return None
-        rows: dict[tuple[str, str], Row] = {}
+        lines: dict[tuple[str, str], Row] = {}
         for run, found in scores.items():
             for score in found:
-                key = score["benchmark"], score["metric"]
-                blank = {"benchmark": key[0], "metric": key[1]} | dict.fromkeys(scores)
-                rows.setdefault(key, blank)[run] = score["value"]
+                name = {"benchmark": score["benchmark"], "metric": score["metric"]}
+                lines.setdefault(tuple(name.values()), name | dict.fromkeys(scores))[run] = score["value"]
         columns = [Column(run, self.title(run), real) for run in scores]
-        table = page.table(list(rows.values()), Column("benchmark", "Benchmark"), Column("metric", "Metric"), *columns)
+        table = page.table(list(lines.values()), _column("benchmark"), _column("metric"), *columns)
         head = element("p", "comparison", class_="eyebrow"), element("h2", "Evaluations side by side")
         return element("section", *head, self.intervals(scores), table, id="comparison")
 
@@ -728,7 +646,13 @@ class _Report:
 
 
 def _listed(links: list[Html]) -> list[object]:
-    return [part for link in links for part in (link, ", ")][:-1] or ["–"]
+    parts: list[object] = [part for link in links for part in (link, ", ")]
+    return parts[:-1] or ["–"]
+
+
+def _time(stamp: str | None) -> str:
+    """An ISO time in UTC as people read it."""
+    return (stamp or "–").replace("T", " ").replace("+00:00", " UTC")
 
 
 def _pictures(charts: list[Html | None]) -> Html:
@@ -737,7 +661,77 @@ def _pictures(charts: list[Html | None]) -> Html:
 
 def _fine(value: float | None) -> str:
     """A share to a hundredth of a percent, where rounding to whole sequences shows."""
-    return page.percent(value, 2)
+    return percent(value, 2)
+
+
+_HEADINGS: dict[str, str | tuple[str, page.Write]] = {
+    # what and where
+    "name": "Made",
+    "what": "Kind",
+    "id": ("ID", code),
+    "lede": "In short",
+    "source": "Source",
+    "sources": "Sources",
+    "outcome": "Outcome",
+    "reason": "Reason",
+    "license": "Licence",
+    "cluster_id": ("Cluster", code),
+    "component": "Component",
+    "where": ("Where", code),
+    "stage": "Stage",
+    "benchmark": "Benchmark",
+    "metric": "Metric",
+    "method": "Interval by",
+    "split": "Split",
+    "subject": "Subject",
+    "level": "Level",
+    # how much
+    "documents": ("Documents", count),
+    "documents_in": ("Documents in", count),
+    "kept": ("Kept", count),
+    "kept_share": ("Share kept", percent),
+    "dropped": ("Dropped", count),
+    "quarantined": ("Quarantined", count),
+    "tokens": ("Tokens", count),
+    "tokens_in": ("Tokens in", count),
+    "kept_tokens": ("Tokens kept", count),
+    "token_share": ("Share kept", percent),
+    "of_all": ("Of all documents", percent),
+    "size": ("Items in all", count),
+    "items": ("Items", count),
+    "prompts": ("Prompts", count),
+    "weight": ("Weight", real),
+    "share_wanted": ("Share wanted", _fine),
+    "share": ("Share", _fine),
+    "sequences": ("Sequences", count),
+    "available_documents": ("Documents available", count),
+    "available_tokens": ("Tokens available", count),
+    "epochs": ("Epochs", real),
+    "max_epochs": ("At most", real),
+    "planned": ("Tokens planned", count),
+    "achieved": ("Tokens achieved", count),
+    "planned_share": ("Share planned", _fine),
+    "first": ("From step", count),
+    "last": ("To step", count),
+    "seconds": ("Seconds", real),
+    "loss_first": ("First loss", real),
+    "loss_last": ("Last loss", real),
+    "value": ("Value", real),
+    "low": ("Low (95%)", real),
+    "high": ("High (95%)", real),
+    "n": ("n", count),
+}
+"""Heading of a column wherever it appears, and how its values are written when not as they are."""
+
+
+def _table(rows: list[Row], columns: str, caption: str = "") -> Html:
+    """A table of some columns of `rows`, named in one string."""
+    return page.table(rows, *map(_column, columns.split()), caption=caption)
+
+
+def _column(key: str) -> Column:
+    heading = _HEADINGS[key]
+    return Column(key, heading) if isinstance(heading, str) else Column(key, *heading)
 
 
 def _by_source(flow: list[Row]) -> list[Row]:
@@ -758,8 +752,8 @@ def _by_source(flow: list[Row]) -> list[Row]:
         rows.append(
             {
                 "source": source,
-                "documents": documents,
-                "tokens": tokens,
+                "documents_in": documents,
+                "tokens_in": tokens,
                 "kept": number["kept", "documents"],
                 "kept_tokens": number["kept", "tokens"],
                 "dropped": number["dropped", "documents"],
@@ -825,7 +819,7 @@ ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome
 """
 _REASONS = """
 SELECT outcome, reason, sum(documents)::BIGINT AS documents, sum(tokens)::BIGINT AS tokens,
-  sum(documents) / (SELECT sum(documents) FROM funnel WHERE manifest = $1 AND outcome <> 'in') AS share,
+  sum(documents) / (SELECT sum(documents) FROM funnel WHERE manifest = $1 AND outcome <> 'in') AS of_all,
   string_agg(DISTINCT source, ', ' ORDER BY source) AS sources
 FROM funnel WHERE manifest = $1 AND outcome IN ('dropped', 'quarantined')
 GROUP BY ALL ORDER BY outcome, documents DESC, reason
@@ -834,7 +828,7 @@ _HISTOGRAM = """
 WITH v AS (SELECT ({expression})::DOUBLE AS x, drop_reason IS NULL AS kept FROM documents WHERE manifest = $1),
 finite AS (FROM v WHERE isfinite(x)),
 ends AS (SELECT min(x) AS low, if(max(x) > min(x), (max(x) - min(x)) / {bins}, 1) AS width FROM finite)
-SELECT kept, low + width * (least(floor((x - low) / width), {bins} - 1) + 0.5) AS middle, count(*) AS documents
+SELECT kept, least(floor((x - low) / width), {bins} - 1)::INTEGER AS bin, low, width, count(*) AS documents
 FROM finite, ends GROUP BY ALL ORDER BY ALL
 """
 _CLUSTER_SIZES = """
@@ -859,13 +853,20 @@ SELECT benchmark, count(*) AS n FROM items WHERE list_contains($1::VARCHAR[], ma
 _LICENCES = """
 SELECT coalesce(license, 'not stated') AS license, count(*) AS documents,
   count(*) FILTER (drop_reason IS NULL) AS kept,
-  coalesce(sum(n_tokens) FILTER (drop_reason IS NULL), 0)::BIGINT AS tokens,
+  coalesce(sum(n_tokens) FILTER (drop_reason IS NULL), 0)::BIGINT AS kept_tokens,
   string_agg(DISTINCT source, ', ' ORDER BY source) AS sources
-FROM documents WHERE manifest = $1 GROUP BY ALL ORDER BY tokens DESC, license LIMIT 50
+FROM documents WHERE manifest = $1 GROUP BY ALL ORDER BY kept_tokens DESC, license LIMIT 50
 """
 _FIRST_IDS = """
-SELECT drop_reason, source, unnest(ids) AS doc_id, generate_subscripts(ids, 1) AS nth
-FROM (SELECT drop_reason, source, min(doc_id, $2) AS ids FROM documents WHERE manifest = $1 GROUP BY ALL)
+WITH groups AS (
+  SELECT drop_reason, min(doc_id, $2) AS ids, count(*) AS n
+  FROM documents WHERE manifest = $1 GROUP BY drop_reason, source),
+totals AS (SELECT drop_reason, sum(n)::BIGINT AS total FROM groups GROUP BY drop_reason),
+firsts AS (SELECT drop_reason, unnest(ids) AS doc_id, generate_subscripts(ids, 1) AS nth FROM groups)
+SELECT firsts.drop_reason, doc_id, total
+FROM firsts JOIN totals ON firsts.drop_reason IS NOT DISTINCT FROM totals.drop_reason
+QUALIFY row_number() OVER (PARTITION BY firsts.drop_reason ORDER BY nth, doc_id) <= $2
+ORDER BY firsts.drop_reason NULLS FIRST, doc_id
 """
 _SAMPLE = """
 WITH chosen AS (FROM documents WHERE manifest = $1 AND list_contains($2::VARCHAR[], doc_id))

@@ -11,6 +11,7 @@ with the prompt as the model saw it. A failure of the grader is no reward. Leave
 Shapes: P prompts, G responses of a group, N = P·G responses, L tokens of the longest prompt with its response.
 """
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import Tensor
 from evaluation.answers import Grade, Grader
 from evaluation.samplers import Completion, SamplingParams, encode, sample
 from evaluation.templates import render
+from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.progress import progress
 from manifests.runs import RunDirectory
@@ -45,6 +47,7 @@ COMPONENT = "prompts"
 class Rollouts:
     """The responses of one step, in the order of prompts and then of samples: N of each."""
 
+    step: int
     group_size: int
     prompts: list[dict[str, Any]]
     texts: list[str]
@@ -90,7 +93,7 @@ def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, st
             began = time.perf_counter()
             rollouts = _rollouts(model, tokenizer, grader, rows, recipe, step)
             learned = _learn(model, optimizer, rollouts, recipe)
-            _record(ledger, rollouts, learned | {"seconds": time.perf_counter() - began}, recipe, step)
+            _record(ledger, rollouts, learned | {"seconds": time.perf_counter() - began}, recipe)
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
                 ledger.flush()
                 run.save_checkpoint(step, lambda to: write_checkpoint(to, model, optimizer, start), recipe.keep)
@@ -114,6 +117,7 @@ def _rollouts(
     grades = grader.grade_all([c.text for c in completions], [prompt["answer"] for prompt in each], RULE)
     rewards = [reward(grade.verdict, recipe.reward) for grade in grades]
     return Rollouts(
+        step=step,
         group_size=recipe.group_size,
         prompts=each,
         texts=[text for text in texts for _ in range(recipe.group_size)],
@@ -160,6 +164,8 @@ def _learn(model: Any, optimizer: torch.optim.Optimizer, rollouts: Rollouts, rec
         if not tokens:
             continue  # the grader failed on every response
         losses.append(_backward(model, parts, [logprobs for logprobs, _ in old], tokens, recipe))
+        if not math.isfinite(losses[-1]):
+            raise UserError(f"the loss of step {rollouts.step} is {losses[-1]}", "Lower the learning rate")
         norms.append(update(model, optimizer, recipe.optimizer.lr, recipe.optimizer.clip))
     entropy = _masked_mean(
         [(entropy, part.mask) for parts, old in zip(minibatches, before, strict=True)
@@ -215,23 +221,23 @@ def _padded(rollouts: Rollouts, rows: range, device: Any) -> _Padded:
 # -- ledger --------------------------------------------------------------------------------------------------------
 
 
-def _record(ledger: Ledger, rollouts: Rollouts, learned: dict[str, float], recipe: RLRecipe, step: int) -> None:
+def _record(ledger: Ledger, rollouts: Rollouts, learned: dict[str, float], recipe: RLRecipe) -> None:
     """Rows of all three ledgers."""
     used = [len(i) + c.tokens for i, c in zip(rollouts.prompt_ids, rollouts.completions, strict=True)]
-    fixed = {"step": step, "stage": recipe.stage, "lr": recipe.optimizer.lr, "tokens": sum(used)}
+    fixed = {"step": rollouts.step, "stage": recipe.stage, "lr": recipe.optimizer.lr, "tokens": sum(used)}
     ledger.steps.append(fixed | learned | _metrics(rollouts))
     sources = np.array([prompt["source"] for prompt in rollouts.prompts])
     for source in sorted(set(sources.tolist())):
         counts = {"sequences": int((sources == source).sum()), "tokens": int(np.array(used)[sources == source].sum())}
-        ledger.consumption.append({"step": step, "component": COMPONENT, "source": source} | counts)
-    ledger.rollouts.extend(_rollout_row(rollouts, i, step) for i in range(len(used)))
+        ledger.consumption.append({"step": rollouts.step, "component": COMPONENT, "source": source} | counts)
+    ledger.rollouts.extend(_rollout_row(rollouts, i) for i in range(len(used)))
 
 
-def _rollout_row(rollouts: Rollouts, i: int, step: int) -> dict[str, Any]:
+def _rollout_row(rollouts: Rollouts, i: int) -> dict[str, Any]:
     prompt, completion, grade = rollouts.prompts[i], rollouts.completions[i], rollouts.grades[i]
     earned = rollouts.rewards[i]
     return {
-        "step": step,
+        "step": rollouts.step,
         "prompt_id": prompt["prompt_id"],
         "doc_id": prompt["doc_id"],
         "source": prompt["source"],

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
@@ -203,7 +202,7 @@ def _summary(run: RunDirectory, manifest: Manifest, recipe: TrainRecipe, steps: 
 def _planned(manifest: Manifest, recipe: TrainRecipe, steps: int) -> dict[str, int]:
     """Tokens of each component in the sequences that the stage reads, by the manifest's own table of their order."""
     read = manifest.read("sequences", columns=["component"]).slice(0, steps * recipe.batch_sequences)
-    counts = pc.value_counts(read["component"])
+    counts = read["component"].value_counts()
     length = manifest.recipe["sequence_length"]
     return {str(one["values"]): one["counts"].as_py() * length for one in counts}
 

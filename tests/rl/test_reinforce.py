@@ -44,7 +44,7 @@ def one_thread() -> Iterator[None]:
 
 def write_letters(folder: Path, *whole: str) -> int:
     """A tokenizer folder of the letters that the prompts need, with each of `whole` as one token; how many tokens."""
-    letters = sorted(set("Question:ĊAnswer:ĊpickĠ0123") | set("\\boxed{}"))
+    letters = sorted(set("Question:ĊAnswer:ĊpickĠ01234") | set("\\boxed{}"))
     bpe = Tokenizer(models.BPE({"<|endoftext|>": 0} | {letter: n for n, letter in enumerate(letters, 1)}, []))
     bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     bpe.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
@@ -180,9 +180,11 @@ def test_steps_and_consumption_sum_up_the_rollouts(home):
         assert 0 < step["entropy"] <= math.log(size) + 1e-5
         read = [row for row in consumption if row["step"] == step["step"]]
         assert sum(row["tokens"] for row in read) == step["tokens"]
-        assert {row["source"]: row["sequences"] for row in read} == {"even": 6, "odd": 6}
-        prompt_tokens = sum(len(row["prompt"]) for row in rows)  # here a letter is a token
-        assert step["tokens"] == prompt_tokens + tokens.sum()
+        for source in read:
+            mine = [row for row in rows if row["source"] == source["source"]]
+            prompt_tokens = sum(len(row["prompt"]) for row in mine)  # here a letter is a token
+            assert source["sequences"] == len(mine)
+            assert source["tokens"] == prompt_tokens + sum(row["tokens"] for row in mine)
     summary = run.record["summary"]
     assert summary["tokens"] == sum(run.table("steps")["tokens"].to_pylist())
     assert summary["steps"] == 4
@@ -253,6 +255,16 @@ def test_the_cut_into_forward_passes_does_not_matter(home, minibatch):
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
 
 
+def test_minibatches_are_updates_of_their_own(home):
+    """Two updates are not one; and a minibatch of all prompts is the whole."""
+    store, prompts, parent = home
+    whole, all_of_it, halves = (
+        weights(reinforce(store, prompts, rl_recipe(steps=1, minibatch_prompts=size), parent)) for size in (None, 2, 1)
+    )
+    assert same(whole, all_of_it)
+    assert not same(whole, halves)
+
+
 # -- resume --------------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +304,11 @@ def test_a_run_that_is_done_is_returned(home):
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
+def flip_last_bit(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
 def unfinished(store: Store, status: str) -> RunDirectory:
     run = open_run(store, "train", [], {"status": status}, "torch")
     if status == "failed":
@@ -300,8 +317,7 @@ def unfinished(store: Store, status: str) -> RunDirectory:
 
 
 def damaged(store: Store, prompts: Manifest) -> Manifest:
-    path = Path(store.full(prompts.files("prompts")[0].path))
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    flip_last_bit(Path(store.full(prompts.files("prompts")[0].path)))
     return prompts
 
 
@@ -362,8 +378,7 @@ def test_a_parent_without_its_checkpoint_is_refused(home):
 
 def test_a_parent_whose_weights_have_changed_is_refused(home):
     store, prompts, parent = home
-    path = last_checkpoint(parent) / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    flip_last_bit(last_checkpoint(parent) / "model.safetensors")
     with pytest.raises(UserError, match=rf"{parent.id}: model.safetensors of checkpoint 1 is damaged"):
         reinforce(store, prompts, rl_recipe(), parent)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.config import ScheduleRecipe
@@ -39,6 +39,7 @@ def test_a_step_outside_of_the_stage():
             learning_rate(step, 10, 1.0, ScheduleRecipe())
 
 
+@settings(deadline=None)
 @given(batch=st.integers(1, 20), n=st.integers(1, 200))
 def test_steps_cut_the_mixture_without_gap_or_overlap(batch, n):
     steps = [positions(step, batch, n) for step in range(1, -(-n // batch) + 1)]

@@ -1,0 +1,137 @@
+"""Started by test_launch.py: `python killed_runs.py FOLDER MANIFEST RECIPE STRIDE` kills a training run many times over.
+
+FOLDER holds a store, `whole`, with the mixture MANIFEST and with the run that RECIPE (a YAML file) makes of it, never
+interrupted. Each attempt trains in a copy of the store without that run, in a process of its own, forked from this one,
+which has loaded torch but computes nothing. It dies at every STRIDE-th point of writing (OCTO_CRASH_AT), or by SIGKILL
+at a moment of its life. Then the launch is repeated, and the ledgers and weights must be those of the whole run, bit
+for bit. Prints the number of deaths.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from manifests import store as stores
+from manifests.manifest import resolve
+from manifests.provenance import provenance
+from manifests.recipe import load
+from manifests.runs import RunDirectory, load_run, load_runs
+from manifests.store import CRASH_EXIT, Store
+from training import torch_backend
+from training.config import TrainRecipe
+from training.launch import last_checkpoint, train
+
+assert torch_backend  # loaded here once, not in each process
+
+
+def launch(folder: Path, manifest: str, recipe: Path, crash_at: int = 0) -> None:
+    stores._points_passed = 0
+    os.environ["OCTO_CRASH_AT"] = str(crash_at)
+    store = Store(folder)
+    train(store, resolve(store, manifest), load(recipe, TrainRecipe))
+
+
+def fork(function: Callable[..., None], *arguments: object) -> int:
+    """The process ID of `function` run in a process of its own."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return child
+    status = 1
+    try:
+        function(*arguments)
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def status_of(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def difference(whole: RunDirectory, other: RunDirectory) -> str | None:
+    """What differs between two runs but for wall time; None when nothing does."""
+    if (whole.id, other.status) != (other.id, "done"):
+        return f"{other.id} is {other.status}"
+    for table in ("steps", "consumption"):
+        ledgers = [run.table(table).drop_columns("seconds" if table == "steps" else []) for run in (whole, other)]
+        if not ledgers[0].equals(ledgers[1]):
+            return f"{table}: {ledgers[0].to_pylist()} and {ledgers[1].to_pylist()}"
+    one, two = (load_file(last_checkpoint(run) / "model.safetensors") for run in (whole, other))
+    changed = [name for name in one if not torch.equal(one[name], two[name])]
+    return f"weights: {', '.join(changed)}" if changed else None
+
+
+def check(whole: RunDirectory, folder: Path, manifest: str, recipe: Path, moment: str) -> None:
+    """After a death: no half checkpoint is listed; launched again the run ends as the whole one did."""
+    store = Store(folder)
+    for record in load_runs(store):
+        run = load_run(store, record["id"])
+        assert run.status != "done" or moment.startswith("point"), moment
+        for step in run.checkpoints():
+            run.checkpoint(step)
+    assert status_of(fork(launch, folder, manifest, recipe)) == 0, moment
+    found = difference(whole, load_run(store, whole.id))
+    assert found is None, f"killed at {moment}: {found}"
+
+
+def kill_when(is_time: Callable[[], bool], child: int) -> None:
+    """SIGKILL, which must find the process alive."""
+    while not is_time():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run was over before the moment to kill it"
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    assert status_of(child) == -signal.SIGKILL
+
+
+def moments(run: Path) -> dict[str, Callable[[], bool]]:
+    """When to kill the process that writes into the folder `run`."""
+    def listed(pattern: str) -> Callable[[], bool]:
+        return lambda: any(run.glob(pattern))
+
+    return {
+        "its first step": listed("tokenizer/tokenizer_config.json"),
+        "its first ledger": listed("steps.parquet/*"),
+        "the first file of its first checkpoint": listed("checkpoints/*/*"),
+        "its first checkpoint": listed("checkpoints/*/complete.json"),
+        "its third checkpoint": listed("checkpoints/6/complete.json"),
+    }
+
+
+def main(folder: Path, manifest: str, recipe: Path, stride: int) -> int:
+    [record] = load_runs(Store(folder / "whole"))
+    whole = load_run(Store(folder / "whole"), record["id"])
+    provenance()  # done here once what each attempt would else do again
+    without_runs, deaths = shutil.ignore_patterns("runs"), 0
+
+    def fresh(name: str) -> Path:
+        return Path(shutil.copytree(folder / "whole", folder / name, ignore=without_runs))
+
+    for number, moment in enumerate(moments(Path())):
+        place = fresh(f"killed-{number}")
+        child = fork(launch, place, manifest, recipe)
+        kill_when(moments(place / "runs" / whole.id)[moment], child)
+        check(whole, place, manifest, recipe, moment)
+        deaths += 1
+    point, status = stride, CRASH_EXIT
+    while status == CRASH_EXIT:
+        place = fresh(f"point-{point}")
+        status = status_of(fork(launch, place, manifest, recipe, point))
+        assert status in (0, CRASH_EXIT), f"point {point}: exit {status}"
+        check(whole, place, manifest, recipe, f"point {point}")
+        deaths += status == CRASH_EXIT
+        point += stride
+        shutil.rmtree(place)
+    return deaths
+
+
+if __name__ == "__main__":
+    print(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])), "deaths")
