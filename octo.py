@@ -263,22 +263,25 @@ def evaluate_model(
         list[str] | None,
         typer.Option("--benchmark", help="Benchmark manifest; may be repeated. Default: the recipe's."),
     ] = None,
+    plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
     """Sample answers to benchmark items, grade them, keep every sample and the scores with intervals."""
+    from evaluation import scores
     from evaluation.config import EvalRecipe
-    from evaluation.scores import evaluate
     from manifests import catalog
     from manifests.manifest import resolve
     from manifests.recipe import load
     from manifests.runs import load_run
 
     home, config = open_store(store), load(recipe, EvalRecipe, overrides or [])
+    chosen = [resolve(home, name) for name in benchmarks or config.benchmarks]
+    if plan:
+        show_rows(scores.plan(home, chosen, config), f"Plan of evaluating {model}")
+        return
     parent = None if Path(model).is_dir() else load_run(home, model)
     folder = model_of(parent) if parent else Path(model)
-    run = evaluate(
-        home, folder, [resolve(home, name) for name in benchmarks or config.benchmarks], config, parent=parent
-    )
+    run = scores.evaluate(home, folder, chosen, config, parent=parent)
     show(catalog.query(home, "SELECT * EXCLUDE (run, step) FROM scores WHERE run = $1", [run.id]), f"Scores of {model}")
     print(run.id)
 
@@ -510,7 +513,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
-    from manifests.manifest import copy_manifest, resolve
+    from manifests.manifest import copy_manifest, load_all
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
     from mixtures.mix import mix as build_mixture
@@ -523,8 +526,9 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
             return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
-    for parent in manifest.parents:
-        copy_manifest(resolve(home, parent), scratch)
+    for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
+        if known.id in manifest.parents:
+            copy_manifest(known, scratch)
     return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
 
 

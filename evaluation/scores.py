@@ -10,6 +10,7 @@ its share is the metric `errors`, and it counts nowhere else. Leaves out few-sho
 """
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,22 @@ def evaluate(
         run.fail(str(error) or type(error).__name__)
         raise
     return run
+
+
+def plan(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe) -> list[Row]:
+    """What `evaluate` would do, after its checks: one row per benchmark."""
+    _check(store, benchmarks, recipe)
+    return [
+        {
+            "benchmark": manifest.ref,
+            "items": min(manifest.families["items"].rows, recipe.limit or sys.maxsize),
+            "samples": recipe.samples,
+            "template": recipe.template,
+            "temperature": recipe.temperature,
+            "max_new_tokens": recipe.max_new_tokens,
+        }
+        for manifest in benchmarks
+    ]
 
 
 def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe) -> None:

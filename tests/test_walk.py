@@ -5,9 +5,11 @@ learns is shown by `make quickstart`.
 """
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import octo
 from manifests import catalog
@@ -135,6 +137,44 @@ def test_a_checkpoint_opens_with_transformers(walk):
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert model(**tokenizer("Question:\n1+1\nAnswer:\n", return_tensors="pt")).logits.shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("curate {recipes}/corpus.yaml sample.documents=400 --plan", "freeze"),
+        ("curate {recipes}/corpus.yaml sample.documents=400", "{corpus}"),
+        ("mix {recipes}/stable.yaml 'budget={{steps: 4, batch: 4}}' components.0.max_epochs=50 --plan", "long_cot"),
+        ("train quickstart-decay@1 {recipes}/train-decay.yaml batch_sequences=4 --from {first} --plan", "cosine|decay"),
+        ("train quickstart-decay@1 {recipes}/train-decay.yaml batch_sequences=4 --from {first}", "{base}"),
+        ("rl quickstart-prompts@1 {recipes}/rl.yaml --from {base} --plan", "{base}"),
+        ("eval {zero} {recipes}/eval.yaml --benchmark arithmetic@1 limit=4 max_new_tokens=8 samples=2", "{eval}"),
+        ("eval {zero} {recipes}/eval.yaml --benchmark arithmetic@1 --plan", "arithmetic@1"),
+        ("trace {first} --step 2", "doc_id"),
+        ("trace quickstart-stable@1 --sequence 3 --json", "doc_id"),
+        ("near 'What is 3 + 4?' --manifest quickstart@1 --threshold 0.01", "Near-duplicates"),
+        ("manifest list", "quickstart@1"),
+        ("manifest show {corpus}", "signatures"),
+        ("manifest funnel quickstart@1 --json", "quarantined"),
+        ("manifest diff quickstart-stable@1 quickstart-decay@1", "general"),
+        ("manifest lineage {eval}", "started from"),
+        ("manifest verify quickstart-prompts@1", "every checksum and the digest agree"),
+        ("manifest rebuild quickstart-prompts@1", "the same"),
+        ("manifest tag quickstart@1 again@7", "{corpus}"),
+        ("manifest gc --plan", ""),
+        ("runs list", "{zero}"),
+        ("runs show {zero}", "achieved|reward"),
+        ("report quickstart@1 {zero}", ".html"),
+        ("why {doc_id}", "quickstart|n_tokens"),
+    ],
+)
+def test_every_verb_runs_on_the_walk(walk, command, says):
+    doc_id = catalog.query(walk["store"], "SELECT doc_id FROM members ORDER BY ALL LIMIT 1")["doc_id"][0].as_py()
+    made = {name: thing.id for name, thing in walk.items() if hasattr(thing, "id")} | {"doc_id": doc_id}
+    arguments = shlex.split(command.format(recipes=RECIPES, **made))
+    done = CliRunner().invoke(octo.app, [*arguments, "--store", walk["store"].url], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert any(option in done.output for option in says.format(**made).split("|"))
 
 
 def test_lineage_joins_a_score_to_the_corpus(walk):
