@@ -66,6 +66,11 @@ async function start() {
 }
 start();
 
-addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details")) part.open = true;
+addEventListener("beforeprint", () => {  // paper is narrower than the screen: let charts shrink to it
+  for (const picture of document.querySelectorAll(".plot .main-svg")) {
+    picture.setAttribute("viewBox", `0 0 ${picture.getAttribute("width")} ${picture.getAttribute("height")}`);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const picture of document.querySelectorAll(".plot .main-svg")) picture.removeAttribute("viewBox");
 });

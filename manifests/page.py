@@ -73,6 +73,11 @@ def count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
+def number(value: int, noun: str) -> str:
+    """1 item, 2 items."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as 12.3%."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}%}"
@@ -282,7 +287,7 @@ def _places(layers: list[list[str]], ways: list[list[str]], boxes: set[str]) -> 
     places: dict[str, tuple[float, float]] = {}
     for level, layer in enumerate(layers):
         middle = {stop: sum(places[upper][0] for upper in above[stop]) / max(len(above[stop]), 1) for stop in layer}
-        widths = {stop: 184 if stop in boxes else 24 for stop in sorted(layer, key=lambda stop: (middle[stop], stop))}
+        widths = {stop: 184 if stop in boxes else 24 for stop in sorted(layer, key=middle.__getitem__)}
         ends = list(accumulate(widths.values(), initial=-sum(widths.values()) / 2))
         places |= {stop: ((x + y) / 2, level * 86 + 2.0) for stop, (x, y) in zip(widths, pairwise(ends), strict=True)}
     left = min(x for x, _ in places.values())
@@ -343,7 +348,9 @@ def dots(name: str, rows: Sequence[dict[str, Any]], labels: list[str], colour: s
         "mode": "markers",
         "name": name,
         "x": value,
-        "y": labels,
+        "orientation": "h",
+        "offsetgroup": name,
+        "y": [plotly_text(label) for label in labels],
         "marker": {"size": 9, "color": colour},
         "error_x": {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 2, "width": 0},
     }
@@ -355,6 +362,11 @@ def columns(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> 
 
 
 # -- the sheet -------------------------------------------------------------------------------------------------------
+
+
+def plotly_text(text: str) -> str:
+    """Text for a legend or an axis, where plotly would take <b> and <a href> for markup."""
+    return html.escape(text, quote=False)
 
 
 def script_json(value: Any) -> Html:
@@ -386,7 +398,8 @@ class Page:
     ) -> Html:
         """A plotly chart from plain traces and layout, `height` in rem; theme and margins are the page's."""
         name = f"chart-{len(self._charts)}"
-        self._charts[name] = {"data": traces, "layout": {"showlegend": len(traces) > 1} | layout}
+        plain = [trace | {"name": plotly_text(trace["name"])} for trace in traces]
+        self._charts[name] = {"data": plain, "layout": {"showlegend": len(traces) > 1} | layout}
         style = f"height:{height:.1f}rem" if height else None
         return figure(caption, element("div", id=name, class_="plot", role="img", aria_label=caption, style=style))
 
@@ -397,7 +410,7 @@ class Page:
         packed = base64.b64encode(gzip.compress(plotly, 9, mtime=0)).decode() if self._charts else ""
         policy = (
             f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; "
-            f"script-src '{_hash(script.encode())}' '{_hash(plotly)}'"
+            f"script-src '{script_hash(script.encode())}' '{script_hash(plotly)}'"
         )
         head = [
             Html('<meta charset="utf-8">'),
@@ -416,5 +429,6 @@ class Page:
         return f"<!doctype html>\n{page}\n"
 
 
-def _hash(script: bytes) -> str:
+def script_hash(script: bytes) -> str:
+    """A script as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script).digest()).decode()

@@ -17,7 +17,7 @@ from manifests import page
 from manifests.catalog import Catalog, main_rows
 from manifests.identity import json_digest
 from manifests.manifest import Manifest, resolve
-from manifests.page import Column, Html, code, count, element, facts, figure, fold, percent, real
+from manifests.page import Column, Html, code, count, element, facts, figure, fold, number, percent, real
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from manifests.tables import DOCUMENTS
@@ -226,18 +226,20 @@ class _Report:
     def lineage(self) -> Html:
         """The things on the page and all their ancestors; many benchmarks are drawn as one box."""
         found = self.rows(_ANCESTORS, sorted(self.here))
-        names = [*sorted({row["parent"] for row in found} - self.here), *(thing.id for thing in self.things)]
+        names: list[str] = [*sorted({row["parent"] for row in found} - self.here), *(thing.id for thing in self.things)]
         apart = [name for name in names if name not in self.here and self.kind(name) == "benchmark"]
-        merged: dict[str, str] = dict.fromkeys(apart, "benchmarks") if len(apart) > BENCHMARK_BOXES else {}
-        nodes = {merged.get(name, name): self.node(name) for name in names}
+        merged = apart if len(apart) > BENCHMARK_BOXES else []
+        box = {name: "benchmarks" if name in merged else name for name in names}
+        nodes = {box[name]: self.node(name) for name in names}
         if merged:
-            nodes["benchmarks"] = page.Node(f"{len(apart)} benchmarks", "kept out", None, False)
-        edges: set[tuple[str, str]] = {(merged.get(row["parent"], row["parent"]), row["child"]) for row in found}
+            nodes["benchmarks"] = page.Node(f"{len(merged)} benchmarks", "benchmarks", None, False)
+        edges = {(box[row["parent"]], box[row["child"]]) for row in found}
         return figure("What was made from what", page.graph(nodes, edges))
 
     def kind(self, identity: str) -> str:
-        known = self.refs.get(identity) or self.runs.get(identity) or {"kind": "not in this store"}
-        return NOUNS.get(known["kind"], known["kind"])
+        known = self.refs.get(identity) or self.runs.get(identity)
+        kind: str = known["kind"] if known else "not in this store"
+        return NOUNS.get(kind, kind)
 
     def node(self, identity: str) -> page.Node:
         target = identity if identity in self.here else None
@@ -248,10 +250,10 @@ class _Report:
 
     def corpus(self, manifest: Manifest) -> _Part:
         flow = self.rows(_FUNNEL, manifest.id)
-        sources = _by_source(flow)
+        sources = self.rows(_SOURCES, manifest.id)
         total = {key: sum(row[key] for row in sources) for key in ("documents_in", "tokens_in", "kept", "kept_tokens")}
         lede = (
-            f"{count(total['documents_in'])} documents in, {count(total['kept'])} kept "
+            f"{number(total['documents_in'], 'document')} in, {count(total['kept'])} kept "
             f"({percent(page.share(total['kept'], total['documents_in']))}): "
             f"{count(total['kept_tokens'])} of {count(total['tokens_in'])} tokens."
         )
@@ -267,7 +269,7 @@ class _Report:
         return _Part(lede, body)
 
     def funnel(self, flow: list[Row], sources: list[Row]) -> list[Html | None]:
-        balanced = all(row["balance"] == 0 for row in sources)
+        balanced = all(row["balanced"] for row in sources)
         says = "in = kept + dropped + quarantined" if balanced else "does not balance"
         out = [row for row in flow if row["outcome"] != "in"]
         drawn = {_outcome(row): self.outcome_colour(row) for row in out}
@@ -313,7 +315,9 @@ class _Report:
         """
         schema = manifest.families["documents"].schema
         scores = [name for name, kind in schema.items() if kind == "double" and name not in DOCUMENTS.schema.names]
-        logarithmic = {"yaxis": {"type": "log", "dtick": 1, "title": {"text": "documents, log scale"}}}
+        logarithmic = {
+            "yaxis": {"type": "log", "dtick": 1, "range": [-0.3, None], "title": {"text": "documents, log scale"}}
+        }
         lengths = {"barmode": "stack", "yaxis": {"title": {"text": "documents"}}, "xaxis": _powers()}
         charts = [self.histogram(manifest, "Tokens per document", "log10(greatest(n_tokens, 1))", lengths)]
         charts += [self.histogram(manifest, name, '"' + name.replace('"', '""') + '"', logarithmic) for name in scores]
@@ -325,10 +329,10 @@ class _Report:
         if not found:
             return None
         low, width = found[0]["low"], found[0]["width"]
-        number = {(row["kept"], row["bin"]): row["documents"] for row in found}
+        height = {(row["kept"], row["bin"]): row["documents"] for row in found}
         middles = [low + width * (place + 0.5) for place in range(BINS)]
         traces = [
-            page.columns(name, middles, [number.get((kept, place), 0) for place in range(BINS)], colour)
+            page.columns(name, middles, [height.get((kept, place), 0) for place in range(BINS)], colour)
             for name, kept, colour in (("kept", True, page.KEPT), ("dropped", False, page.WARM[0]))
         ]
         return self.page.chart(caption, traces, {"hovermode": "closest"} | layout)
@@ -339,8 +343,8 @@ class _Report:
             return []
         labels = [_span(row["power"]) for row in sizes]
         trace = page.columns("clusters", labels, [row["clusters"] for row in sizes], page.COLOURS[4])
-        number = sum(row["clusters"] for row in sizes)
-        caption = f"{count(number)} clusters of copies, by number of documents in them"
+        clusters = sum(row["clusters"] for row in sizes)
+        caption = f"{number(clusters, 'cluster')} of copies, by documents in each"
         layout = {"xaxis": {"type": "category"}, "hovermode": "closest"}
         largest = _table(self.rows(_CLUSTERS, manifest.id), "cluster_id documents kept sources", "Largest clusters")
         return [
@@ -353,10 +357,10 @@ class _Report:
         found = {row["benchmark"]: row for row in self.rows(_CONTAMINATION, manifest.id)}
         sizes = {row["benchmark"]: row["n"] for row in self.rows(_ITEMS, list(manifest.parents))}
         rows = [
-            {"benchmark": name, "size": sizes.get(name), "items": 0, "documents": 0, "tokens": 0} | found.get(name, {})
+            {"benchmark": name, "size": sizes.get(name), "found": 0, "documents": 0, "tokens": 0} | found.get(name, {})
             for name in sorted(sizes.keys() | found.keys())
         ]
-        return [element("h3", "Contamination"), _table(rows, "benchmark size items documents tokens")] if rows else []
+        return [element("h3", "Contamination"), _table(rows, "benchmark size found documents tokens")] if rows else []
 
     def licences(self, manifest: Manifest) -> list[Html | None]:
         return [
@@ -384,10 +388,9 @@ class _Report:
         sequences, length = main_rows(manifest), manifest.recipe.get("sequence_length")
         tokens = sum(row["tokens"] for row in components)
         of_length = f" of {count(length)} tokens" if length else ""
-        plural = "" if len(components) == 1 else "s"
         lede = (
-            f"{count(sequences)} sequences{of_length} in one exact order: "
-            f"{count(tokens)} tokens from {len(components)} component{plural}."
+            f"{number(sequences, 'sequence')}{of_length} in one exact order: "
+            f"{number(tokens, 'token')} from {number(len(components), 'component')}."
         )
         body = [*self.components(components), *self.order(manifest, sequences), *self.members(manifest)]
         return _Part(lede, body)
@@ -431,7 +434,7 @@ class _Report:
     def prompts(self, manifest: Manifest) -> _Part:
         sources = self.rows(_PROMPT_SOURCES, manifest.id)
         first = self.rows("FROM prompts WHERE manifest = $1 ORDER BY position LIMIT $2", manifest.id, SAMPLES)
-        lede = f"{count(main_rows(manifest))} prompts with answers that can be verified, in one exact order."
+        lede = f"{number(main_rows(manifest), 'prompt')} with answers that can be verified, in one exact order."
         by_source = _table(sources, "source prompts")
         shown = [_question(f"prompt {row['position']} · {row['source']}", row) for row in first]
         return _Part(lede, [element("h3", "Sources"), by_source, fold("The first prompts", shown)])
@@ -441,7 +444,9 @@ class _Report:
         first = self.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
         shown = [_question(f"item {row['item_id']}", row) for row in first]
         table = _table(groups, "split subject level items")
-        return _Part(f"{count(main_rows(manifest))} items.", [element("h3", "Items"), table, fold("Some items", shown)])
+        return _Part(
+            f"{number(main_rows(manifest), 'item')}.", [element("h3", "Items"), table, fold("Some items", shown)]
+        )
 
     # -- runs -------------------------------------------------------------------------------------------------------
 
@@ -452,7 +457,7 @@ class _Report:
             return _Part("No step has been recorded.", [])
         tokens = sum(row["tokens"] for row in stages)
         lede = (
-            f"{count(stages[-1]['last'])} steps, {count(tokens)} tokens; "
+            f"{number(stages[-1]['last'], 'step')}, {number(tokens, 'token')}; "
             f"loss {real(stages[0]['loss_first'])} → {real(stages[-1]['loss_last'])}."
         )
         charts = [
@@ -481,8 +486,8 @@ class _Report:
         if not drawn:
             return None
         traces = [
-            page.line(name, x, [row[key] for row in steps], page.COLOURS[number])
-            for number, (key, name) in enumerate(drawn)
+            page.line(name, x, [row[key] for row in steps], page.COLOURS[place])
+            for place, (key, name) in enumerate(drawn)
         ]
         begins = [row["first"] - 0.5 for row in stages[1:]]
         shapes = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in begins]
@@ -537,7 +542,7 @@ class _Report:
     def reinforced(self, run: RunDirectory) -> str:
         """The lede of an RL run: the first and the last tenth of its steps."""
         (ends,) = self.rows(_REWARD_ENDS, run.id)
-        lede = f"{count(ends['steps'])} steps, {count(ends['responses'])} responses"
+        lede = f"{number(ends['steps'], 'step')}, {number(ends['responses'], 'response')}"
         if ends["reward_first"] is None:
             return f"{lede}."
         return (
@@ -595,10 +600,10 @@ class _Report:
     def intervals(self, scores: dict[str, list[Row]]) -> Html | None:
         """Shares of one or several evaluations with their intervals, one line per benchmark and metric."""
         traces = []
-        for number, (run, rows) in enumerate(scores.items()):
+        for place, (run, rows) in enumerate(scores.items()):
             rows = [row for row in rows if row["metric"].startswith(SHARES) and row["n"]][::-1]
             labels = [f"{row['benchmark']} · {row['metric']}" for row in rows]
-            traces.append(page.dots(self.title(run), rows, labels, page.COLOURS[number % len(page.COLOURS)]))
+            traces.append(page.dots(self.title(run), rows, labels, page.COLOURS[place % len(page.COLOURS)]))
         lines = len({label for trace in traces for label in trace["y"]})
         layout = {
             "xaxis": {"tickformat": ".0%", "range": [-0.02, 1.02]},
@@ -699,6 +704,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "of_all": ("Of all documents", percent),
     "size": ("Items in all", count),
     "items": ("Items", count),
+    "found": ("Items found", count),
     "prompts": ("Prompts", count),
     "weight": ("Weight", real),
     "share_wanted": ("Share wanted", _fine),
@@ -732,38 +738,6 @@ def _table(rows: list[Row], columns: str, caption: str = "") -> Html:
 def _column(key: str) -> Column:
     heading = _HEADINGS[key]
     return Column(key, heading) if isinstance(heading, str) else Column(key, *heading)
-
-
-def _by_source(flow: list[Row]) -> list[Row]:
-    """The funnel with one row per source; `balance` is what is missing in documents and tokens, 0 when all is told."""
-    rows = []
-    for source in dict.fromkeys(row["source"] for row in flow):
-        mine = [row for row in flow if row["source"] == source]
-        number = {
-            (outcome, key): sum(row[key] for row in mine if row["outcome"] == outcome)
-            for outcome in ("in", "kept", "dropped", "quarantined")
-            for key in ("documents", "tokens")
-        }
-        told = {
-            key: sum(number[outcome, key] for outcome in ("kept", "dropped", "quarantined"))
-            for key in ("documents", "tokens")
-        }
-        documents, tokens = number["in", "documents"], number["in", "tokens"]
-        rows.append(
-            {
-                "source": source,
-                "documents_in": documents,
-                "tokens_in": tokens,
-                "kept": number["kept", "documents"],
-                "kept_tokens": number["kept", "tokens"],
-                "dropped": number["dropped", "documents"],
-                "quarantined": number["quarantined", "documents"],
-                "kept_share": page.share(number["kept", "documents"], documents),
-                "token_share": page.share(number["kept", "tokens"], tokens),
-                "balance": abs(documents - told["documents"]) + abs(tokens - told["tokens"]),
-            }
-        )
-    return rows
 
 
 def _outcome(row: Row) -> str:
@@ -817,6 +791,20 @@ SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT A
 FROM funnel WHERE manifest = $1
 ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason
 """
+_SOURCES = """
+WITH flow AS (
+  SELECT source, sum(if(outcome = 'in', documents, 0))::BIGINT AS documents_in,
+    sum(if(outcome = 'in', tokens, 0))::BIGINT AS tokens_in,
+    sum(if(outcome = 'kept', documents, 0))::BIGINT AS kept,
+    sum(if(outcome = 'kept', tokens, 0))::BIGINT AS kept_tokens,
+    sum(if(outcome = 'dropped', documents, 0))::BIGINT AS dropped,
+    sum(if(outcome = 'quarantined', documents, 0))::BIGINT AS quarantined,
+    sum(if(outcome = 'dropped', tokens, 0))::BIGINT AS dropped_tokens
+  FROM funnel WHERE manifest = $1 GROUP BY source)
+SELECT *, kept / nullif(documents_in, 0) AS kept_share, kept_tokens / nullif(tokens_in, 0) AS token_share,
+  documents_in = kept + dropped + quarantined AND tokens_in = kept_tokens + dropped_tokens AS balanced
+FROM flow ORDER BY source
+"""
 _REASONS = """
 SELECT outcome, reason, sum(documents)::BIGINT AS documents, sum(tokens)::BIGINT AS tokens,
   sum(documents) / (SELECT sum(documents) FROM funnel WHERE manifest = $1 AND outcome <> 'in') AS of_all,
@@ -843,7 +831,7 @@ FROM documents WHERE manifest = $1 AND cluster_id IS NOT NULL
 GROUP BY cluster_id ORDER BY documents DESC, cluster_id LIMIT 6
 """
 _CONTAMINATION = """
-SELECT coalesce(drop_evidence->>'benchmark', 'not named') AS benchmark, count(DISTINCT drop_evidence->>'item') AS items,
+SELECT coalesce(drop_evidence->>'benchmark', 'not named') AS benchmark, count(DISTINCT drop_evidence->>'item') AS found,
   count(*) AS documents, sum(n_tokens)::BIGINT AS tokens
 FROM documents WHERE manifest = $1 AND drop_reason = 'contaminated' GROUP BY ALL
 """
