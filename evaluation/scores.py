@@ -50,13 +50,9 @@ def evaluate(
     run = open_run(store, "eval", benchmarks, recipe, "transformers", parent, inputs=_checksums(model_dir))
     if run.status == "done":
         return run
-    run.start()
-    try:
+    with run.running():
         _sample_and_grade(run, model_dir, benchmarks, recipe)
         run.finish(_write_scores(run, [manifest.name for manifest in benchmarks], recipe))
-    except BaseException as error:
-        run.fail(str(error) or type(error).__name__)
-        raise
     return run
 
 

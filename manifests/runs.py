@@ -18,7 +18,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,6 +79,21 @@ class RunDirectory:
         """Mark the run failed, with the reason people will read."""
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """`start`, and whatever ends the block but `finish` is written down: an interrupt as stopped, an error as
+        failed. Either way the same launch goes on from what is stored."""
+        self.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._update(status="stopped", finished=now(), reason="interrupted")
+            self.release()
+            raise
+        except BaseException as error:
+            self.fail(str(error) or type(error).__name__)
+            raise
 
     def release(self) -> None:
         """Give the run up without a change of status, as the end of the process would."""

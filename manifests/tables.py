@@ -242,7 +242,7 @@ RUNS = _table(
     "One row per run.",
     ("run", TEXT, "ID"),
     ("kind", TEXT, "train, rl or eval"),
-    ("status", TEXT, "created, running, done or failed"),
+    ("status", TEXT, "created, running, stopped (interrupted), failed or done"),
     ("backend", TEXT, "torch, nanotron, verl, …"),
     ("manifests", pa.list_(TEXT), "IDs of the manifests it was launched with"),
     ("parent?", TEXT, "run it started from"),

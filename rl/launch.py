@@ -31,13 +31,9 @@ def reinforce(store: Store, prompts: Manifest, recipe: RLRecipe, parent: RunDire
     run = open_run(store, "rl", [prompts], recipe, BACKEND, parent)
     if run.status == "done":
         return run
-    run.start()
-    try:
+    with run.running():
         _run(run, prompts, recipe, start)
         run.finish(_summary(run))
-    except BaseException as error:
-        run.fail(str(error) or type(error).__name__)
-        raise
     return run
 
 

@@ -49,13 +49,9 @@ def train(store: Store, manifest: Manifest, recipe: TrainRecipe, parent: RunDire
     run = open_run(store, "train", [manifest], recipe, BACKEND, parent, inputs={} if parent else launch.inputs)
     if run.status == "done":
         return run
-    run.start()
-    try:
+    with run.running():
         _run(run, launch, manifest, recipe)
         run.finish(_summary(run, manifest, recipe, launch.steps))
-    except BaseException as error:
-        run.fail(str(error) or type(error).__name__)
-        raise
     return run
 
 

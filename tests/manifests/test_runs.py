@@ -161,3 +161,16 @@ def test_a_damaged_record_of_a_run_is_named(folder: Store):
     folder.put(f"runs/{run.id}/run.json", b"{")
     with pytest.raises(UserError, match=rf"runs/{run.id}/run\.json is damaged"):
         load_runs(folder)
+
+
+def test_what_ends_a_run_is_written_down(store):
+    run = open_run(store, "train", [], {"x": 1}, "torch")
+    with pytest.raises(KeyboardInterrupt), run.running():
+        raise KeyboardInterrupt
+    assert load_run(store, run.id).record["status"] == "stopped"
+    with pytest.raises(ZeroDivisionError), run.running():
+        1 / 0  # noqa: B018
+    assert load_run(store, run.id).record["reason"] == "division by zero"
+    with run.running():
+        run.finish({})
+    assert load_run(store, run.id).status == "done"
