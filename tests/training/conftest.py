@@ -1,8 +1,6 @@
 """A store with a small mixture of pages and answered questions, made without the curation pipeline."""
 
-import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,7 @@ from mixtures.config import MixRecipe
 from mixtures.mix import mix
 from training.config import TrainRecipe
 
-PROJECT = Path(__file__).parents[2]
-TOKENIZER = PROJECT / "recipes" / "quickstart" / "tokenizer"
+TOKENIZER = Path(__file__).parents[2] / "recipes" / "quickstart" / "tokenizer"
 LENGTH, SEQUENCES = 32, 50
 
 
@@ -53,32 +50,35 @@ def toy_corpus(store: Store) -> Manifest:
     return draft.commit("toy", "1")
 
 
-@pytest.fixture
-def new_store(tmp_path: Path) -> Callable[[str], tuple[Store, Manifest]]:
-    """Makes a store of the given name with the mixture in it; the mixture is the same in each."""
+PARTS = {
+    "web": {"name": "web", "manifest": "toy@1", "where": "role = 'web'", "max_epochs": 3},
+    "qa": {"name": "qa", "manifest": "toy@1", "where": "role = 'qa'", "max_epochs": 2},
+}
 
-    def make(name: str) -> tuple[Store, Manifest]:
-        store = Store(tmp_path / name)
-        toy_corpus(store)
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with `toy@1` and its mixtures `mixture@1`, `web@1` and `qa@1`; tests work on copies of it."""
+    folder = tmp_path_factory.mktemp("training") / "store"
+    store = Store(folder)
+    toy_corpus(store)
+    for name, parts, sequences in (("mixture", ["web", "qa"], SEQUENCES), ("web", ["web"], 20), ("qa", ["qa"], 20)):
         recipe = {
-            "name": "mixture",
-            "components": [
-                {"name": "web", "manifest": "toy@1", "where": "role = 'web'", "max_epochs": 3},
-                {"name": "qa", "manifest": "toy@1", "where": "role = 'qa'", "max_epochs": 2},
-            ],
-            "budget": {"sequences": SEQUENCES},
+            "name": name,
+            "components": [PARTS[part] for part in parts],
+            "budget": {"sequences": sequences},
             "sequence_length": LENGTH,
             "tokenizer": str(TOKENIZER),
         }
         mix(store, parse(recipe, MixRecipe, "recipe"))
-        return store, resolve(store, "mixture@1")
-
-    return make
+    return folder
 
 
 @pytest.fixture
-def mixture(new_store: Callable[[str], tuple[Store, Manifest]]) -> tuple[Store, Manifest]:
-    return new_store("store")
+def mixture(built: Path, tmp_path: Path) -> tuple[Store, Manifest]:
+    """The store, a copy of its own in `tmp_path`, and `mixture@1`: 50 sequences of 32 tokens."""
+    store = Store(shutil.copytree(built, tmp_path / "store"))
+    return store, resolve(store, "mixture@1")
 
 
 MODEL = {
@@ -100,15 +100,3 @@ def train_recipe(**values: Any) -> TrainRecipe:
 @pytest.fixture
 def recipe() -> Callable[..., TrainRecipe]:
     return train_recipe
-
-
-@pytest.fixture
-def octo() -> Callable[..., subprocess.Popen]:
-    """Starts the command `octo` as a process of its own; `environment` adds variables."""
-
-    def start(*arguments: str, **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "octo", *arguments]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=PROJECT, env=os.environ | environment, **quiet)
-
-    return start

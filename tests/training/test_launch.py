@@ -1,31 +1,38 @@
 """Launches: exact accounting, exact resume after a kill, two stages, and refusals that say what to do."""
 
 import json
-import random
+import os
+import re
 import shutil
-import signal
-import time
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manifests.errors import UserError
-from manifests.manifest import Draft, resolve
-from manifests.runs import load_run
+from manifests.manifest import Draft, Manifest, resolve
+from manifests.runs import RunDirectory, load_run, open_run
 from manifests.store import Store
 from mixtures.reader import MixtureReader
-from training.checkpoints import write_checkpoint
+from training.checkpoints import load_optimizer, write_checkpoint
+from training.config import TrainRecipe
 from training.launch import last_checkpoint, plan, trace, train
-from training.torch_backend import adamw, inputs_and_labels, new_model
+from training.torch_backend import adamw, new_model
 
+HERE = Path(__file__).parent
 FIELDS = ["step", "stage", "loss", "grad_norm", "lr", "tokens"]
 
 
-def same_runs(one, other) -> bool:
+def same_runs(one: RunDirectory, other: RunDirectory) -> bool:
     """Equal ledgers (but for wall time) and equal last weights, bit for bit."""
     ledgers = one.table("steps").select(FIELDS).equals(other.table("steps").select(FIELDS))
     consumption = one.table("consumption").equals(other.table("consumption"))
@@ -43,6 +50,13 @@ def test_a_run_accounts_for_every_token(mixture, recipe):
     assert steps["step"].to_pylist() == list(range(1, 11))
     per_step = consumption.group_by("step").aggregate([("tokens", "sum")]).sort_by("step")
     assert per_step["tokens_sum"].to_pylist() == steps["tokens"].to_pylist() == [5 * 32] * 10
+    order = manifest.read("sequences", ["component"])["component"].to_pylist()
+    for step in range(1, 11):
+        read = consumption.filter(pc.field("step") == step).to_pylist()
+        counted = Counter(order[5 * step - 5 : 5 * step])
+        assert {row["component"]: row["tokens"] for row in read} == {name: n * 32 for name, n in counted.items()}
+        assert {row["component"]: row["sequences"] for row in read} == counted
+        assert {(row["component"], row["source"]) for row in read} <= {("web", "pages"), ("qa", "sums")}
     assert summary["loss_last"] < summary["loss_first"]
 
 
@@ -55,8 +69,10 @@ def test_the_last_batch_may_be_shorter(mixture, recipe):
 def test_a_run_that_is_done_is_returned(mixture, recipe):
     store, manifest = mixture
     first = train(store, manifest, recipe())
+    before = {path: store.modified(path) for path in store.list("")}
     again = train(store, manifest, recipe(threads=1, keep=1, checkpoint_every=3))
-    assert again.id == first.id and again.record["finished"] == first.record["finished"]
+    assert again.record == first.record
+    assert {path: store.modified(path) for path in store.list("")} == before
     assert train(store, manifest, recipe(seed=1)).id != first.id
 
 
@@ -64,8 +80,8 @@ def test_trace_names_the_documents_of_a_step(mixture, recipe):
     store, manifest = mixture
     run = train(store, manifest, recipe())
     spans = trace(store, run, 3)
-    seen = run.table("consumption").filter(pa.compute.field("step") == 3)
-    assert pa.compute.sum(spans["length"]).as_py() == pa.compute.sum(seen["tokens"]).as_py()
+    seen = run.table("consumption").filter(pc.field("step") == 3)
+    assert pc.sum(spans["length"]).as_py() == pc.sum(seen["tokens"]).as_py()
     assert set(spans["sequence"].to_pylist()) == set(range(10, 15))
     with pytest.raises(UserError, match="no step 11"):
         trace(store, run, 11)
@@ -74,54 +90,153 @@ def test_trace_names_the_documents_of_a_step(mixture, recipe):
 # -- resume --------------------------------------------------------------------------------------------------------
 
 
-def test_ten_steps_are_five_and_five(new_store, recipe, tmp_path):
-    """What a process leaves that dies after the ledgers of step 10 and before their checkpoint is gone on with."""
-    store, manifest = new_store("whole")
-    whole = train(store, manifest, recipe(keep=0))
-    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
-    folder = tmp_path / "broken" / "runs" / whole.id
-    (folder / "checkpoints" / "10" / "complete.json").unlink()
-    (folder / "run.json").write_text(json.dumps(whole.record | {"status": "running"}))
-    other = Store(tmp_path / "broken")
-    broken = load_run(other, whole.id)
-    assert broken.checkpoints() == [5] and broken.table("steps").num_rows == 10
-    resumed = train(other, resolve(other, "mixture@1"), recipe(keep=0))
-    assert same_runs(whole, resumed)
-    assert resumed.table("steps")["seconds"].to_pylist()[5:] != whole.table("steps")["seconds"].to_pylist()[5:]
+def stopped(run: RunDirectory, kept: int, target: Path) -> Store:
+    """A copy of the store of `run` in `target`, as if the process had died at its end with the checkpoints up to `kept`
+    alone: the ledgers reach further."""
+    shutil.copytree(run.store.root, target)
+    folder = target / "runs" / run.id
+    for step in run.checkpoints():
+        if step > kept:
+            (folder / "checkpoints" / str(step) / "complete.json").unlink()
+    (folder / "run.json").write_text(json.dumps(run.record | {"status": "running"}))
+    return Store(target)
 
 
-def test_a_run_killed_at_a_random_moment(new_store, recipe, octo, tmp_path):
-    (store, manifest), (other, _) = new_store("whole"), new_store("killed")
-    changes = {"batch_sequences": 1, "checkpoint_every": 2, "seed": random.randrange(1000)}
-    whole = train(store, manifest, recipe(**changes))
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe(**changes).model_dump(mode="json", exclude_none=True)))
-    process = octo("train", "mixture@1", str(tmp_path / "recipe.yaml"), "threads=1", "--store", other.url)
-    folder, began = tmp_path / "killed" / "runs" / whole.id / "checkpoints", time.monotonic()
-    while process.poll() is None and not folder.exists() and time.monotonic() - began < 120:
-        time.sleep(0.01)
-    time.sleep(random.random() / 2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert same_runs(whole, train(other, resolve(other, "mixture@1"), recipe(**changes)))
+def resumed(
+    whole: RunDirectory, kept: int, target: Path, recipe: TrainRecipe, parent: str | None = None
+) -> RunDirectory:
+    """The run that launching again makes of it."""
+    store = stopped(whole, kept, target)
+    broken = load_run(store, whole.id)
+    assert max(broken.checkpoints(), default=0) == kept
+    assert broken.table("steps").num_rows == whole.table("steps").num_rows
+    return train(store, resolve(store, "mixture@1"), recipe, load_run(store, parent) if parent else None)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8])
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(mixture, recipe, tmp_path, kept):
+    changed = recipe(keep=0, checkpoint_every=4, schedule={"shape": "1-sqrt", "warmup_steps": 3})
+    whole = train(*mixture, changed)
+    other = resumed(whole, kept, tmp_path / "stopped", changed)
+    assert same_runs(whole, other)
+    seconds = [run.table("steps")["seconds"].to_pylist() for run in (whole, other)]
+    assert seconds[0][:kept] == seconds[1][:kept] and seconds[0][kept:] != seconds[1][kept:]
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_a_second_stage_that_stopped_goes_on_as_if_it_had_not(mixture, recipe, tmp_path, carry):
+    """Its own optimizer state is taken up again, whether or not it began with that of its parent."""
+    store, manifest = mixture
+    first = train(store, manifest, recipe())
+    changed = recipe(model=None, steps=6, keep=0, checkpoint_every=3, carry_optimizer=carry)
+    whole = train(store, manifest, changed, first)
+    assert same_runs(whole, resumed(whole, 3, tmp_path / "stopped", changed, first.id))
+
+
+def test_a_run_from_a_folder_that_stopped_goes_on_as_if_it_had_not(mixture, recipe, tmp_path):
+    store, manifest = mixture
+    shutil.copytree(last_checkpoint(train(store, manifest, recipe())), tmp_path / "start")
+    changed = recipe(model=None, start=str(tmp_path / "start"), steps=6, keep=0, checkpoint_every=3)
+    whole = train(store, manifest, changed)
+    assert same_runs(whole, resumed(whole, 3, tmp_path / "stopped", changed))
+
+
+def test_a_run_that_failed_goes_on_when_launched_again(mixture, recipe, tmp_path):
+    """Here it fails because a file stands where its second checkpoint belongs."""
+    store, manifest = mixture
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    whole, other = train(store, manifest, recipe(checkpoint_every=3)), Store(tmp_path / "other")
+    in_the_way = tmp_path / "other" / "runs" / whole.id / "checkpoints" / "6"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    with pytest.raises(OSError):
+        train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3))
+    failed = load_run(other, whole.id)
+    assert failed.status == "failed" and failed.record["reason"]
+    assert failed.checkpoints() == [3]
+    in_the_way.unlink()
+    assert same_runs(whole, train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3)))
+
+
+def deaths(store: Store, manifest: Manifest, recipe: TrainRecipe, stride: int) -> list[int]:
+    """How many by signal and at points of writing; see killed_runs.py."""
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # thousands of calls of fsync; a disk answers slowly
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        shutil.copytree(store.root, Path(folder) / "whole")
+        train(Store(Path(folder) / "whole"), manifest, recipe)
+        (Path(folder) / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
+        command = [sys.executable, str(HERE / "killed_runs.py"), folder, manifest.ref, f"{folder}/recipe.yaml"]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*command, str(stride)], env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split() if word.isdigit()]
+
+
+MANY_PARTS = {"batch_sequences": 4, "micro_batch_sequences": 3, "checkpoint_every": 3, "threads": 1}
+"""Thirteen steps, the last a short one; five checkpoints."""
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(mixture, recipe):
+    cosine = recipe(**MANY_PARTS, schedule={"shape": "cosine", "warmup_steps": 3})
+    by_signal, at_writes = deaths(*mixture, cosine, stride=23)
+    assert by_signal == 5 and at_writes >= 5
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_every_write_ends_as_if_it_had_not_been(mixture, recipe):
+    _, at_writes = deaths(*mixture, recipe(**MANY_PARTS), stride=1)
+    assert at_writes > 150
 
 
 # -- stages and checkpoints ----------------------------------------------------------------------------------------
 
 
-def test_the_second_stage_starts_where_the_first_ended(mixture, recipe):
+def plain_losses(folder: Path, reader: MixtureReader, steps: int, carry_optimizer: bool) -> list[float]:
+    """Training from a checkpoint at a constant rate, as one would write it by hand."""
+    model = AutoModelForCausalLM.from_pretrained(folder).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=0.1)
+    if carry_optimizer:
+        optimizer.load_state_dict(torch.load(folder / "resume.pt", weights_only=True)["optimizer"])
+    losses = []
+    for step in range(steps):
+        batch = reader.batch(np.arange(5 * step, 5 * step + 5))
+        inputs, labels = torch.as_tensor(batch.tokens[:, :-1]), torch.as_tensor(batch.tokens[:, 1:].copy())
+        labels[torch.as_tensor(batch.segment[:, 1:] != batch.segment[:, :-1])] = -100
+        loss = torch.nn.functional.cross_entropy(model(inputs).logits.flatten(0, 1), labels.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_the_second_stage_starts_where_the_first_ended(mixture, recipe, carry):
     store, manifest = mixture
     first = train(store, manifest, recipe())
-    decay = {"stage": "decay", "model": None, "schedule": {"shape": "cosine"}, "steps": 4}
-    second = train(store, manifest, recipe(**decay), parent=first)
-    fresh = train(store, manifest, recipe(**decay, carry_optimizer=False), parent=first)
-    losses = [run.table("steps")["loss"].to_pylist() for run in (second, fresh)]
-    model = AutoModelForCausalLM.from_pretrained(last_checkpoint(first))
-    batch = MixtureReader(store, manifest).batch(np.arange(5))
-    inputs, labels = inputs_and_labels(torch.as_tensor(batch.tokens), torch.as_tensor(batch.segment))
-    expected = torch.nn.functional.cross_entropy(model(inputs).logits.flatten(0, 1), labels.flatten())
-    assert losses[0][0] == losses[1][0] == pytest.approx(expected.item(), rel=1e-5)
-    assert losses[0][1:] != losses[1][1:]
+    second = train(store, manifest, recipe(stage="next", model=None, steps=4, carry_optimizer=carry), parent=first)
+    losses = second.table("steps")["loss"].to_pylist()
+    reader = MixtureReader(store, manifest)
+    assert losses == pytest.approx(plain_losses(last_checkpoint(first), reader, 4, carry), rel=1e-5)
+    assert losses != pytest.approx(plain_losses(last_checkpoint(first), reader, 4, not carry), rel=1e-5)
     assert second.record["parent"] == first.id
+
+
+def test_two_branches_from_one_run(mixture, recipe):
+    """Each reads a mixture of its own, by its own plan, and the run they start from stays as it is."""
+    store, manifest = mixture
+    first = train(store, manifest, recipe())
+    before = {path: store.sha256(path) for path in store.list(f"runs/{first.id}")}
+    decay = recipe(stage="decay", model=None, steps=3, schedule={"shape": "cosine"})
+    branches = {name: train(store, resolve(store, f"{name}@1"), decay, parent=first) for name in ("web", "qa")}
+    assert len({first.id, *(branch.id for branch in branches.values())}) == 3
+    for name, branch in branches.items():
+        assert branch.record["summary"]["planned_tokens"] == branch.record["summary"]["achieved_tokens"]
+        assert branch.record["summary"]["achieved_tokens"] == {name: 3 * 5 * 32}
+        assert branch.record["parent"] == first.id
+        assert branch.table("steps")["stage"].to_pylist() == ["decay"] * 3
+    assert {path: store.sha256(path) for path in store.list(f"runs/{first.id}")} == before
 
 
 def test_a_checkpoint_opens_with_transformers(mixture, recipe, tmp_path):
@@ -171,16 +286,53 @@ def test_what_does_not_fit_is_refused(mixture, recipe, changes, says):
     assert not store.list("runs")
 
 
-def test_other_kinds_of_manifest_and_damaged_ones_are_refused(mixture, recipe):
-    store, manifest = mixture
+def test_a_corpus_is_refused(mixture, recipe):
+    store, _ = mixture
     with pytest.raises(UserError, match="toy@1 is a corpus, not a mixture"):
         train(store, resolve(store, "toy@1"), recipe())
-    path = manifest.local("tokens")["qa.ds"]
-    data = bytearray(path.read_bytes())
-    data[100] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UserError):
+
+
+def flip_last_bit(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("family", ["components", "members", "sequences", "tokens", "tokenizer"])
+def test_a_damaged_file_is_refused_by_its_name(mixture, recipe, family):
+    store, manifest = mixture
+    path = manifest.files(family)[0].path
+    flip_last_bit(Path(store.full(path)))
+    with pytest.raises(UserError, match=rf"mixture@1 is not what {manifest.id} names: {path}: checksum differs"):
         train(store, manifest, recipe())
+    assert not store.list("runs")
+
+
+def test_a_parent_whose_weights_have_changed_is_refused(mixture, recipe):
+    store, manifest = mixture
+    first = train(store, manifest, recipe())
+    flip_last_bit(last_checkpoint(first) / "model.safetensors")
+    with pytest.raises(UserError, match=f"{first.id}: model.safetensors of checkpoint 10 is damaged"):
+        train(store, manifest, recipe(model=None), parent=first)
+
+
+def test_two_starts_are_refused(mixture, recipe):
+    store, manifest = mixture
+    first = train(store, manifest, recipe())
+    with pytest.raises(UserError, match=r"given: model and --from\. Give exactly one"):
+        train(store, manifest, recipe(), parent=first)
+    with pytest.raises(UserError, match="`model` and `start` exclude each other"):
+        recipe(start="somewhere")
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(mixture, recipe):
+    store, manifest = mixture
+    held = open_run(store, "train", [manifest], recipe(), "torch")
+    held.start()
+    with pytest.raises(UserError, match=f"{held.id} is held by another process"):
+        train(store, manifest, recipe())
+    assert load_run(store, held.id).status == "running"
+    held.release()
+    assert train(store, manifest, recipe()).status == "done"
 
 
 def test_another_tokenizer_is_refused(mixture, recipe):
@@ -205,10 +357,20 @@ def test_a_parent_that_is_not_done_is_refused(mixture, recipe):
         train(store, manifest, recipe(model=None), parent=failed)
 
 
-def test_a_loss_that_is_no_number_names_the_step(mixture, recipe):
+def test_a_loss_that_is_no_number_leads_to_its_batch(mixture, recipe, tmp_path):
+    """Weights without bound give no number; the command in the message shows what the step read."""
     store, manifest = mixture
-    with pytest.raises(UserError, match=r"the loss of step \d+ is (nan|inf).*octo trace run-"):
-        train(store, manifest, recipe(optimizer={"lr": 1e30}))
+    model = new_model(recipe().model, 768, 0)
+    torch.nn.init.constant_(model.model.norm.weight, float("inf"))
+    shutil.copytree(last_checkpoint(train(store, manifest, recipe())), tmp_path / "start")
+    model.save_pretrained(tmp_path / "start")
+    with pytest.raises(UserError, match=r"the loss of step 1 is nan\. .*octo trace run-\w+ --step 1") as refusal:
+        train(store, manifest, recipe(model=None, start=str(tmp_path / "start")))
+    [run_id] = re.findall(r"run-\w+", refusal.value.hint)
+    run = load_run(store, run_id)
+    assert (run.status, run.record["reason"]) == ("failed", str(refusal.value))
+    assert run.table("steps")["step"].to_pylist() == [1] and run.checkpoints() == []
+    assert set(trace(store, run, 1)["sequence"].to_pylist()) == set(range(5))
 
 
 def test_nothing_of_a_store_is_unpickled(mixture, recipe, tmp_path):
@@ -219,8 +381,6 @@ def test_nothing_of_a_store_is_unpickled(mixture, recipe, tmp_path):
     shutil.copytree(last_checkpoint(first), folder)
     torch.save({"optimizer": Trap(tmp_path / "sprung"), "random": torch.get_rng_state()}, folder / "resume.pt")
     model = new_model(recipe().model, 768, 0)
-    from training.checkpoints import load_optimizer
-
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         load_optimizer(folder, adamw(model, recipe().optimizer))
     assert not (tmp_path / "sprung").exists()
