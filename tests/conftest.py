@@ -1,4 +1,4 @@
-"""What tests of several floors share: an object store on loopback."""
+"""What tests of several floors share: settings of hypothesis, an object store on loopback."""
 
 import logging
 import os
@@ -7,6 +7,12 @@ from collections.abc import Callable, Iterator
 
 import fsspec
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, not whether the code is right. CI draws the same examples always.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("project"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "project")
 
 
 @pytest.fixture(scope="session")
