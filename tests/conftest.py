@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, not whether the code is right. CI draws the same examples always.
+# How long an example takes says how busy the machine is, not whether the code is right. CI always draws the same ones.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("project"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "project")
