@@ -26,7 +26,7 @@ STORIES = (
     "A {thing} holds {a} boxes of {b} candles each, and {c} of them are broken. How many whole candles does it hold?",
     "It takes {a} workers {b} hours to mend one {thing}. How long would {c} workers need for the same job?",
     "The owner of a {thing} pays {a} coins a week and {b} coins a month on top. What has been paid after {c} weeks?",
-    "Two trains pass a {thing}, one at {a} and one at {b} miles per hour. How far apart are they after {c} minutes?",
+    "Some trains pass a {thing}, the first at {a} and the last at {b} miles per hour. How far do they get in {c} days?",
 )
 """How items end; pages hold nothing like them."""
 SHINGLE = 5
@@ -91,9 +91,11 @@ def _planted(
 
 
 def read_items(folder: Path) -> list[str]:
-    """Questions of every .jsonl file in `folder`."""
+    """Questions of every .jsonl file in `folder`, with what is told before them where that is another column."""
     lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
-    return [str(row.get("question") or row.get("problem") or "") for row in map(json.loads, lines)]
+    rows = [{name.lower(): value for name, value in json.loads(line).items()} for line in lines]
+    asked = [row.get("question") or row.get("problem") or row.get("input") or "" for row in rows]
+    return [f"{row.get('body', '')} {question}".strip() for row, question in zip(rows, asked, strict=True) if question]
 
 
 def jaccard(left: str, right: str) -> float:
