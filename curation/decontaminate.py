@@ -31,9 +31,9 @@ FOLDS = (
         " ",
     ),
     (r"\\[dt]frac\b", r"\\frac"),
-    (r"\\(?:cdot|times|ast)\b|[×·⋅∙∗]", "*"),
-    (r"[−–]", "-"),
+    (r"\\(?:cdot|times|ast)\b", "*"),
 )
+SIGNS = ((r"[×·⋅∙∗]", "*"), (r"[−–]", "-"))
 SPELLED_NUMBERS = split(
     [
         "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -53,7 +53,11 @@ def fold_latex(texts: pa.Array) -> pa.Array:
     """`texts` with variants of LaTeX that look alike written alike."""
     for pattern, replacement in FOLDS:
         texts = pc.replace_substring_regex(texts, pattern, replacement)
-    return texts
+    foreign = pc.invert(pc.string_is_ascii(texts))
+    signs = texts.filter(foreign)
+    for pattern, replacement in SIGNS:
+        signs = pc.replace_substring_regex(signs, pattern, replacement)
+    return pc.replace_with_mask(texts, foreign, signs)
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,16 @@ class ItemIndex:
         document = np.searchsorted(runs.offsets, place, side="right") - 1
         item, position = self._runs.item[entry], self._runs.position[entry]
         diagonal = place - runs.offsets[document] - position
-        pair, first, of = np.unique(document * len(self.items) + item, return_index=True, return_inverse=True)
-        covered = _covered(of, position, len(pair), n) / self.words.counts[item[first]]
-        pairs = Pairs(document[first], item[first], _commonest(of, diagonal, len(pair)))
-        chosen = covered >= CANDIDATE_SHARE * self.settings.coverage
-        return Pairs(pairs.document[chosen], pairs.item[chosen], pairs.diagonal[chosen])
+        pair, of, matches = np.unique(document * len(self.items) + item, return_inverse=True, return_counts=True)
+        hopeful = self._wanted(pair, matches * n)[of]  # most pairs share a run or two: no more is worked out for them
+        pair, of = np.unique(pair[of[hopeful]], return_inverse=True)
+        chosen = self._wanted(pair, _covered(of, position[hopeful], len(pair), n))
+        diagonals = _commonest(of, diagonal[hopeful], len(pair))
+        return Pairs(pair[chosen] // len(self.items), pair[chosen] % len(self.items), diagonals[chosen])
+
+    def _wanted(self, pair: np.ndarray, covered: np.ndarray) -> np.ndarray:
+        """Whether so many covered words make an aligned pair likely enough."""
+        return covered / self.words.counts[pair % len(self.items)] >= CANDIDATE_SHARE * self.settings.coverage
 
     def _occurring_whole(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, 1.0) where an item shorter than a run occurs as it is."""

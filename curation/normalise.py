@@ -3,12 +3,17 @@
 In order: encoding repaired where it shows the marks of wrong decoding (ftfy's heuristic), control and zero-width
 characters removed, Unicode NFC, line ends as \\n, no-break spaces made spaces, trailing blanks and more than one empty
 line in a row removed, ends stripped. Indentation, LaTeX and everything else stay. Applying it twice changes nothing
-(tested). Works on Arrow columns. Leaves out boilerplate lines and language.
+(tested). Works on Arrow columns; text in ASCII that is in order already, most of it, is only looked at. Leaves out
+boilerplate lines and language.
 """
 
 import ftfy
+import numba
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from curation.words import utf8
 
 MOJIBAKE = r"[ÂÃÅÐâ][\x{0080}-\x{00BF}\x{0152}-\x{2122}]|â€|ï»¿|Ã."
 """UTF-8 read as Latin-1 or Windows-1252 leaves these pairs; only texts with one are given to ftfy."""
@@ -27,7 +32,13 @@ PASSES = 4
 
 def normalise(texts: pa.Array) -> pa.Array:
     """`texts` (string, NULLs stay) normalised."""
-    texts = _cleaned(_repaired(texts.cast(pa.large_string())))
+    texts = texts.cast(pa.large_string())
+    rough = pa.array(_rough(*utf8(texts)))
+    return pc.replace_with_mask(texts, rough, _normalised(texts.filter(rough)))
+
+
+def _normalised(texts: pa.Array) -> pa.Array:
+    texts = _cleaned(_repaired(texts))
     for _ in range(PASSES):
         suspect = _suspect(texts)
         before = texts.filter(suspect)
@@ -36,6 +47,33 @@ def normalise(texts: pa.Array) -> pa.Array:
             break
         texts = pc.replace_with_mask(texts, suspect, after)
     return texts
+
+
+@numba.njit(cache=True, nogil=True)
+def _rough(data, offsets):
+    """Whether anything may be to do for each text: other bytes than printable ASCII, tab and \\n, a blank before \\n,
+    three \\n in a row, or space at either end."""
+    out = np.zeros(len(offsets) - 1, np.bool_)
+    for text in range(len(offsets) - 1):
+        before, line_ends = np.uint8(0), 0
+        for place in range(offsets[text], offsets[text + 1]):
+            byte = data[place]
+            if byte > 32 and byte < 127:
+                line_ends = 0
+            elif byte == 10:
+                line_ends += 1
+                if before == 32 or before == 9 or line_ends > 2:
+                    out[text] = True
+                    break
+            elif byte == 32 or byte == 9:
+                line_ends = 0
+            else:
+                out[text] = True
+                break
+            before = byte
+        if offsets[text + 1] > offsets[text]:
+            out[text] |= data[offsets[text]] <= 32 or data[offsets[text + 1] - 1] <= 32
+    return out
 
 
 def _suspect(texts: pa.Array) -> pa.Array:

@@ -31,7 +31,7 @@ from curation.signatures import as_column, signatures
 from curation.sources import FIELDS, Bad, Good, InputFile, read_records
 from curation.tasks import RECORD
 from curation.vocabulary import Vocabulary
-from curation.words import shingles, split
+from curation.words import Words, shingles, split
 from manifests.store import file_sha256
 from manifests.tables import QUARANTINE
 
@@ -47,6 +47,8 @@ class Batch:
     records: int
     documents: pa.Table
     quarantine: pa.Table
+    words: Words | None = None
+    """Words of the texts, once they have been split."""
 
     def with_columns(self, columns: dict[str, Any]) -> "Batch":
         """The batch with `columns` added to its documents, replacing those of the same name."""
@@ -141,7 +143,8 @@ class Annotate(PipelineStep):
         for batch in data:
             texts = batch.text()
             plain = texts.to_pylist()
-            found = scores(texts, split(texts))
+            words = split(texts)
+            found = scores(texts, words)
             rule, evidence = judge(found, source.role, self.limits)
             names = pa.array([RULES[position] if position >= 0 else None for position in rule], pa.string())
             columns = {
@@ -152,6 +155,7 @@ class Annotate(PipelineStep):
                 "quality_rule": names,
                 "quality_evidence": pa.array(evidence, pa.string()),
             }
+            batch = replace(batch, words=words)
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
 
 
@@ -183,7 +187,7 @@ class Sign(PipelineStep):
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         for batch in data:
-            words = split(batch.text())
+            words = batch.words or split(batch.text())
             runs = shingles(words.hashes, words.offsets, self.settings.shingle)
             values = signatures(runs, self.settings.bands * self.settings.rows)
             yield batch.with_columns({"signature": as_column(values)})
@@ -247,8 +251,8 @@ def _answered(question: pa.Array, response: pa.Array) -> pa.Array:
 def _base_ids(source: str, documents: pa.Table) -> pa.Array:
     """128-bit hash of a document's source, url, native ID and texts: what it is, not where it was read."""
     columns = [documents[name].to_pylist() for name in FIELDS]
-    rows = (json.dumps([source, *fields], ensure_ascii=False).encode() for fields in zip(*columns, strict=True))
-    return pa.array([_digest(row) for row in rows], pa.string())
+    as_json = json.JSONEncoder(ensure_ascii=False).encode
+    return pa.array([_digest(as_json([source, *row]).encode()) for row in zip(*columns, strict=True)], pa.string())
 
 
 def _digest(data: bytes) -> str:

@@ -1,13 +1,19 @@
 """A tokenizer as the project uses it: counts and flat arrays of token IDs, never Python lists of documents.
 
 Promises. `digest` is the SHA-256 of tokenizer.json, so equal digests give equal tokens. Text of a document that spells
-a special token (`<|endoftext|>`) is encoded as plain text: a document cannot end itself. No BOS or EOS is added. The
-engine is Hugging Face `tokenizers`, some 2 MB/s per core. Leaves out: chat templates, decoding.
+a special token (`<|endoftext|>`) is encoded as plain text: a document cannot end itself. No BOS or EOS is added.
+
+Hugging Face `tokenizers` says what the tokens are, at some 3 MB/s per core. gigatoken gives the same tokens 40 times
+faster and does the work wherever it can read the file and agrees on PROBES; it knows the splits of published models
+(GPT-2, Llama 3, Qwen, DeepSeek and others), not every pre-tokenizer. Leaves out: chat templates, decoding.
 """
 
+import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import gigatoken
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -18,6 +24,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 """Names under which tokenizers know the end of a document, in order of preference."""
 BATCH = 1024
+PIECES = (
+    "the sum of", "Théorème", "x", "I'll", "DON'T", "_name", "https://a.b/c?d=1", "$", r"\frac{1}{2}", "12345", "3.14",
+    " ", "   ", "\t", "\n", "\n\n", "\r\n", "\u00a0", "\u3000", "数学の問題", "العدد", "Σ∑≤", "é", "e\u0301",
+    "ǅ", "²½Ⅷ", "٣", "😀", "👩\u200d🔬", "\x00", "\ufeff", "...", "?!", "'s", "—", "=====", "ZZZZZZZZ", "ab" * 600,
+)  # fmt: skip
+"""What probes are strung together from: where tokenizers are known to differ."""
+PROBES = 400
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ class Vocabulary:
     size: int
     eos_id: int
     tokenizer: Tokenizer
+    fast: gigatoken.Tokenizer | None
 
     @classmethod
     def load(cls, place: str | Path) -> "Vocabulary":
@@ -49,7 +63,8 @@ class Vocabulary:
         eos = next((token for token in END_OF_TEXT if tokenizer.token_to_id(token) is not None), None)
         if eos is None:
             raise UserError(f"{path} has no end-of-text token", f"It needs one of {', '.join(END_OF_TEXT)}")
-        return cls(path, file_sha256(path), tokenizer.get_vocab_size(), tokenizer.token_to_id(eos), tokenizer)
+        size, eos_id, fast = tokenizer.get_vocab_size(), tokenizer.token_to_id(eos), _fast(path, tokenizer)
+        return cls(path, file_sha256(path), size, eos_id, tokenizer, fast)
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
@@ -62,13 +77,41 @@ class Vocabulary:
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """All tokens end to end, and int64 offsets: text i is `tokens[offsets[i]:offsets[i + 1]]`."""
-        lengths, pieces = np.zeros(len(texts), np.int64), [np.empty(0, self.dtype)]
+        pieces = [np.empty(0, self.dtype)]
         for start in range(0, len(texts), BATCH):
-            encoded = self.tokenizer.encode_batch_fast(texts[start : start + BATCH], add_special_tokens=False)
-            for position, encoding in enumerate(encoded, start):
-                pieces.append(np.asarray(encoding.ids, self.dtype))
-                lengths[position] = len(pieces[-1])
-        return np.concatenate(pieces), np.concatenate([[0], np.cumsum(lengths)])
+            pieces += self._pieces(texts[start : start + BATCH])
+        return np.concatenate(pieces, dtype=self.dtype, casting="same_kind"), np.cumsum([len(one) for one in pieces])
+
+    def _pieces(self, texts: list[str]) -> list[np.ndarray]:
+        """The tokens of each text. One text at a time is as fast as gigatoken's batches, needs no awkward array and
+        starts no threads, which would be in the way of other workers."""
+        if self.fast:
+            return [self.fast.encode(text) for text in texts]
+        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.asarray(encoding.ids, self.dtype) for encoding in encoded]
+
+
+def _fast(path: Path, oracle: Tokenizer) -> gigatoken.Tokenizer | None:
+    """gigatoken with the tokenizer at `path`, or None where it cannot read that or differs from the `oracle`.
+
+    It is not told of special tokens, so that it takes their text for plain text as the oracle does.
+    """
+    plain = json.loads(path.read_bytes())
+    special = [token["content"] for token in plain.get("added_tokens", ()) if token["special"]]
+    plain["added_tokens"] = [token for token in plain.get("added_tokens", ()) if not token["special"]]
+    try:
+        fast = gigatoken.Tokenizer.from_json(json.dumps(plain))
+    except RuntimeError:  # what its loader raises for whatever it does not know
+        return None
+    probes = _probes(special)
+    expected = oracle.encode_batch_fast(probes, add_special_tokens=False)
+    same = all(fast.encode(probe).tolist() == one.ids for probe, one in zip(probes, expected, strict=True))
+    return fast if same else None
+
+
+def _probes(special: list[str]) -> list[str]:
+    draw = random.Random(0)
+    return ["".join(draw.choices((*PIECES, *special), k=draw.randint(1, 20))) for _ in range(PROBES)]
 
 
 def locate(place: str | Path) -> Path:

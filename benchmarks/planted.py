@@ -1,0 +1,122 @@
+"""A generated corpus whose truth is known: copies at exact similarities, leaks, and problems that only look alike.
+
+Pages are drawn from the grammars of the built-in sample, joined to some 2.4 kB, the mean of real pages. Planted shares
+are in SHARES. The truth is worked out here in plain Python over sets of words, by none of the code that is measured.
+Leaves out realism: of real text copies are rarer, and unrelated pages share more phrases.
+"""
+
+import json
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.sample import edited
+from curation.sample_pages import THINGS, general_page, math_page, template_page
+
+SHARES = {"near": 0.20, "exact": 0.05, "verbatim": 0.016, "edited": 0.004, "template": 0.02}
+"""Share of all documents that are near copies, exact copies, leaks of an item as it is or edited, and templated
+problems. The others are pages of their own."""
+NEAR_EDITS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
+"""Shares of words that near copies have changed: exact Jaccard similarities from 0.95 down to 0.5."""
+ITEM_EDITS = 0.08
+"""Share of words that edited leaks have changed; numbers stay."""
+ITEMS = 2000
+STORIES = (
+    "A {thing} holds {a} boxes of {b} candles each, and {c} of them are broken. How many whole candles does it hold?",
+    "It takes {a} workers {b} hours to mend one {thing}. How long would {c} workers need for the same job?",
+    "The owner of a {thing} pays {a} coins a week and {b} coins a month on top. What has been paid after {c} weeks?",
+    "Some trains pass a {thing}, the first at {a} and the last at {b} miles per hour. How far do they get in {c} days?",
+)
+"""How items end; pages hold nothing like them."""
+SHINGLE = 5
+WORD = re.compile(r"[^\W\d_]+|\d+|[-+*/=<>^%!]")
+
+
+@dataclass(frozen=True)
+class Planted:
+    """`texts` and, beside them, the `kind` of each and `of`: the document it copies or the item it leaks, else -1."""
+
+    texts: list[str]
+    kind: list[str]
+    of: list[int]
+    items: list[str]
+
+    def of_kind(self, *kinds: str) -> list[int]:
+        """Numbers of the documents of these kinds."""
+        return [number for number, kind in enumerate(self.kind) if kind in kinds]
+
+
+def plant(documents: int, seed: int, items: list[str] | None = None) -> Planted:
+    """`documents` texts in shuffled order; `items` of benchmarks, or generated ones."""
+    draw = random.Random(seed)
+    items = items or [_item(draw) for _ in range(ITEMS)]
+    planted = [(kind, number) for kind, share in SHARES.items() for number in range(round(documents * share))]
+    made = [(_page(draw), "page", -1) for _ in range(documents - len(planted))]
+    pages = len(made)
+    for kind, number in planted:
+        made.append(_planted(draw, kind, number, made[:pages], items))
+    order = list(range(documents))
+    draw.shuffle(order)
+    place = {old: new for new, old in enumerate(order)}
+    texts, kinds, targets = zip(*(made[old] for old in order), strict=True)
+    of = [place[target] if kind in ("near", "exact") else target for kind, target in zip(kinds, targets, strict=True)]
+    return Planted(list(texts), list(kinds), of, items)
+
+
+def _page(draw: random.Random) -> str:
+    page = math_page if draw.random() < 0.8 else general_page
+    return "\n\n".join(page(draw) for _ in range(draw.randint(1, 5)))
+
+
+def _item(draw: random.Random) -> str:
+    """A question of some 60 words with three numbers: sentences such as pages hold, then a story."""
+    numbers = {name: draw.randint(3, 999) for name in "abc"}
+    sentences = math_page(draw).split("\n\n")[1]
+    return f"{sentences} {draw.choice(STORIES).format(thing=draw.choice(THINGS), **numbers)}"
+
+
+def _planted(
+    draw: random.Random, kind: str, number: int, pages: list[tuple[str, str, int]], items: list[str]
+) -> tuple[str, str, int]:
+    if kind == "template":
+        return template_page(draw, number), kind, -1
+    if kind in ("verbatim", "edited"):
+        item = draw.randrange(len(items))
+        question = edited(draw, items[item], ITEM_EDITS) if kind == "edited" else items[item]
+        return f"{_page(draw)}\n\n{question}\n\n{_page(draw)}", kind, item
+    original = draw.randrange(len(pages))
+    share = NEAR_EDITS[number % len(NEAR_EDITS)] if kind == "near" else 0.0
+    return edited(draw, pages[original][0], share), kind, original
+
+
+def read_items(folder: Path) -> list[str]:
+    """Questions of every .jsonl file in `folder`, with what is told before them where that is another column."""
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    rows = [{name.lower(): value for name, value in json.loads(line).items()} for line in lines]
+    asked = [row.get("question") or row.get("problem") or row.get("input") or "" for row in rows]
+    return [f"{row.get('body', '')} {question}".strip() for row, question in zip(rows, asked, strict=True) if question]
+
+
+def jaccard(left: str, right: str) -> float:
+    """Exact Jaccard similarity of the sets of runs of SHINGLE words."""
+    ours, theirs = _runs(left), _runs(right)
+    return len(ours & theirs) / len(ours | theirs)
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = WORD.findall(text.lower())
+    return set(zip(*(words[shift:] for shift in range(SHINGLE)), strict=False))
+
+
+def best_similarity(corpus: Planted) -> list[float]:
+    """For each document, the similarity with the most similar other document of its planted family, 0 without one."""
+    families: dict[int, list[int]] = {}
+    for number in corpus.of_kind("near", "exact"):
+        families.setdefault(corpus.of[number], [corpus.of[number]]).append(number)
+    best = [0.0] * len(corpus.texts)
+    for members in families.values():
+        for member in members:
+            others = [corpus.texts[other] for other in members if other != member]
+            best[member] = max(jaccard(corpus.texts[member], other) for other in others)
+    return best
