@@ -36,9 +36,9 @@ from manifests.tables import FEATURES, LABELS, THRESHOLDS
 LABEL_NAMES = ("negative", "positive")
 STEPS_OF_THRESHOLD = 20
 FEATURES_PER_LABEL = 50
-ENVIRONMENT = {"MALLOC_PERTURB_": "255", "OMP_NUM_THREADS": "1"}
-"""For the process that trains: glibc fills what it gives out with the complement of this byte, zeros; see
-`curation.fit_worker`."""
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_PERTURB_": "255", "OMP_NUM_THREADS": "1"}
+"""For the process that trains: glibc takes blocks from 64 KiB on fresh from the system, and fills smaller ones with the
+complement of the byte 255; both are zeros. See `curation.fit_worker`."""
 
 _LABELLED = """
 SELECT doc_id, source, coalesce(nullif(({domain})::VARCHAR, ''), doc_id) AS domain,

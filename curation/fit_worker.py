@@ -1,10 +1,9 @@
 """Trains a fastText classifier in a process of its own: `python -m curation.fit_worker LINES MODEL ARGUMENTS`.
 
 fastText leaves nine tenths of its input matrix uninitialised when it has fewer than ten threads: what lay there, up to
-1e37, takes part in training. Here it is zeros, since `curation.fit` has glibc fill every block that it gives out
-(MALLOC_PERTURB_). A fresh process is not enough, nor is MALLOC_MMAP_THRESHOLD_: 11 of 12 small models came out of reused
-heap as NaN or huge. One thread, so that equal lines give equal bytes. Leaves out other allocators than glibc's: there
-only the check of the weights stands between the fault and a model.
+1e37, takes part in training. Here it is zeros, by the environment that `curation.fit` gives to this process. One thread,
+so that equal lines give equal bytes. Leaves out other allocators than glibc's: there only the check of the weights
+stands between the fault and a model.
 """
 
 import json

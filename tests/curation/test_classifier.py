@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from curation import fit
 from curation.classifier import LONGEST, Classifier, model_path, prepare
-from curation.config import ClassifierRecipe, CurateRecipe
+from curation.config import ClassifierRecipe, CurateRecipe, ScoreRecipe
 from curation.pipeline import curate, plan
 from curation.sample import write_sample
+from curation.steps import Batch, Score
 from manifests.catalog import diff, query
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify
 from manifests.recipe import parse
 from manifests.report import report
-from manifests.store import Store
+from manifests.store import Store, file_sha256
 
 SMALL = {"dimensions": 8, "buckets": 10_000, "learning_rate": 0.5, "epochs": 5, "min_count": 1, "held_out": 0.3}
 
@@ -161,12 +162,13 @@ def test_what_a_recipe_gets_wrong_is_one_line(store, corpus, changes, message):
     assert "\n" not in str(caught.value)
 
 
-TINY = {"minCount": 1, "dim": 8, "bucket": 10_000, "lr": 1.0, "wordNgrams": 2}
-"""Small enough for the matrix to come out of reused heap, where fastText's own fault turns it into NaN."""
+TINY = {"minCount": 1, "dim": 8, "lr": 1.0}
+"""fastText's own arguments, for a matrix so small that it comes out of reused heap, where its fault makes it NaN."""
+TINY_LINES = "__label__hq a proof\n__label__lq a teapot\n__label__cc other\n" * 9
 
 
 def test_memory_that_was_used_before_has_no_part_in_a_model(tmp_path):
-    (tmp_path / "lines.txt").write_text("__label__a one two three\n__label__b four five six\n" * 9)
+    (tmp_path / "lines.txt").write_text(TINY_LINES)
     for number in range(4):
         fit.fit_file(tmp_path / "lines.txt", tmp_path / f"{number}.bin", TINY)
     assert len({path.read_bytes() for path in tmp_path.glob("*.bin")}) == 1
@@ -234,6 +236,20 @@ def test_a_model_trained_again_at_its_path_gives_its_own_scores(store, corpus, p
     assert scores(after).min() >= 0 and scores(after).max() <= 1
 
 
+def test_one_process_scores_with_the_model_that_is_at_the_path_now(made, corpus, store, tmp_path):
+    settings, path = ScoreRecipe(model="", column="math_score"), tmp_path / "model.bin"
+    batch = Batch(1, pa.table({"text": pa.array(["prove that the sum is even"], pa.large_string())}), pa.table({}))
+    found, digests = [], []
+    for model in (made, fit.train(store, recipe(corpus, version="again", seed=3))):
+        shutil.copyfile(model_path(model), path)
+        digests.append(file_sha256(path))
+        (out,) = Score(settings, path, digests[-1]).run(iter([batch]))
+        found.append(out.documents["math_score"].to_pylist())
+    assert found[0] != found[1]
+    with pytest.raises(UserError, match="another model than it was"):
+        list(Score(settings, path, "0" * 64).run(iter([batch])))
+
+
 # -- files that are no model -----------------------------------------------------------------------------------------
 
 
@@ -267,7 +283,7 @@ def test_a_file_that_is_no_classifier_is_one_line(store, pages, tokenizer, made,
 
 
 def test_any_label_can_be_the_score_and_the_library_agrees(tmp_path):
-    (tmp_path / "lines.txt").write_text("__label__hq a proof\n__label__lq a teapot\n__label__cc other\n" * 9)
+    (tmp_path / "lines.txt").write_text(TINY_LINES)
     fit.fit_file(tmp_path / "lines.txt", tmp_path / "model.bin", TINY)
     model, texts = fasttext.load_model(str(tmp_path / "model.bin")), ["a proof", "a teapot", ""]
     found = Classifier.load(tmp_path / "model.bin", "hq").score(pa.array(texts))
