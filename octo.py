@@ -185,6 +185,37 @@ def curate(
 
 
 @app.command()
+def classifier(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a classifier.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Train a fastText classifier on labelled rows of a corpus, for `octo curate` to score documents with."""
+    from curation import fit
+    from curation.config import ClassifierRecipe
+    from manifests import catalog
+    from manifests.recipe import load
+
+    home, config = open_store(store), load(recipe, ClassifierRecipe, overrides or [])
+    if plan:
+        show_rows([fit.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        return
+    made = fit.train(home, config)
+    show(catalog.query(home, THRESHOLDS, [made.id]), f"{made.ref} on documents held out")
+    show(catalog.query(home, FEATURES, [made.id]), "Words that weigh most")
+    show_rows([made.counts], "Documents")
+    print(made.id)
+
+
+THRESHOLDS = "SELECT * EXCLUDE (manifest, shard, row) FROM thresholds WHERE manifest = $1 ORDER BY threshold"
+FEATURES = """
+SELECT label, string_agg(word, ' ' ORDER BY rank) AS words FROM features WHERE manifest = $1 AND rank <= 20
+GROUP BY label ORDER BY label DESC
+"""
+
+
+@app.command()
 def mix(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture or of prompts.")],
     overrides: Overrides = None,
@@ -509,7 +540,8 @@ def manifest_rebuild(ref: ManifestArgument, workers: WorkersOption = 1, store: S
 
 def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: int) -> "Manifest":
     """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
-    from curation.config import CurateRecipe
+    from curation.config import ClassifierRecipe, CurateRecipe
+    from curation.fit import train as train_classifier
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
@@ -521,14 +553,17 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     settings = manifest.provenance.get("settings")
     if not settings:
         raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
+    for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
+        if known.id in manifest.parents:
+            copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
             return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
-    for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
-        if known.id in manifest.parents:
-            copy_manifest(known, scratch)
+        case "classifier":
+            settings = settings | {"corpus": manifest.parents[0]}
+            return train_classifier(scratch, parse(settings, ClassifierRecipe, manifest.ref))
     return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
 
 

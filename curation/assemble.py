@@ -4,7 +4,8 @@ Every document gets its doc_id, its place by (source, doc_id), and at most one r
 the first in this order is named, and only a document without an earlier one competes as a copy, so that the keeper of a
 copy is always a kept document:
 
-    contaminated, too_short, boilerplate, symbols, not_mathematical, repetition, exact_duplicate, near_duplicate
+    contaminated, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
+    exact_duplicate, near_duplicate
 
 Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures
 are in memory. Leaves out nothing that was read: a record is one row here or one in quarantine.
@@ -39,11 +40,9 @@ from manifests.manifest import Draft
 from manifests.progress import progress
 from manifests.tables import DOCUMENTS, ORIGINS, QUARANTINE, TEXTS
 
-SCORE_COLUMNS = (*SCORES, "contamination")
-DOCUMENT_SCHEMA = pa.schema([*DOCUMENTS.schema, *(pa.field(name, pa.float64()) for name in SCORE_COLUMNS)])
 ROWS_PER_BATCH = 4096
 
-NUMBERED = f"""
+NUMBERED = """
 CREATE TABLE numbered AS
 WITH told_apart AS (
     SELECT *, row_number() OVER (PARTITION BY base_id ORDER BY file, position) - 1 AS ordinal
@@ -52,10 +51,20 @@ WITH told_apart AS (
     SELECT * EXCLUDE (base_id, ordinal),
            CASE WHEN ordinal = 0 THEN base_id ELSE md5(base_id || '/' || ordinal) END AS doc_id
     FROM (SELECT base_id, ordinal, source, rank, file, position, role, url, license, n_chars, n_tokens, text_digest,
-                 quality_rule, quality_evidence, held_item, {", ".join(SCORE_COLUMNS)} FROM told_apart)
+                 quality_rule, quality_evidence, held_item, {scores} FROM told_apart)
 )
 SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDER BY source, doc_id
 """
+
+
+def score_columns(recipe: CurateRecipe) -> tuple[str, ...]:
+    """The scores of each document, in the order of their columns."""
+    return (*SCORES, "contamination", *([recipe.classifier.column] if recipe.classifier else []))
+
+
+def document_schema(recipe: CurateRecipe) -> pa.Schema:
+    """The columns of `documents`, scores last."""
+    return pa.schema([*DOCUMENTS.schema, *(pa.field(name, pa.float64()) for name in score_columns(recipe))])
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ class Assembly:
     @classmethod
     def of(cls, job: Job) -> "Assembly":
         database = spilling_database(job.folder / "spill")
-        database.execute(NUMBERED, {"files": cls(job, database).files})
+        numbered = NUMBERED.format(scores=", ".join(score_columns(job.recipe)))
+        database.execute(numbered, {"files": cls(job, database).files})
         return cls(job, database)
 
     @property
@@ -125,13 +135,30 @@ def decide(assembly: Assembly, recipe: CurateRecipe) -> Decisions:
     rows = assembly.rows
     held, rule = rows["held_item"], rows["quality_rule"]
     contaminated = pc.if_else(pc.is_valid(held), "contaminated", pa.scalar(None, pa.string()))
-    reason = pc.coalesce(contaminated, rule).to_pylist()
-    evidence = pc.coalesce(held, rows["quality_evidence"]).to_pylist()
+    low, score = _low_scores(rows, recipe)
+    reason = pc.coalesce(contaminated, rule, low).to_pylist()
+    evidence = pc.coalesce(held, rows["quality_evidence"], score).to_pylist()
     decisions = Decisions(reason, evidence, [None] * len(rows), [None] * len(rows))
     ranked = _ranked(rows, np.array([name is None for name in reason], np.bool_))
     if len(ranked):
         _note_copies(decisions, rows["doc_id"].to_pylist(), ranked, _copies(assembly, ranked, recipe))
     return decisions
+
+
+def _low_scores(rows: pa.Table, recipe: CurateRecipe) -> tuple[pa.Array, pa.Array]:
+    """`low_score` and its evidence for each row under the threshold that applies to it, NULL for the others."""
+    settings = recipe.classifier
+    if settings is None or settings.min is None:
+        return pa.nulls(len(rows), pa.string()), pa.nulls(len(rows), pa.string())
+    reason: list[str | None] = [None] * len(rows)
+    evidence = list(reason)
+    judged = pc.is_in(rows["role"], pa.array(settings.roles, pa.string()))
+    low = pc.and_(judged, pc.less(rows[settings.column], settings.min))
+    for row in np.flatnonzero(low.to_numpy()).tolist():
+        value = round(rows[settings.column][row].as_py(), 6)
+        reason[row] = "low_score"
+        evidence[row] = json.dumps({"score": settings.column, "value": value, "limit": settings.min})
+    return pa.array(reason, pa.string()), pa.array(evidence, pa.string())
 
 
 def _ranked(rows: pa.Table, competing: np.ndarray) -> np.ndarray:
@@ -192,7 +219,7 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
     length = recipe.near_duplicates.bands * recipe.near_duplicates.rows
     signature = pa.schema([("doc_id", pa.string()), ("signature", pa.list_(pa.uint32(), length))])
     with progress("curate: freeze"):
-        draft.write("documents", [_documents(assembly.rows, decisions)], DOCUMENT_SCHEMA)
+        draft.write("documents", [_documents(assembly.rows, decisions)], document_schema(recipe))
         texts = assembly.joined("written.text, written.question, written.response, written.answer")
         draft.write("texts", texts, TEXTS.schema)
         draft.write("origins", [assembly.rows.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
@@ -210,7 +237,7 @@ def _documents(rows: pa.Table, decisions: Decisions) -> pa.Table:
     }
     for name, values in decided.items():
         rows = rows.append_column(name, pa.array(values, pa.string()))
-    return rows.select(DOCUMENT_SCHEMA.names)
+    return rows
 
 
 def _quarantine(job: Job) -> pa.Table:

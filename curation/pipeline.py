@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
-from curation.config import SAMPLE_SCHEME, CurateRecipe, SourceRecipe
+from curation.classifier import Classifier, model_path
+from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, resolve
@@ -31,7 +32,7 @@ from manifests.manifest import Draft, Manifest, build_key, check_name, find_buil
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
-from manifests.store import Store
+from manifests.store import Store, file_sha256
 
 ITEM_COLUMNS = ["benchmark", "item_id", "question"]
 
@@ -57,11 +58,16 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
     sample = _sample(store, recipe)
     files = input_files(recipe, sample)
     benchmarks = _benchmarks(store, recipe, sample)
+    model = _model(store, recipe.classifier) if recipe.classifier else None
     identity = semantic(recipe) | {"tokenizer": vocabulary.digest}
+    if model:
+        identity["classifier"] |= {"model": model.digest}
     key = build_key("corpus", identity, benchmarks, _contents(files))
     manifest = find_built(store, key)
     if not manifest:
-        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files)
+        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
+        if model:
+            _take_model(model, job.classifier)
         manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
     if sample:
         shutil.rmtree(sample)
@@ -78,6 +84,7 @@ def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
     return [
         *rows,
         PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size} in the vocabulary)"),
+        *([PlanRow("score", f"{settings.column} by {settings.model}")] if (settings := recipe.classifier) else []),
         PlanRow(
             "decontaminate", f"runs of {recipe.decontaminate.ngram} words, coverage {recipe.decontaminate.coverage}"
         ),
@@ -138,6 +145,31 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
     if recipe.decontaminate.folder:
         for path in _benchmark_files(recipe.decontaminate.folder):
             yield BenchmarkRecipe(name=Path(path).stem, path=path)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A classifier's file and the SHA-256 of what it held when it was looked at."""
+
+    path: Path
+    digest: str
+
+
+def _model(store: Store, settings: ScoreRecipe) -> _Model:
+    """The classifier that the recipe names, loaded once so that a file that is none is told before any work."""
+    path = Path(settings.model)
+    if not path.is_file():
+        if "/" in settings.model or path.suffix == ".bin":  # no reference looks like that
+            raise UserError(f"no classifier at {path}", "Give a model file (.bin) or a classifier manifest")
+        path = model_path(resolve_manifest(store, settings.model))
+    return _Model(path, Classifier.load(path, settings.label).digest)
+
+
+def _take_model(model: _Model, place: Path) -> None:
+    """Copy the model to `place`, where nobody trains; UserError if it has changed meanwhile."""
+    shutil.copyfile(model.path, place)
+    if file_sha256(place) != model.digest:
+        raise UserError(f"{model.path} changed while it was read", "Run the command again")
 
 
 def _benchmark_files(folder: str) -> list[str]:

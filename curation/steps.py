@@ -1,6 +1,6 @@
 """The steps a file goes through, as Datatrove pipeline steps that hand on batches of Arrow tables.
 
-    Read → Normalise → Annotate → Decontaminate → Sign → Write          one task per input file
+    Read → Normalise → Annotate → Score → Decontaminate → Sign → Write          one task per input file
 
 What goes from step to step is a `Batch`: so many records read, the documents made of them (columns are added on the
 way), and the rows for quarantine. Write puts a task's tables and, last, its record with checksums into a folder aside
@@ -23,7 +23,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
-from curation.config import ANSWERED, DecontaminateRecipe, NearDuplicatesRecipe, QualityRecipe, SourceRecipe
+from curation.classifier import Classifier
+from curation.config import (
+    ANSWERED,
+    DecontaminateRecipe,
+    NearDuplicatesRecipe,
+    QualityRecipe,
+    ScoreRecipe,
+    SourceRecipe,
+)
 from curation.decontaminate import ItemIndex
 from curation.normalise import normalise
 from curation.quality import RULES, SCORES, judge, scores
@@ -159,6 +167,21 @@ class Annotate(PipelineStep):
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
 
 
+class Score(PipelineStep):
+    """The classifier's score, in the column that the recipe names."""
+
+    name, type = "Score", "🎯 curation"
+
+    def __init__(self, settings: ScoreRecipe, model: Path, digest: str):
+        super().__init__()
+        self.settings, self.model, self.digest = settings, model, digest
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        classifier = _classifier(self.model, self.settings.label, self.digest)
+        for batch in data:
+            yield batch.with_columns({self.settings.column: pa.array(classifier.score(batch.text()))})
+
+
 class Decontaminate(PipelineStep):
     """Coverage of the benchmark item that a document holds, and the evidence."""
 
@@ -262,6 +285,12 @@ def _digest(data: bytes) -> str:
 @lru_cache(maxsize=1)
 def _vocabulary(path: str) -> Vocabulary:
     return Vocabulary.load(path)
+
+
+@lru_cache(maxsize=1)
+def _classifier(path: Path, label: str, digest: str) -> Classifier:
+    """Keyed by the model's digest, so that a model trained again at the same path is never taken for the old one."""
+    return Classifier.load(path, label, digest)
 
 
 @lru_cache(maxsize=1)

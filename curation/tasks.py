@@ -35,12 +35,19 @@ LOG_TAIL = 3000
 
 @dataclass(frozen=True)
 class Job:
-    """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder."""
+    """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` the
+    digest of the classifier, if there is one."""
 
     folder: Path
     recipe: CurateRecipe
     tokenizer: Path
     files: tuple[InputFile, ...]
+    model: str | None = None
+
+    @property
+    def classifier(self) -> Path:
+        """The classifier's model, copied here under its digest: training another at its path changes nothing here."""
+        return self.folder / f"{self.model}.bin"
 
     @property
     def items(self) -> Path:
@@ -61,7 +68,7 @@ class Job:
         path = self.log_folder / "job.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         files = [vars(file) for file in self.files]
-        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files}
+        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files, "model": self.model}
         path.write_text(json.dumps(plain | {"recipe": self.recipe.model_dump(mode="json")}))
         return path
 
@@ -70,7 +77,7 @@ class Job:
         plain = json.loads(path.read_bytes())
         files = tuple(InputFile(**file) for file in plain["files"])
         recipe = CurateRecipe.model_validate(plain["recipe"])
-        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files)
+        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"])
 
 
 def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:

@@ -232,9 +232,18 @@ def _manifest_row(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+MAIN_FAMILY = {
+    "corpus": "documents",
+    "mixture": "sequences",
+    "prompts": "prompts",
+    "benchmark": "items",
+    "classifier": "labels",
+}
+
+
 def main_rows(manifest: Manifest) -> int:
-    """Rows of the family a kind is named for: documents, sequences, prompts or items."""
-    family = {"corpus": "documents", "mixture": "sequences", "prompts": "prompts", "benchmark": "items"}[manifest.kind]
+    """Rows of the family a kind is named for: documents, sequences, prompts, items or labels."""
+    family = MAIN_FAMILY[manifest.kind]
     return manifest.families[family].rows if family in manifest.families else 0
 
 
@@ -324,6 +333,8 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
             sql = _DIFF_MEMBERS
         case "prompts":
             sql = _DIFF_ROWS.format(table="prompts", key="prompt_id", columns="(position, question, answer)")
+        case "classifier":
+            sql = _DIFF_ROWS.format(table="labels", key="doc_id", columns="(label, held_out, score)")
         case _:
             sql = _DIFF_ROWS.format(table="items", key="item_id", columns="(question, answer, choices, solution)")
     return query(store, sql, [a.id, b.id])

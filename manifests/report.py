@@ -139,6 +139,8 @@ class _Report:
                 return self.mixture(thing)
             case Manifest(kind="prompts"):
                 return self.prompts(thing)
+            case Manifest(kind="classifier"):
+                return self.classifier(thing)
             case Manifest():
                 return self.benchmark(thing)
             case RunDirectory(record={"kind": "train"}):
@@ -439,6 +441,15 @@ class _Report:
         shown = [_question(f"prompt {row['position']} · {row['source']}", row) for row in first]
         return _Part(lede, [element("h3", "Sources"), by_source, fold("The first prompts", shown)])
 
+    def classifier(self, manifest: Manifest) -> _Part:
+        precision = manifest.counts["average_precision"]
+        lede = f"{count(main_rows(manifest))} labelled documents; average precision {precision:.4f} on those held out."
+        cuts = self.rows("FROM thresholds WHERE manifest = $1 ORDER BY threshold", manifest.id)
+        words = self.rows("FROM features WHERE manifest = $1 ORDER BY label DESC, rank", manifest.id)
+        selected = _table(cuts, "threshold selected precision recall")
+        heaviest = fold("Words that weigh most", [_table(words, "label rank word weight count")])
+        return _Part(lede, [element("h3", "What each threshold selects"), selected, heaviest])
+
     def benchmark(self, manifest: Manifest) -> _Part:
         groups = self.rows(_ITEM_GROUPS, manifest.id)
         first = self.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
@@ -690,6 +701,8 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "split": "Split",
     "subject": "Subject",
     "level": "Level",
+    "label": "Label",
+    "word": ("Word", code),
     # how much
     "documents": ("Documents", count),
     "documents_in": ("Documents in", count),
@@ -726,6 +739,12 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "low": ("Low (95%)", real),
     "high": ("High (95%)", real),
     "n": ("n", count),
+    "threshold": ("Threshold", real),
+    "selected": ("Selected", count),
+    "precision": ("Precision", percent),
+    "recall": ("Recall", percent),
+    "rank": ("Rank", count),
+    "count": ("Seen", count),
 }
 """Heading of a column wherever it appears, and how its values are written when not as they are."""
 

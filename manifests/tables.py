@@ -139,6 +139,36 @@ PROMPTS = _table(
     ("answer", TEXT, "the reference answer"),
 )
 
+# -- classifier manifest -------------------------------------------------------------------------------------------
+
+LABELS = _table(
+    "labels",
+    "The documents that a classifier was trained and measured on, ordered by source and doc_id.",
+    ("doc_id", TEXT, "as in documents of the corpus it was made from"),
+    ("source", TEXT, "source of the document"),
+    ("domain", TEXT, "domain of the document; all of a domain is held out or none"),
+    ("label", TEXT, "positive or negative"),
+    ("held_out", FLAG, "kept out of training, for the report"),
+    ("score?", REAL, "probability of positive; NULL where it was trained on"),
+)
+THRESHOLDS = _table(
+    "thresholds",
+    "What each threshold of a classifier does to the documents held out.",
+    ("threshold", REAL, "a document is selected when its score is at least this"),
+    ("selected", LONG, "documents selected"),
+    ("precision?", REAL, "share of the selected that are positive; NULL when none is selected"),
+    ("recall", REAL, "share of the positive that are selected"),
+)
+FEATURES = _table(
+    "features",
+    "The words that weigh most in a classifier, 50 either way.",
+    ("label", TEXT, "positive or negative: what the word speaks for"),
+    ("rank", LONG, "place among the words for this label, from 1"),
+    ("word", TEXT, "the word as prepared: lower-case, digits 0"),
+    ("weight", REAL, "what a text of this word alone adds to the log-odds of positive"),
+    ("count", LONG, "how often it was seen in training"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -219,7 +249,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID"),
     ("name", TEXT, "name"),
     ("version", TEXT, "version"),
-    ("kind", TEXT, "corpus, mixture, prompts or benchmark"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark or classifier"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests it was made from"),
     ("rows", LONG, "rows of its main family"),
@@ -259,7 +289,8 @@ LINEAGE = _table(
     ("relation", TEXT, "made from (manifests), launched with (run from manifest), started from (run from run)"),
 )
 
-FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, ITEMS, COMPONENTS, MEMBERS, SEQUENCES, PROMPTS)
+FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, ITEMS, COMPONENTS, MEMBERS, SEQUENCES, PROMPTS,
+                LABELS, THRESHOLDS, FEATURES)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

@@ -82,7 +82,7 @@ def test_the_reference_is_what_the_code_says():
 
 
 def test_every_recipe_in_the_project_loads():
-    from curation.config import CurateRecipe
+    from curation.config import ClassifierRecipe, CurateRecipe
     from evaluation.config import EvalRecipe
     from manifests.recipe import load
     from mixtures.config import MixRecipe
@@ -91,6 +91,7 @@ def test_every_recipe_in_the_project_loads():
 
     models = {
         "corpus": CurateRecipe,
+        "classifier": ClassifierRecipe,
         "stable": MixRecipe,
         "decay": MixRecipe,
         "prompts": MixRecipe,
