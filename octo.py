@@ -545,7 +545,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
-    from manifests.manifest import copy_manifest, load_all
+    from manifests.manifest import copy_manifest, load_all, resolve
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
     from mixtures.mix import mix as build_mixture
@@ -558,7 +558,10 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
+            config = parse(settings, CurateRecipe, manifest.ref)
+            if config.classifier and not Path(config.classifier.model).is_file():
+                copy_manifest(resolve(home, config.classifier.model), scratch)
+            return build_corpus(scratch, config, workers=workers)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
         case "classifier":
