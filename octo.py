@@ -162,6 +162,24 @@ def quickstart_recipe(name: str, model: type) -> Any:
 
 
 @app.command()
+def sources(
+    name: Annotated[str | None, typer.Argument(help="One source, with its columns and fields.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """What `known` may name in a recipe. Marks of what is said: P read there, S one reader, M memory, unchecked."""
+    from curation.known_sources import KNOWN, lookup
+
+    if name is None:
+        show_rows([source.summary() for source in KNOWN.values()], "Known sources", json_)
+        return
+    found = vars(lookup(name)) | {"path": lookup(name).path}
+    rows = [
+        {"field": key, "value": json.dumps(value) if isinstance(value, dict) else value} for key, value in found.items()
+    ]
+    show_rows([found] if json_ else rows, name, json_)
+
+
+@app.command()
 def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,

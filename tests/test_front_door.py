@@ -28,6 +28,7 @@ def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedPr
         (["manifest", "show", "corpus-00"], 1, "octo manifest list"),
         (["manifest", "verify", "../x@1"], 1, "cannot name a manifest"),
         (["runs", "show", "run-00"], 1, "octo runs list"),
+        (["sources", "finemath-5plus"], 1, "no known source"),
         (["curate", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
         (["mix", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
         (["train", "nothing@1", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
