@@ -118,11 +118,21 @@ def _parts_of(source: SourceRecipe) -> tuple[str, ...]:
 
 
 def _columns(record: Record, source: SourceRecipe) -> Parts:
-    required = _parts_of(source)
-    parts = {part: text(record, getattr(source.columns, part)) for part in required}
-    if "question" in required and "answer" not in required:
-        parts["answer"] = optional(record, source.columns.answer)  # type: ignore[assignment]
-    return Parts(**parts)
+    columns = source.columns
+    match _parts_of(source):
+        case ("text",):
+            return Parts(text=text(record, columns.text))
+        case ("question", "answer"):
+            return Parts(question=text(record, columns.question), answer=text(record, columns.answer))
+    return _question_and_response(record, source)
+
+
+def _question_and_response(record: Record, source: SourceRecipe) -> Parts:
+    return Parts(
+        question=text(record, source.columns.question),
+        response=text(record, source.columns.response),
+        answer=optional(record, source.columns.answer),
+    )
 
 
 def _text(record: Record, source: SourceRecipe) -> Parts:
@@ -146,11 +156,7 @@ def _boxed(record: Record, source: SourceRecipe) -> Parts:
 
 
 def _numina(record: Record, source: SourceRecipe) -> Parts:
-    parts = Parts(
-        question=text(record, source.columns.question),
-        response=text(record, source.columns.response),
-        answer=optional(record, source.columns.answer),
-    )
+    parts = _question_and_response(record, source)
     return replace(parts, answer=None) if (parts.answer or "").strip().lower() in ("", *NO_ANSWER) else parts
 
 
@@ -249,12 +255,13 @@ def _dialogue(record: Record, column: str) -> list[tuple[str, str]]:
     for turn in _list(record, column):
         if not isinstance(turn, dict):
             raise Refused("wrong_type", f"{column} holds {type(turn).__name__}")
-        speaker, content = SPEAKERS.get(str(turn.get("role"))), optional(turn, "content")
-        if turn.get("role") == "system":
+        role, content = turn.get("role"), optional(turn, "content")
+        if role == "system":
             continue
-        if speaker != ("Assistant" if len(turns) % 2 else "User") or not content or not content.strip():
+        expected = "assistant" if len(turns) % 2 else "user"
+        if role != expected or not content or not content.strip():
             break
-        turns.append((speaker, content.strip()))
+        turns.append((SPEAKERS[expected], content.strip()))
     if len(turns) < 2:
         raise Refused("not_a_dialogue", column)
     return turns[: len(turns) // 2 * 2]

@@ -58,6 +58,14 @@ def test_sql_speaks_four_formats_and_reads_stdin(tmp_path):
     assert subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.startswith(b"PAR1")
 
 
+def test_sources_are_listed_and_shown(tmp_path):
+    listed = json.loads(run("sources", "--json", store=tmp_path).stdout)
+    assert {row["name"]: row["revision"] for row in listed}["megamath-web"] == "3cbc646"
+    shown = json.loads(run("sources", "openr1-math-220k", "--json", store=tmp_path).stdout)
+    assert "correctness_math_verify" in shown["columns"] and shown["path"].startswith("hf://datasets/open-r1/")
+    assert "correctness_math_verify" in run("sources", "openr1-math-220k", store=tmp_path).stdout
+
+
 def test_a_stranger_package_of_our_name_is_named(tmp_path):
     stranger = tmp_path / "site" / "rl"
     stranger.mkdir(parents=True)

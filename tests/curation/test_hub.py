@@ -66,8 +66,9 @@ def curate(folder: Path, tokenizer: Path, revision: str, **environment: str) -> 
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("environment", [{"HF_ENDPOINT": CLOSED}, {"HF_HUB_OFFLINE": "1"}], ids=["refused", "offline"])
-@pytest.mark.parametrize("revision", [COMMIT, COMMIT[:7]], ids=["whole", "short"])
+@pytest.mark.parametrize(
+    ("environment", "revision"), [({"HF_ENDPOINT": CLOSED}, COMMIT), ({"HF_HUB_OFFLINE": "1"}, COMMIT[:7])]
+)
 def test_without_the_hub_there_is_one_line(environment, revision, tokenizer, tmp_path):
     done = curate(tmp_path, tokenizer, revision, **environment)
     assert done.returncode == 1
@@ -145,10 +146,9 @@ def small_hub(broken: bool = False) -> Iterator[str]:
         server.server_close()
 
 
-@pytest.mark.parametrize("revision", [COMMIT, COMMIT[:7]], ids=["whole", "short"])
-def test_a_data_set_of_the_hub_is_read_at_its_commit(revision, tokenizer, tmp_path):
+def test_a_data_set_of_the_hub_is_read_at_its_commit(tokenizer, tmp_path):
     with small_hub() as endpoint:
-        done = curate(tmp_path, tokenizer, revision, HF_ENDPOINT=endpoint)
+        done = curate(tmp_path, tokenizer, COMMIT[:7], HF_ENDPOINT=endpoint)
     assert done.returncode == 0, done.stderr
     manifest = resolve(Store(tmp_path / "store"), done.stdout.splitlines()[-1])
     assert sorted(manifest.read("texts")["response"].to_pylist()) == [str(n + 1) for n in range(9)]
