@@ -162,6 +162,28 @@ def quickstart_recipe(name: str, model: type) -> Any:
 
 
 @app.command()
+def sources(
+    name: Annotated[str | None, typer.Argument(help="One source, with its columns and fields.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """What `known` may name in a recipe; where no revision is listed the recipe must give one.
+
+    Marks of what is said: P read in the repository or a paper, S by one reader, M from memory, unchecked.
+    """
+    from curation.known_sources import KNOWN, lookup
+
+    if name is None:
+        show_rows([source.summary() for source in KNOWN.values()], "Known sources", json_)
+        return
+    found = vars(lookup(name)) | {"path": lookup(name).path}
+    if json_:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    plain = {key: json.dumps(value) if isinstance(value, dict | tuple) else value for key, value in found.items()}
+    show_rows([{"field": key, "value": value} for key, value in plain.items()], name)
+
+
+@app.command()
 def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,

@@ -4,7 +4,7 @@ Every document gets its doc_id, its place by (source, doc_id), and at most one r
 the first in this order is named, and only a document without an earlier one competes as a copy, so that the keeper of a
 copy is always a kept document:
 
-    contaminated, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
+    contaminated, excluded, unverified, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
     exact_duplicate, near_duplicate
 
 Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures

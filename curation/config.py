@@ -4,20 +4,23 @@ Loads neither torch nor datatrove. Paths, names and the version are local: they 
 hold them. What a path held does enter it, through the documents, the tokenizer's digest and the benchmarks' IDs.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from curation.known_sources import KNOWN
 from evaluation.config import BenchmarkRecipe
 from manifests.recipe import Amount, Local, Recipe
 
 Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
 Format = Literal["jsonl", "jsonl.zst", "parquet"]
+Adapter = Literal["columns", "text", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl"]
 ANSWERED: tuple[Role, ...] = ("qa", "long_cot")
 """Roles whose text is made of a question and a response."""
 PROSE: tuple[Role, ...] = ("web", "general")
 """Roles that quality rules for pages apply to."""
 SAMPLE_SCHEME = "sample://"
+HUB_SCHEME = "hf://"
 
 
 def _as_text(value: object) -> object:
@@ -40,26 +43,51 @@ class Columns(Recipe):
     """Where the document comes from; optional."""
     id: str = "id"
     """The source's own identifier; optional. It enters doc_id."""
+    messages: str = "messages"
+    """The turns of a dialogue, each with `role` and `content`; read by the adapters chat and distilled."""
 
 
 class SourceRecipe(Recipe):
-    """Local files that hold documents of one kind. The order of sources in a recipe is their rank among copies."""
+    """Files that hold documents of one kind. The order of sources in a recipe is their rank among copies."""
 
+    known: Annotated[str | None, Local] = None
+    """A source that `octo sources` lists: it gives every field that the recipe does not. With a `path` of your own it
+    is read from there."""
     name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
     """Name of the source in every table."""
     path: Annotated[str, Local]
-    """A file, a folder or a glob; local or any fsspec URL; `sample://web` is a folder of the built-in sample."""
+    """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
+    `sample://web` is a folder of the built-in sample."""
+    revision: Annotated[str | None, Local] = None
+    """Commit of the hub's repository, for a path of the hub that names none. Branches are refused: they move."""
     format: Format | None = None
     """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst or .parquet."""
     role: Role
     """What the documents are for; see `docs/sql.md`."""
     license: str | None = None
     """SPDX name or the source's own words; recorded with every document."""
-    adapter: Literal["columns", "gsm8k"] = "columns"
-    """How a record becomes a document: `columns` takes the columns named below; `gsm8k` takes the calculator marks
-    <<…>> out of GSM8K's worked answer and reads the final answer after ####."""
+    adapter: Adapter = "columns"
+    """How a record becomes a document; see `curation.adapters`. `columns` takes the columns that the role asks for,
+    `text` the text alone, the others read the shape of a data set: gsm8k, boxed (MATH), numina, openr1, distilled
+    (<think> and answer), chat (User: and Assistant: turns), simplerl."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
+    `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, data: Any) -> Any:
+        """The fields of a known source under those that are given."""
+        if not isinstance(data, dict) or data.get("known") is None:
+            return data
+        if data["known"] not in KNOWN:
+            raise ValueError(f"no known source {data['known']!r}; `octo sources` lists them")
+        row = KNOWN[data["known"]].recipe()
+        given = data.get("columns", {})
+        columns = {"columns": row["columns"] | given} if isinstance(given, dict) else {}
+        return row | data | columns
 
 
 class SampleRecipe(Recipe):

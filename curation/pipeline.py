@@ -21,8 +21,9 @@ from curation.assemble import Assembly, write_families
 from curation.classifier import Classifier, model_path
 from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
+from curation.hub import commit
 from curation.sample import write_sample
-from curation.sources import InputFile, check_columns, checksum, find_files, resolve
+from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
 from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
@@ -76,7 +77,8 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
 
 
 def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
-    """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, whose size is unknown."""
+    """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
+    the size of either is unknown."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
     rows = [_planned_source(source) for source in recipe.sources]
     rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
@@ -97,6 +99,8 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
     what = f"{source.name} ({source.role}): {source.path}"
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
+    if on_hub(source):
+        return PlanRow("read", f"{what} at {commit(source)}, not looked at")
     files = find_files(source, None)
     check_columns(source, files)
     return PlanRow("read", what, len(files), sum(file.bytes for file in files))
@@ -119,15 +123,15 @@ def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
 
 def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, ...]:
     """Every input file with its checksum."""
-    found: list[InputFile] = []
+    found: list[tuple[SourceRecipe, InputFile]] = []
     for source in recipe.sources:
         files = find_files(source, sample)
         check_columns(source, files)
-        found += files
+        found += [(source, file) for file in files]
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
-        for file in found:
-            summed.append(replace(file, sha256=checksum(file)))
+        for source, file in found:
+            summed.append(replace(file, sha256=checksum(file, source)))
             advance(1)
     return tuple(summed)
 

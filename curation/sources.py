@@ -3,7 +3,7 @@
 Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
 REASONS. A file that breaks off gives the records before the break and one `Bad`; a file without records gives one. No
 content of a file raises; what the user must put right (a path that is not there, a column in no file) is a UserError.
-Blank lines are no records. Leaves out the hub, WARC and HTML.
+Blank lines are no records. How a record becomes a document is `curation.adapters`. Leaves out WARC and HTML.
 """
 
 import hashlib
@@ -23,7 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from curation.config import ANSWERED, SAMPLE_SCHEME, Columns, Format, SourceRecipe
+from curation import hub
+from curation.adapters import REASONS as UNUSABLE
+from curation.adapters import Doubt, Record, Refused, document, needed, read_columns
+from curation.config import HUB_SCHEME, SAMPLE_SCHEME, Format, SourceRecipe
 from manifests.errors import UserError
 
 REASONS = {
@@ -33,19 +36,13 @@ REASONS = {
     "invalid_utf8": "bytes that are no UTF-8",
     "invalid_json": "the line is no JSON",
     "not_an_object": "the line is JSON, but no object",
-    "missing_field": "a required column is not there",
-    "null_field": "a required column is null",
-    "wrong_type": "a column holds neither text nor a number",
-    "empty_field": "a required column holds nothing but space",
-}
+} | UNUSABLE
 SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".jsonl.zst": "jsonl.zst", ".parquet": "parquet"}
 FIELDS = ("url", "id", "text", "question", "response", "answer")
 ROWS_PER_READ = 1024
 PEEK_RECORDS = 100
 BROKEN = (OSError, ValueError, pa.ArrowException)
 """What readers raise on damaged bytes; the files are local, so it is not the network."""
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,11 @@ class Bad:
 
 @dataclass(frozen=True)
 class Good:
-    """A record as fields of a document, each text or None, not yet normalised."""
+    """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it."""
 
     position: int
     fields: tuple[str | None, ...]
+    doubt: Doubt | None = None
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
@@ -82,10 +80,11 @@ class Good:
 
 def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
     """The files of `source`, sorted by name. `sample` is the folder of the built-in sample, if it was written."""
-    path = resolve(source.path, sample)
+    path = hub.pinned(source) if on_hub(source) else resolve(source.path, sample)
     try:
-        fs, root = fsspec.url_to_fs(path)
-        found = [fs.info(name) for name in _matching(fs, root)]
+        with hub.one_line(source):
+            fs, root = fsspec.url_to_fs(path)
+            found = [fs.info(name) for name in _matching(fs, root)]
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"source {source.name}: cannot list {source.path}: {error}", "Check the path") from error
     base = root if fs.isdir(root) else os.path.dirname(re.split(r"[*?\[]", root)[0])
@@ -100,6 +99,11 @@ def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
             "Say `format` in the recipe",
         )
     return sorted(files, key=lambda file: file.name)
+
+
+def on_hub(source: SourceRecipe) -> bool:
+    """Whether the files of `source` lie on the hub."""
+    return source.path.startswith(HUB_SCHEME)
 
 
 def resolve(path: str, sample: Path | None) -> str:
@@ -123,13 +127,16 @@ def _input_file(source: SourceRecipe, fs: Any, base: str, info: dict[str, Any]) 
     kind = _format(source, info["name"])
     assert kind, "files without a format were left out"
     name = info["name"].removeprefix(base.rstrip("/") + "/")
-    return InputFile(source.name, name, fs.unstrip_protocol(info["name"]), kind, info["size"])
+    known = (info.get("lfs") or {}).get("sha256", "")  # the hub tells that of large files: no need to read them twice
+    return InputFile(source.name, name, fs.unstrip_protocol(info["name"]), kind, info["size"], known)
 
 
-def checksum(file: InputFile) -> str:
-    """SHA-256 of the bytes of `file`, as hex."""
+def checksum(file: InputFile, source: SourceRecipe) -> str:
+    """SHA-256 of the bytes of `file` of `source`, as hex."""
+    if file.sha256:
+        return file.sha256
     try:
-        with fsspec.open(file.url, "rb") as stream:
+        with hub.one_line(source), fsspec.open(file.url, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
@@ -138,9 +145,10 @@ def checksum(file: InputFile) -> str:
 def check_columns(source: SourceRecipe, files: list[InputFile]) -> None:
     """Refuse a source whose required columns are in none of its files, as a mistyped column name would have it."""
     seen: set[str] = set()
-    wanted = set(_wanted(source))
+    wanted = set(needed(source))
     for file in files:
-        seen |= _columns(file)
+        with hub.one_line(source):
+            seen |= _columns(file)
         if wanted <= seen:
             return
     if seen:
@@ -176,7 +184,7 @@ def _keys(line: bytes) -> list[str]:
 def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
     """Every record of `file`. A remote file is first copied into `folder`, so that its damage and a failing network
     are told apart: the latter raises."""
-    with _local(file, folder) as path:
+    with _local(file, source, folder) as path:
         read = _parquet_records if file.format == "parquet" else _json_records
         position, records = 0, 0
         try:
@@ -191,13 +199,14 @@ def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: 
 
 
 @contextmanager
-def _local(file: InputFile, folder: Path) -> Iterator[Path]:
+def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path]:
     fs, path = fsspec.url_to_fs(file.url)
     if isinstance(fs, LocalFileSystem):
         yield Path(path)
         return
     copy = folder / "input"
-    fs.get_file(path, str(copy))
+    with hub.one_line(source):
+        fs.get_file(path, str(copy))
     yield copy
     copy.unlink()
 
@@ -251,9 +260,9 @@ def _is_utf8(data: bytes) -> bool:
 def _parquet_records(
     path: Path, kind: Format, source: SourceRecipe, max_bytes: int
 ) -> Iterator[tuple[int, Record | Bad]]:
-    """Rows as dicts of the mapped columns. Text is handed on as bytes: Parquet does not promise that it is UTF-8."""
+    """Rows as dicts of the columns that are read. Text is handed on as bytes: Parquet does not promise UTF-8."""
     file = pq.ParquetFile(path)
-    mapped = [name for name in source.columns.model_dump().values() if name in file.schema_arrow.names]
+    mapped = [name for name in read_columns(source) if name in file.schema_arrow.names]
     position = 0
     for batch in file.iter_batches(batch_size=ROWS_PER_READ, columns=mapped or file.schema_arrow.names[:1]):
         columns = {name: _values(batch.column(name)) for name in batch.schema.names}
@@ -265,87 +274,33 @@ def _parquet_records(
 def _values(column: pa.Array) -> list[Any]:
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = column.cast(pa.large_binary())
-    return column.to_pylist()
+    kind = _as_bytes(column.type)
+    return (column if kind == column.type else column.cast(kind)).to_pylist()
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """`kind` with bytes for text, at any depth."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    return kind
 
 
 # -- a record as a document ------------------------------------------------------------------------------------------
 
 
-class _Refused(Exception):
-    """A record that cannot be used: (reason, detail)."""
-
-
-def _required(source: SourceRecipe) -> tuple[str, ...]:
-    """Parts of a document that its role cannot do without."""
-    if source.role in ANSWERED:
-        return ("question", "response")
-    return ("question", "answer") if source.role == "rl" else ("text",)
-
-
-def _wanted(source: SourceRecipe) -> list[str]:
-    """Columns that must be there."""
-    parts = ("question", "answer") if source.adapter == "gsm8k" else _required(source)
-    return [getattr(source.columns, part) for part in parts]
-
-
 def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -> Good | Bad:
     try:
-        parts = _gsm8k(record, source.columns) if source.adapter == "gsm8k" else _plain(record, source)
-    except _Refused as refused:
+        parts = document(record, source)
+    except Refused as refused:
         return Bad(position, *refused.args)
-    if sum(len(part) for part in parts.values() if part) > max_bytes:
+    fields = tuple(getattr(parts, field) for field in FIELDS)
+    if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, tuple(parts.get(field) for field in FIELDS))
-
-
-def _plain(record: Record, source: SourceRecipe) -> dict[str, str | None]:
-    required = _required(source)
-    optional = ("url", "id", "answer") if source.role in (*ANSWERED, "rl") else ("url", "id")
-    parts = {part: _text(record, getattr(source.columns, part)) for part in required}
-    return {part: _optional(record, getattr(source.columns, part)) for part in optional} | parts
-
-
-def _gsm8k(record: Record, columns: Columns) -> dict[str, str | None]:
-    """GSM8K as its authors published it: the final answer stands after ####, calculator marks in <<…>>."""
-    worked = re.sub(r"<<[^<>]*>>", "", _text(record, columns.answer))
-    _, mark, final = worked.rpartition("####")
-    if not mark or not final.strip():
-        raise _Refused("missing_field", f"{columns.answer}: nothing after ####")
-    parts = {"question": _text(record, columns.question), "response": worked, "answer": final.strip().replace(",", "")}
-    return parts | {part: _optional(record, getattr(columns, part)) for part in ("url", "id")}
-
-
-def _text(record: Record, column: str) -> str:
-    if column not in record:
-        raise _Refused("missing_field", column)
-    if (text := _optional(record, column)) is None:
-        raise _Refused("null_field", column)
-    if not text.strip():
-        raise _Refused("empty_field", column)
-    return text
-
-
-def _optional(record: Record, column: str) -> str | None:
-    match record.get(column):
-        case None:
-            return None
-        case str() as text:
-            return text
-        case bytes() as data:
-            return _decoded(data, column)
-        case int() | float() as number if not isinstance(number, bool):
-            return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
-        case other:
-            raise _Refused("wrong_type", f"{column} is {type(other).__name__}")
-
-
-def _decoded(data: bytes, column: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise _Refused("invalid_utf8", f"{column}: {_first_words(error)}") from error
+    return Good(position, fields, parts.doubt)
 
 
 def _first_words(error: Exception) -> str:

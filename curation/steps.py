@@ -45,7 +45,8 @@ from manifests.tables import QUARANTINE
 
 BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
 TEXT_FIELDS = ("text", "question", "response", "answer")
-RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in FIELDS])
+DOUBT = ("doubt", "doubt_evidence")
+RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT)])
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Read(PipelineStep):
         yield self._batch(task, found)
 
     def _batch(self, task: Task, found: list[Good | Bad]) -> Batch:
-        good = [(record.position, *record.fields) for record in found if isinstance(record, Good)]
+        good = [(record.position, *record.fields, *_doubt(record)) for record in found if isinstance(record, Good)]
         columns = list(zip(*good, strict=True)) if good else [()] * len(RAW)
         documents = pa.table([pa.array(values, kind.type) for values, kind in zip(columns, RAW, strict=True)], RAW)
         bad = [record for record in found if isinstance(record, Bad)]
@@ -117,7 +118,8 @@ class Read(PipelineStep):
 
 
 class Normalise(PipelineStep):
-    """Every text normalised, and `text` composed of question and response where the role has these."""
+    """Every text normalised, and `text` composed of question and response where the role has these and the adapter gave
+    no text of its own."""
 
     name, type = "Normalise", "🧹 curation"
 
@@ -130,14 +132,14 @@ class Normalise(PipelineStep):
         for batch in data:
             texts = {name: normalise(batch.text(name)) for name in TEXT_FIELDS}
             if role in ANSWERED:
-                texts["text"] = _answered(texts["question"], texts["response"])
+                texts["text"] = pc.coalesce(texts["text"], _answered(texts["question"], texts["response"]))
             elif role == "rl":
                 texts["text"] = texts["question"]
             yield batch.with_columns(texts)
 
 
 class Annotate(PipelineStep):
-    """Identity, counts, digest, scores, and the first quality rule broken."""
+    """Identity, counts, digest, scores, and the doubt of the adapter or the first quality rule broken."""
 
     name, type = "Annotate", "🔎 curation"
 
@@ -155,13 +157,14 @@ class Annotate(PipelineStep):
             found = scores(texts, words)
             rule, evidence = judge(found, source.role, self.limits)
             names = pa.array([RULES[position] if position >= 0 else None for position in rule], pa.string())
+            doubt, because = (batch.documents[name].cast(pa.string()).combine_chunks() for name in DOUBT)
             columns = {
                 "base_id": _base_ids(source.name, batch.documents),
                 "n_chars": pc.utf8_length(texts).cast(pa.int64()),
                 "n_tokens": pa.array(vocabulary.count(plain), pa.int64()),
                 "text_digest": pa.array([_digest(text.encode()) for text in plain], pa.string()),
-                "quality_rule": names,
-                "quality_evidence": pa.array(evidence, pa.string()),
+                "quality_rule": pc.coalesce(doubt, names),
+                "quality_evidence": pc.coalesce(because, pa.array(evidence, pa.string())),
             }
             batch = replace(batch, words=words)
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
@@ -254,6 +257,10 @@ class Write(PipelineStep):
         if documents:
             documents.close()
         return totals
+
+
+def _doubt(record: Good) -> tuple[str | None, str | None]:
+    return (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:

@@ -24,13 +24,15 @@ from manifests.identity import json_digest
 from manifests.progress import progress
 from manifests.store import file_sha256
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
 new rules'."""
 RECORD = "done.json"
 """A task's record: what it counted, and the checksums of its files. Written last."""
 POLL_SECONDS = 0.05
 LOG_TAIL = 3000
+USER_ERROR = 3
+"""Exit status of a worker that met what the user can put right; the last line of its log says what."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:
 def run_tasks(job: Job, workers: int) -> None:
     """Run every task of `job` that is not done yet, in up to `workers` processes; on return all have sound output.
 
-    Raises UserError when a worker was killed, RuntimeError with the end of its log when one failed.
+    Raises UserError when a worker was killed or met one itself, RuntimeError with the end of its log when one failed.
     """
     path = job.save()
     pending = [position for position, file in enumerate(job.files) if task_record(job, file) is None]
@@ -153,5 +155,8 @@ def _check(status: int, log: Path) -> None:
             f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
             "Run the same command again, with fewer --workers if memory is short: finished files are kept",
         )
+    said = log.read_text(errors="replace") if status else ""
+    if status == USER_ERROR:
+        raise UserError(said.strip().splitlines()[-1])
     if status:
-        raise RuntimeError(f"a curation worker failed:\n{log.read_text(errors='replace')[-LOG_TAIL:]}")
+        raise RuntimeError(f"a curation worker failed:\n{said[-LOG_TAIL:]}")

@@ -6,7 +6,8 @@ from pathlib import Path
 from datatrove.executor import LocalPipelineExecutor
 
 from curation import steps
-from curation.tasks import Job
+from curation.tasks import USER_ERROR, Job
+from manifests.errors import UserError
 
 
 def work(job: Job, number: int, share: list[int]) -> None:
@@ -32,4 +33,8 @@ def work(job: Job, number: int, share: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    work(Job.load(Path(sys.argv[1])), int(sys.argv[2]), [int(position) for position in sys.argv[3:]])
+    try:
+        work(Job.load(Path(sys.argv[1])), int(sys.argv[2]), [int(position) for position in sys.argv[3:]])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None

@@ -56,8 +56,8 @@ TEXTS = _table(
     "The text of each document, row for row beside `documents`.",
     ("doc_id", TEXT, "as in documents"),
     ("text", TEXT, "normalised text; what a model is trained on"),
-    ("question?", TEXT, "question of a qa, long_cot or rl document"),
-    ("response?", TEXT, "worked answer of a qa or long_cot document"),
+    ("question?", TEXT, "question of a qa, long_cot or rl document; first turn of a dialogue"),
+    ("response?", TEXT, "worked answer of a qa or long_cot document; the reply to that turn"),
     ("answer?", TEXT, "the bare answer that can be verified"),
 )
 ORIGINS = _table(

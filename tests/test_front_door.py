@@ -28,6 +28,7 @@ def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedPr
         (["manifest", "show", "corpus-00"], 1, "octo manifest list"),
         (["manifest", "verify", "../x@1"], 1, "cannot name a manifest"),
         (["runs", "show", "run-00"], 1, "octo runs list"),
+        (["sources", "finemath-5plus"], 1, "no known source"),
         (["curate", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
         (["mix", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
         (["train", "nothing@1", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
@@ -55,6 +56,14 @@ def test_sql_speaks_four_formats_and_reads_stdin(tmp_path):
     assert "manifests" in run("sql", store=tmp_path, stdin="SHOW TABLES").stdout
     command = [sys.executable, "-m", "octo", "sql", "SELECT 7 AS n", "--format", "parquet", "--store", str(tmp_path)]
     assert subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.startswith(b"PAR1")
+
+
+def test_sources_are_listed_and_shown(tmp_path):
+    listed = json.loads(run("sources", "--json", store=tmp_path).stdout)
+    assert {row["name"]: row["revision"] for row in listed}["megamath-web"] == "3cbc646"
+    shown = json.loads(run("sources", "openr1-math-220k", "--json", store=tmp_path).stdout)
+    assert "correctness_math_verify" in shown["columns"] and shown["path"].startswith("hf://datasets/open-r1/")
+    assert "correctness_math_verify" in run("sources", "openr1-math-220k", store=tmp_path).stdout
 
 
 def test_a_stranger_package_of_our_name_is_named(tmp_path):

@@ -152,7 +152,7 @@ def test_gsm8k_is_split_and_its_marks_taken_out(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(lines(row, {"question": "q", "answer": "no final answer"}))
     good, refused = read(tmp_path / "a.jsonl", role="qa", adapter="gsm8k")
     assert good.fields == (None, None, None, "How many?", "He has 48/2 = 24 of 1,000.\n#### 1,024", "1024")
-    assert refused.reason == "missing_field"
+    assert refused.reason == "no_final_answer"
 
 
 def test_columns_are_mapped_and_numbers_become_text(tmp_path):

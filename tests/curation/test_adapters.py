@@ -1,0 +1,216 @@
+"""Each known source reads a row of its real schema, from JSONL and from Parquet; nothing in a record raises."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.adapters import REASONS, SHAPES, Parts, Refused, document, needed
+from curation.config import CurateRecipe, SourceRecipe
+from curation.known_sources import KNOWN
+from curation.pipeline import curate, plan
+from curation.sources import FIELDS, Bad, Good, check_columns, find_files, read_records
+from manifests.errors import UserError
+from manifests.recipe import parse, semantic
+from manifests.store import Store
+
+ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}
+
+
+def known(name: str, /, **fields) -> SourceRecipe:
+    return SourceRecipe.model_validate({"known": name} | fields)
+
+
+def refused(name: str, row: dict[str, Any], **fields) -> str:
+    with pytest.raises(Refused) as error:
+        document(row, known(name, **fields))
+    return error.value.args[0]
+
+
+def openr1(**fields) -> Parts:
+    return document(ROWS["openr1-math-220k"]["row"] | fields, known("openr1-math-220k"))
+
+
+def test_every_known_source_has_a_row_in_its_real_schema():
+    assert set(ROWS) == set(KNOWN)
+    for name, line in ROWS.items():
+        assert tuple(line["row"]) == KNOWN[name].columns, name
+        assert set(needed(known(name))) <= set(KNOWN[name].columns), name
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_row_becomes_a_document_from_jsonl_and_parquet(name, tmp_path):
+    row, expected = ROWS[name]["row"], tuple(ROWS[name]["parts"].get(field) for field in FIELDS)
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "b.parquet")
+    source = known(name, path=str(tmp_path))
+    files = find_files(source, None)
+    check_columns(source, files)
+    assert [list(read_records(file, source, 10**6, tmp_path)) for file in files] == [[Good(0, expected)]] * 2
+
+
+def test_openr1_takes_the_first_verified_generation():
+    first = openr1(correctness_math_verify=[True, True, True])
+    assert first.response == "<think>\nSix sevens are 41.\n</think>\n\\boxed{41}"
+    assert "42" in (openr1(is_reasoning_complete=[True, None, False]).response or "")
+    assert "Again" in (openr1(is_reasoning_complete=[True, False, True]).response or "")
+    judged = openr1(correctness_math_verify=[False, False, None], correctness_llama=[False, False, True])
+    assert "Again" in (judged.response or "") and judged.doubt is None
+
+
+def test_openr1_without_a_verified_generation_is_a_document_in_doubt():
+    parts = openr1(correctness_math_verify=[False, False, False])
+    assert parts.doubt and parts.doubt.reason == "unverified" and "41" in (parts.response or "")
+    assert json.loads(parts.doubt.evidence) == {"generations": 3, "verified": 0}
+
+
+def test_a_chain_of_thought_that_does_not_end_is_refused():
+    row = ROWS["openr1-math-220k"]["row"]
+    assert refused("openr1-math-220k", row | {"generations": ["<think>\nSix sevens"]}) == "unfinished_reasoning"
+    assert refused("openr1-math-220k", row | {"generations": []}) == "unfinished_reasoning"
+    assert refused("openr1-math-220k", row | {"is_reasoning_complete": [False] * 3}) == "unfinished_reasoning"
+    short = {"question": "q", "answer": "<think>so</think> ", "ground_truth": "1"}
+    assert refused("am-deepseek-distilled-40m", short) == "unfinished_reasoning"
+
+
+def test_distilled_reads_thought_and_answer_of_a_message():
+    asked = {"role": "user", "content": "Is 9 prime?", "info": {"reference_answer": "no", "think_content": None}}
+    info = {"think_content": "3 divides it.", "answer_content": "No.", "reference_answer": None}
+    replied = {"role": "assistant", "content": "<think>3 divides it.</think><answer>No.</answer>", "info": info}
+    response = "<think>\n3 divides it.\n</think>\nNo."
+    expected = Parts(text=f"Is 9 prime?\n{response}", question="Is 9 prime?", response=response, answer="no")
+    source = known("am-deepseek-distilled-40m")
+    assert document({"messages": [asked, replied]}, source) == expected
+    assert document({"messages": [asked, replied | {"info": None}]}, source) == expected
+    assert refused(source.name, {"messages": [asked]}) == "not_a_dialogue"
+
+
+def test_a_chat_is_kept_to_its_last_whole_exchange():
+    def turns(*said: tuple[str, str | None]) -> Parts:
+        messages = [{"role": role, "content": content} for role, content in said]
+        return document({"prompt_id": "p", "messages": messages}, known("ultrachat-200k"))
+
+    asked, replied = ("user", "a"), ("assistant", "b")
+    assert turns(("system", "be brief"), asked, replied).text == "User:a\nAssistant:b"
+    assert turns(asked, replied, ("user", "c")).text == "User:a\nAssistant:b"
+    assert turns(asked, replied, ("user", ""), replied).text == "User:a\nAssistant:b"
+    assert turns(asked, replied, ("user", "c"), ("assistant", None)).text == "User:a\nAssistant:b"
+    for said in ([], [asked], [replied, asked], [asked, ("tool", "x"), replied], [asked, asked]):
+        with pytest.raises(Refused, match="not_a_dialogue"):
+            turns(*said)
+
+
+def test_the_quality_rule_of_a_source_drops_and_keeps_the_evidence():
+    row = ROWS["wildchat-1m"]["row"]
+    assert document(row, known("wildchat-1m")).doubt is None
+    doubt = document(row | {"model": "gpt-3.5-turbo-0301"}, known("wildchat-1m")).doubt
+    assert doubt and doubt.reason == "excluded"
+    assert json.loads(doubt.evidence) == {"column": "model", "value": "gpt-3.5-turbo-0301", "only": ["gpt-4*"]}
+    assert document(row | {"model": None}, known("wildchat-1m")).doubt
+    assert document(row | {"model": "llama"}, known("wildchat-1m", only={})).doubt is None
+    flagged = known("numinamath-1.5", only={"synthetic": ["false"], "problem_is_valid": ["Yes"]})
+    assert document(ROWS["numinamath-1.5"]["row"], flagged).doubt is None
+    assert document(ROWS["numinamath-1.5"]["row"] | {"synthetic": True}, flagged).doubt
+
+
+def test_answers_of_math_numina_and_simplerl():
+    row = ROWS["math"]["row"]
+    assert refused("math", row | {"solution": "It follows."}) == "no_final_answer"
+    numina = ROWS["numinamath-1.5"]["row"]
+    assert document(numina | {"answer": "12"}, known("numinamath-1.5")).answer == "12"
+    assert document(numina | {"answer": "notfound"}, known("numinamath-1.5")).answer is None
+    zoo = {"prompt": [{"role": "user", "content": "What is 1 + 1?"}], "reward_model": {"ground_truth": 2}}
+    assert document(zoo, known("simplerl-zoo")) == Parts(question="What is 1 + 1?", answer="2")
+    assert refused("simplerl-zoo", {"prompt": [], "question": "q", "gt_answer": None}) == "null_field"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=True) | st.sampled_from(["", "x", "user"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "info"]), inner),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("name", sorted({KNOWN[name].adapter: name for name in KNOWN}.values()))
+@given(data=st.data())
+def test_nothing_in_a_record_raises(name, data):
+    row = dict(ROWS[name]["row"])
+    for column in data.draw(st.sets(st.sampled_from(sorted(row)))):
+        row[column] = data.draw(JSON)
+    row |= {"messages": data.draw(JSON)} if data.draw(st.booleans()) else {}
+    try:
+        assert isinstance(document(row, known(name)), Parts)
+    except Refused as refusal:
+        assert refusal.args[0] in REASONS
+
+
+def test_every_adapter_serves_a_known_source():
+    assert {source.adapter for source in KNOWN.values()} == set(SHAPES)
+
+
+def test_nested_text_that_is_no_utf8_is_one_bad_record(tmp_path):
+    said = pa.array([b"a", b"b", b"\xff", b"d"], pa.binary()).view(pa.string())
+    turns = pa.StructArray.from_arrays([pa.array(["user", "assistant"] * 2), said], ["role", "content"])
+    messages = pa.ListArray.from_arrays(pa.array([0, 2, 4], pa.int32()), turns)
+    pq.write_table(pa.table({"messages": messages}), tmp_path / "a.parquet")
+    source = known("tulu-3-personas-if", path=str(tmp_path))
+    (file,) = find_files(source, None)
+    good, bad = read_records(file, source, 10**6, tmp_path)
+    assert isinstance(good, Good) and isinstance(bad, Bad)
+    assert (bad.position, bad.reason) == (1, "invalid_utf8")
+
+
+# -- in a recipe -----------------------------------------------------------------------------------------------------
+
+UNPINNED = {
+    "finemath-3plus", "finemath-4plus", "infiwebmath-3plus", "infiwebmath-4plus", "dclm-baseline", "openwebmath",
+    "openr1-math-220k", "am-deepseek-distilled-40m", "openmathinstruct-2", "numinamath-1.5", "tulu-3-personas-if",
+    "wildchat-1m", "ultrachat-200k", "gsm8k", "math", "simplerl-zoo",
+}  # fmt: skip
+"""Sources whose commit nobody has checked. Pinning one means reading the repository at that commit first."""
+
+
+def test_which_sources_are_not_pinned():
+    assert {name for name, source in KNOWN.items() if source.revision is None} == UNPINNED
+
+
+def corpus(tokenizer, **source) -> CurateRecipe:
+    return parse({"name": "c", "tokenizer": str(tokenizer), "sources": [source]}, CurateRecipe, "test")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_recipe_of_each_source_loads_and_is_planned_at_a_commit(name, tokenizer, tmp_path):
+    store = Store(tmp_path / "store")
+    if name in UNPINNED:
+        recipe = corpus(tokenizer, known=name)
+        for build in (plan, curate):
+            with pytest.raises(UserError, match="revision=<commit>"):
+                build(store, recipe)
+    row = plan(store, corpus(tokenizer, known=name, **({"revision": "0" * 40} if name in UNPINNED else {})))[0]
+    assert KNOWN[name].hub_id in row.what and row.what.startswith(name)
+
+
+def test_given_fields_win_over_known_ones_and_where_it_lies_bears_no_identity():
+    row = known("openmathinstruct-2", name="omi", columns={"response": "solution"}, path="/data")
+    assert (row.name, row.path, row.role, row.license) == ("omi", "/data", "qa", "cc-by-4.0")
+    assert (row.columns.question, row.columns.response) == ("problem", "solution")
+    spelled = {key: value for key, value in row.model_dump().items() if key != "known"}
+    assert semantic(SourceRecipe.model_validate(spelled)) == semantic(row)
+    with pytest.raises(UserError, match="no known source 'finemath'"):
+        parse({"known": "finemath"}, SourceRecipe, "test")
+
+
+def test_doubts_become_drop_reasons_and_dialogues_keep_their_layout(store, tokenizer, tmp_path):
+    rows = [ROWS["wildchat-1m"]["row"] | {"conversation_hash": model, "model": model} for model in ("gpt-4", "gpt-3.5")]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    manifest = curate(store, corpus(tokenizer, known="wildchat-1m", path=str(tmp_path)))
+    kept, dropped = sorted(manifest.read("documents").to_pylist(), key=lambda row: row["drop_reason"] or "")
+    assert (kept["drop_reason"], dropped["drop_reason"]) == (None, "excluded")
+    assert json.loads(dropped["drop_evidence"])["value"] == "gpt-3.5"
+    texts = manifest.read("texts").to_pylist()
+    assert {row["text"] for row in texts} == {ROWS["wildchat-1m"]["parts"]["text"]}

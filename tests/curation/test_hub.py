@@ -1,0 +1,169 @@
+"""Paths of the hub: a commit and nothing else, one line when the hub does not answer, bytes read when it does."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import octo
+from curation.config import SourceRecipe
+from curation.hub import commit
+from manifests.errors import UserError
+from manifests.manifest import resolve
+from manifests.store import Store
+
+ROOT = Path(octo.__file__).parent
+COMMIT = "3cbc646" + "0" * 33
+FILE = "data/a.jsonl"
+CONTENT = b"".join(
+    json.dumps({"problem": f"What is {n} + 1?", "solution": f"{n + 1}"}).encode() + b"\n" for n in range(9)
+)
+CLOSED = "http://127.0.0.1:9"
+"""The discard port: nothing listens there."""
+
+
+def source(path: str, **fields) -> SourceRecipe:
+    return SourceRecipe.model_validate({"name": "s", "role": "qa", "path": path} | fields)
+
+
+def test_a_commit_is_named_in_the_path_or_beside_it():
+    assert commit(source(f"hf://datasets/org/name@{COMMIT}/data")) == COMMIT
+    assert commit(source("hf://datasets/org/name/data/*.parquet", revision=COMMIT[:7])) == COMMIT[:7]
+    assert commit(source(f"hf://datasets/org/name@{COMMIT}", revision="ffffffff")) == COMMIT
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("hf://datasets/org/name/data", "give revision=<commit>"),
+        ("hf://datasets/org/name@main/data", "'main' is no commit"),
+        ("hf://datasets/org/name@v1.0", "'v1.0' is no commit"),
+        ("hf://org/name@" + COMMIT, "is no data set"),
+        ("hf://datasets/name", "is no data set"),
+    ],
+)
+def test_what_names_no_commit_is_refused(path, says):
+    with pytest.raises(UserError, match=f"(?i){says}"):
+        commit(source(path))
+
+
+def curate(folder: Path, tokenizer: Path, revision: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`octo curate` of the repository org/name in a process of its own: the hub's client reads its settings once."""
+    fields = {"name": "s", "role": "qa", "path": f"hf://datasets/org/name@{revision}/data"}
+    fields |= {"columns": {"question": "problem", "response": "solution"}}
+    recipe = folder / "corpus.yaml"
+    recipe.write_text(json.dumps({"name": "c", "tokenizer": str(tokenizer), "sources": [fields]}))
+    environment = os.environ | {"HF_HOME": str(folder), "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"} | environment
+    command = [sys.executable, "-m", "octo", "curate", str(recipe), "--store", str(folder / "store")]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("environment", "revision"), [({"HF_ENDPOINT": CLOSED}, COMMIT), ({"HF_HUB_OFFLINE": "1"}, COMMIT[:7])]
+)
+def test_without_the_hub_there_is_one_line(environment, revision, tokenizer, tmp_path):
+    done = curate(tmp_path, tokenizer, revision, **environment)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("octo: source s: cannot reach the hub for hf://datasets/org/name")
+
+
+@contextmanager
+def small_hub(broken: bool = False) -> Iterator[str]:
+    """A server that answers as the hub does for one repository with one large file; `broken` answers no download."""
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    pointer = {"oid": sha256, "size": len(CONTENT), "pointerSize": 120}
+    file = {"type": "file", "path": FILE, "oid": "0" * 40, "size": len(CONTENT), "lfs": pointer}
+    folder = {"type": "directory", "path": "data", "oid": "1" * 40}
+    api = "/api/datasets/org/name"
+    commits = [{"id": sha, "title": "", "message": "", "authors": [], "date": "2025-01-01T00:00:00.000Z"}
+               for sha in (COMMIT, "f" * 40)]  # fmt: skip
+    answers = {
+        f"{api}/commits/main": commits,
+        f"{api}/revision/{COMMIT}": {"id": "org/name", "sha": COMMIT},
+        f"{api}/tree/{COMMIT}": [folder],
+        f"{api}/tree/{COMMIT}/data": [file],
+    }
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0].rstrip("/")
+            if path == f"/datasets/org/name/resolve/{COMMIT}/{FILE}":
+                self.download()
+            elif path in answers:
+                self.answer(200, json.dumps(answers[path]).encode())
+            else:
+                self.answer(
+                    404, b"{}", {"X-Error-Code": "RevisionNotFound" if "/revision/" in path else "EntryNotFound"}
+                )
+
+        do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            wanted = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            found = [file] if "a.jsonl" in wanted else [folder] if "data" in wanted else []
+            self.answer(200, json.dumps(found).encode())
+
+        def download(self) -> None:
+            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            if broken and not self.headers.get("Range"):
+                return self.answer(403, b"")
+            body = CONTENT[int(first) : int(last) + 1 if last else None]
+            ranged = {"Content-Range": f"bytes {first}-{int(first) + len(body) - 1}/{len(CONTENT)}"}
+            self.answer(206, body, ranged | {"ETag": f'"{sha256}"', "X-Repo-Commit": COMMIT})
+
+        def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in {
+                "Content-Length": str(len(body)),
+                "Content-Type": "application/json",
+                **(headers or {}),
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the test's output is not the server's."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_data_set_of_the_hub_is_read_at_its_commit(tokenizer, tmp_path):
+    with small_hub() as endpoint:
+        done = curate(tmp_path, tokenizer, COMMIT[:7], HF_ENDPOINT=endpoint)
+    assert done.returncode == 0, done.stderr
+    manifest = resolve(Store(tmp_path / "store"), done.stdout.splitlines()[-1])
+    assert sorted(manifest.read("texts")["response"].to_pylist()) == [str(n + 1) for n in range(9)]
+
+
+def test_a_commit_that_is_not_there_is_named(tokenizer, tmp_path):
+    with small_hub() as endpoint:
+        unknown, ambiguous = (curate(tmp_path, tokenizer, sha, HF_ENDPOINT=endpoint) for sha in ("e" * 40, "e" * 8))
+    assert unknown.stderr.startswith(f"octo: source s: the hub has no commit {'e' * 40}")
+    assert ambiguous.stderr.startswith("octo: source s: 0 commits of org/name begin with eeeeeeee")
+
+
+def test_a_download_that_fails_in_a_worker_is_one_line(tokenizer, tmp_path):
+    with small_hub(broken=True) as endpoint:
+        done = curate(tmp_path, tokenizer, COMMIT, HF_ENDPOINT=endpoint)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("octo: source s: cannot reach the hub")
+    assert "Traceback" not in done.stderr
