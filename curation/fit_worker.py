@@ -1,7 +1,7 @@
 """Trains a fastText classifier in a process of its own: `python -m curation.fit_worker LINES MODEL ARGUMENTS`.
 
 fastText leaves nine tenths of its input matrix uninitialised when it has fewer than ten threads: what lay there, up to
-1e37, takes part in training. Here it is zeros, by the environment that `curation.fit` gives to this process. One thread,
+1e37, takes part in training. Here it is zeros, by the environment that `curation.fit` gives this process. One thread,
 so that equal lines give equal bytes. Leaves out other allocators than glibc's: there only the check of the weights
 stands between the fault and a model.
 """

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -56,13 +57,13 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
     """
     check_name(recipe.name, recipe.version)
     vocabulary = Vocabulary.load(recipe.tokenizer)
+    model = _model(store, recipe.classifier) if recipe.classifier else None
     sample = _sample(store, recipe)
     files = input_files(recipe, sample)
     benchmarks = _benchmarks(store, recipe, sample)
-    model = _model(store, recipe.classifier) if recipe.classifier else None
-    identity = semantic(recipe) | {"tokenizer": vocabulary.digest}
+    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
     if model:
-        identity["classifier"] |= {"model": model.digest}
+        identity["classifier"] = identity["classifier"] | {"model": model.digest}
     key = build_key("corpus", identity, benchmarks, _contents(files))
     manifest = find_built(store, key)
     if not manifest:
