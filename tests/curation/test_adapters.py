@@ -61,6 +61,8 @@ def test_openr1_takes_the_first_verified_generation():
     assert "Again" in (openr1(is_reasoning_complete=[True, False, True]).response or "")
     judged = openr1(correctness_math_verify=[False, False, None], correctness_llama=[False, False, True])
     assert "Again" in (judged.response or "") and judged.doubt is None
+    both = openr1(correctness_math_verify=[False, False, True], correctness_llama=[True, True, True])
+    assert "Again" in (both.response or "")
 
 
 def test_openr1_without_a_verified_generation_is_a_document_in_doubt():
