@@ -176,7 +176,7 @@ def _copies(assembly: Assembly, ranked: np.ndarray, recipe: CurateRecipe) -> Cop
     rows = ranked[distinct]
     signatures = assembly.signatures_of(rows, settings.bands * settings.rows)
     spoken = np.flatnonzero(assembly.rows["words"].to_numpy()[rows] > 0)
-    pairs = candidate_pairs(signatures[spoken], spoken, settings, assembly.job.folder / "spill")
+    pairs = candidate_pairs(signatures[spoken], spoken, settings)
     involved = np.unique(pairs)
     texts = Texts(involved, assembly.text_of(rows[involved]), settings)
     return with_exact(cluster(pairs, texts, len(distinct)), first, distinct)

@@ -4,8 +4,9 @@ Everything works on `ranked` documents: sorted by the keeper rule (rank of the s
 that the smaller number is the one to keep.
 
 1. Exact copies share a text digest; the first is kept.
-2. Candidates for near copies share a band of their MinHash signatures (DuckDB, spilling to disk). Within a bucket each
-   document is paired with the WINDOW documents after it, which is all pairs in all but enormous buckets.
+2. Candidates for near copies share a band of their MinHash signatures; one band after the other is worked on in memory,
+   some 50 bytes a document. Within a bucket each document is paired with the WINDOW documents after it, which is all
+   pairs in all but enormous buckets.
 3. Every candidate is verified on the texts: exact Jaccard similarity of the shingle sets at or above the threshold, and
    no shingles that differ in numbers or operators alone (multisets are compared with these masked and unmasked), so
    that two problems of one template are not taken for one.
@@ -31,6 +32,7 @@ from curation.words import shingles, split
 RULE = "near_duplicate/1"
 """Name and version of the rule, for the evidence."""
 WINDOW = 64
+FILTER_BITS = 24
 PAIRS_PER_BATCH = 100_000
 
 
@@ -86,41 +88,46 @@ def exact_keepers(digests: pa.Array) -> np.ndarray:
     return first[codes]
 
 
-def candidate_pairs(
-    signatures: np.ndarray, ranks: np.ndarray, settings: NearDuplicatesRecipe, spill: Path
-) -> np.ndarray:
-    """[pairs, 2] of ranks that share a band, each pair once, smaller first, in order."""
-    with spilling_database(spill) as database:
-        database.register("bands", _band_keys(signatures, ranks, settings))
-        found = database.execute(
-            """
-            WITH buckets AS (
-                SELECT band, key, rank, row_number() OVER (PARTITION BY band, key ORDER BY rank) AS place
-                FROM bands QUALIFY count(*) OVER (PARTITION BY band, key) > 1
-            )
-            SELECT DISTINCT a.rank AS a, b.rank AS b
-            FROM buckets a JOIN buckets b USING (band, key)
-            WHERE b.place > a.place AND b.place <= a.place + $window
-            ORDER BY ALL
-            """,
-            {"window": WINDOW},
-        ).fetchnumpy()
-    return np.stack([found["a"], found["b"]], axis=1).astype(np.int64)
+def candidate_pairs(signatures: np.ndarray, ranks: np.ndarray, settings: NearDuplicatesRecipe) -> np.ndarray:
+    """[pairs, 2] of ranks (below 2^31) that share a band, each pair once, smaller first, in order."""
+    found = [np.empty(0, np.int64)]
+    for band in range(settings.bands):
+        keys = _band_keys(signatures[:, band * settings.rows : (band + 1) * settings.rows])
+        members = _perhaps_shared(keys)
+        members = members[np.lexsort((ranks[members], keys[members]))]
+        found.append(np.unique(_neighbours(keys[members], ranks[members])))
+    pairs = np.unique(np.concatenate(found))
+    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
 
 
-def _band_keys(signatures: np.ndarray, ranks: np.ndarray, settings: NearDuplicatesRecipe) -> pa.Table:
-    """One row per document and band: the band's values folded into 64 bits; a rare collision fails verification."""
-    bands = signatures.reshape(-1, settings.bands, settings.rows).astype(np.uint64)
-    keys = np.zeros(bands.shape[:2], np.uint64)
-    for row in range(settings.rows):
-        keys = (keys ^ bands[:, :, row]) * np.uint64(0x9E3779B97F4A7C15)
+def _band_keys(values: np.ndarray) -> np.ndarray:
+    """A band's values [documents, rows] folded into 64 bits each; a rare collision fails verification."""
+    keys = np.zeros(len(values), np.uint64)
+    for row in range(values.shape[1]):
+        keys ^= values[:, row]
+        keys *= np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
-    columns = {
-        "rank": np.repeat(ranks, settings.bands),
-        "band": np.tile(np.arange(settings.bands, dtype=np.int16), len(ranks)),
-        "key": keys.reshape(-1),
-    }
-    return pa.table(columns)
+    return keys
+
+
+def _perhaps_shared(keys: np.ndarray) -> np.ndarray:
+    """Places of all keys that occur twice or more, and of a few others. A sort of the keys alone and a bit field are
+    several times cheaper than a sort of the places by key."""
+    ordered = np.sort(keys)
+    present = np.zeros(1 << FILTER_BITS, np.bool_)
+    present[ordered[1:][ordered[1:] == ordered[:-1]] >> np.uint64(64 - FILTER_BITS)] = True
+    return np.flatnonzero(present[keys >> np.uint64(64 - FILTER_BITS)])
+
+
+def _neighbours(keys: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Pairs of documents sorted by (key, rank) that share a key, at most WINDOW apart, as rank · 2^32 + rank."""
+    pairs = [np.empty(0, np.int64)]
+    for apart in range(1, WINDOW + 1):
+        first = np.flatnonzero(keys[apart:] == keys[:-apart])
+        if not len(first):
+            break
+        pairs.append(ranks[first] << 32 | ranks[first + apart])
+    return np.concatenate(pairs)
 
 
 def cluster(pairs: np.ndarray, texts: Texts, documents: int) -> Copies:
