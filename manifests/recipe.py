@@ -139,8 +139,8 @@ def _position(node: list[Any], part: str, name: str) -> int:
 def semantic(recipe: BaseModel) -> dict[str, Any]:
     """The part of `recipe` that bears identity, as plain JSON: all fields but those marked Local, at any depth.
 
-    A field that is None is left out: not given is the same as not known yet, so that a new optional field does not change
-    the identity of what was built before it existed.
+    A field that is None is left out: not given is the same as not known yet, so that a new optional field does not
+    change the identity of what was built before it existed.
     """
     fields = type(recipe).model_fields
     dumped = recipe.model_dump(mode="json")

@@ -89,6 +89,16 @@ def test_semantic_leaves_out_local_fields_at_any_depth():
     assert semantic(recipe) == {"sources": [plain], "by_name": {"k": plain}, "main": plain, "budget": {"tokens": 0}}
 
 
+def test_a_new_optional_field_that_is_not_given_changes_no_identity():
+    class Before(Recipe):
+        tokens: int = 1
+
+    class After(Before):
+        limit: int | None = None
+
+    assert semantic(Before()) == semantic(After()) != semantic(After(limit=0))
+
+
 def test_local_inside_a_type_is_refused():
     with pytest.raises(TypeError, match="put Local around the whole type"):
 
