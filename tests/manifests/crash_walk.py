@@ -143,4 +143,5 @@ def main(url: str, stride: int) -> int:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], int(sys.argv[2])), "deaths")
+    print(main(sys.argv[1], int(sys.argv[2])), "deaths", flush=True)
+    os._exit(0)  # all is said; after many forks, threads of native libraries may abort the interpreter's own exit

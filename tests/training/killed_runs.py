@@ -145,4 +145,5 @@ def main(folder: Path, manifest: str, recipe: Path, stride: int) -> str:
 
 
 if __name__ == "__main__":
-    print(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
+    print(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])), flush=True)
+    os._exit(0)  # all is said; after many forks, threads of native libraries may abort the interpreter's own exit
