@@ -24,6 +24,8 @@ from manifests.manifest import Manifest
 from manifests.store import file_sha256
 
 PREFIX = "__label__"
+DEFAULT = Path(__file__).with_name("default_classifier.bin")
+"""The model that comes with the project: that of recipes/quickstart/classifier.yaml on recipes/quickstart/corpus.yaml."""
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""
 SPACE, END = 0x20, 0x0A

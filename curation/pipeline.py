@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
-from curation.classifier import Classifier, model_path
+from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
 from curation.hub import commit
+from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
@@ -36,8 +36,6 @@ from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store, file_sha256
 
-ITEM_COLUMNS = ["benchmark", "item_id", "question"]
-
 
 @dataclass(frozen=True)
 class PlanRow:
@@ -49,28 +47,34 @@ class PlanRow:
     bytes: int | None = None
 
 
-def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
+def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes or found.
 
-    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
-    or benchmark that cannot be read, a name@version that stands for other content, or a worker that was killed.
+    With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
+    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. Raises
+    UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
+    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, or a field
+    that `base` cannot be decided anew by.
     """
     check_name(recipe.name, recipe.version)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
-    sample = _sample(store, recipe)
-    files = input_files(recipe, sample)
+    identity = _identity(recipe, vocabulary, model)
+    if base:
+        check_thresholds(base, identity)
+    sample = _sample(store, recipe, benchmarks_alone=base is not None)
+    files = files_of(base) if base else input_files(recipe, sample)
     benchmarks = _benchmarks(store, recipe, sample)
-    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
-    if model:
-        identity["classifier"] = identity["classifier"] | {"model": model.digest}
-    key = build_key("corpus", identity, benchmarks, _contents(files))
-    manifest = find_built(store, key)
+    parents = [*benchmarks, *([model.manifest] if model and model.manifest else [])]
+    key = build_key("corpus", identity, parents, _contents(files))
+    manifest, draft = find_built(store, key), Draft(store, "corpus", identity, parents)
+    if base and not manifest:
+        manifest = reselect(draft, base, recipe, benchmarks, key)
     if not manifest:
         job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
         if model:
             _take_model(model, job.classifier)
-        manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
+        manifest = _build(job, draft, benchmarks, key, workers)
     if sample:
         shutil.rmtree(sample)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
@@ -110,10 +114,18 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
 # -- what goes in ----------------------------------------------------------------------------------------------------
 
 
-def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
+def _identity(recipe: CurateRecipe, vocabulary: Vocabulary, model: "_Model | None") -> dict[str, Any]:
+    """The semantic part of `recipe`, with digests for what its paths hold."""
+    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
+    if model:
+        identity["classifier"] = {"model": model.digest} | identity["classifier"]
+    return identity
+
+
+def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Path | None:
     """The folder of the built-in sample, written if a path of the recipe asks for it."""
-    benchmarks = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
-    paths = [*(source.path for source in recipe.sources), *benchmarks]
+    paths = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
+    paths += [] if benchmarks_alone else [source.path for source in recipe.sources]
     if not any(path.startswith(SAMPLE_SCHEME) for path in paths):
         return None
     folder = store.scratch(f"sample-{recipe.sample.seed}-{recipe.sample.documents}")
@@ -154,20 +166,22 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
 
 @dataclass(frozen=True)
 class _Model:
-    """A classifier's file and the SHA-256 of what it held when it was looked at."""
+    """A classifier's file, the SHA-256 of what it held when it was looked at, and the manifest that it is of, if any."""
 
     path: Path
     digest: str
+    manifest: Manifest | None
 
 
 def _model(store: Store, settings: ScoreRecipe) -> _Model:
     """The classifier that the recipe names, loaded once so that a file that is none is told before any work."""
-    path = Path(settings.model)
+    path, manifest = DEFAULT if settings.model == "default" else Path(settings.model), None
     if not path.is_file():
         if "/" in settings.model or path.suffix == ".bin":  # no reference looks like that
             raise UserError(f"no classifier at {path}", "Give a model file (.bin) or a classifier manifest")
-        path = model_path(resolve_manifest(store, settings.model))
-    return _Model(path, Classifier.load(path, settings.label).digest)
+        manifest = resolve_manifest(store, settings.model)
+        path = model_path(manifest)
+    return _Model(path, Classifier.load(path, settings.label).digest, manifest)
 
 
 def _take_model(model: _Model, place: Path) -> None:
@@ -206,13 +220,11 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 
 
 def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
-    items = [manifest.read("items", ITEM_COLUMNS) for manifest in benchmarks]
-    empty = pa.schema([(name, pa.string()) for name in ITEM_COLUMNS]).empty_table()
-    pq.write_table(pa.concat_tables([empty, *(table.cast(empty.schema) for table in items)]), job.items)
-    index = ItemIndex(pq.read_table(job.items), job.recipe.decontaminate)
+    index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
+    pq.write_table(index.items, job.items)
     run_tasks(job, workers)
     counts = write_families(draft, Assembly.of(job), job.recipe)
-    counts["items"] = {"all": len(index.items), "unmatchable": index.unmatchable}
+    counts["items"] = index.counts
     manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
     shutil.rmtree(job.folder)
     return manifest
