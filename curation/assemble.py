@@ -1,7 +1,8 @@
 """From the output of all tasks to the families of a corpus manifest.
 
-Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures
-are in memory. Leaves out nothing that was read: a record is one row here or one in quarantine.
+Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting
+and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures are in
+memory. Leaves out nothing that was read: a record is one row here or one in quarantine.
 """
 
 import json
@@ -81,7 +82,9 @@ class Documents(ABC):
 
     def text_of(self, rows: np.ndarray) -> pa.Array:
         """Texts of `rows`, in the order of `rows`."""
-        return pa.chunked_array(list(self.parts("text", rows)), pa.string()).take(pa.array(_places(rows))).combine_chunks()
+        return (
+            pa.chunked_array(list(self.parts("text", rows)), pa.string()).take(pa.array(_places(rows))).combine_chunks()
+        )
 
     def signatures_of(self, rows: np.ndarray, length: int) -> np.ndarray:
         """Signatures of `rows`, in the order of `rows`; uint32 [rows, length]."""
@@ -206,7 +209,7 @@ def _quarantine(job: Job) -> pa.Table:
 def _inputs(job: Job) -> pa.Table:
     rows = [{"source": file.source, "file": file.name, "format": file.format, "bytes": file.bytes,
              "sha256": file.sha256} for file in job.files]  # fmt: skip
-    return pa.Table.from_pylist(rows, INPUTS.schema)
+    return pa.Table.from_pylist(rows, INPUTS.schema).sort_by([("source", "ascending"), ("file", "ascending")])
 
 
 def _counts(job: Job) -> dict[str, dict[str, int]]:

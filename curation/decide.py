@@ -1,8 +1,8 @@
 """Why each document is kept or dropped, from what was measured of it: the one place where that is decided.
 
-A full run decides from what its tasks wrote, `--reselect` from the columns of a manifest; both call `decide`. A document
-has at most one reason. Of several the first in this order is named, and only a document without an earlier one competes
-as a copy, so that the keeper of a copy is always a kept document:
+A full run decides from what its tasks wrote, `--reselect` from the columns of a manifest; both call `decide`. A
+document has at most one reason. Of several the first in this order is named, and only a document without an earlier one
+competes as a copy, so that the keeper of a copy is always a kept document:
 
     contaminated, excluded, unverified, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
     exact_duplicate, near_duplicate

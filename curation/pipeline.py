@@ -30,7 +30,7 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
+from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -81,27 +81,41 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
 
-def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
+def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
-    the size of either is unknown."""
+    the size of either is unknown. With `base` it raises what `curate` would for a field that cannot be decided anew."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
-    rows = [_planned_source(source) for source in recipe.sources]
-    rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
-    near = recipe.near_duplicates
+    model = _model(store, recipe.classifier) if recipe.classifier else None
+    identity = _identity(recipe, vocabulary, model)
+    benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
+    freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
+    if base:
+        check_thresholds(base, identity)
+        return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
     return [
-        *rows,
-        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size} in the vocabulary)"),
-        *([PlanRow("score", f"{settings.column} by {settings.model}")] if (settings := recipe.classifier) else []),
-        PlanRow(
-            "decontaminate", f"runs of {recipe.decontaminate.ngram} words, coverage {recipe.decontaminate.coverage}"
-        ),
-        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}"),
-        PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}"),
+        *map(_planned_source, recipe.sources),
+        *benchmarks,
+        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"),
+        *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
+        *_decisions(recipe),
+        freeze,
+        *_shorter(store, recipe, identity),
+    ]
+
+
+def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
+    quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
+    numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
+    return [
+        PlanRow("decontaminate", f"runs of {held.ngram} words, coverage {held.coverage}, numbers {held.numbers}"),
+        PlanRow("quality", ", ".join(f"{name} {value}" for name, value in quality.items())),
+        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}, {numbers}"),
     ]
 
 
 def _planned_source(source: SourceRecipe) -> PlanRow:
-    what = f"{source.name} ({source.role}): {source.path}"
+    carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
+    what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
     if on_hub(source):
@@ -109,6 +123,45 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
     files = find_files(source, None)
     check_columns(source, files)
     return PlanRow("read", what, len(files), sum(file.bytes for file in files))
+
+
+def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRow:
+    if isinstance(benchmark, str):
+        known = resolve_manifest(store, benchmark)
+        return PlanRow("keep out", f"{known.ref}, {known.id}", len(known.files("items")), known.bytes)
+    size = None
+    if not benchmark.path.startswith(SAMPLE_SCHEME):
+        fs, path = fsspec.url_to_fs(benchmark.path)
+        size = fs.size(path) if fs.exists(path) else None
+    return PlanRow("freeze benchmark", f"{benchmark.name}: {benchmark.path}", 1, size)
+
+
+def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
+    roles = ", ".join(settings.roles)
+    cut = "drops none" if settings.min is None else f"under {settings.min} {roles} are low_score"
+    what = f"{settings.column} by {settings.model} ({model.digest[:12]}), label {settings.label}; {cut}"
+    return PlanRow("score", what, 1, model.path.stat().st_size)
+
+
+def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
+    """What is taken from `base`, and each threshold that is another."""
+    kept = [file for family in base.families for file in base.files(family)]
+    return [
+        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(kept), base.bytes),
+        *(PlanRow("change", str(change)) for change in changes(base, identity)),
+    ]
+
+
+def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> list[PlanRow]:
+    """The corpus of the recipe's name that could be decided anew instead, by fewest changes."""
+    named = [base for base in load_all(store)[0] if base.kind == "corpus" and base.name == recipe.name]
+    found = [(base, changes(base, identity)) for base in named if base.counts.get("rules") == RULES_VERSION]
+    possible = [(base, some) for base, some in found if all(change.possible for change in some)]
+    if not possible:
+        return []
+    base, some = min(possible, key=lambda pair: len(pair[1]))
+    said = ", ".join(map(str, some)) or "the order of sources at most"
+    return [PlanRow("or", f"--reselect {base.ref}, without reading sources: {said}")]
 
 
 # -- what goes in ----------------------------------------------------------------------------------------------------
@@ -166,7 +219,7 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
 
 @dataclass(frozen=True)
 class _Model:
-    """A classifier's file, the SHA-256 of what it held when it was looked at, and the manifest that it is of, if any."""
+    """A classifier's file, the SHA-256 of what it held when it was looked at, and its manifest if it has one."""
 
     path: Path
     digest: str
@@ -197,10 +250,6 @@ def _benchmark_files(folder: str) -> list[str]:
     if not found:
         raise UserError(f"decontaminate.folder: no .jsonl file in {folder}", "Give a folder of benchmark files")
     return found
-
-
-def _benchmark_name(benchmark: BenchmarkRecipe | str) -> str:
-    return benchmark if isinstance(benchmark, str) else f"{benchmark.name}: {benchmark.path}"
 
 
 def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list[Manifest]:

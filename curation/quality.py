@@ -1,4 +1,4 @@
-"""Quality rules that respect mathematics: scores of every document, and the limits that `curation.decide` holds them to.
+"""Quality rules that respect mathematics: scores of every document, and the limits that they are held to.
 
 Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols count only outside of mathematics. Scores:
 

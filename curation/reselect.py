@@ -1,11 +1,11 @@
 """Another cut through a corpus that is there: its documents decided anew by other thresholds, and no source read.
 
-`octo curate RECIPE --reselect CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the same
-files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the corpus, named
-once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves the limits of
+`octo curate RECIPE --reselect CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
+same files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the corpus,
+named once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves the limits of
 quality, the classifier's `min` and `roles`, the similarity and `numbers_differ` of near-duplicates, the order of
-sources, and a decontamination that finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. It is
-run again on the documents that it had found. Leaves out comparing the sources with what they were.
+sources, and a decontamination that finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. It
+is run again on the documents that it had found. Leaves out comparing the sources with what they were.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,13 @@ from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, check_launch
 from manifests.progress import progress
 
-FREE = ("quality.", "classifier.min", "classifier.roles", "near_duplicates.similarity", "near_duplicates.numbers_differ")
+FREE = (
+    "quality.",
+    "classifier.min",
+    "classifier.roles",
+    "near_duplicates.similarity",
+    "near_duplicates.numbers_differ",
+)
 UPWARD = ("decontaminate.coverage", "decontaminate.numbers")
 KEPT = ("texts", "origins", "quarantine", "signatures", "doubts", "inputs")
 """Families that no threshold changes."""
@@ -77,9 +83,7 @@ def files_of(base: Manifest) -> tuple[InputFile, ...]:
     return tuple(InputFile(url="", name=row.pop("file"), **row) for row in rows)
 
 
-def reselect(
-    draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: list[Manifest], key: str
-) -> Manifest:
+def reselect(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: list[Manifest], key: str) -> Manifest:
     """Decide the documents of `base` by `recipe`, and commit."""
     if more := [benchmark.ref for benchmark in benchmarks if benchmark.id not in base.parents]:
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
@@ -116,7 +120,7 @@ class Stored(Documents):
         return table
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
-        """Columns of the items held. A document that held none holds none now: the wants are higher, the items fewer."""
+        """Columns of the items held. A document that held none holds none now: it takes more, of fewer items."""
         coverage = self.corpus.read("documents", ["contamination"])["contamination"].to_numpy()
         candidates = np.flatnonzero(coverage > 0)
         empty = pa.table(self.index.find(pa.array([], pa.string())).columns())

@@ -84,7 +84,11 @@ LEAKS = _table(
     ("item_id", TEXT, "as in items"),
     ("part", TEXT, "what of the item is held: question"),
     ("coverage", REAL, "1 - edits / words of the item"),
-    ("span_start?", LONG, "first character of the passage in the text, from 0: substr(text, span_start + 1, span_length)"),
+    (
+        "span_start?",
+        LONG,
+        "first character of the passage in the text, from 0: substr(text, span_start + 1, span_length)",
+    ),
     ("span_length?", LONG, "characters of the passage; both NULL where the item's words cannot be placed"),
 )
 DOUBTS = _table(
