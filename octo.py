@@ -188,6 +188,10 @@ def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,
     workers: WorkersOption = 1,
+    reselect: Annotated[
+        str | None,
+        typer.Option("--reselect", help="Corpus manifest to decide anew by other thresholds; no source is read."),
+    ] = None,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -195,13 +199,15 @@ def curate(
     from curation import pipeline
     from curation.config import CurateRecipe
     from manifests import catalog
+    from manifests.manifest import resolve
     from manifests.recipe import load
 
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
+    base = resolve(home, reselect) if reselect else None
     if plan:
-        show_rows([vars(row) for row in pipeline.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        show_rows([vars(row) for row in pipeline.plan(home, config, base)], f"Plan of {config.name}@{config.version}")
         return
-    corpus = pipeline.curate(home, config, workers=workers)
+    corpus = pipeline.curate(home, config, workers, base)
     show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
     print(corpus.id)
 
@@ -567,7 +573,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
-    from manifests.manifest import copy_manifest, load_all, resolve
+    from manifests.manifest import copy_manifest, load_all
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
     from mixtures.mix import mix as build_mixture
@@ -580,10 +586,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            config = parse(settings, CurateRecipe, manifest.ref)
-            if config.classifier and not Path(config.classifier.model).is_file():
-                copy_manifest(resolve(home, config.classifier.model), scratch)
-            return build_corpus(scratch, config, workers=workers)
+            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
         case "classifier":

@@ -17,11 +17,14 @@ OctoThinker (arXiv 2506.20512). Leaves out system prompts and tools.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+import orjson
 
 from curation.config import ANSWERED, Adapter, SourceRecipe
 from evaluation.answers import extract
@@ -57,7 +60,8 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of a document, not yet normalised. Without a text, question and response make it up."""
+    """Parts of a document, not yet normalised. Without a text, question and response make it up. `scores` are by their
+    column in `documents`, `metadata` is JSON."""
 
     url: str | None = None
     id: str | None = None
@@ -66,6 +70,8 @@ class Parts:
     response: str | None = None
     answer: str | None = None
     doubt: Doubt | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
+    metadata: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,18 +89,26 @@ def document(record: Record, source: SourceRecipe) -> Parts:
     record = {name: decoded(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
     parts = SHAPES[source.adapter].read(record, source)
     url, native = (optional(record, column) for column in (source.columns.url, source.columns.id))
-    return replace(parts, url=url, id=native, doubt=_excluded(record, source) or parts.doubt)
+    scores = {name: score(record, column) for name, column in (source.scores or {}).items()}
+    doubt = _excluded(record, source) or parts.doubt
+    return replace(parts, url=url, id=native, doubt=doubt, scores=scores, metadata=_metadata(record, source))
 
 
 def needed(source: SourceRecipe) -> list[str]:
     """Columns that must be there."""
     parts = _parts_of(source) if source.adapter == "columns" else SHAPES[source.adapter].needs
-    return [*(getattr(source.columns, part) for part in parts), *source.only]
+    return [*(getattr(source.columns, part) for part in parts), *_carried(source)]
 
 
 def read_columns(source: SourceRecipe) -> list[str]:
     """Columns that are read where they are there."""
-    return list(dict.fromkeys([*source.columns.model_dump().values(), *SHAPES[source.adapter].columns, *source.only]))
+    columns = source.columns.model_dump().values()
+    return list(dict.fromkeys([*columns, *SHAPES[source.adapter].columns, *_carried(source)]))
+
+
+def _carried(source: SourceRecipe) -> list[str]:
+    """Columns that the recipe names beside the parts of a document."""
+    return [*source.only, *(source.scores or {}).values(), *(source.metadata or ())]
 
 
 def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
@@ -105,6 +119,14 @@ def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
         if not any(fnmatchcase(shown, pattern) for pattern in patterns):
             return Doubt("excluded", json.dumps({"column": column, "value": shown[:200], "only": patterns}))
     return None
+
+
+def _metadata(record: Record, source: SourceRecipe) -> str | None:
+    """The columns of `metadata` as JSON; what JSON has no type for (a time, a decimal) as text."""
+    if source.metadata is None:
+        return None
+    found = {column: decoded(record.get(column), column) for column in source.metadata}
+    return orjson.dumps(found, default=str).decode()
 
 
 # -- one function per shape ------------------------------------------------------------------------------------------
@@ -301,6 +323,17 @@ def optional(record: Record, column: str) -> str | None:
             return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
         case other:
             raise Refused("wrong_type", f"{column} is {type(other).__name__}")
+
+
+def score(record: Record, column: str) -> float | None:
+    """The number in a column, None where there is none; NaN is none."""
+    match record.get(column):
+        case None:
+            return None
+        case int() | float() as number if not isinstance(number, bool):
+            return None if math.isnan(number) else float(number)
+        case other:
+            raise Refused("wrong_type", f"{column} is {type(other).__name__}, no number")
 
 
 def decoded(value: Any, column: str) -> Any:

@@ -12,6 +12,7 @@ from curation.known_sources import KNOWN
 from evaluation.config import BenchmarkRecipe
 from manifests.recipe import Amount, Local, Recipe
 
+ScoreName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_score$")]
 Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
 Format = Literal["jsonl", "jsonl.zst", "parquet"]
 Adapter = Literal["columns", "text", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl"]
@@ -75,6 +76,12 @@ class SourceRecipe(Recipe):
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
     `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""
+    scores: dict[ScoreName, str] | None = None
+    """Numbers that the source brings: column of `documents` to column of the source; {finemath_score: score}. NULL for
+    documents of other sources; a value that is no number sends its record to quarantine."""
+    metadata: tuple[str, ...] | None = None
+    """Further columns of the source, kept as one JSON object in the column `metadata` of `documents`; [crawl] is
+    `metadata->>'crawl'` in SQL."""
 
     @model_validator(mode="before")
     @classmethod
@@ -150,10 +157,11 @@ class ScoreRecipe(Recipe):
     """A fastText classifier whose score becomes a column of `documents`. The model's digest enters the identity."""
 
     model: Annotated[str, Local]
-    """A classifier manifest (name@version or ID), or a model file (.bin)."""
+    """A classifier manifest (name@version or ID; it becomes a parent of the corpus), a model file (.bin), or `default`:
+    the small model that comes with the project, which knows the built-in sample and little else."""
     label: str = "positive"
     """The label whose probability is the score; models of other projects call it `__label__hq` or the like: say hq."""
-    column: str = Field(default="math_score", pattern=r"[a-z][a-z0-9_]*_score")
+    column: ScoreName = "math_score"
     """Name of the column."""
     min: float | None = Field(default=None, ge=0, le=1)
     """Score below which a document of `roles` is `low_score`; by default none is dropped, and the cut is made in SQL
@@ -195,6 +203,17 @@ class CurateRecipe(Recipe):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources are called {', '.join(twice)}")
         return self
+
+    @model_validator(mode="after")
+    def _columns_are_unique(self) -> "CurateRecipe":
+        if self.classifier and self.classifier.column in self.source_scores:
+            raise ValueError(f"{self.classifier.column} is a source's score: give classifier.column another name")
+        return self
+
+    @property
+    def source_scores(self) -> tuple[str, ...]:
+        """Columns of scores that sources bring, sorted: the order of sources is no matter of columns."""
+        return tuple(sorted({name for source in self.sources for name in source.scores or {}}))
 
 
 class ClassifierRecipe(Recipe):

@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
+from curation.spans import span
 from curation.words import AFTER_BREAK, WORD, Words, shingles, split
+from manifests.manifest import Manifest
 
 FOLDS = (
     (
@@ -42,6 +44,7 @@ SPELLED_NUMBERS = split(
     ]
 ).hashes
 """Without "one", which more often is no number."""
+ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question")])
 LEAST_WORDS = 3
 FILTER_BITS = 22
 CANDIDATE_SHARE = 0.4
@@ -62,10 +65,22 @@ def fold_latex(texts: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True)
 class Matches:
-    """For each document of a batch: coverage of the item it holds (0 for none) and the evidence as JSON (or None)."""
+    """For each document of a batch: coverage of the item it holds (0 for none), the evidence as JSON, and where in its
+    text the item stands (first character and number of characters); None where there is none."""
 
     coverage: np.ndarray
     evidence: list[str | None]
+    spans: list[tuple[int, int] | None]
+
+    def columns(self) -> dict[str, pa.Array]:
+        """As columns of documents."""
+        start, length = zip(*(span or (None, None) for span in self.spans), strict=True) if self.spans else ((), ())
+        return {
+            "contamination": pa.array(self.coverage, pa.float64()),
+            "held_item": pa.array(self.evidence, pa.string()),
+            "span_start": pa.array(start, pa.int64()),
+            "span_length": pa.array(length, pa.int64()),
+        }
 
 
 @dataclass(frozen=True)
@@ -79,11 +94,17 @@ class Pairs:
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """Runs of words of all items, ready to be looked up. `items` has columns benchmark, item_id, question."""
+    """Runs of words of all items, ready to be looked up. `items` has the columns ITEM_COLUMNS."""
 
     items: pa.Table
     settings: DecontaminateRecipe
     words: Words = field(init=False)
+
+    @classmethod
+    def of(cls, benchmarks: list[Manifest], settings: DecontaminateRecipe) -> "ItemIndex":
+        """The items of benchmark manifests."""
+        items = [manifest.read("items", ITEM_COLUMNS.names).cast(ITEM_COLUMNS) for manifest in benchmarks]
+        return cls(pa.concat_tables([ITEM_COLUMNS.empty_table(), *items]), settings)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", split(fold_latex(_column(self.items, "question"))))
@@ -129,20 +150,29 @@ class ItemIndex:
         found = [self._runs.item, *(table.item for table in self._whole.values())]
         return len(self.items) - len(np.unique(np.concatenate(found)))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of the items."""
+        return {"all": len(self.items), "unmatchable": self.unmatchable}
+
     def find(self, texts: pa.Array) -> Matches:
         """Which item each document holds; of several the one with most coverage, then the first."""
         coverage = np.zeros(len(texts))
         evidence: list[str | None] = [None] * len(texts)
+        spans: list[tuple[int, int] | None] = [None] * len(texts)
         if not len(self.items) or not len(texts):
-            return Matches(coverage, evidence)
+            return Matches(coverage, evidence, spans)
         words = split(fold_latex(texts))
         aligned = self._aligned(words)
         whole = self._occurring_whole(words)
         document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
-        for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
-            coverage[document[row]] = share[row]
-            evidence[document[row]] = self._evidence(int(item[row]), float(share[row]))
-        return Matches(coverage, evidence)
+        best = np.lexsort((item, -share, document))
+        for row in best[np.unique(document[best], return_index=True)[1]].tolist():
+            place, held = int(document[row]), int(item[row])
+            coverage[place] = share[row]
+            evidence[place] = self._evidence(held, float(share[row]))
+            spans[place] = span(texts[place].as_py(), self.items["question"][held].as_py())
+        return Matches(coverage, evidence, spans)
 
     def _evidence(self, item: int, coverage: float) -> str:
         names = {"benchmark": self.items["benchmark"][item].as_py(), "item": self.items["item_id"][item].as_py()}

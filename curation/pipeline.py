@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
-from curation.classifier import Classifier, model_path
+from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
 from curation.hub import commit
+from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
@@ -30,13 +30,11 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
+from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store, file_sha256
-
-ITEM_COLUMNS = ["benchmark", "item_id", "question"]
 
 
 @dataclass(frozen=True)
@@ -49,55 +47,75 @@ class PlanRow:
     bytes: int | None = None
 
 
-def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
+def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes or found.
 
-    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
-    or benchmark that cannot be read, a name@version that stands for other content, or a worker that was killed.
+    With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
+    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. Raises
+    UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
+    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, or a field
+    that `base` cannot be decided anew by.
     """
     check_name(recipe.name, recipe.version)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
-    sample = _sample(store, recipe)
-    files = input_files(recipe, sample)
+    identity = _identity(recipe, vocabulary, model)
+    if base:
+        check_thresholds(base, identity)
+    sample = _sample(store, recipe, benchmarks_alone=base is not None)
+    files = files_of(base) if base else input_files(recipe, sample)
     benchmarks = _benchmarks(store, recipe, sample)
-    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
-    if model:
-        identity["classifier"] = identity["classifier"] | {"model": model.digest}
-    key = build_key("corpus", identity, benchmarks, _contents(files))
-    manifest = find_built(store, key)
+    parents = [*benchmarks, *([model.manifest] if model and model.manifest else [])]
+    key = build_key("corpus", identity, parents, _contents(files))
+    manifest, draft = find_built(store, key), Draft(store, "corpus", identity, parents)
+    if base and not manifest:
+        manifest = reselect(draft, base, recipe, benchmarks, key)
     if not manifest:
         job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
         if model:
             _take_model(model, job.classifier)
-        manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
+        manifest = _build(job, draft, benchmarks, key, workers)
     if sample:
         shutil.rmtree(sample)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
 
-def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
+def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
-    the size of either is unknown."""
+    the size of either is unknown. With `base` it raises what `curate` would for a field that cannot be decided anew."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
-    rows = [_planned_source(source) for source in recipe.sources]
-    rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
-    near = recipe.near_duplicates
+    model = _model(store, recipe.classifier) if recipe.classifier else None
+    identity = _identity(recipe, vocabulary, model)
+    benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
+    freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
+    if base:
+        check_thresholds(base, identity)
+        return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
     return [
-        *rows,
-        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size} in the vocabulary)"),
-        *([PlanRow("score", f"{settings.column} by {settings.model}")] if (settings := recipe.classifier) else []),
-        PlanRow(
-            "decontaminate", f"runs of {recipe.decontaminate.ngram} words, coverage {recipe.decontaminate.coverage}"
-        ),
-        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}"),
-        PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}"),
+        *map(_planned_source, recipe.sources),
+        *benchmarks,
+        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"),
+        *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
+        *_decisions(recipe),
+        freeze,
+        *_shorter(store, recipe, identity),
+    ]
+
+
+def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
+    quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
+    numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
+    return [
+        PlanRow("decontaminate", f"runs of {held.ngram} words, coverage {held.coverage}, numbers {held.numbers}"),
+        PlanRow("quality", ", ".join(f"{name} {value}" for name, value in quality.items())),
+        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}, {numbers}"),
     ]
 
 
 def _planned_source(source: SourceRecipe) -> PlanRow:
-    what = f"{source.name} ({source.role}): {source.path}"
+    carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
+    what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
     if on_hub(source):
@@ -107,13 +125,60 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
     return PlanRow("read", what, len(files), sum(file.bytes for file in files))
 
 
+def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRow:
+    if isinstance(benchmark, str):
+        known = resolve_manifest(store, benchmark)
+        return PlanRow("keep out", f"{known.ref}, {known.id}", len(known.files("items")), known.bytes)
+    size = None
+    if not benchmark.path.startswith(SAMPLE_SCHEME):
+        fs, path = fsspec.url_to_fs(benchmark.path)
+        size = fs.size(path) if fs.exists(path) else None
+    return PlanRow("freeze benchmark", f"{benchmark.name}: {benchmark.path}", 1, size)
+
+
+def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
+    roles = ", ".join(settings.roles)
+    cut = "drops none" if settings.min is None else f"under {settings.min} {roles} are low_score"
+    what = f"{settings.column} by {settings.model} ({model.digest[:12]}), label {settings.label}; {cut}"
+    return PlanRow("score", what, 1, model.path.stat().st_size)
+
+
+def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
+    """What is taken from `base`, and each threshold that is another."""
+    kept = [file for family in base.families for file in base.files(family)]
+    return [
+        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(kept), base.bytes),
+        *(PlanRow("change", str(change)) for change in changes(base, identity)),
+    ]
+
+
+def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> list[PlanRow]:
+    """The corpus of the recipe's name that could be decided anew instead, by fewest changes."""
+    named = [base for base in load_all(store)[0] if base.kind == "corpus" and base.name == recipe.name]
+    found = [(base, changes(base, identity)) for base in named if base.counts.get("rules") == RULES_VERSION]
+    possible = [(base, some) for base, some in found if all(change.possible for change in some)]
+    if not possible:
+        return []
+    base, some = min(possible, key=lambda pair: len(pair[1]))
+    said = ", ".join(map(str, some)) or "the order of sources at most"
+    return [PlanRow("or", f"--reselect {base.ref}, without reading sources: {said}")]
+
+
 # -- what goes in ----------------------------------------------------------------------------------------------------
 
 
-def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
+def _identity(recipe: CurateRecipe, vocabulary: Vocabulary, model: "_Model | None") -> dict[str, Any]:
+    """The semantic part of `recipe`, with digests for what its paths hold."""
+    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
+    if model:
+        identity["classifier"] = {"model": model.digest} | identity["classifier"]
+    return identity
+
+
+def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Path | None:
     """The folder of the built-in sample, written if a path of the recipe asks for it."""
-    benchmarks = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
-    paths = [*(source.path for source in recipe.sources), *benchmarks]
+    paths = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
+    paths += [] if benchmarks_alone else [source.path for source in recipe.sources]
     if not any(path.startswith(SAMPLE_SCHEME) for path in paths):
         return None
     folder = store.scratch(f"sample-{recipe.sample.seed}-{recipe.sample.documents}")
@@ -154,20 +219,22 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
 
 @dataclass(frozen=True)
 class _Model:
-    """A classifier's file and the SHA-256 of what it held when it was looked at."""
+    """A classifier's file, the SHA-256 of what it held when it was looked at, and its manifest if it has one."""
 
     path: Path
     digest: str
+    manifest: Manifest | None
 
 
 def _model(store: Store, settings: ScoreRecipe) -> _Model:
     """The classifier that the recipe names, loaded once so that a file that is none is told before any work."""
-    path = Path(settings.model)
+    path, manifest = DEFAULT if settings.model == "default" else Path(settings.model), None
     if not path.is_file():
         if "/" in settings.model or path.suffix == ".bin":  # no reference looks like that
             raise UserError(f"no classifier at {path}", "Give a model file (.bin) or a classifier manifest")
-        path = model_path(resolve_manifest(store, settings.model))
-    return _Model(path, Classifier.load(path, settings.label).digest)
+        manifest = resolve_manifest(store, settings.model)
+        path = model_path(manifest)
+    return _Model(path, Classifier.load(path, settings.label).digest, manifest)
 
 
 def _take_model(model: _Model, place: Path) -> None:
@@ -183,10 +250,6 @@ def _benchmark_files(folder: str) -> list[str]:
     if not found:
         raise UserError(f"decontaminate.folder: no .jsonl file in {folder}", "Give a folder of benchmark files")
     return found
-
-
-def _benchmark_name(benchmark: BenchmarkRecipe | str) -> str:
-    return benchmark if isinstance(benchmark, str) else f"{benchmark.name}: {benchmark.path}"
 
 
 def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list[Manifest]:
@@ -206,13 +269,11 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 
 
 def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
-    items = [manifest.read("items", ITEM_COLUMNS) for manifest in benchmarks]
-    empty = pa.schema([(name, pa.string()) for name in ITEM_COLUMNS]).empty_table()
-    pq.write_table(pa.concat_tables([empty, *(table.cast(empty.schema) for table in items)]), job.items)
-    index = ItemIndex(pq.read_table(job.items), job.recipe.decontaminate)
+    index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
+    pq.write_table(index.items, job.items)
     run_tasks(job, workers)
     counts = write_families(draft, Assembly.of(job), job.recipe)
-    counts["items"] = {"all": len(index.items), "unmatchable": index.unmatchable}
+    counts["items"] = index.counts
     manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
     shutil.rmtree(job.folder)
     return manifest

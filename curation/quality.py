@@ -1,4 +1,4 @@
-"""Quality rules that respect mathematics: scores for every document, and the first rule each one breaks.
+"""Quality rules that respect mathematics: scores of every document, and the limits that they are held to.
 
 Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols count only outside of mathematics. Scores:
 
@@ -14,6 +14,7 @@ Rules, in the order in which the first broken one is named: too_short, boilerpla
 """
 
 import json
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -23,7 +24,8 @@ import pyarrow.compute as pc
 from curation.config import PROSE, QualityRecipe, Role
 from curation.words import NUMBER, OPERATOR, Shingles, Words, shingles, split
 
-RULES = ("too_short", "boilerplate", "symbols", "not_mathematical", "repetition")
+UNREPEATED: tuple[Role, ...] = ("web", "qa", "long_cot", "instruct", "code", "general")
+"""Roles that the rule against repetition applies to."""
 SCORES = ("words", "boilerplate", "symbol_ratio", "repetition", "math_density")
 
 BOILERPLATE = "(?i)" + "|".join(
@@ -120,30 +122,35 @@ def _repeats(runs, text, table, owner):
     return repeated
 
 
-def judge(found: dict[str, np.ndarray], role: Role, limits: QualityRecipe) -> tuple[np.ndarray, list[str | None]]:
-    """(index into RULES of the first rule broken, -1 for none; evidence JSON or None) of each document of one role."""
-    page, count = role in PROSE, len(found["words"])
-    broken = {
-        "too_short": page & (found["words"] < limits.min_words),
-        "boilerplate": page & (found["boilerplate"] > limits.max_boilerplate),
-        "symbols": page & (found["symbol_ratio"] > limits.max_symbol_ratio),
-        "not_mathematical": (role == "web") & (found["math_density"] < limits.min_math_density),
-        "repetition": (role != "rl") & (found["repetition"] > limits.max_repetition),
-    }
-    first = np.full(count, -1, np.int8)
-    for position in reversed(range(len(RULES))):
-        first[broken[RULES[position]]] = position
-    return first, [
-        _evidence(found, row, rule, limits) if rule >= 0 else None for row, rule in enumerate(first.tolist())
-    ]
+@dataclass(frozen=True)
+class Limit:
+    """A rule: a document of one of `roles` whose `score` lies under `least` or over `most` is dropped as `reason`."""
+
+    reason: str
+    score: str
+    roles: tuple[Role, ...]
+    least: float | None = None
+    most: float | None = None
+    digits: int = 4
+
+    def broken(self, rows: pa.Table) -> pa.ChunkedArray:
+        """Whether each row breaks it. A score that is NULL breaks nothing."""
+        score = rows[self.score]
+        beyond = pc.less(score, self.least) if self.least is not None else pc.greater(score, self.most)
+        return pc.and_(pc.is_in(rows["role"], pa.array(self.roles, pa.string())), pc.fill_null(beyond, False))
+
+    def evidence(self, value: float) -> str:
+        """JSON: the score, rounded, beside the limit."""
+        limit = self.most if self.least is None else self.least
+        return json.dumps({"score": self.score, "value": round(value, self.digits), "limit": limit})
 
 
-def _evidence(found: dict[str, np.ndarray], row: int, rule: int, limits: QualityRecipe) -> str:
-    score, limit = {
-        "too_short": ("words", limits.min_words),
-        "boilerplate": ("boilerplate", limits.max_boilerplate),
-        "symbols": ("symbol_ratio", limits.max_symbol_ratio),
-        "not_mathematical": ("math_density", limits.min_math_density),
-        "repetition": ("repetition", limits.max_repetition),
-    }[RULES[rule]]
-    return json.dumps({"score": score, "value": round(float(found[score][row]), 4), "limit": limit})
+def limits(quality: QualityRecipe) -> tuple[Limit, ...]:
+    """The quality rules, in the order in which the first broken one is named."""
+    return (
+        Limit("too_short", "words", PROSE, least=quality.min_words),
+        Limit("boilerplate", "boilerplate", PROSE, most=quality.max_boilerplate),
+        Limit("symbols", "symbol_ratio", PROSE, most=quality.max_symbol_ratio),
+        Limit("not_mathematical", "math_density", ("web",), least=quality.min_math_density),
+        Limit("repetition", "repetition", UNREPEATED, most=quality.max_repetition),
+    )

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,14 @@ class Bad:
 
 @dataclass(frozen=True)
 class Good:
-    """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it."""
+    """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
+    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it."""
 
     position: int
     fields: tuple[str | None, ...]
     doubt: Doubt | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
+    metadata: str | None = None
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
@@ -297,10 +300,10 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
         parts = document(record, source)
     except Refused as refused:
         return Bad(position, *refused.args)
-    fields = tuple(getattr(parts, field) for field in FIELDS)
+    fields = tuple(getattr(parts, name) for name in FIELDS)
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, fields, parts.doubt)
+    return Good(position, fields, parts.doubt, parts.scores, parts.metadata)
 
 
 def _first_words(error: Exception) -> str:

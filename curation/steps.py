@@ -26,15 +26,15 @@ from datatrove.pipeline.base import PipelineStep
 from curation.classifier import Classifier
 from curation.config import (
     ANSWERED,
+    CurateRecipe,
     DecontaminateRecipe,
     NearDuplicatesRecipe,
-    QualityRecipe,
     ScoreRecipe,
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
 from curation.normalise import normalise
-from curation.quality import RULES, SCORES, judge, scores
+from curation.quality import SCORES, scores
 from curation.signatures import as_column, signatures
 from curation.sources import FIELDS, Bad, Good, InputFile, read_records
 from curation.tasks import RECORD
@@ -46,7 +46,7 @@ from manifests.tables import QUARANTINE
 BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
 TEXT_FIELDS = ("text", "question", "response", "answer")
 DOUBT = ("doubt", "doubt_evidence")
-RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT)])
+RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")])
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class Read(PipelineStep):
 
     name, type = "Read", "📖 curation"
 
-    def __init__(self, tasks: list[Task], max_record_bytes: int):
+    def __init__(self, tasks: list[Task], recipe: CurateRecipe):
         super().__init__()
-        self.tasks, self.max_record_bytes = tasks, max_record_bytes
+        self.tasks, self.max_record_bytes, self.scores = tasks, recipe.max_record_bytes, recipe.source_scores
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Batches:
         task = self.tasks[rank]
@@ -109,9 +109,12 @@ class Read(PipelineStep):
         yield self._batch(task, found)
 
     def _batch(self, task: Task, found: list[Good | Bad]) -> Batch:
-        good = [(record.position, *record.fields, *_doubt(record)) for record in found if isinstance(record, Good)]
+        good = [_row(record) for record in found if isinstance(record, Good)]
         columns = list(zip(*good, strict=True)) if good else [()] * len(RAW)
         documents = pa.table([pa.array(values, kind.type) for values, kind in zip(columns, RAW, strict=True)], RAW)
+        for name in self.scores:  # of all sources, so that the files of all tasks have the same columns
+            score = [record.scores.get(name) for record in found if isinstance(record, Good)]
+            documents = documents.append_column(name, pa.array(score, pa.float64()))
         bad = [record for record in found if isinstance(record, Bad)]
         quarantine = [{"source": task.file.source, "file": task.file.name, **vars(record)} for record in bad]
         return Batch(len(found), documents, pa.Table.from_pylist(quarantine, QUARANTINE.schema))
@@ -139,13 +142,13 @@ class Normalise(PipelineStep):
 
 
 class Annotate(PipelineStep):
-    """Identity, counts, digest, scores, and the doubt of the adapter or the first quality rule broken."""
+    """Identity, counts, digest and scores."""
 
     name, type = "Annotate", "🔎 curation"
 
-    def __init__(self, tasks: list[Task], tokenizer: str, limits: QualityRecipe):
+    def __init__(self, tasks: list[Task], tokenizer: str):
         super().__init__()
-        self.tasks, self.tokenizer, self.limits = tasks, tokenizer, limits
+        self.tasks, self.tokenizer = tasks, tokenizer
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         source = self.tasks[rank].source
@@ -155,16 +158,11 @@ class Annotate(PipelineStep):
             plain = texts.to_pylist()
             words = split(texts)
             found = scores(texts, words)
-            rule, evidence = judge(found, source.role, self.limits)
-            names = pa.array([RULES[position] if position >= 0 else None for position in rule], pa.string())
-            doubt, because = (batch.documents[name].cast(pa.string()).combine_chunks() for name in DOUBT)
             columns = {
                 "base_id": _base_ids(source.name, batch.documents),
                 "n_chars": pc.utf8_length(texts).cast(pa.int64()),
                 "n_tokens": pa.array(vocabulary.count(plain), pa.int64()),
                 "text_digest": pa.array([_digest(text.encode()) for text in plain], pa.string()),
-                "quality_rule": pc.coalesce(doubt, names),
-                "quality_evidence": pc.coalesce(because, pa.array(evidence, pa.string())),
             }
             batch = replace(batch, words=words)
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
@@ -186,7 +184,7 @@ class Score(PipelineStep):
 
 
 class Decontaminate(PipelineStep):
-    """Coverage of the benchmark item that a document holds, and the evidence."""
+    """Coverage of the benchmark item that a document holds, the evidence, and where in the text it stands."""
 
     name, type = "Decontaminate", "🧪 curation"
 
@@ -197,9 +195,7 @@ class Decontaminate(PipelineStep):
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         index = _item_index(self.items, self.settings.model_dump_json())
         for batch in data:
-            matches = index.find(batch.text())
-            evidence = pa.array(matches.evidence, pa.string())
-            yield batch.with_columns({"contamination": pa.array(matches.coverage), "held_item": evidence})
+            yield batch.with_columns(index.find(batch.text()).columns())
 
 
 class Sign(PipelineStep):
@@ -259,8 +255,10 @@ class Write(PipelineStep):
         return totals
 
 
-def _doubt(record: Good) -> tuple[str | None, str | None]:
-    return (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
+def _row(record: Good) -> tuple[Any, ...]:
+    """The values of RAW."""
+    doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
+    return record.position, *record.fields, *doubt, record.metadata
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:

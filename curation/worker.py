@@ -20,9 +20,9 @@ def work(job: Job, number: int, share: list[int]) -> None:
         tasks.append(steps.Task(file, source, rank, job.output(file)))
     classifier = job.recipe.classifier
     pipeline = [
-        steps.Read(tasks, job.recipe.max_record_bytes),
+        steps.Read(tasks, job.recipe),
         steps.Normalise(tasks),
-        steps.Annotate(tasks, str(job.tokenizer), job.recipe.quality),
+        steps.Annotate(tasks, str(job.tokenizer)),
         *([steps.Score(classifier, job.classifier, job.model)] if classifier and job.model else []),
         steps.Decontaminate(job.items, job.recipe.decontaminate),
         steps.Sign(job.recipe.near_duplicates),

@@ -144,13 +144,13 @@ class Catalog:
         schema = pa.schema(
             [("manifest", pa.string()), ("source", pa.string()), ("documents", pa.int64()), ("tokens", pa.int64())]
         )
-        self._hold("hidden.inputs", pa.Table.from_pylist(counted, schema=schema))
+        self._hold("hidden.counted", pa.Table.from_pylist(counted, schema=schema))
         self._run(_FUNNEL)
 
 
 _FUNNEL = """
 CREATE VIEW funnel AS
-SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.inputs
+SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.counted
 UNION ALL
 SELECT manifest, source, IF(drop_reason IS NULL, 'kept', 'dropped') AS outcome, drop_reason AS reason,
        count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -112,10 +113,30 @@ class Manifest:
         self._require_table(family)
         return pa.concat_tables(self.store.read_table(file.path, columns) for file in self.files(family))
 
+    def take(self, family: str, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+        """`columns` of `rows` (ascending) in order, in batches. Row groups that hold none of them are not read."""
+        self._require_table(family)
+        start = 0
+        for file in self.files(family):
+            here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + file.rows)] - start
+            if len(here):
+                with self.store.open(file.path) as source:
+                    yield from _rows_of(pq.ParquetFile(source), columns, here)
+            start += file.rows
+
     def _require_table(self, family: str) -> None:
         tables = [name for name, known in self.families.items() if known.format == "parquet"]
         if family not in tables:
             raise UserError(f"{self.ref} ({self.kind}) has no {family}", f"It has {', '.join(tables) or 'no tables'}")
+
+
+def _rows_of(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+    groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    starts = np.concatenate([[0], np.cumsum(groups)])
+    for group in np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist():
+        start, stop = starts[group], starts[group + 1]
+        chosen = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+        yield from file.read_row_group(group, columns).take(pa.array(chosen)).to_batches()
 
 
 # -- building ------------------------------------------------------------------------------------------------------
@@ -151,6 +172,11 @@ class Draft:
         with self.store.temporary() as folder:
             files = tuple(self._parquet_files(folder, tables, schema, digest, rows_per_file))
         self.families[family] = Family("parquet", identity, digest.rows, schema_names(schema), digest.columns(), files)
+
+    def keep(self, manifest: Manifest, family: str) -> None:
+        """The family of another manifest of this store as it is: the same files, nothing read or written."""
+        self._refuse_twice(family)
+        self.families[family] = manifest.families[family]
 
     def write_raw(self, family: str, sources: dict[str, Path | bytes], identity: bool = True) -> None:
         """Store opaque files under their logical names; their bytes are their content. A Path is moved."""

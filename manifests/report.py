@@ -39,6 +39,9 @@ NAMED = 9
 SAMPLES = 4
 """Documents or responses shown of each kind."""
 SAMPLE_CHARS = 1500
+LEAKS = 10
+"""Documents shown of each benchmark that they hold items of."""
+LEAK_CHARS = 300
 BENCHMARK_BOXES = 3
 """Benchmarks that are drawn one by one in the lineage; more are drawn as one box."""
 RL_CURVES = {
@@ -362,7 +365,20 @@ class _Report:
             {"benchmark": name, "size": sizes.get(name), "found": 0, "documents": 0, "tokens": 0} | found.get(name, {})
             for name in sorted(sizes.keys() | found.keys())
         ]
-        return [element("h3", "Contamination"), _table(rows, "benchmark size found documents tokens")] if rows else []
+        summary = _table(rows, "benchmark size found documents tokens")
+        return [element("h3", "Contamination"), summary, *self.leaks(manifest)] if rows else []
+
+    def leaks(self, manifest: Manifest) -> list[Html | None]:
+        """Per benchmark the documents that cover most of an item: what the item asks beside what the document holds."""
+        shown = self.rows(_LEAKS, manifest.id, list(manifest.parents), LEAKS, LEAK_CHARS)
+        if not shown:
+            return []
+        query = f"""octo sql --format csv "FROM leaks WHERE manifest = '{manifest.id}'" > leaks.csv"""
+        columns = "benchmark item_id split part coverage source doc_id question span"
+        return [
+            _table(shown, columns, f"Items and the documents that hold them, up to {LEAKS} of each benchmark"),
+            element("p", "All of them: ", element("code", query)),
+        ]
 
     def licences(self, manifest: Manifest) -> list[Html | None]:
         return [
@@ -703,6 +719,11 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "level": "Level",
     "label": "Label",
     "word": ("Word", code),
+    "item_id": ("Item", code),
+    "doc_id": ("Document", code),
+    "part": "Part",
+    "question": "The item asks",
+    "span": "The document holds",
     # how much
     "documents": ("Documents", count),
     "documents_in": ("Documents in", count),
@@ -743,6 +764,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "selected": ("Selected", count),
     "precision": ("Precision", percent),
     "recall": ("Recall", percent),
+    "coverage": ("Covered", percent),
     "rank": ("Rank", count),
     "count": ("Seen", count),
 }
@@ -856,6 +878,20 @@ FROM documents WHERE manifest = $1 AND drop_reason = 'contaminated' GROUP BY ALL
 """
 _ITEMS = """
 SELECT benchmark, count(*) AS n FROM items WHERE list_contains($1::VARCHAR[], manifest) GROUP BY ALL
+"""
+_LEAKS = """
+WITH chosen AS (
+  FROM leaks WHERE manifest = $1
+  QUALIFY row_number() OVER (PARTITION BY benchmark ORDER BY coverage DESC, doc_id) <= $3),
+asked AS (
+  SELECT benchmark, item_id, any_value(split) AS split, any_value(left(question, $4)) AS question
+  FROM items WHERE list_contains($2::VARCHAR[], manifest) GROUP BY ALL),
+held AS (SELECT doc_id, text FROM texts WHERE manifest = $1 AND doc_id IN (SELECT doc_id FROM chosen))
+SELECT benchmark, item_id, split, part, coverage, source, doc_id, question,
+  left(substr(text, span_start + 1, span_length), $4) AS span
+FROM chosen JOIN (SELECT doc_id, source FROM documents WHERE manifest = $1) USING (doc_id)
+LEFT JOIN asked USING (benchmark, item_id) LEFT JOIN held USING (doc_id)
+ORDER BY benchmark, coverage DESC, doc_id
 """
 _LICENCES = """
 SELECT coalesce(license, 'not stated') AS license, count(*) AS documents,

@@ -76,6 +76,37 @@ QUARANTINE = _table(
     ("reason", TEXT, "what was wrong, from a fixed vocabulary"),
     ("detail", TEXT, "the first characters of the error"),
 )
+LEAKS = _table(
+    "leaks",
+    "The benchmark item that each contaminated document holds, and where: the one that it covers most.",
+    ("doc_id", TEXT, "as in documents"),
+    ("benchmark", TEXT, "name of the benchmark"),
+    ("item_id", TEXT, "as in items"),
+    ("part", TEXT, "what of the item is held: question"),
+    ("coverage", REAL, "1 - edits / words of the item"),
+    (
+        "span_start?",
+        LONG,
+        "first character of the passage in the text, from 0: substr(text, span_start + 1, span_length)",
+    ),
+    ("span_length?", LONG, "characters of the passage; both NULL where the item's words cannot be placed"),
+)
+DOUBTS = _table(
+    "doubts",
+    "What speaks against a document before anything is measured; its drop reason unless it is contaminated.",
+    ("doc_id", TEXT, "as in documents"),
+    ("reason", TEXT, "excluded or unverified"),
+    ("evidence", TEXT, "JSON: what it rests on"),
+)
+INPUTS = _table(
+    "inputs",
+    "The files that were read; provenance, no part of the identity.",
+    ("source", TEXT, "name of the source in the recipe"),
+    ("file", TEXT, "file, relative to the path of its source"),
+    ("format", TEXT, "jsonl, jsonl.zst or parquet"),
+    ("bytes", LONG, "size"),
+    ("sha256", TEXT, "checksum of its bytes, as hex"),
+)
 
 # -- benchmark, mixture and prompts manifests ----------------------------------------------------------------------
 
@@ -289,8 +320,8 @@ LINEAGE = _table(
     ("relation", TEXT, "made from (manifests), launched with (run from manifest), started from (run from run)"),
 )
 
-FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, ITEMS, COMPONENTS, MEMBERS, SEQUENCES, PROMPTS,
-                LABELS, THRESHOLDS, FEATURES)  # fmt: skip
+FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, INPUTS, ITEMS, COMPONENTS, MEMBERS, SEQUENCES,
+                PROMPTS, LABELS, THRESHOLDS, FEATURES)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

@@ -15,6 +15,7 @@ from curation.config import CurateRecipe, SourceRecipe
 from curation.known_sources import KNOWN
 from curation.pipeline import curate, plan
 from curation.sources import FIELDS, Bad, Good, check_columns, find_files, read_records
+from manifests.catalog import query
 from manifests.errors import UserError
 from manifests.recipe import parse, semantic
 from manifests.store import Store
@@ -51,7 +52,8 @@ def test_a_row_becomes_a_document_from_jsonl_and_parquet(name, tmp_path):
     source = known(name, path=str(tmp_path))
     files = find_files(source, None)
     check_columns(source, files)
-    assert [list(read_records(file, source, 10**6, tmp_path)) for file in files] == [[Good(0, expected)]] * 2
+    good = Good(0, expected, None, ROWS[name].get("scores", {}), ROWS[name].get("metadata"))
+    assert [list(read_records(file, source, 10**6, tmp_path)) for file in files] == [[good]] * 2
 
 
 def test_openr1_takes_the_first_verified_generation():
@@ -86,7 +88,7 @@ def test_distilled_reads_thought_and_answer_of_a_message():
     replied = {"role": "assistant", "content": "<think>3 divides it.</think><answer>No.</answer>", "info": info}
     response = "<think>\n3 divides it.\n</think>\nNo."
     expected = Parts(text=f"Is 9 prime?\n{response}", question="Is 9 prime?", response=response, answer="no")
-    source = known("am-deepseek-distilled-40m")
+    source = known("am-deepseek-distilled-40m", scores=None)
     assert document({"messages": [asked, replied]}, source) == expected
     assert document({"messages": [asked, replied | {"info": None}]}, source) == expected
     assert refused(source.name, {"messages": [asked]}) == "not_a_dialogue"
@@ -118,6 +120,20 @@ def test_the_quality_rule_of_a_source_drops_and_keeps_the_evidence():
     flagged = known("numinamath-1.5", only={"synthetic": ["false"], "problem_is_valid": ["Yes"]})
     assert document(ROWS["numinamath-1.5"]["row"], flagged).doubt is None
     assert document(ROWS["numinamath-1.5"]["row"] | {"synthetic": True}, flagged).doubt
+
+
+def test_scores_of_a_source_are_numbers_or_nothing():
+    row = ROWS["finemath-3plus"]["row"]
+    for value, number in ((3, 3.0), (2.5, 2.5), (None, None), (float("nan"), None)):
+        assert document(row | {"score": value}, known("finemath-3plus")).scores["finemath_score"] == number
+    for value in ("3.2", True, [3.2]):
+        assert refused("finemath-3plus", row | {"score": value}) == "wrong_type"
+    assert document({"text": "t"}, known("finemath-3plus")).scores == {
+        "finemath_score": None,
+        "finemath_int_score": None,
+    }
+    with pytest.raises(UserError, match=r"scores\.quality"):
+        parse({"name": "s", "path": "x", "role": "web", "scores": {"quality": "score"}}, SourceRecipe, "test")
 
 
 def test_answers_of_math_numina_and_simplerl():
@@ -216,3 +232,30 @@ def test_doubts_become_drop_reasons_and_dialogues_keep_their_layout(store, token
     assert json.loads(dropped["drop_evidence"])["value"] == "gpt-3.5"
     texts = manifest.read("texts").to_pylist()
     assert {row["text"] for row in texts} == {ROWS["wildchat-1m"]["parts"]["text"]}
+
+
+def test_what_sources_bring_becomes_columns(in_process, tokenizer, tmp_path):
+    """Two sources, one with scores; the same record twice with other scores, in either order of files."""
+    page = {"text": "one page", "url": "u", "score": 3, "crawl": "CC-MAIN-2023-50"}
+    made = []
+    for number, order in enumerate(([page, page | {"score": 4.5}], [page | {"score": 4.5}, page])):
+        (tmp_path / f"{number}").mkdir()
+        for name, row in zip("ab", order, strict=True):
+            (tmp_path / f"{number}" / f"{name}.jsonl").write_text(json.dumps(row))
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps({"text": "another"}))
+        brings = {"scores": {"page_score": "score"}, "metadata": ["crawl"]}
+        scored = {"name": "scored", "path": str(tmp_path / f"{number}"), "role": "general"} | brings
+        plain = {"name": "plain", "path": str(tmp_path / f"{number}.jsonl"), "role": "general"}
+        recipe = {"name": "c", "tokenizer": str(tokenizer), "sources": [plain, scored]}
+        made.append(curate(Store(tmp_path / f"store{number}"), parse(recipe, CurateRecipe, "test")))
+    assert made[0].id == made[1].id
+    documents = made[0].read("documents")
+    assert documents.schema.field("page_score").type == pa.float64()
+    assert sorted(documents["page_score"].to_pylist(), key=str) == [3.0, 4.5, None]
+    assert query(made[0].store, "SELECT DISTINCT metadata->>'crawl' AS crawl FROM documents WHERE page_score > 4") == (
+        pa.table({"crawl": ["CC-MAIN-2023-50"]})
+    )
+    with pytest.raises(UserError, match="no file has column scroe"):
+        curate(made[0].store, corpus(tokenizer, **scored | {"scores": {"page_score": "scroe"}}))
+    with pytest.raises(UserError, match=r"page_score is a source's score"):
+        parse(recipe | {"classifier": {"model": "default", "column": "page_score"}}, CurateRecipe, "test")

@@ -10,6 +10,7 @@ from curation.config import DecontaminateRecipe
 from curation.decontaminate import ItemIndex
 from curation.sample import edited
 from curation.sample_pages import general_page, math_page
+from curation.spans import span
 
 STORY = (
     "Mia has 58 apples in a basket and finds 13 more under the old tree behind the house. How many apples has she now?"
@@ -72,6 +73,23 @@ def test_evidence_names_benchmark_item_and_coverage():
     expected = {"benchmark": "b", "item": "story", "part": "question", "coverage": 1.0}
     assert json.loads(matches.evidence[0]) == expected
     assert matches.coverage.tolist() == [1.0, 0.0] and matches.evidence[1] is None
+    assert matches.spans == [(0, len(STORY) - 1), None]
+
+
+@pytest.mark.parametrize("name", ["story", "latex", "short"])
+def test_the_span_is_the_passage_that_holds_the_item(name):
+    draw = random.Random(2)
+    before, after = f"{general_page(draw)}\n\nÜbung — ", f"\n\n{math_page(draw)}"
+    for asked in (QUESTIONS[name], edited(random.Random(3), QUESTIONS[name], 0.05)):
+        (found,) = index().find(pa.array([before + asked + after], pa.large_string())).spans
+        passage = (before + asked + after)[found[0] : sum(found)]
+        assert passage in asked and len(passage) > 0.9 * len(asked)
+
+
+def test_a_span_by_hand():
+    assert span("One. What is 58+13 then?", "what is 58 + 13?") == (5, 13)
+    assert span("q a b x c d q", "a b c d") == (2, 9)
+    assert span("...", "words") is span("words", "?") is None
 
 
 def test_coverage_is_a_limit_of_the_recipe():

@@ -286,6 +286,7 @@ def test_a_plan_names_the_stages_and_writes_nothing(small, tokenizer, tmp_path):
         "freeze benchmark",
         "annotate",
         "decontaminate",
+        "quality",
         "copies",
         "freeze",
     ]
