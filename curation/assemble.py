@@ -7,20 +7,23 @@ copy is always a kept document:
     contaminated, excluded, unverified, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
     exact_duplicate, near_duplicate
 
-Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures
-are in memory. Leaves out nothing that was read: a record is one row here or one in quarantine.
+Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder. Rows without texts and signatures
+are in memory, some 700 bytes a document with what is decided of it; `curation.duplicates` says what it adds. Leaves out
+nothing that was read: a record is one row here or one in quarantine.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from curation.config import CurateRecipe
 from curation.duplicates import (
@@ -30,11 +33,11 @@ from curation.duplicates import (
     candidate_pairs,
     cluster,
     exact_keepers,
-    spilling_database,
     with_exact,
 )
+from curation.near import BANDS, band_table
 from curation.quality import SCORES
-from curation.signatures import from_column
+from curation.signatures import BandKeys, from_column
 from curation.tasks import Job, task_record
 from manifests.manifest import Draft
 from manifests.progress import progress
@@ -55,6 +58,12 @@ WITH told_apart AS (
 )
 SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDER BY source, doc_id
 """
+
+
+def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that spills to `folder` and draws no progress bar of its own."""
+    database = duckdb.connect(config={"temp_directory": str(folder)})
+    return database.execute("SET enable_progress_bar = false")
 
 
 def score_columns(recipe: CurateRecipe) -> tuple[str, ...]:
@@ -101,20 +110,28 @@ class Assembly:
         """
         yield from self.database.sql(query, params={"files": self.files}).to_arrow_reader(ROWS_PER_BATCH)
 
-    def text_of(self, rows: np.ndarray) -> pa.Array:
-        """Texts of `rows`, in the order of `rows`."""
-        found = [batch["text"] for batch in self.joined("written.text", rows)]
-        return pa.chunked_array(found, pa.string()).take(pa.array(_places(rows))).combine_chunks()
+    @cached_property
+    def written(self) -> np.ndarray:
+        """The row of each document in the order in which the tasks wrote them, file after file."""
+        inputs = [
+            {"number": number, "source": file.source, "file": file.name} for number, file in enumerate(self.job.files)
+        ]
+        self.database.register("inputs", pa.Table.from_pylist(inputs))
+        query = "SELECT row FROM numbered JOIN inputs USING (source, file) ORDER BY number, position"
+        return self.database.sql(query).to_arrow_table()["row"].to_numpy()
 
-    def signatures_of(self, rows: np.ndarray, length: int) -> np.ndarray:
-        """Signatures of `rows`, in the order of `rows`; uint32 [rows, length]."""
-        found = [from_column(batch["signature"], length) for batch in self.joined("written.signature", rows)]
-        return np.concatenate(found)[_places(rows)]
+    @cached_property
+    def keys(self) -> BandKeys:
+        """The keys of all bands, in the order of `written`; in the build's scratch folder."""
+        settings = self.job.recipe.near_duplicates
+        return BandKeys.stored(
+            self._signatures(settings.bands * settings.rows), settings.rows, self.job.folder / "keys"
+        )
 
-
-def _places(rows: np.ndarray) -> np.ndarray:
-    """Where each of `rows` stands among them sorted."""
-    return np.argsort(np.argsort(rows))
+    def _signatures(self, length: int) -> Iterator[np.ndarray]:
+        for file in self.files:
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=["signature"]):
+                yield from_column(batch.column(0), length)
 
 
 # -- decisions -------------------------------------------------------------------------------------------------------
@@ -174,12 +191,14 @@ def _copies(assembly: Assembly, ranked: np.ndarray, recipe: CurateRecipe) -> Cop
     first = exact_keepers(assembly.rows["text_digest"].combine_chunks().take(pa.array(ranked)))
     distinct = np.unique(first)
     rows = ranked[distinct]
-    signatures = assembly.signatures_of(rows, settings.bands * settings.rows)
-    spoken = np.flatnonzero(assembly.rows["words"].to_numpy()[rows] > 0)
-    pairs = candidate_pairs(signatures[spoken], spoken, settings)
-    involved = np.unique(pairs)
-    texts = Texts(involved, assembly.text_of(rows[involved]), settings)
-    return with_exact(cluster(pairs, texts, len(distinct)), first, distinct)
+    competing = np.where(assembly.rows["words"].to_numpy()[rows] > 0, np.arange(len(rows)), -1)
+    rank = np.full(len(assembly.rows), -1, np.int32)
+    rank[rows] = competing
+    pairs = candidate_pairs(assembly.keys, settings.bands, rank[assembly.written])
+    involved = rows[np.unique(pairs)]
+    texts = (batch["text"] for batch in assembly.joined("written.text", involved))
+    stored = Texts.stored(rank[np.sort(involved)], texts, settings, assembly.job.folder)
+    return with_exact(cluster(pairs, stored, len(distinct)), first, distinct)
 
 
 def _note_copies(decisions: Decisions, names: list[str], ranked: np.ndarray, copies: Copies) -> None:
@@ -213,7 +232,7 @@ def _clusters(labels: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> dict[str, Any]:
-    """Write documents, texts, origins, quarantine and signatures into `draft`; returns the manifest's counts."""
+    """Write documents, texts, origins, quarantine, signatures and bands into `draft`; returns the manifest's counts."""
     with progress("curate: copies"):
         decisions = decide(assembly, recipe)
     length = recipe.near_duplicates.bands * recipe.near_duplicates.rows
@@ -225,6 +244,7 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
         draft.write("origins", [assembly.rows.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
         draft.write("quarantine", [_quarantine(assembly.job)], QUARANTINE.schema, identity=False)
         draft.write("signatures", assembly.joined("written.signature"), signature, identity=False)
+        draft.write("bands", _bands(assembly, recipe.near_duplicates.bands), BANDS, identity=False)
     return {"inputs": _inputs(assembly.job)}
 
 
@@ -238,6 +258,12 @@ def _documents(rows: pa.Table, decisions: Decisions) -> pa.Table:
     for name, values in decided.items():
         rows = rows.append_column(name, pa.array(values, pa.string()))
     return rows
+
+
+def _bands(assembly: Assembly, bands: int) -> Iterator[pa.Table]:
+    """The index of `curation.near`, band by band."""
+    for band in range(bands):
+        yield band_table(band, assembly.keys(band), assembly.written)
 
 
 def _quarantine(job: Job) -> pa.Table:
