@@ -12,8 +12,10 @@ splitter read all, since recall needs that. Leaves out fastText and Slurm. `--do
 import argparse
 import importlib.util
 import io
+import json
 import logging
-import resource
+import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -41,18 +43,21 @@ from datatrove.utils.text import TextNormConfig
 from datatrove.utils.word_tokenizers import WordTokenizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+import benchmarks.classifier
+from benchmarks.numpy_signatures import numpy_signatures
 from benchmarks.planted import Planted, best_similarity, jaccard, plant, read_items
-from curation import steps
 from curation.assemble import Assembly, write_families
 from curation.config import CurateRecipe, DecontaminateRecipe, NearDuplicatesRecipe
 from curation.decontaminate import ItemIndex
 from curation.duplicates import Texts, candidate_pairs, cluster
 from curation.normalise import normalise
 from curation.pipeline import input_files
-from curation.signatures import as_column, from_column, signatures
+from curation.signatures import BandKeys, as_column, from_column, signatures
+from curation.steps import Task
 from curation.tasks import Job
 from curation.vocabulary import Vocabulary
 from curation.words import shingles, split
+from curation.worker import steps_of
 from manifests.manifest import Draft
 from manifests.recipe import parse, semantic
 from manifests.store import Store
@@ -163,17 +168,37 @@ def sign_file(source: Path, target: Path) -> None:
             writer.write_table(pa.table([as_column(signatures(runs, NEAR.bands * NEAR.rows))], schema))
 
 
-def our_copies(source: Path, signed: Path, kept: Path) -> np.ndarray:
+def our_copies(setting: Setting, signed: Path, kept: Path) -> np.ndarray:
     """Our stages after the signatures: bands, verification, clusters, kept documents written. Returns who was kept."""
-    column = pq.read_table(signed)["signature"].combine_chunks()
-    values = from_column(column.chunk(0) if isinstance(column, pa.ChunkedArray) else column, NEAR.bands * NEAR.rows)
-    pairs = candidate_pairs(values, np.arange(len(values)), NEAR)
-    table = pq.read_table(source)
+    folder = setting.fresh("copies")
+    values = (
+        from_column(batch.column(0), NEAR.bands * NEAR.rows) for batch in pq.ParquetFile(signed).iter_batches(BATCH)
+    )
+    keys = BandKeys.stored(values, NEAR.rows, folder)
+    pairs = candidate_pairs(keys, NEAR.bands, np.arange(setting.size, dtype=np.int32))
     involved = np.unique(pairs)
-    texts = Texts(involved, table["text"].take(pa.array(involved)).combine_chunks(), NEAR)
-    keeper = cluster(pairs, texts, len(values)).keeper
-    pq.write_table(table.filter(pa.array(keeper == np.arange(len(keeper)))), kept, compression="zstd")
+    texts = Texts.stored(involved, text_batches(setting.parquet, involved), NEAR, folder)
+    keeper = cluster(pairs, texts, setting.size).keeper
+    with pq.ParquetWriter(kept, pq.read_schema(setting.parquet), compression="zstd") as writer:
+        for start, batch in numbered_batches(setting.parquet):
+            own = np.arange(start, start + len(batch))
+            writer.write_batch(batch.filter(pa.array(keeper[own] == own)))
     return keeper
+
+
+def numbered_batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of a Parquet file in batches, each with the number of its first."""
+    start = 0
+    for batch in pq.ParquetFile(path).iter_batches(BATCH):
+        yield start, batch
+        start += len(batch)
+
+
+def text_batches(path: Path, rows: np.ndarray) -> Iterator[pa.Array]:
+    """The texts of `rows`, ascending."""
+    for start, batch in numbered_batches(path):
+        here = rows[(rows >= start) & (rows < start + len(batch))] - start
+        yield batch["text"].take(pa.array(here))
 
 
 def stock_stage_1(setting: Setting, words: Any, limit: int, target: Path) -> float:
@@ -198,13 +223,14 @@ def near_duplicates(setting: Setting) -> dict[str, float]:
     """Speed, recall, precision and templated problems, ours and stock. Returns stock seconds for the whole pipeline."""
     folder = setting.fresh("ours")
     first = cpu(lambda: sign_file(setting.parquet, folder / "signed.parquet"))[0]
-    later, keeper = cpu(lambda: our_copies(setting.parquet, folder / "signed.parquet", folder / "kept.parquet"))
+    later, keeper = cpu(lambda: our_copies(setting, folder / "signed.parquet", folder / "kept.parquet"))
     removed = set(np.flatnonzero(keeper != np.arange(len(keeper))).tolist())
     signed = setting.fresh("signed")
     stock_1 = stock_stage_1(setting, SplitWords("en"), -1, signed)
     stages, stock_removed = stock_near(setting, signed)
     shipped = as_shipped_stage_1(setting) if setting.has_spacy else stock_1
     speed(setting, "near-dup signatures, read and write", first, stock_1, shipped, 100)
+    speed(setting, "the same by numpy alone, the oracle", numpy_stage_1(setting), stock_1, shipped, 40)
     after = sum(stages)
     speed(setting, "whole near-dup, 4 stages", first + later, stock_1 + after, shipped + after, 40)
     accuracy(setting, removed, stock_removed)
@@ -251,28 +277,31 @@ def share(hits: Any) -> float:
     return sum(values) / len(values) if values else 1.0
 
 
-def bands(setting: Setting) -> None:
-    """Random signatures, a tenth of them copies in some bands, to clusters; texts are not verified here."""
-    documents, rows = 10 * setting.size, NEAR.rows
-    for count in (14, 20):
-        draw = np.random.default_rng(SEED)
-        values = draw.integers(0, 1 << 32, (documents, count * rows), np.uint32)
-        copies = draw.integers(0, documents, (documents // 10, 2))
-        values[copies[:, 0], : count * rows // 2] = values[copies[:, 1], : count * rows // 2]
-        settings = NEAR.model_copy(update={"bands": count})
-        wall, start = time.perf_counter(), time.process_time()
-        pairs = candidate_pairs(values, np.arange(documents), settings)
-        wall, taken = time.perf_counter() - wall, time.process_time() - start
-        scale = 10_000_000 / documents
-        value = f"{wall:.1f} s wall, {taken:.1f} s CPU, {len(pairs):,} pairs, peak so far {peak_memory():.1f} GB"
-        value += f"; at this rate 10M: {wall * scale:.0f} s"
-        # the bar, 25 s and 1 GB, is for 10M documents: not judged here
-        setting.report.line(f"{documents:,} documents × {count} bands to pairs", value)
+def numpy_stage_1(setting: Setting) -> float:
+    """CPU seconds of the signatures by numpy, scaled from a slice; the signatures must be those of the product."""
+    texts = setting.corpus.texts[: setting.stock_documents]
+    table = write_parquet(texts, setting.fresh("numpy") / "slice.parquet")
+    first, values = cpu(
+        lambda: np.concatenate([numpy_signatures(batch["text"], NEAR) for _, batch in numbered_batches(table)])
+    )
+    words = split(texts)
+    if not np.array_equal(values, signatures(shingles(words.hashes, words.offsets, NEAR.shingle), values.shape[1])):
+        setting.report.line("numpy's signatures are ours", "they differ", "", False)
+    target = setting.fresh("numpy") / "signed.parquet"
+    written = cpu(lambda: pq.write_table(pa.table({"signature": as_column(values)}), target, compression="zstd"))[0]
+    return (first + written) * setting.size / len(texts)
 
 
-def peak_memory() -> float:
-    """Most memory this process has had, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+def clusters(setting: Setting, documents: int) -> None:
+    """Band keys to cluster labels in a process of its own; texts are not verified here."""
+    command = [sys.executable, "-m", "benchmarks.clusters", "--documents", str(documents)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    value = (
+        f"{found['wall']:.1f} s wall, {found['cpu']:.1f} s CPU, {found['gigabytes']:.2f} GB, {found['pairs']:,} pairs"
+    )
+    value += f", labels {'right' if found['right'] else 'WRONG'}"
+    met = found["right"] and found["wall"] <= 25 and found["gigabytes"] <= 1 if documents >= 10_000_000 else None
+    setting.report.line(f"{documents:,} documents × 14 bands", value, "25 s 1 GB", met)
 
 
 # -- decontamination -------------------------------------------------------------------------------------------------
@@ -370,6 +399,14 @@ def tokens(setting: Setting, path: Path, texts: list[str]) -> float:
     return cpu(lambda: list(TokensCounter(str(path)).run(iter(sample), 0, 1)))[0] * setting.size / len(sample)
 
 
+def fasttext(setting: Setting) -> None:
+    """Scoring, preparation included, against the library's own `predict` on text prepared before."""
+    rates = benchmarks.classifier.measure(5_000, 64, 200_000)
+    value = f"{rates['ours, preparation included']:,.0f} documents/s, {rates['ours / predict']:.1%} of predict"
+    value += f" and {rates['ours / predict as a list']:.1%} of predict on a list"
+    setting.report.line("fastText scoring, preparation included", value, "≥ 90%", rates["ours / predict"] >= 0.9)
+
+
 # -- the whole pipeline ----------------------------------------------------------------------------------------------
 
 
@@ -400,16 +437,9 @@ def our_pipeline(setting: Setting, tokenizer: Path) -> dict[str, float]:
     job = Job(store.scratch("benchmark"), recipe, tokenizer, files)
     job.items.write_bytes(items.read_bytes())
     through: dict[str, float] = {}
-    task = [steps.Task(files[0], recipe.sources[0], 0, job.output(files[0]))]
+    task = [Task(files[0], recipe.sources[0], 0, job.output(files[0]))]
     data: Any = None
-    for block in (
-        steps.Read(task, recipe.max_record_bytes),
-        steps.Normalise(task),
-        steps.Annotate(task, str(tokenizer), recipe.quality),
-        steps.Decontaminate(job.items, recipe.decontaminate),
-        steps.Sign(recipe.near_duplicates),
-        steps.Write(task),
-    ):
+    for block in steps_of(job, task):
         through[block.name] = 0.0
         data = watched(block.name, block.run(data, 0, 1), through)
     for _ in data:
@@ -468,6 +498,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=20_000, help="100,000 for the full run")
     parser.add_argument("--stock-documents", type=int, default=2_000, help="how many slow stock blocks get")
+    parser.add_argument("--clusters", type=int, default=10_000_000, help="documents whose bands become clusters")
     parser.add_argument("--items", type=Path, help="a folder of benchmark .jsonl files to leak, for generated items")
     arguments = parser.parse_args()
     logger.disable("datatrove")
@@ -479,6 +510,7 @@ def main() -> None:
         (folder / "input").mkdir()
         parquet = write_parquet(corpus.texts, folder / "input" / "documents.parquet")
         setting = Setting(corpus, parquet, folder, arguments.stock_documents, Report())
+        clusters(setting, arguments.clusters)
         measure(setting)
     if setting.report.missed:
         print(f"missed: {', '.join(setting.report.missed)}")
@@ -492,11 +524,11 @@ def measure(setting: Setting) -> None:
     found = split(normalise(warm))
     signatures(shingles(found.hashes, found.offsets, 5), 8)  # compiling is not measured
     stock = near_duplicates(setting)
-    bands(setting)
     stock["decontaminate"] = decontamination(setting)
     texts = real_text()
     tokenizer = make_tokenizer(texts, setting.fresh("tokenizer"))
     stock["tokens"] = tokens(setting, tokenizer, texts)
+    fasttext(setting)
     pipeline(setting, tokenizer, stock)
 
 

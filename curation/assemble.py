@@ -1,8 +1,9 @@
 """From the output of all tasks to the families of a corpus manifest.
 
 Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting
-and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures are in
-memory. Leaves out nothing that was read: a record is one row here or one in quarantine.
+and joining of texts is DuckDB's, which spills to the build's scratch folder. Rows without texts and signatures are in
+memory, some 700 bytes a document with what is decided of it; `curation.duplicates` says what it adds. Leaves out
+nothing that was read: a record is one row here or one in quarantine.
 """
 
 import json
@@ -10,12 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from curation.config import CurateRecipe
 from curation.decide import DECIDED, MEASURED, decide
@@ -25,11 +28,11 @@ from curation.duplicates import (
     candidate_pairs,
     cluster,
     exact_keepers,
-    spilling_database,
     with_exact,
 )
+from curation.near import BANDS, band_table
 from curation.quality import SCORES
-from curation.signatures import from_column
+from curation.signatures import BandKeys, from_column
 from curation.tasks import RULES_VERSION, Job, task_record
 from manifests.manifest import Draft
 from manifests.progress import progress
@@ -55,6 +58,12 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 SPAN = ("span_start", "span_length")
 
 
+def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that spills to `folder` and draws no progress bar of its own."""
+    database = duckdb.connect(config={"temp_directory": str(folder)})
+    return database.execute("SET enable_progress_bar = false")
+
+
 def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
     """What sources bring beside the parts of a document: metadata and scores."""
     metadata = [pa.field("metadata", pa.string())] if any(source.metadata for source in recipe.sources) else []
@@ -68,28 +77,37 @@ def document_schema(recipe: CurateRecipe) -> pa.Schema:
     return pa.schema([*DOCUMENTS.schema, *measured, *carried_columns(recipe), *score])
 
 
+@dataclass(frozen=True)
 class Documents(ABC):
-    """All documents of a corpus in their final order: what copies are found among."""
+    """All documents of a corpus in their final order, and the recipe that decides of them; `folder` is for scratch."""
+
+    recipe: CurateRecipe
+    folder: Path
 
     @property
     @abstractmethod
     def rows(self) -> pa.Table:
         """What was measured of every document; no texts and no signatures."""
 
+    @property
     @abstractmethod
-    def parts(self, name: str, rows: np.ndarray) -> Iterator[pa.Array]:
-        """The column `text` or `signature` of `rows`, in the final order, in pieces."""
+    def written(self) -> np.ndarray:
+        """The row of each document in the order of `signatures`."""
 
-    def text_of(self, rows: np.ndarray) -> pa.Array:
-        """Texts of `rows`, in the order of `rows`."""
-        return (
-            pa.chunked_array(list(self.parts("text", rows)), pa.string()).take(pa.array(_places(rows))).combine_chunks()
-        )
+    @abstractmethod
+    def signatures(self) -> Iterator[pa.Array]:
+        """The signatures of all documents, in pieces."""
 
-    def signatures_of(self, rows: np.ndarray, length: int) -> np.ndarray:
-        """Signatures of `rows`, in the order of `rows`; uint32 [rows, length]."""
-        found = [from_column(part, length) for part in self.parts("signature", rows)]
-        return np.concatenate(found)[_places(rows)]
+    @abstractmethod
+    def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
+        """The texts of `rows`, in the final order, in pieces."""
+
+    @cached_property
+    def keys(self) -> BandKeys:
+        """The keys of all bands, in the order of `written`; in the scratch folder."""
+        settings = self.recipe.near_duplicates
+        values = (from_column(part, settings.bands * settings.rows) for part in self.signatures())
+        return BandKeys.stored(values, settings.rows, self.folder / "keys")
 
 
 @dataclass(frozen=True)
@@ -105,20 +123,12 @@ class Assembly(Documents):
         names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
         apart = ["doubt", "doubt_evidence", *(field.name for field in carried_columns(job.recipe))]
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=", ".join(apart))
-        database.execute(numbered, {"files": cls(job, database).files})
-        return cls(job, database)
-
-    @property
-    def files(self) -> list[str]:
-        """The documents that the tasks wrote."""
-        return [str(self.job.output(file) / "documents.parquet") for file in self.job.files]
+        database.execute(numbered, {"files": _written_files(job)})
+        return cls(job.recipe, job.folder, job, database)
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]
         return self.database.sql("SELECT * FROM numbered ORDER BY row").to_arrow_table()
-
-    def parts(self, name: str, rows: np.ndarray) -> Iterator[pa.Array]:
-        return (batch[name] for batch in self.joined(f"written.{name}", rows))
 
     def joined(self, columns: str, rows: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of the tasks' files in the final order, for all rows or for `rows`."""
@@ -128,44 +138,62 @@ class Assembly(Documents):
             SELECT row, doc_id, {columns} FROM chosen JOIN numbered USING (row)
             JOIN read_parquet($files) AS written USING (source, file, position) ORDER BY row
         """
-        yield from self.database.sql(query, params={"files": self.files}).to_arrow_reader(ROWS_PER_BATCH)
+        yield from self.database.sql(query, params={"files": _written_files(self.job)}).to_arrow_reader(ROWS_PER_BATCH)
+
+    @cached_property
+    def written(self) -> np.ndarray:  # type: ignore[override]
+        inputs = [
+            {"number": number, "source": file.source, "file": file.name} for number, file in enumerate(self.job.files)
+        ]
+        self.database.register("inputs", pa.Table.from_pylist(inputs))
+        query = "SELECT row FROM numbered JOIN inputs USING (source, file) ORDER BY number, position"
+        return self.database.sql(query).to_arrow_table()["row"].to_numpy()
+
+    def signatures(self) -> Iterator[pa.Array]:
+        for file in _written_files(self.job):
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=["signature"]):
+                yield batch.column(0)
+
+    def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
+        return (batch["text"] for batch in self.joined("written.text", rows))
 
 
-def _places(rows: np.ndarray) -> np.ndarray:
-    """Where each of `rows` stands among them sorted."""
-    return np.argsort(np.argsort(rows))
+def _written_files(job: Job) -> list[str]:
+    """The documents that the tasks wrote."""
+    return [str(job.output(file) / "documents.parquet") for file in job.files]
 
 
-def documents_of(assembly: Documents, recipe: CurateRecipe) -> pa.Table:
-    """What was measured of every row, and what is decided of it by `recipe`."""
-    decided = decide(assembly.rows, recipe, lambda ranked: _copies(assembly, ranked, recipe))
-    table = assembly.rows
+def documents_of(found: Documents) -> pa.Table:
+    """What was measured of every row, and what is decided of it."""
+    decided = decide(found.rows, found.recipe, lambda ranked: _copies(found, ranked))
+    table = found.rows
     for name in DECIDED.names:
         table = table.append_column(name, decided[name])
     return table
 
 
-def _copies(assembly: Documents, ranked: np.ndarray, recipe: CurateRecipe) -> Copies:
+def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     """Exact and near copies among `ranked` rows."""
-    settings = recipe.near_duplicates
-    first = exact_keepers(assembly.rows["text_digest"].combine_chunks().take(pa.array(ranked)))
+    settings = found.recipe.near_duplicates
+    first = exact_keepers(found.rows["text_digest"].combine_chunks().take(pa.array(ranked)))
     distinct = np.unique(first)
     rows = ranked[distinct]
-    signatures = assembly.signatures_of(rows, settings.bands * settings.rows)
-    spoken = np.flatnonzero(assembly.rows["words"].to_numpy()[rows] > 0)
-    pairs = candidate_pairs(signatures[spoken], spoken, settings)
-    involved = np.unique(pairs)
-    texts = Texts(involved, assembly.text_of(rows[involved]), settings)
-    return with_exact(cluster(pairs, texts, len(distinct)), first, distinct)
+    competing = np.where(found.rows["words"].to_numpy()[rows] > 0, np.arange(len(rows)), -1)
+    rank = np.full(len(found.rows), -1, np.int32)
+    rank[rows] = competing
+    pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
+    involved = np.sort(rows[np.unique(pairs)])
+    stored = Texts.stored(rank[involved], found.texts(involved), settings, found.folder)
+    return with_exact(cluster(pairs, stored, len(distinct)), first, distinct)
 
 
 # -- families --------------------------------------------------------------------------------------------------------
 
 
 def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> dict[str, Any]:
-    """Write documents, texts, origins, quarantine and signatures into `draft`; returns the manifest's counts."""
+    """Write documents, texts, origins, quarantine, signatures and bands into `draft`; returns the manifest's counts."""
     with progress("curate: copies"):
-        documents = documents_of(assembly, recipe)
+        documents = documents_of(assembly)
     length = recipe.near_duplicates.bands * recipe.near_duplicates.rows
     signature = pa.schema([("doc_id", pa.string()), ("signature", pa.list_(pa.uint32(), length))])
     with progress("curate: freeze"):
@@ -177,6 +205,7 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
         draft.write("signatures", assembly.joined("written.signature"), signature, identity=False)
         draft.write("doubts", [_doubts(documents)], DOUBTS.schema, identity=False)
         draft.write("inputs", [_inputs(assembly.job)], INPUTS.schema, identity=False)
+        draft.write("bands", _bands(assembly, recipe.near_duplicates.bands), BANDS, identity=False)
     return {"inputs": _counts(assembly.job), "rules": RULES_VERSION}
 
 
@@ -198,6 +227,12 @@ def _leaks(documents: pa.Table) -> pa.Table:
 def _doubts(documents: pa.Table) -> pa.Table:
     doubted = documents.filter(pc.is_valid(documents["doubt"])).select(["doc_id", "doubt", "doubt_evidence"])
     return doubted.rename_columns(DOUBTS.schema.names)
+
+
+def _bands(assembly: Assembly, bands: int) -> Iterator[pa.Table]:
+    """The index of `curation.near`, band by band."""
+    for band in range(bands):
+        yield band_table(band, assembly.keys(band), assembly.written)
 
 
 def _quarantine(job: Job) -> pa.Table:

@@ -55,12 +55,18 @@ aligns many more pairs."""
 def fold_latex(texts: pa.Array) -> pa.Array:
     """`texts` with variants of LaTeX that look alike written alike."""
     for pattern, replacement in FOLDS:
-        texts = pc.replace_substring_regex(texts, pattern, replacement)
-    foreign = pc.invert(pc.string_is_ascii(texts))
-    signs = texts.filter(foreign)
-    for pattern, replacement in SIGNS:
-        signs = pc.replace_substring_regex(signs, pattern, replacement)
-    return pc.replace_with_mask(texts, foreign, signs)
+        texts = _replaced(texts, pc.match_substring_regex(texts, pattern), ((pattern, replacement),))
+    return _replaced(texts, pc.invert(pc.string_is_ascii(texts)), SIGNS)
+
+
+def _replaced(texts: pa.Array, where: pa.Array, patterns: tuple[tuple[str, str], ...]) -> pa.Array:
+    """`texts` with `patterns` replaced `where` there may be one: to look is cheaper than to copy."""
+    if not where.true_count:
+        return texts
+    found = texts.filter(where)
+    for pattern, replacement in patterns:
+        found = pc.replace_substring_regex(found, pattern, replacement)
+    return pc.replace_with_mask(texts, where, found)
 
 
 @dataclass(frozen=True)
@@ -189,29 +195,20 @@ class ItemIndex:
         return pairs.document[held], pairs.item[held], shares[held, 0]
 
     def _candidates(self, words: Words) -> Pairs:
-        n = self.settings.ngram
+        """Pairs whose common runs cover enough of the item to make an aligned pair likely."""
+        n, table = self.settings.ngram, self._runs
         runs = shingles(words.hashes, words.offsets, n)
-        place, entry = self._runs.lookup(runs.hashes)
-        document = np.searchsorted(runs.offsets, place, side="right") - 1
-        item, position = self._runs.item[entry], self._runs.position[entry]
-        diagonal = place - runs.offsets[document] - position
-        pair, of, matches = np.unique(document * len(self.items) + item, return_inverse=True, return_counts=True)
-        hopeful = self._wanted(pair, matches * n)[of]  # most pairs share a run or two: no more is worked out for them
-        pair, of = np.unique(pair[of[hopeful]], return_inverse=True)
-        chosen = self._wanted(pair, _covered(of, position[hopeful], len(pair), n))
-        diagonals = _commonest(of, diagonal[hopeful], len(pair))
-        return Pairs(pair[chosen] // len(self.items), pair[chosen] % len(self.items), diagonals[chosen])
-
-    def _wanted(self, pair: np.ndarray, covered: np.ndarray) -> np.ndarray:
-        """Whether so many covered words make an aligned pair likely enough."""
-        return covered / self.words.counts[pair % len(self.items)] >= CANDIDATE_SHARE * self.settings.coverage
+        share = CANDIDATE_SHARE * self.settings.coverage
+        found = _hopeful(runs.hashes, runs.offsets, *table.lookup, table.starts, table.item, table.position,
+                         self.words.counts, n, share)  # fmt: skip
+        return Pairs(*found.T)
 
     def _occurring_whole(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, 1.0) where an item shorter than a run occurs as it is."""
         documents, items = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for length, table in self._whole.items():
             runs = shingles(words.hashes, words.offsets, length)
-            place, entry = table.lookup(runs.hashes)
+            place, entry = table.matches(runs.hashes)
             document = np.searchsorted(runs.offsets, place, side="right") - 1
             start = words.offsets[document] + place - runs.offsets[document]
             free = _stands_alone(words, start, start + length, document)
@@ -222,25 +219,26 @@ class ItemIndex:
 
 @dataclass(frozen=True)
 class _RunTable:
-    """Runs sorted by hash, with a bit field that answers most lookups with no."""
+    """Runs of items by their hash: rows `starts[k]` to `starts[k + 1]` of `item` and `position` are those of the k-th
+    hash, and `lookup` says which hash is the k-th."""
 
-    hashes: np.ndarray
+    starts: np.ndarray
     item: np.ndarray
     position: np.ndarray
-    present: np.ndarray
+    lookup: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """Hashes, a hash table of their numbers, and a bit field that answers most questions with no."""
 
     @classmethod
     def of(cls, hashes: np.ndarray, item: np.ndarray, position: np.ndarray) -> "_RunTable":
         order = np.argsort(hashes, kind="stable")
-        present = np.zeros(1 << FILTER_BITS, np.bool_)
-        present[hashes >> np.uint64(64 - FILTER_BITS)] = True
-        return cls(hashes[order], item[order], position[order], present)
+        keys, starts = np.unique(hashes[order], return_index=True)
+        starts = np.append(starts, len(hashes))
+        return cls(starts, item[order], position[order], (keys, *_hashed(keys)))
 
-    def lookup(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def matches(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(place in `runs`, row of this table) for every match."""
-        places = np.flatnonzero(self.present[runs >> np.uint64(64 - FILTER_BITS)])
-        low = np.searchsorted(self.hashes, runs[places], side="left")
-        counts = np.searchsorted(self.hashes, runs[places], side="right") - low
+        places, keys = _places(runs, *self.lookup)
+        low, counts = self.starts[keys], np.diff(self.starts)[keys]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return np.repeat(places, counts), np.repeat(low, counts) + within
 
@@ -259,26 +257,131 @@ def _stands_alone(words: Words, start: np.ndarray, end: np.ndarray, document: np
     return follows & precedes
 
 
-def _covered(group: np.ndarray, position: np.ndarray, groups: int, n: int) -> np.ndarray:
-    """How many words the union of runs [position, position + n) holds, by group."""
-    order = np.lexsort((position, group))
-    group, position = group[order], position[order]
-    gap = np.full(len(group), n)
-    same = group[1:] == group[:-1]
-    gap[:-1][same] = np.minimum(n, position[1:] - position[:-1])[same]
-    return np.bincount(group, gap, groups)
+@numba.njit(cache=True, nogil=True)
+def _hashed(keys):
+    """(numbers of distinct `keys` by the lower bits of the key, the next free slot if taken; bits by the upper)."""
+    size = 2
+    while size < 2 * len(keys):
+        size *= 2
+    slots, bits = np.full(size, -1, np.int32), np.zeros(1 << (FILTER_BITS - 3), np.uint8)
+    for number in range(len(keys)):
+        slot = np.int64(keys[number] & np.uint64(size - 1))
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        slots[slot] = number
+        upper = keys[number] >> np.uint64(64 - FILTER_BITS)
+        bits[upper >> np.uint64(3)] |= np.uint8(1) << np.uint8(upper & np.uint64(7))
+    return slots, bits
 
 
-def _commonest(group: np.ndarray, value: np.ndarray, groups: int) -> np.ndarray:
-    """The commonest value of each group, the smallest of several."""
-    order = np.lexsort((value, group))
-    group, value = group[order], value[order]
-    new = (group[1:] != group[:-1]) | (value[1:] != value[:-1])
-    starts = np.flatnonzero(np.concatenate([[True], new])[: len(group)])
-    counts = np.diff(np.concatenate([starts, [len(group)]]))
-    best = np.lexsort((-value[starts], counts, group[starts]))  # the last of each group wins
-    out = np.zeros(groups, np.int64)
-    out[group[starts][best]] = value[starts][best]
+@numba.njit(cache=True, nogil=True)
+def _number(run, keys, slots, bits):
+    """The number of the key `run`, -1 if it is none."""
+    upper = run >> np.uint64(64 - FILTER_BITS)
+    if not bits[upper >> np.uint64(3)] >> np.uint8(upper & np.uint64(7)) & 1:
+        return -1
+    slot = np.int64(run & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0 and keys[slots[slot]] != run:
+        slot = (slot + 1) & (len(slots) - 1)
+    return slots[slot]
+
+
+@numba.njit(cache=True, nogil=True)
+def _places(runs, keys, slots, bits):
+    """Places in `runs` that hold a key, and the keys' numbers."""
+    places, numbers = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
+    found = 0
+    for place in range(len(runs)):
+        number = _number(runs[place], keys, slots, bits)
+        places[found], numbers[found] = place, number
+        found += number >= 0
+    return places[:found], numbers[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_words, n, share):
+    """Rows (document, item, diagonal) for each pair whose common runs cover `share` of the item's words.
+
+    Most pairs have a run or two in common: these are counted and no more is worked out for them."""
+    places, numbers = _places(runs, keys, slots, bits)
+    common, start = np.zeros(len(item_words), np.int64), np.empty(len(item_words), np.int64)
+    seen, pairs = np.empty(len(item_words), np.int64), np.empty((64, 3), np.int64)
+    found, low, high = 0, 0, 0
+    for document in range(len(offsets) - 1):
+        while high < len(places) and places[high] < offsets[document + 1]:
+            high += 1
+        items = seen[: _count(numbers[low:high], starts, item, common, seen)]
+        hopeful = items[common[items] * n / item_words[items] >= share]
+        start[items] = -1
+        start[hopeful] = np.cumsum(common[hopeful]) - common[hopeful]
+        shifted = places[low:high] - offsets[document]
+        positions, diagonals = _gather(numbers[low:high], shifted, starts, item, position, start, common[hopeful].sum())
+        for one in hopeful:
+            own = slice(start[one] - common[one], start[one])
+            if _covered(positions[own], n) / item_words[one] >= share:
+                pairs = _longer(pairs, 2 * found) if found == len(pairs) else pairs
+                pairs[found] = document, one, _commonest(diagonals[own])
+                found += 1
+        common[items] = 0
+        low = high
+    return pairs[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(numbers, starts, item, common, seen):
+    """Add up in `common` the matches of each item; returns how many items there are, which `seen` then begins with."""
+    items = 0
+    for number in numbers:
+        for row in range(starts[number], starts[number + 1]):
+            if not common[item[row]]:
+                seen[items] = item[row]
+                items += 1
+            common[item[row]] += 1
+    return items
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(numbers, places, starts, item, position, start, total):
+    """Positions and diagonals of the `total` matches of items with a `start`, item by item from there on; it moves to
+    their end."""
+    positions, diagonals = np.empty(total, np.int64), np.empty(total, np.int64)
+    if not total:
+        return positions, diagonals
+    for number, place in zip(numbers, places):  # noqa: B905  numba has no strict
+        for row in range(starts[number], starts[number + 1]):
+            at = start[item[row]]
+            if at >= 0:
+                positions[at], diagonals[at] = position[row], place - position[row]
+                start[item[row]] += 1
+    return positions, diagonals
+
+
+@numba.njit(cache=True, nogil=True)
+def _covered(positions, n):
+    """How many words the union of runs [position, position + n) holds."""
+    positions.sort()
+    covered = n
+    for gap in np.diff(positions):
+        covered += min(n, gap)
+    return covered
+
+
+@numba.njit(cache=True, nogil=True)
+def _commonest(values):
+    """The commonest of `values`, the smallest of several."""
+    values.sort()
+    best, most, count = values[0], 0, 0
+    for place in range(len(values)):
+        count = count + 1 if place and values[place] == values[place - 1] else 1
+        if count > most:
+            best, most = values[place], count
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _longer(rows, length):
+    out = np.empty((length, rows.shape[1]), rows.dtype)
+    out[: len(rows)] = rows
     return out
 
 

@@ -4,42 +4,38 @@ Everything works on `ranked` documents: sorted by the keeper rule (rank of the s
 that the smaller number is the one to keep.
 
 1. Exact copies share a text digest; the first is kept.
-2. Candidates for near copies share a band of their MinHash signatures; one band after the other is worked on in memory,
-   some 50 bytes a document. Within a bucket each document is paired with the WINDOW documents after it, which is all
-   pairs in all but enormous buckets.
+2. Candidates for near copies share a band of their MinHash signatures; within a bucket each document is paired with the
+   WINDOW documents after it, which is all pairs in all but enormous buckets.
 3. Every candidate is verified on the texts: exact Jaccard similarity of the shingle sets at or above the threshold, and
    no shingles that differ in numbers or operators alone (multisets are compared with these masked and unmasked), so
-   that two problems of one template are not taken for one.
+   that two problems of one template are not taken for one. A pair that verified pairs connect already is passed over.
 4. Verified pairs make clusters (connected components). Within a cluster, in rank order, a document is dropped if it is
-   a verified copy of one that is kept: similarity is not carried over from neighbour to neighbour.
+   a verified copy of one that is kept: similarity is not carried over from neighbour to neighbour. In a cluster with
+   more than KEPT kept documents later ones are compared with the first KEPT alone, so that time stays linear.
 
-Leaves out semantic duplicates.
+Memory, in bytes: 8 a document and 16 more for each of BANDS_AT_ONCE bands, which are read one after the other; 24 a
+candidate pair; 44 a document that is in one, whose shingles lie in a file that is mapped (16 bytes a word: the kernel's
+cache, given back when memory is short). Leaves out semantic duplicates.
 """
 
+import mmap
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numba
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from curation.config import NearDuplicatesRecipe
 from curation.words import shingles, split
 
 RULE = "near_duplicate/1"
 """Name and version of the rule, for the evidence."""
-WINDOW = 64
-FILTER_BITS = 24
-PAIRS_PER_BATCH = 100_000
-
-
-def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that spills to `folder` and draws no progress bar of its own."""
-    database = duckdb.connect(config={"temp_directory": str(folder)})
-    return database.execute("SET enable_progress_bar = false")
+WINDOW, KEPT = 64, 256
+BANDS_AT_ONCE = 2
+UPPER = np.uint64(0xFFFFFFFF00000000)
 
 
 @dataclass(frozen=True)
@@ -61,24 +57,65 @@ class Verified:
     same: np.ndarray
 
 
+@dataclass(frozen=True)
 class Texts:
-    """Shingles of some documents, exact and masked, sorted within each document, by rank."""
+    """Shingles of some documents, exact and masked, sorted within each: from `offsets[k]` to `offsets[k + 1]` those of
+    the k-th document, which has the rank `ranks[k]`. `order` sorts `ranks`."""
 
-    def __init__(self, ranks: np.ndarray, texts: pa.Array, settings: NearDuplicatesRecipe):
-        """`ranks` sorted ascending, `texts` beside them."""
-        self.settings, self.ranks = settings, ranks
-        words = split(texts)
-        exact = shingles(words.hashes, words.offsets, settings.shingle)
-        masked = shingles(words.masked(), words.offsets, settings.shingle)
-        self.offsets = exact.offsets
-        self.exact, self.masked = _sorted(exact.hashes, exact.offsets), _sorted(masked.hashes, masked.offsets)
+    settings: NearDuplicatesRecipe
+    ranks: np.ndarray
+    order: np.ndarray
+    exact: np.ndarray
+    masked: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, ranks: np.ndarray, texts: pa.Array, settings: NearDuplicatesRecipe) -> "Texts":
+        """Of `texts` beside `ranks`, in memory."""
+        return cls(settings, ranks, np.argsort(ranks), *_sorted_shingles(texts, settings))
+
+    @classmethod
+    def stored(
+        cls, ranks: np.ndarray, texts: Iterable[pa.Array], settings: NearDuplicatesRecipe, folder: Path
+    ) -> "Texts":
+        """Of `texts`, batch after batch beside `ranks`, in two files of `folder` that are mapped."""
+        paths, offsets = (folder / "exact", folder / "masked"), [np.zeros(1, np.int64)]
+        with paths[0].open("wb") as exact_file, paths[1].open("wb") as masked_file:
+            for batch in texts:
+                exact, masked, ends = _sorted_shingles(batch, settings)
+                exact_file.write(exact.data)
+                masked_file.write(masked.data)
+                offsets.append(ends[1:] + offsets[-1][-1])
+        return cls(settings, ranks, np.argsort(ranks), *map(_mapped, paths), np.concatenate(offsets))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:
         """Compare the documents of ranks `left` and `right`, pair by pair."""
-        places = np.searchsorted(self.ranks, left), np.searchsorted(self.ranks, right)
-        similarity, differing = _compare(*places, self.exact, self.masked, self.offsets)
-        same = similarity >= self.settings.similarity
-        return Verified(similarity, same & (differing == 0) if self.settings.numbers_differ else same)
+        return Verified(*_verify(self.places(left), self.places(right), *self.compared))
+
+    def places(self, ranks: np.ndarray) -> np.ndarray:
+        """Where the documents of `ranks` stand in this."""
+        return self.order[np.searchsorted(self.ranks, ranks, sorter=self.order)]
+
+    @property
+    def compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, bool]:
+        """What the compiled functions need to tell whether two documents are the same."""
+        return self.exact, self.masked, self.offsets, self.settings.similarity, self.settings.numbers_differ
+
+
+def _sorted_shingles(texts: pa.Array, settings: NearDuplicatesRecipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Exact and masked shingles, sorted within each text, and their offsets."""
+    words = split(texts)
+    exact = shingles(words.hashes, words.offsets, settings.shingle)
+    masked = shingles(words.masked(), words.offsets, settings.shingle)
+    return _sorted(exact.hashes, exact.offsets), _sorted(masked.hashes, masked.offsets), exact.offsets
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The uint64 values of a file, read as they are needed."""
+    if not path.stat().st_size:
+        return np.empty(0, np.uint64)
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint64)
 
 
 def exact_keepers(digests: pa.Array) -> np.ndarray:
@@ -88,78 +125,106 @@ def exact_keepers(digests: pa.Array) -> np.ndarray:
     return first[codes]
 
 
-def candidate_pairs(signatures: np.ndarray, ranks: np.ndarray, settings: NearDuplicatesRecipe) -> np.ndarray:
-    """[pairs, 2] of ranks (below 2^31) that share a band, each pair once, smaller first, in order."""
-    found = [np.empty(0, np.int64)]
-    for band in range(settings.bands):
-        keys = _band_keys(signatures[:, band * settings.rows : (band + 1) * settings.rows])
-        members = _perhaps_shared(keys)
-        members = members[np.lexsort((ranks[members], keys[members]))]
-        found.append(np.unique(_neighbours(keys[members], ranks[members])))
-    pairs = np.unique(np.concatenate(found))
-    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
+def candidate_pairs(keys_of: Callable[[int], np.ndarray], bands: int, ranks: np.ndarray) -> np.ndarray:
+    """[pairs, 2] of ranks that share a band, each pair once, smaller first, in order.
+
+    `ranks` (int32, below 0: does not compete) in any order; `keys_of(band)` are the documents' keys beside it. It is
+    called by BANDS_AT_ONCE threads."""
+    place = np.full(ranks.max(initial=-1) + 1, -1, np.int32)
+    competing = np.flatnonzero(ranks >= 0).astype(np.int32)
+    place[ranks[competing]] = competing
+
+    def of_band(band: int) -> np.ndarray:
+        keys = keys_of(band)
+        entries = _entries(keys, ranks, len(competing))
+        entries.sort()
+        found = _sharing(entries, keys, place)
+        found.sort()
+        return found
+
+    pairs = np.empty(0, np.uint64)
+    with ThreadPoolExecutor(BANDS_AT_ONCE) as pool:
+        for found in pool.map(of_band, range(bands)):
+            pairs = _merged(pairs, found)
+    return np.stack([pairs >> np.uint64(32), pairs & ~UPPER], axis=1).astype(np.int64)
 
 
-def _band_keys(values: np.ndarray) -> np.ndarray:
-    """A band's values [documents, rows] folded into 64 bits each; a rare collision fails verification."""
-    keys = np.zeros(len(values), np.uint64)
-    for row in range(values.shape[1]):
-        keys ^= values[:, row]
-        keys *= np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
-    return keys
+@numba.njit(cache=True, nogil=True)
+def _entries(keys, ranks, competing):
+    """The upper half of each key and the rank, in 64 bits that are quick to sort."""
+    out = np.empty(competing, np.uint64)
+    found = 0
+    for place in range(len(ranks)):
+        if ranks[place] >= 0:
+            out[found] = (keys[place] & UPPER) | np.uint64(ranks[place])
+            found += 1
+    return out
 
 
-def _perhaps_shared(keys: np.ndarray) -> np.ndarray:
-    """Places of all keys that occur twice or more, and of a few others. A sort of the keys alone and a bit field are
-    several times cheaper than a sort of the places by key."""
-    ordered = np.sort(keys)
-    present = np.zeros(1 << FILTER_BITS, np.bool_)
-    present[ordered[1:][ordered[1:] == ordered[:-1]] >> np.uint64(64 - FILTER_BITS)] = True
-    return np.flatnonzero(present[keys >> np.uint64(64 - FILTER_BITS)])
+@numba.njit(cache=True, nogil=True)
+def _sharing(entries, keys, place):
+    """Pairs of ranks with equal keys, at most WINDOW apart among these, as rank · 2^32 + rank. Sorted `entries` bring
+    together those whose keys are alike in the upper half; the rest is looked up at the rank's `place` in `keys`."""
+    pairs, found = np.empty(1024, np.uint64), 0
+    for first in range(len(entries)):
+        left, key, met, second = entries[first] & ~UPPER, np.uint64(0), 0, first + 1
+        while met < WINDOW and second < len(entries) and entries[second] & UPPER == entries[first] & UPPER:
+            if second == first + 1:
+                key = keys[place[left]]
+            right = entries[second] & ~UPPER
+            if keys[place[right]] == key:
+                pairs = _longer(pairs) if found == len(pairs) else pairs
+                pairs[found] = left << np.uint64(32) | right
+                found, met = found + 1, met + 1
+            second += 1
+    return pairs[:found].copy()
 
 
-def _neighbours(keys: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Pairs of documents sorted by (key, rank) that share a key, at most WINDOW apart, as rank · 2^32 + rank."""
-    pairs = [np.empty(0, np.int64)]
-    for apart in range(1, WINDOW + 1):
-        first = np.flatnonzero(keys[apart:] == keys[:-apart])
-        if not len(first):
-            break
-        pairs.append(ranks[first] << 32 | ranks[first + apart])
-    return np.concatenate(pairs)
+@numba.njit(cache=True, nogil=True)
+def _longer(values):
+    out = np.empty(2 * len(values), values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _merged(left, right):
+    """The distinct values of two sorted arrays, sorted."""
+    out = np.empty(len(left) + len(right), left.dtype)
+    i, j, found = 0, 0, 0
+    while i < len(left) or j < len(right):
+        from_left = j == len(right) or (i < len(left) and left[i] <= right[j])
+        value = left[i] if from_left else right[j]
+        if not found or out[found - 1] != value:
+            out[found] = value
+            found += 1
+        i, j = (i + 1, j) if from_left else (i, j + 1)
+    return out[:found].copy()
+
+
+def connected(pairs: np.ndarray, documents: int, texts: Texts | None = None) -> np.ndarray:
+    """For each document the smallest number that `pairs` connect it with; if `texts` are given, only those pairs count
+    that they verify."""
+    parents = np.arange(documents, dtype=np.int32)
+    if texts is None:
+        _join(parents, pairs)
+    else:
+        _join_same(parents, pairs, texts.places(pairs[:, 0]), texts.places(pairs[:, 1]), *texts.compared)
+    return _roots(parents)
 
 
 def cluster(pairs: np.ndarray, texts: Texts, documents: int) -> Copies:
     """Verify `pairs`, make clusters of what holds, and choose the keepers. Exact copies are not among the pairs."""
-    found = texts.verify(pairs[:, 0], pairs[:, 1])
-    edges = pairs[found.same]
-    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(documents, documents))
-    labels = connected_components(graph, directed=False)[1]
+    labels = connected(pairs, documents, texts)
     keeper, similarity = np.arange(documents), np.ones(documents)
-    for members in _groups(labels):
-        _choose(members, texts, keeper, similarity)
-    smallest = np.unique(labels, return_index=True)[1]
-    return Copies(keeper, similarity, smallest[labels], np.zeros(documents, np.bool_))
-
-
-def _groups(labels: np.ndarray) -> list[np.ndarray]:
-    """Members of each cluster of two or more, ascending."""
-    order = np.argsort(labels, kind="stable")
-    cuts = np.flatnonzero(np.diff(labels[order])) + 1
-    return [members for members in np.split(order, cuts) if len(members) > 1]
-
-
-def _choose(members: np.ndarray, texts: Texts, keeper: np.ndarray, similarity: np.ndarray) -> None:
-    """Keep or drop each member in rank order, against those already kept."""
-    kept = members[:1]
-    for member in members[1:]:
-        found = texts.verify(kept, np.full(len(kept), member))
-        if not found.same.any():
-            kept = np.append(kept, member)
-            continue
-        best = np.argmax(np.where(found.same, found.similarity, -1.0))
-        keeper[member], similarity[member] = kept[best], found.similarity[best]
+    size = np.bincount(labels, minlength=documents)
+    members = np.flatnonzero(size[labels] > 1)
+    members = members[np.argsort(labels[members], kind="stable")]
+    of = labels[members]
+    places = texts.places(members)
+    cuts = np.flatnonzero(np.diff(of, prepend=-1, append=-1)) if len(of) else np.zeros(1, np.int64)
+    _choose(members, places, cuts, *texts.compared, keeper, similarity)
+    return Copies(keeper, similarity, labels, np.zeros(documents, np.bool_))
 
 
 def with_exact(copies: Copies, first: np.ndarray, distinct: np.ndarray) -> Copies:
@@ -197,13 +262,71 @@ def _overlap(left, right):
 
 
 @numba.njit(cache=True, nogil=True)
-def _compare(left, right, exact, masked, offsets):
-    similarity = np.zeros(len(left), np.float64)
-    differing = np.zeros(len(left), np.int64)
+def _same(a, b, exact, masked, offsets, least, numbers_differ):
+    """(exact Jaccard similarity of the documents at places `a` and `b`, whether they are the same by the recipe)."""
+    mine, theirs = slice(offsets[a], offsets[a + 1]), slice(offsets[b], offsets[b + 1])
+    common, union, many = _overlap(exact[mine], exact[theirs])
+    similarity = common / union if union else 0.0
+    if similarity < least or not numbers_differ:
+        return similarity, similarity >= least
+    return similarity, _overlap(masked[mine], masked[theirs])[2] == many
+
+
+@numba.njit(cache=True, nogil=True)
+def _verify(left, right, exact, masked, offsets, least, numbers_differ):
+    similarity, same = np.zeros(len(left), np.float64), np.zeros(len(left), np.bool_)
     for pair in range(len(left)):
-        a, b = left[pair], right[pair]
-        mine, theirs = slice(offsets[a], offsets[a + 1]), slice(offsets[b], offsets[b + 1])
-        common, union, many = _overlap(exact[mine], exact[theirs])
-        similarity[pair] = common / union if union else 0.0
-        differing[pair] = _overlap(masked[mine], masked[theirs])[2] - many
-    return similarity, differing
+        similarity[pair], same[pair] = _same(left[pair], right[pair], exact, masked, offsets, least, numbers_differ)
+    return similarity, same
+
+
+@numba.njit(cache=True, nogil=True)
+def _root(parents, document):
+    while parents[document] != document:
+        parents[document] = parents[parents[document]]
+        document = parents[document]
+    return document
+
+
+@numba.njit(cache=True, nogil=True)
+def _roots(parents):
+    out = np.empty(len(parents), np.int64)
+    for document in range(len(parents)):
+        out[document] = _root(parents, document)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _join(parents, pairs):
+    for pair in range(len(pairs)):
+        left, right = _root(parents, pairs[pair, 0]), _root(parents, pairs[pair, 1])
+        parents[max(left, right)] = min(left, right)
+
+
+@numba.njit(cache=True, nogil=True)
+def _join_same(parents, pairs, left_place, right_place, exact, masked, offsets, least, numbers_differ):
+    for pair in range(len(pairs)):
+        left, right = _root(parents, pairs[pair, 0]), _root(parents, pairs[pair, 1])
+        if left != right and _same(
+            left_place[pair], right_place[pair], exact, masked, offsets, least, numbers_differ
+        )[1]:  # fmt: skip
+            parents[max(left, right)] = min(left, right)
+
+
+@numba.njit(cache=True, nogil=True)
+def _choose(members, places, cuts, exact, masked, offsets, least, numbers_differ, keeper, similarity):
+    """Keep or drop each member of each cluster (from one cut to the next) in rank order, against those already kept."""
+    kept = np.empty(KEPT, np.int64)
+    for group in range(len(cuts) - 1):
+        count = 0
+        for member in range(cuts[group], cuts[group + 1]):
+            best, most = -1, -1.0
+            for other in kept[:count]:
+                found, same = _same(places[other], places[member], exact, masked, offsets, least, numbers_differ)
+                if same and found > most:
+                    best, most = other, found
+            if best >= 0:
+                keeper[members[member]], similarity[members[member]] = members[best], most
+            elif count < KEPT:
+                kept[count] = member
+                count += 1

@@ -1,24 +1,40 @@
 """Near-duplicates of a text within a corpus manifest, for `octo near TEXT|FILE --manifest M`.
 
-The manifest's own signatures go into datasketch's MinHashLSH with the bands and rows that the corpus was made with, the
-text is signed in the same way, and what the index finds is compared with the text itself. Dropped documents are found
-too. Leaves out a stored index: it is filled anew for each call, some 15,000 documents a second.
+The family `bands` holds, band by band, the upper half of each document's band key, sorted, with its row: the text is
+signed, and of each band only the row groups that can hold its key are read. What they give is read, signed and put into
+datasketch's MinHashLSH with the bands and rows that the corpus was made with, which says what shares a band indeed: the
+answer is that of a MinHashLSH of all signatures (tested). These documents are then compared with the text itself.
+Dropped documents are found too. A manifest without `bands` (made before 2026-11-21) has its signatures put into
+MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts at once.
 """
 
+import functools
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from datasketch import MinHash, MinHashLSH
 
 from curation.config import NearDuplicatesRecipe
 from curation.duplicates import Texts
 from curation.normalise import normalise
-from curation.signatures import SEED, from_column, signatures
+from curation.signatures import SEED, band_keys, from_column, signatures
 from curation.words import shingles, split
 from manifests.errors import UserError
 from manifests.manifest import Manifest
+
+BANDS = pa.schema([("band", pa.int32()), ("key", pa.uint32()), ("row", pa.int64())])
+"""The family `bands`: sorted by band, key and row; `row` counts in `documents` from 0."""
+
+
+def band_table(band: int, keys: np.ndarray, rows: np.ndarray) -> pa.Table:
+    """One band of the family `bands`, from the documents' uint64 keys and their rows."""
+    entries = np.sort((keys & np.uint64(0xFFFFFFFF00000000)) | rows.astype(np.uint64))
+    row = (entries & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    return pa.table([np.full(len(row), band, np.int32), (entries >> np.uint64(32)).astype(np.uint32), row], BANDS)
 
 
 @dataclass(frozen=True)
@@ -43,13 +59,53 @@ def near(manifest: Manifest, text: str, least: float = 0.5, limit: int = 10) -> 
         )
     settings = NearDuplicatesRecipe.model_validate(manifest.recipe["near_duplicates"])
     asked = normalise(pa.array([text], pa.string()))
-    words = split(asked)
-    if not words.counts[0]:
+    if not split(asked).counts[0]:
         raise UserError("the text holds no words", "Give some words to look for")
-    runs = shingles(words.hashes, words.offsets, settings.shingle)
-    wanted = signatures(runs, settings.bands * settings.rows)[0]
-    rows = np.sort(np.array(_index(manifest, settings).query(sketch(wanted)), np.int64))
-    return _compared(manifest, settings, asked, rows, least)[:limit]
+    rows, texts = sharing(manifest, settings, asked)
+    return _compared(manifest, settings, pa.concat_arrays([asked.cast(pa.large_string()), texts]), rows, least)[:limit]
+
+
+def sharing(manifest: Manifest, settings: NearDuplicatesRecipe, asked: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """(rows, ascending, their texts) of the documents that share a band with `asked`, one normalised text."""
+    wanted = _signed(asked, settings)[0]
+    if not manifest.files("bands"):
+        rows = _query(settings, wanted, _stored_signatures(manifest, settings))
+        return rows, _texts(manifest, rows)
+    perhaps = _looked_up(manifest, band_keys(wanted[None], settings.rows)[:, 0])
+    texts = _texts(manifest, perhaps)
+    rows = _query(settings, wanted, zip(perhaps.tolist(), _signed(texts, settings), strict=True))
+    return rows, texts.take(pa.array(np.searchsorted(perhaps, rows)))
+
+
+def _signed(texts: pa.Array, settings: NearDuplicatesRecipe) -> np.ndarray:
+    words = split(texts)
+    return signatures(shingles(words.hashes, words.offsets, settings.shingle), settings.bands * settings.rows)
+
+
+def _looked_up(manifest: Manifest, keys: np.ndarray) -> np.ndarray:
+    """Rows, ascending, whose key in some band is like that of `keys` in its upper half."""
+    upper = (keys >> np.uint64(32)).tolist()
+    fields = ds.field("band"), ds.field("key")
+    matches = [(fields[0] == band) & (fields[1] == pa.scalar(key, pa.uint32())) for band, key in enumerate(upper)]
+    wanted = functools.reduce(operator.or_, matches)
+    paths = [manifest.store.full(file.path) for file in manifest.files("bands")]
+    found = ds.dataset(paths, BANDS, format="parquet", filesystem=manifest.store.fs).to_table(["row"], filter=wanted)
+    return np.unique(found["row"].to_numpy())
+
+
+def _query(settings: NearDuplicatesRecipe, wanted: np.ndarray, signed: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Rows, ascending, of those `signed` (row and signature) that share a band with the signature `wanted`."""
+    index = MinHashLSH(num_perm=len(wanted), params=(settings.bands, settings.rows))
+    with index.insertion_session() as session:
+        for row, signature in signed:
+            session.insert(row, sketch(signature), check_duplication=False)
+    return np.sort(np.array(index.query(sketch(wanted)), np.int64))
+
+
+def _stored_signatures(manifest: Manifest, settings: NearDuplicatesRecipe) -> Iterator[tuple[int, np.ndarray]]:
+    batches = manifest.scan("signatures", ["signature"])
+    values = (row for batch in batches for row in from_column(batch.column(0), settings.bands * settings.rows))
+    yield from enumerate(values)
 
 
 def sketch(signature: np.ndarray) -> MinHash:
@@ -57,40 +113,23 @@ def sketch(signature: np.ndarray) -> MinHash:
     return MinHash(hashvalues=signature, seed=SEED, scheme="affine32")
 
 
-def _index(manifest: Manifest, settings: NearDuplicatesRecipe) -> MinHashLSH:
-    """Every document's signature under its row number."""
-    length = settings.bands * settings.rows
-    index = MinHashLSH(num_perm=length, params=(settings.bands, settings.rows))
-    row = 0
-    with index.insertion_session() as session:
-        for batch in manifest.scan("signatures", ["signature"]):
-            for signature in from_column(batch.column(0), length):
-                session.insert(row, sketch(signature), check_duplication=False)
-                row += 1
-    return index
-
-
 def _compared(
-    manifest: Manifest, settings: NearDuplicatesRecipe, asked: pa.Array, rows: np.ndarray, least: float
+    manifest: Manifest, settings: NearDuplicatesRecipe, texts: pa.Array, rows: np.ndarray, least: float
 ) -> list[Near]:
-    documents = manifest.read("documents", ["doc_id", "source", "drop_reason"]).take(pa.array(rows))
-    texts = _texts(manifest, rows)
-    both = pa.concat_arrays([asked.cast(pa.large_string()), texts])
-    numbers = np.arange(len(both))
-    similarity = Texts(numbers, both, settings).verify(np.zeros(len(rows), np.int64), numbers[1:]).similarity
+    """Documents `rows` against the first of `texts`; the others are theirs."""
+    documents = manifest.take("documents", ["doc_id", "source", "drop_reason"], rows)
+    described = [row for batch in documents for row in batch.to_pylist()]
+    numbers = np.arange(len(texts))
+    similarity = Texts.of(numbers, texts, settings).verify(np.zeros(len(rows), np.int64), numbers[1:]).similarity
     found = [
         Near(**document, similarity=round(float(value), 4), beginning=" ".join(text.split())[:80])
-        for document, value, text in zip(documents.to_pylist(), similarity, texts.to_pylist(), strict=True)
+        for document, value, text in zip(described, similarity, texts[1:].to_pylist(), strict=True)
         if value >= least
     ]
     return sorted(found, key=lambda one: (-one.similarity, one.doc_id))
 
 
 def _texts(manifest: Manifest, rows: np.ndarray) -> pa.Array:
-    """Texts of `rows`, ascending; the others pass by in batches."""
-    pieces, start = [pa.array([], pa.large_string())], 0
-    for batch in manifest.scan("texts", ["text"]):
-        here = rows[(rows >= start) & (rows < start + len(batch))] - start
-        pieces.append(pc.take(batch.column(0), pa.array(here)).cast(pa.large_string()))
-        start += len(batch)
-    return pa.concat_arrays(pieces)
+    """Texts of `rows`, ascending."""
+    found = [batch.column(0).cast(pa.large_string()) for batch in manifest.take("texts", ["text"], rows)]
+    return pa.concat_arrays([pa.array([], pa.large_string()), *found])

@@ -1,11 +1,11 @@
 """Another cut through a corpus that is there: its documents decided anew by other thresholds, and no source read.
 
 `octo curate RECIPE --reselect CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
-same files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the corpus,
-named once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves the limits of
-quality, the classifier's `min` and `roles`, the similarity and `numbers_differ` of near-duplicates, the order of
-sources, and a decontamination that finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. It
-is run again on the documents that it had found. Leaves out comparing the sources with what they were.
+same files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the
+corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves
+the limits of quality, the classifier's `min` and `roles`, the similarity and `numbers_differ` of near-duplicates, the
+order of sources, and a decontamination that finds no more than before: higher `coverage` or `numbers`, or fewer
+benchmarks. It is run again on the documents that it had found. Leaves out comparing the sources with what they were.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ FREE = (
     "near_duplicates.numbers_differ",
 )
 UPWARD = ("decontaminate.coverage", "decontaminate.numbers")
-KEPT = ("texts", "origins", "quarantine", "signatures", "doubts", "inputs")
+KEPT = ("texts", "origins", "quarantine", "signatures", "bands", "doubts", "inputs")
 """Families that no threshold changes."""
 HINT = "Run `octo curate` without --reselect"
 
@@ -89,8 +89,8 @@ def reselect(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: lis
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
     check_launch(base.store, base)
     index = ItemIndex.of(benchmarks, recipe.decontaminate)
-    with progress("curate: reselect"):
-        write_documents(draft, documents_of(Stored(base, recipe, index), recipe), recipe)
+    with progress("curate: reselect"), base.store.temporary() as folder:
+        write_documents(draft, documents_of(Stored(recipe, folder, base, index)), recipe)
     for family in KEPT:
         draft.keep(base, family)
     counts = base.counts | {"items": index.counts}
@@ -102,7 +102,6 @@ class Stored(Documents):
     """The documents of a corpus manifest, as `curation.decide` wants them."""
 
     corpus: Manifest
-    recipe: CurateRecipe
     index: ItemIndex
 
     @cached_property
@@ -124,14 +123,20 @@ class Stored(Documents):
         coverage = self.corpus.read("documents", ["contamination"])["contamination"].to_numpy()
         candidates = np.flatnonzero(coverage > 0)
         empty = pa.table(self.index.find(pa.array([], pa.string())).columns())
-        found = [pa.table(self.index.find(texts).columns()) for texts in self.parts("text", candidates)]
+        found = [pa.table(self.index.find(texts).columns()) for texts in self.texts(candidates)]
         table = spread(pa.concat_tables([empty, *found]), candidates, len(coverage))
         columns = dict(zip(table.column_names, table.columns, strict=True))
         return columns | {"contamination": pc.fill_null(columns["contamination"], 0.0)}
 
-    def parts(self, name: str, rows: np.ndarray) -> Iterator[pa.Array]:
-        family = "signatures" if name == "signature" else "texts"
-        return (batch.column(0) for batch in self.corpus.take(family, [name], np.sort(rows)))
+    @property
+    def written(self) -> np.ndarray:
+        return np.arange(len(self.rows))
+
+    def signatures(self) -> Iterator[pa.Array]:
+        return (batch.column(0) for batch in self.corpus.scan("signatures", ["signature"]))
+
+    def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
+        return (batch.column(0) for batch in self.corpus.take("texts", ["text"], rows))
 
 
 def _fields(plain: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,14 @@ For the 32-bit hashes of a text's shingles the signature has the values of `data
 scheme="affine32", hashfunc=identity)` updated with them, bit for bit: each hash goes through MurmurHash3's 32-bit
 finalizer and then, for permutation k, a_k·h + b_k mod 2^32, of which the least over all shingles is kept. The test
 has datasketch as its oracle, and `octo near` its LSH index. A text without words has all values at 2^32 - 1.
+
+A band of a signature is folded into a key of 64 bits; BandKeys holds the keys of many documents on disk, band by band.
 """
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -26,6 +33,42 @@ def permutations(length: int) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.RandomState(SEED)
     multipliers = draw.randint(0, 1 << 31, length, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return multipliers, draw.randint(0, 1 << 32, length, dtype=np.uint32)
+
+
+def band_keys(values: np.ndarray, rows: int) -> np.ndarray:
+    """uint64 [bands, texts]: the `rows` values of each band as one number; other values seldom have the same."""
+    bands = values.reshape(len(values), values.shape[1] // rows, rows)
+    keys = np.zeros(bands.shape[:2], np.uint64)
+    for row in range(rows):
+        keys ^= bands[:, :, row]
+        keys *= np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return np.ascontiguousarray(keys.T)
+
+
+@dataclass(frozen=True)
+class BandKeys:
+    """Band keys of many texts in `folder`, one file of uint64 for each band: `keys(band)` reads one."""
+
+    folder: Path
+
+    @classmethod
+    def stored(cls, signatures: Iterable[np.ndarray], rows: int, folder: Path) -> "BandKeys":
+        """Of `signatures`, batch after batch, `rows` values a band."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            files = []
+            for values in signatures:
+                keys = band_keys(values, rows)
+                files = files or [stack.enter_context((folder / str(band)).open("wb")) for band in range(len(keys))]
+                for file, column in zip(files, keys, strict=True):
+                    file.write(column.data)
+        return cls(folder)
+
+    def __call__(self, band: int) -> np.ndarray:
+        """uint64 [texts], in the order in which they were stored."""
+        path = self.folder / str(band)
+        return np.fromfile(path, np.uint64) if path.exists() else np.empty(0, np.uint64)
 
 
 def as_column(values: np.ndarray) -> pa.FixedSizeListArray:

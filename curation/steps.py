@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -278,9 +279,9 @@ def _answered(question: pa.Array, response: pa.Array) -> pa.Array:
 
 def _base_ids(source: str, documents: pa.Table) -> pa.Array:
     """128-bit hash of a document's source, url, native ID and texts: what it is, not where it was read."""
-    columns = [documents[name].to_pylist() for name in FIELDS]
-    as_json = json.JSONEncoder(ensure_ascii=False).encode
-    return pa.array([_digest(as_json([source, *row]).encode()) for row in zip(*columns, strict=True)], pa.string())
+    columns = [[source] * len(documents), *(documents[name].to_pylist() for name in FIELDS)]
+    rows = (b"[" + b", ".join(map(orjson.dumps, row)) + b"]" for row in zip(*columns, strict=True))
+    return pa.array(map(_digest, rows), pa.string())
 
 
 def _digest(data: bytes) -> str:

@@ -26,12 +26,13 @@ SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
 MASKS = np.array([0, 0x6E756D626572, 0x6F70657261746F72], np.uint64)
 """What stands for any number and any operator in a masked shingle."""
 
-_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK = range(5)
+_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _LEAD = range(6)
 
 
 def _byte_classes() -> np.ndarray:
     classes = np.full(256, _SPACE, np.uint8)
     classes[0x80:] = _LETTER
+    classes[[0xC3, 0xE2]] = _LEAD  # what they begin is told by the bytes after them, see _foreign
     for characters, name in (
         ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER),
         ("0123456789", _DIGIT),
@@ -43,6 +44,10 @@ def _byte_classes() -> np.ndarray:
 
 
 CLASSES = _byte_classes()
+BYTES_PER_WORD = 3
+"""Room made for words at first: text has 5 to 6 bytes a word, formulas some 2, and room never written costs nothing."""
+LOWER = np.arange(256, dtype=np.uint64)
+LOWER[65:91] += np.uint64(32)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Words:
 def split(texts: pa.Array | list[str]) -> Words:
     """The words of each text."""
     data, offsets = utf8(texts)
-    return Words(*_split(data, offsets, CLASSES))
+    return Words(*_split(data, offsets, CLASSES, LOWER))
 
 
 def utf8(texts: pa.Array | list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -111,33 +116,37 @@ def _mix(value):  # the finalizer of MurmurHash3, 64 bits
 
 @numba.njit(cache=True, nogil=True)
 def _shingles(hashes, offsets, starts, n):
+    """Rolling: the hash of a run is a polynomial in SHINGLE_PRIME, mod 2^64, mixed."""
     out = np.empty(starts[-1], np.uint64)
+    leaving = np.uint64(1)
+    for _ in range(n):
+        leaving *= SHINGLE_PRIME
     for text in range(len(offsets) - 1):
-        width = min(n, offsets[text + 1] - offsets[text])
-        for place in range(starts[text], starts[text + 1]):
-            first = offsets[text] + place - starts[text]
-            value = np.uint64(0)
-            for position in range(first, first + width):
-                value = value * SHINGLE_PRIME + hashes[position]
-            out[place] = _mix(value)
+        first, end = offsets[text], offsets[text + 1]
+        value = np.uint64(0)
+        for position in range(first, min(first + n, end)):
+            value = value * SHINGLE_PRIME + hashes[position]
+        if end > first:
+            out[starts[text]] = _mix(value)
+        for position in range(first + n, end):
+            value = value * SHINGLE_PRIME + hashes[position] - leaving * hashes[position - n]
+            out[starts[text] + position - first - n + 1] = _mix(value)
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _char(data, at, end, classes):
-    """Class and length in bytes of the character at `at`."""
-    byte = data[at]
-    if byte < 0xC0 or at + 1 >= end:
-        return classes[byte], 1
-    following = data[at + 1]
-    if byte == 0xC3 and following in (0x97, 0xB7):  # × ÷
-        return np.uint8(_OPERATOR), 2
-    if byte == 0xE2 and at + 2 < end:
-        if following == 0x80:  # dashes, quotes, ellipsis, bullets: U+2000 to U+203F
-            return np.uint8(_BREAK), 3
-        if following in (0x88, 0x89):  # mathematical operators: U+2200 to U+227F
-            return np.uint8(_OPERATOR), 3
-    return np.uint8(_LETTER), 1
+def _foreign(data, at, end):
+    """Class and length in bytes of the character that the _LEAD byte at `at` begins."""
+    if at + 1 < end:
+        following = data[at + 1]
+        if data[at] == 0xC3 and following in (0x97, 0xB7):  # × ÷
+            return _OPERATOR, 2
+        if data[at] == 0xE2 and at + 2 < end:
+            if following == 0x80:  # dashes, quotes, ellipsis, bullets: U+2000 to U+203F
+                return _BREAK, 3
+            if following in (0x88, 0x89):  # mathematical operators: U+2200 to U+227F
+                return _OPERATOR, 3
+    return _LETTER, 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -145,8 +154,10 @@ def _is_hyphen(data, at, start, end, classes):
     """Whether the operator at `at` is a hyphen: `-` with two letters on either side."""
     if data[at] != 45 or at - 2 < start or at + 2 >= end:
         return False
-    before = classes[data[at - 2]] == _LETTER and classes[data[at - 1]] == _LETTER
-    return before and classes[data[at + 1]] == _LETTER and classes[data[at + 2]] == _LETTER
+    for place in (at - 2, at - 1, at + 1, at + 2):
+        if classes[data[place]] != _LETTER and classes[data[place]] != _LEAD:
+            return False
+    return True
 
 
 @numba.njit(cache=True, nogil=True)
@@ -155,59 +166,72 @@ def _digit_at(data, at, end, classes):
 
 
 @numba.njit(cache=True, nogil=True)
-def _number_end(data, at, end, classes):
-    """End of the number that goes on at `at`, and whether the byte there is to be skipped: 3.5 and 1,000."""
-    if _digit_at(data, at, end, classes):
-        return True, False
+def _goes_on(data, at, end, classes):
+    """Whether a number goes on beyond the byte at `at`, which is no digit: 3.5 and 1,000."""
     if at >= end or not _digit_at(data, at + 1, end, classes):
-        return False, False
+        return False
     if data[at] == 46:  # "."
-        return True, False
+        return True
     thousands = data[at] == 44 and _digit_at(data, at + 2, end, classes) and _digit_at(data, at + 3, end, classes)
-    return thousands and not _digit_at(data, at + 4, end, classes), True
+    return thousands and not _digit_at(data, at + 4, end, classes)
 
 
 @numba.njit(cache=True, nogil=True)
-def _split(data, offsets, classes):
-    hashes = np.empty(len(data), np.uint64)  # no more words than bytes
-    flags = np.empty(len(data), np.uint8)
+def _longer(values, length):
+    out = np.empty(length, values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _split(data, offsets, classes, lower):
+    room = len(data) // BYTES_PER_WORD
+    hashes, flags = np.empty(room, np.uint64), np.empty(room, np.uint8)
     starts = np.zeros(len(offsets), np.int64)
     words = 0
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
+        if words + end - at > len(hashes):  # no more words than bytes
+            room = max(words + end - at, 2 * len(hashes))
+            hashes, flags = _longer(hashes, room), _longer(flags, room)
         after_break = AFTER_BREAK
         while at < end:
-            kind, length = _char(data, at, end, classes)
+            kind, length = np.int64(classes[data[at]]), 1
+            if kind == _LEAD:
+                kind, length = _foreign(data, at, end)
             if kind == _OPERATOR and _is_hyphen(data, at, offsets[text], end, classes):
-                kind = np.uint8(_SPACE)
+                kind = _SPACE
             if kind in (_SPACE, _BREAK):
                 after_break = AFTER_BREAK if kind == _BREAK else after_break
                 at += length
                 continue
             value = FNV_OFFSET
-            if kind == _OPERATOR:
+            if kind == _LETTER:
+                flags[words] = np.uint8(WORD) | after_break
+                while kind == _LETTER:
+                    value = (value ^ lower[data[at]]) * FNV_PRIME
+                    at += 1
+                    kind = np.int64(classes[data[at]]) if at < end else _SPACE
+                    if kind == _LEAD:
+                        kind, length = _foreign(data, at, end)
+            elif kind == _OPERATOR:
+                flags[words] = np.uint8(OPERATOR) | after_break
                 for position in range(at, at + length):
                     value = (value ^ np.uint64(data[position])) * FNV_PRIME
                 at += length
-                flags[words] = np.uint8(OPERATOR) | after_break
-            elif kind == _DIGIT:
-                goes_on, skip = True, False
+            else:
+                flags[words] = np.uint8(NUMBER) | after_break
+                goes_on = True
                 while goes_on:
-                    if not skip:
+                    if data[at] != 44:  # the comma of 1,000
                         value = (value ^ np.uint64(data[at])) * FNV_PRIME
                     at += 1
-                    goes_on, skip = _number_end(data, at, end, classes)
-                flags[words] = np.uint8(NUMBER) | after_break
-            else:
-                while kind == _LETTER:
-                    byte = data[at]
-                    lower = byte + np.uint8(32) if 65 <= byte <= 90 else byte
-                    value = (value ^ np.uint64(lower)) * FNV_PRIME
-                    at += 1
-                    kind, length = _char(data, at, end, classes) if at < end else (np.uint8(_SPACE), 1)
-                flags[words] = np.uint8(WORD) | after_break
+                    while at < end and classes[data[at]] == _DIGIT:
+                        value = (value ^ np.uint64(data[at])) * FNV_PRIME
+                        at += 1
+                    goes_on = _goes_on(data, at, end, classes)
             hashes[words] = _mix(value)
             words += 1
             after_break = np.uint8(0)
         starts[text + 1] = words
-    return hashes[:words].copy(), flags[:words].copy(), starts
+    return hashes[:words], flags[:words], starts

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.base import PipelineStep
 
 from curation import steps
 from curation.tasks import USER_ERROR, Job
@@ -18,8 +19,16 @@ def work(job: Job, number: int, share: list[int]) -> None:
         file = job.files[position]
         rank, source = sources[file.source]
         tasks.append(steps.Task(file, source, rank, job.output(file)))
+    logs = str(job.log_folder / f"worker-{number}")
+    LocalPipelineExecutor(
+        steps_of(job, tasks), tasks=len(tasks), workers=1, logging_dir=logs, skip_completed=False
+    ).run()
+
+
+def steps_of(job: Job, tasks: list[steps.Task]) -> list[PipelineStep]:
+    """What each of `tasks` goes through."""
     classifier = job.recipe.classifier
-    pipeline = [
+    return [
         steps.Read(tasks, job.recipe),
         steps.Normalise(tasks),
         steps.Annotate(tasks, str(job.tokenizer)),
@@ -28,8 +37,6 @@ def work(job: Job, number: int, share: list[int]) -> None:
         steps.Sign(job.recipe.near_duplicates),
         steps.Write(tasks),
     ]
-    logs = str(job.log_folder / f"worker-{number}")
-    LocalPipelineExecutor(pipeline, tasks=len(tasks), workers=1, logging_dir=logs, skip_completed=False).run()
 
 
 if __name__ == "__main__":

@@ -3,14 +3,18 @@
 import json
 import random
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curation.config import DecontaminateRecipe
-from curation.decontaminate import ItemIndex
+from curation.decontaminate import CANDIDATE_SHARE, ItemIndex
 from curation.sample import edited
 from curation.sample_pages import general_page, math_page
 from curation.spans import span
+from curation.words import split
 
 STORY = (
     "Mia has 58 apples in a basket and finds 13 more under the old tree behind the house. How many apples has she now?"
@@ -105,3 +109,38 @@ def test_no_items_no_documents():
     )
     assert empty.find(pa.array([STORY], pa.large_string())).evidence == [None]
     assert index().find(pa.array([], pa.large_string())).evidence == []
+
+
+def candidates(items: list[list[str]], document: list[str], n: int, coverage: float) -> dict[int, int]:
+    """Commonest diagonal by item, for those of which common runs cover enough; in plain Python."""
+    found = {}
+    for item, words in enumerate(items):
+        matches = [
+            (place, position)
+            for position in range(len(words) - n + 1)
+            for place in range(len(document) - n + 1)
+            if document[place : place + n] == words[position : position + n]
+        ]
+        covered = {position + k for _, position in matches for k in range(n)}
+        if matches and len(covered) / len(words) >= CANDIDATE_SHARE * coverage:
+            diagonals = [place - position for place, position in matches]
+            found[item] = min(set(diagonals), key=lambda one: (-diagonals.count(one), one))
+    return found
+
+
+WORDS = st.lists(st.sampled_from("abc"), max_size=30)
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(WORDS, min_size=1, max_size=6), st.lists(WORDS, min_size=1, max_size=4), st.integers(2, 4))
+def test_candidates_are_those_of_a_plain_search(items, documents, n):
+    rows = [{"benchmark": "b", "item_id": str(k), "question": " ".join(words)} for k, words in enumerate(items)]
+    table = ItemIndex(pa.Table.from_pylist(rows), DecontaminateRecipe(ngram=n))
+    pairs = table._candidates(split([" ".join(words) for words in documents]))
+    found = np.stack([pairs.document, pairs.item, pairs.diagonal], axis=1).tolist()
+    expected = [
+        [k, item, diagonal]
+        for k, document in enumerate(documents)
+        for item, diagonal in candidates(items, document, n, 0.7).items()
+    ]
+    assert sorted(found) == expected

@@ -12,7 +12,7 @@ from curation.config import NearDuplicatesRecipe
 from curation.duplicates import Copies, Texts, candidate_pairs, cluster, exact_keepers, with_exact
 from curation.sample import edited
 from curation.sample_pages import math_page, template_page
-from curation.signatures import signatures
+from curation.signatures import band_keys, signatures
 from curation.words import shingles, split
 
 
@@ -21,8 +21,9 @@ def copies(texts: list[str], **changes):
     words = split(texts)
     runs = shingles(words.hashes, words.offsets, recipe.shingle)
     ranks = np.arange(len(texts))
-    pairs = candidate_pairs(signatures(runs, recipe.bands * recipe.rows), ranks, recipe)
-    return cluster(pairs, Texts(ranks, pa.array(texts, pa.large_string()), recipe), len(texts))
+    keys = band_keys(signatures(runs, recipe.bands * recipe.rows), recipe.rows)
+    pairs = candidate_pairs(keys.__getitem__, recipe.bands, ranks.astype(np.int32))
+    return cluster(pairs, Texts.of(ranks, pa.array(texts, pa.large_string()), recipe), len(texts))
 
 
 def jaccard(left: str, right: str) -> float:
@@ -47,15 +48,16 @@ def test_near_copies_are_found_and_verified():
 
 def test_candidates_share_a_band():
     draw = np.random.default_rng(3)
-    recipe = NearDuplicatesRecipe(bands=3, rows=2)
     values = draw.integers(0, 6, (120, 6), np.uint32)  # few values, so that many bands are shared
     ranks = np.sort(draw.choice(10_000, 120, replace=False))
     bands = values.reshape(120, 3, 2)
     expected = [
         (ranks[a], ranks[b]) for a in range(120) for b in range(a + 1, 120) if (bands[a] == bands[b]).all(axis=1).any()
     ]
-    assert candidate_pairs(values, ranks, recipe).tolist() == [list(pair) for pair in expected]
-    assert candidate_pairs(values[:0], ranks[:0], recipe).shape == (0, 2)
+    found = candidate_pairs(band_keys(values, 2).__getitem__, 3, ranks.astype(np.int32))
+    assert found.tolist() == [list(pair) for pair in expected]
+    none = np.empty(0, np.int32)
+    assert candidate_pairs(lambda band: none.astype(np.uint64), 3, none).shape == (0, 2)
 
 
 def test_templated_problems_all_survive():
