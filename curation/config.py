@@ -110,6 +110,8 @@ class QualityRecipe(Recipe):
     """Symbols outside of mathematics per word, above which a page is `symbols`."""
     max_repetition: float = Field(default=0.6, ge=0, le=1)
     """Share of 5-word runs that occurred before in the text, above which any document is `repetition`."""
+    max_loop: float = Field(default=0.2, ge=0, le=1)
+    """Share of the words that go on repeating one passage five times or more, above which any document is `loop`."""
     min_math_density: float = Field(default=0.04, ge=0)
     """Mathematical words per word, below which a document of role web is `not_mathematical`."""
 

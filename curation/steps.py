@@ -156,7 +156,7 @@ class Annotate(PipelineStep):
             words = split(texts)
             found = scores(texts, words)
             rule, evidence = judge(found, source.role, self.limits)
-            names = pa.array([RULES[position] if position >= 0 else None for position in rule], pa.string())
+            names = pa.array([RULES[position].name if position >= 0 else None for position in rule], pa.string())
             doubt, because = (batch.documents[name].cast(pa.string()).combine_chunks() for name in DOUBT)
             columns = {
                 "base_id": _base_ids(source.name, batch.documents),

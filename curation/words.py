@@ -3,10 +3,11 @@
 A word is a run of letters, lower-cased where ASCII, or a number (`1,000` is 1000, `3.5` is one word), or one operator
 of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is no operator. Letters and digits never
 share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are the same
-words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter.
+words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter. Scripts that put no
+spaces between words (Chinese and Japanese, Thai, Lao, Burmese, Khmer) give a word per character, which for Thai and its
+neighbours is more than a reader would count; their punctuation separates.
 
-All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word. Leaves out
-scripts without spaces (a sentence of them is one word).
+All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
 MASKS = np.array([0, 0x6E756D626572, 0x6F70657261746F72], np.uint64)
 """What stands for any number and any operator in a masked shingle."""
 
-_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK = range(5)
+_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _ALONE = range(6)
 
 
 def _byte_classes() -> np.ndarray:
@@ -43,6 +44,25 @@ def _byte_classes() -> np.ndarray:
 
 
 CLASSES = _byte_classes()
+
+
+def _script_classes() -> np.ndarray:
+    """Class of a character by its first two bytes, for first bytes from 0xE0 on, flat."""
+    classes = np.full((32, 256), _LETTER, np.uint8)
+    for first, seconds, name in (
+        *((first, range(0x80, 0xC0), _ALONE) for first in range(0xE3, 0xEA)),  # kana, Han
+        (0xE3, [0x80], _BREAK),  # U+3000 to U+303F: 。「」
+        (0xEF, [0xBC], _BREAK),  # U+FF01 to U+FF1F: （），：
+        (0xEF, range(0xA4, 0xAC), _ALONE),
+        (0xF0, range(0xA0, 0xB4), _ALONE),  # rare Han
+        (0xE0, range(0xB8, 0xBC), _ALONE),  # Thai, Lao
+        (0xE1, [0x80, 0x81, 0x9E, 0x9F], _ALONE),  # Burmese, Khmer
+    ):
+        classes[first - 0xE0, list(seconds)] = name
+    return classes.ravel()
+
+
+SCRIPTS = _script_classes()
 
 
 @dataclass(frozen=True)
@@ -141,6 +161,16 @@ def _char(data, at, end, classes):
 
 
 @numba.njit(cache=True, nogil=True)
+def _script(data, at, end):
+    """Class and length of a character that `_char` takes for a letter and whose first byte is at least 0xE0. Apart from
+    `_char`, which is fast because it is inlined."""
+    if at + 2 >= end or (data[at] == 0xEF and 0x90 <= data[at + 2] <= 0x99):  # fullwidth digits
+        return np.uint8(_LETTER), 1
+    kind = SCRIPTS[(np.int64(data[at]) - 0xE0) * 256 + data[at + 1]]
+    return kind, 1 if kind == _LETTER else 4 if data[at] >= 0xF0 else 3
+
+
+@numba.njit(cache=True, nogil=True)
 def _is_hyphen(data, at, start, end, classes):
     """Whether the operator at `at` is a hyphen: `-` with two letters on either side."""
     if data[at] != 45 or at - 2 < start or at + 2 >= end:
@@ -178,6 +208,8 @@ def _split(data, offsets, classes):
         after_break = AFTER_BREAK
         while at < end:
             kind, length = _char(data, at, end, classes)
+            if kind == _LETTER and data[at] >= 0xE0:
+                kind, length = _script(data, at, end)
             if kind == _OPERATOR and _is_hyphen(data, at, offsets[text], end, classes):
                 kind = np.uint8(_SPACE)
             if kind in (_SPACE, _BREAK):
@@ -185,11 +217,11 @@ def _split(data, offsets, classes):
                 at += length
                 continue
             value = FNV_OFFSET
-            if kind == _OPERATOR:
+            if kind == _OPERATOR or kind == _ALONE:
                 for position in range(at, at + length):
                     value = (value ^ np.uint64(data[position])) * FNV_PRIME
                 at += length
-                flags[words] = np.uint8(OPERATOR) | after_break
+                flags[words] = np.uint8(OPERATOR if kind == _OPERATOR else WORD) | after_break
             elif kind == _DIGIT:
                 goes_on, skip = True, False
                 while goes_on:
@@ -205,6 +237,8 @@ def _split(data, offsets, classes):
                     value = (value ^ np.uint64(lower)) * FNV_PRIME
                     at += 1
                     kind, length = _char(data, at, end, classes) if at < end else (np.uint8(_SPACE), 1)
+                    if kind == _LETTER and data[at] >= 0xE0:
+                        kind, length = _script(data, at, end)
                 flags[words] = np.uint8(WORD) | after_break
             hashes[words] = _mix(value)
             words += 1
