@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality PATH… [--role web] [--column text] [--examples 0] [--json]
 
-A PATH is a .jsonl file with one document per line, or a folder in which each .txt, .md, .rst and .tex file is a document.
+A PATH is a .jsonl file with a document in each line, or a folder in which each .txt, .md, .rst and .tex file is one.
 Every PATH is one row of the table: documents, and the share dropped by each rule of `curation.quality` at the limits
 that `QualityRecipe` has by default. Role `web` is the strictest: all rules apply. `--examples` shows the first
 documents that each rule drops. Leaves out copies and contamination, which are no matter of one text.

@@ -4,8 +4,8 @@ Every document gets its doc_id, its place by (source, doc_id), and at most one r
 the first in this order is named, and only a document without an earlier one competes as a copy, so that the keeper of a
 copy is always a kept document:
 
-    contaminated, excluded, unverified, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
-    exact_duplicate, near_duplicate
+    contaminated, excluded, unverified, other_language, too_short, boilerplate, symbols, not_mathematical, loop,
+    repetition, low_score, exact_duplicate, near_duplicate
 
 Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder; rows without texts and signatures
 are in memory. Leaves out nothing that was read: a record is one row here or one in quarantine.
@@ -57,14 +57,19 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 """
 
 
-def score_columns(recipe: CurateRecipe) -> tuple[str, ...]:
-    """The scores of each document, in the order of their columns."""
-    return (*SCORES, "contamination", *([recipe.classifier.column] if recipe.classifier else []))
+def score_columns(recipe: CurateRecipe) -> list[pa.Field]:
+    """What was measured of each document: the scores, and what the recipe asks for beside them."""
+    columns = [pa.field(name, pa.float64()) for name in (*SCORES, "contamination")]
+    if recipe.boilerplate_lines:
+        columns.append(pa.field("boilerplate_chars", pa.int64()))
+    if recipe.language:
+        columns += [pa.field("language", pa.string()), pa.field("language_score", pa.float64())]
+    return columns + ([pa.field(recipe.classifier.column, pa.float64())] if recipe.classifier else [])
 
 
 def document_schema(recipe: CurateRecipe) -> pa.Schema:
     """The columns of `documents`, scores last."""
-    return pa.schema([*DOCUMENTS.schema, *(pa.field(name, pa.float64()) for name in score_columns(recipe))])
+    return pa.schema([*DOCUMENTS.schema, *score_columns(recipe)])
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Assembly:
     @classmethod
     def of(cls, job: Job) -> "Assembly":
         database = spilling_database(job.folder / "spill")
-        numbered = NUMBERED.format(scores=", ".join(score_columns(job.recipe)))
+        numbered = NUMBERED.format(scores=", ".join(column.name for column in score_columns(job.recipe)))
         database.execute(numbered, {"files": cls(job, database).files})
         return cls(job, database)
 

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
 from curation.classifier import Classifier, model_path
-from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
+from curation.config import SAMPLE_SCHEME, CurateRecipe, LanguageRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
 from curation.hub import commit
+from curation.language import Identifier
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
@@ -58,18 +59,22 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
     check_name(recipe.name, recipe.version)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
+    language = _language_model(recipe.language) if recipe.language else None
     sample = _sample(store, recipe)
     files = input_files(recipe, sample)
     benchmarks = _benchmarks(store, recipe, sample)
     identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
     if model:
         identity["classifier"] = identity["classifier"] | {"model": model.digest}
+    if language:
+        identity["language"] = identity["language"] | {"model": language.digest}
     key = build_key("corpus", identity, benchmarks, _contents(files))
     manifest = find_built(store, key)
     if not manifest:
-        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
-        if model:
-            _take_model(model, job.classifier)
+        digests = (found.digest if found and found.path else None for found in (model, language))
+        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, *digests)
+        _take_model(model, job.classifier)
+        _take_model(language, job.language_model)
         manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
     if sample:
         shutil.rmtree(sample)
@@ -86,6 +91,7 @@ def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
     near = recipe.near_duplicates
     return [
         *rows,
+        *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
         PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size} in the vocabulary)"),
         *([PlanRow("score", f"{settings.column} by {settings.model}")] if (settings := recipe.classifier) else []),
         PlanRow(
@@ -154,9 +160,9 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
 
 @dataclass(frozen=True)
 class _Model:
-    """A classifier's file and the SHA-256 of what it held when it was looked at."""
+    """A model's file and the SHA-256 of what it held when it was looked at; name and version of one without a file."""
 
-    path: Path
+    path: Path | None
     digest: str
 
 
@@ -170,11 +176,20 @@ def _model(store: Store, settings: ScoreRecipe) -> _Model:
     return _Model(path, Classifier.load(path, settings.label).digest)
 
 
-def _take_model(model: _Model, place: Path) -> None:
-    """Copy the model to `place`, where nobody trains; UserError if it has changed meanwhile."""
-    shutil.copyfile(model.path, place)
-    if file_sha256(place) != model.digest:
-        raise UserError(f"{model.path} changed while it was read", "Run the command again")
+def _language_model(settings: LanguageRecipe) -> _Model:
+    """What identifies languages, loaded once so that a wrong file or an unknown language is told before any work."""
+    path = Path(settings.model) if settings.model else None
+    identifier = Identifier.load(path)
+    identifier.check(settings.keep)
+    return _Model(path, identifier.digest)
+
+
+def _take_model(model: _Model | None, place: Path | None) -> None:
+    """Copy the model's file, if it has one, to `place`, where nobody trains; UserError if it has changed meanwhile."""
+    if model and model.path and place:
+        shutil.copyfile(model.path, place)
+        if file_sha256(place) != model.digest:
+            raise UserError(f"{model.path} changed while it was read", "Run the command again")
 
 
 def _benchmark_files(folder: str) -> list[str]:

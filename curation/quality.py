@@ -7,13 +7,13 @@ Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols cou
     symbol_ratio   symbols outside of $…$, \\[…\\], \\(…\\) and environments, per word
     repetition     share of 5-word runs that occurred before in the text and hold three different words, so that truth
                    tables, matrices and ruled lines do not count; 0 below 20 runs
-    loop           share of the words that go on repeating a passage, of any length, that stands there five times or more
+    loop           share of the words that go on repeating a passage, of any length, that stands five times or more
                    without a break; 40 words at least, 400 of numbers and operators alone (a zero matrix is no loop)
     math_density   (formulas + numbers + operators + LaTeX commands + mathematical terms) per word, at most 1
 
 RULES are in the order in which the first broken one is named; each says why it is there and whose rule it follows.
-`python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are columns
-like these; loops whose passages differ in a number (a list of multiples is one); and loops within one word.
+`python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are
+columns like these; loops whose passages differ in a number (a list of multiples is one); and loops within one word.
 """
 
 import json
@@ -66,17 +66,17 @@ RULES = (
     Rule(
         "not_mathematical", "math_density", "min_math_density", ("web",),
         "The page has no mathematics.",
-        "OpenWebMath (Paster et al. 2023, 3.2) keeps pages with LaTeX or a maths score; a first cut, a classifier is finer.",
+        "OpenWebMath (Paster et al. 2023) keeps pages with LaTeX or a maths score; a classifier is finer.",
+    ),
+    Rule(
+        "loop", "loop", "max_loop", ALL_BUT_RL,
+        "A model that wrote or rewrote the text fell into a loop, often to the end of the text.",
+        "Degeneration (Holtzman et al. 2020), seen in MegaMath-Web-Pro-Max; five in a row as in OctoThinker's reward.",
     ),
     Rule(
         "repetition", "repetition", "max_repetition", ALL_BUT_RL,
         "The same sentences over and over.",
         "Gopher's duplicate n-grams (0.15 of the characters for 5-grams); derivations repeat more, so 0.6.",
-    ),
-    Rule(
-        "loop", "loop", "max_loop", ALL_BUT_RL,
-        "A model that wrote or rewrote the text fell into a loop, often to the end of the text.",
-        "Degeneration (Holtzman et al. 2020), seen in MegaMath-Web-Pro-Max; OctoThinker's reward, too, takes five in a row.",
     ),
 )  # fmt: skip
 SCORES = ("words", "boilerplate", "symbol_ratio", "repetition", "loop", "math_density")

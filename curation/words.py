@@ -217,7 +217,7 @@ def _split(data, offsets, classes):
                 at += length
                 continue
             value = FNV_OFFSET
-            if kind == _OPERATOR or kind == _ALONE:
+            if kind in (_OPERATOR, _ALONE):
                 for position in range(at, at + length):
                     value = (value ^ np.uint64(data[position])) * FNV_PRIME
                 at += length

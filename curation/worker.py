@@ -18,12 +18,13 @@ def work(job: Job, number: int, share: list[int]) -> None:
         file = job.files[position]
         rank, source = sources[file.source]
         tasks.append(steps.Task(file, source, rank, job.output(file)))
-    classifier = job.recipe.classifier
+    classifier, language = job.recipe.classifier, job.recipe.language
     pipeline = [
         steps.Read(tasks, job.recipe.max_record_bytes),
-        steps.Normalise(tasks),
+        steps.Normalise(tasks, job.recipe.boilerplate_lines == "remove"),
+        *([steps.Identify(tasks, language, job.language_model, job.language)] if language else []),
         steps.Annotate(tasks, str(job.tokenizer), job.recipe.quality),
-        *([steps.Score(classifier, job.classifier, job.model)] if classifier and job.model else []),
+        *([steps.Score(classifier, job.classifier, job.model)] if classifier and job.classifier and job.model else []),
         steps.Decontaminate(job.items, job.recipe.decontaminate),
         steps.Sign(job.recipe.near_duplicates),
         steps.Write(tasks),
