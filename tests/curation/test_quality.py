@@ -40,8 +40,10 @@ RULED = (
     + "\nThe end of the text."
 )
 SHUFFLED = " ".join(
-    ("The sum of the two terms is even.", "Now both sides of it are divided.", "This holds for all of them too.")[pick]
-    for pick in (0, 1, 2, 2, 1, 0, 1, 1, 0, 2, 0, 0, 2, 1, 2, 0)
+    random.Random(1).choices(
+        ["The sum of the two terms is even.", "Now both sides of it are divided.", "This holds for all of them too."],
+        k=60,
+    )
 )
 LOOP = "The answer is found by adding both sides of the equation together. " * 20
 
