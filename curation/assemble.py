@@ -70,11 +70,19 @@ def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
     return [*metadata, *(pa.field(name, pa.float64()) for name in recipe.source_scores)]
 
 
+def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
+    """What was measured of each document: the scores, and what the recipe asks for beside them."""
+    columns = [pa.field(name, pa.float64()) for name in (*SCORES, "contamination")]
+    if recipe.boilerplate_lines:
+        columns.append(pa.field("boilerplate_chars", pa.int64()))
+    if recipe.language:
+        columns += [pa.field("language", pa.string()), pa.field("language_score", pa.float64())]
+    return columns + ([pa.field(recipe.classifier.column, pa.float64())] if recipe.classifier else [])
+
+
 def document_schema(recipe: CurateRecipe) -> pa.Schema:
-    """The columns of `documents`: the documented ones, then scores, what sources bring, and the classifier's score."""
-    measured = [pa.field(name, pa.float64()) for name in (*SCORES, "contamination")]
-    score = [pa.field(recipe.classifier.column, pa.float64())] if recipe.classifier else []
-    return pa.schema([*DOCUMENTS.schema, *measured, *carried_columns(recipe), *score])
+    """The columns of `documents`: the documented ones, what was measured, and what sources bring."""
+    return pa.schema([*DOCUMENTS.schema, *measured_columns(recipe), *carried_columns(recipe)])
 
 
 @dataclass(frozen=True)

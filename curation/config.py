@@ -117,6 +117,8 @@ class QualityRecipe(Recipe):
     """Symbols outside of mathematics per word, above which a page is `symbols`."""
     max_repetition: float = Field(default=0.6, ge=0, le=1)
     """Share of 5-word runs that occurred before in the text, above which any document is `repetition`."""
+    max_loop: float = Field(default=0.2, ge=0, le=1)
+    """Share of the words that go on repeating one passage five times or more, above which any document is `loop`."""
     min_math_density: float = Field(default=0.04, ge=0)
     """Mathematical words per word, below which a document of role web is `not_mathematical`."""
 
@@ -170,6 +172,21 @@ class ScoreRecipe(Recipe):
     """Roles that `min` applies to; documents of every role are scored."""
 
 
+class LanguageRecipe(Recipe):
+    """The language of every document, as the columns `language` and `language_score`; see `curation.language`."""
+
+    model: Annotated[str | None, Local] = None
+    """A fastText model with a label per language: lid.176.bin or .ftz, GlotLID or one of your own. Its digest enters
+    the identity. By default py3langid, whose model comes with the package."""
+    keep: tuple[str, ...] = ()
+    """Languages to keep, as the model's labels write them ([en] for lid.176 and py3langid); other documents of `roles`
+    are dropped as `other_language`. By default none is dropped, and the choice is made in SQL."""
+    min_score: float = Field(default=0.65, ge=0, le=1)
+    """Score below which a document in a language to keep is dropped all the same; 0.65 is FineWeb's and MegaMath's."""
+    roles: tuple[Role, ...] = PROSE
+    """Roles that `keep` applies to; documents of every role are labelled."""
+
+
 class CurateRecipe(Recipe):
     """A corpus: sources in, one manifest out in which every record is a row."""
 
@@ -186,6 +203,11 @@ class CurateRecipe(Recipe):
     """Sources, best first: among copies the one from the earlier source is kept."""
     max_record_bytes: Annotated[Amount, Field(gt=0)] = 1_000_000
     """Longer records go to quarantine unread."""
+    boilerplate_lines: Literal["remove"] | None = None
+    """`remove` takes lines of menus, share buttons, cookie and copyright notices out of pages (roles web and general)
+    and counts the characters taken in the column `boilerplate_chars`. By default text stays as the source has it."""
+    language: LanguageRecipe | None = None
+    """Identify the language of every document."""
     quality: QualityRecipe = QualityRecipe()
     """Limits of the quality rules."""
     classifier: ScoreRecipe | None = None

@@ -4,8 +4,8 @@ A full run decides from what its tasks wrote, `--reselect` from the columns of a
 document has at most one reason. Of several the first in this order is named, and only a document without an earlier one
 competes as a copy, so that the keeper of a copy is always a kept document:
 
-    contaminated, excluded, unverified, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
-    exact_duplicate, near_duplicate
+    contaminated, excluded, unverified, other_language, too_short, boilerplate, symbols, not_mathematical, loop,
+    repetition, low_score, exact_duplicate, near_duplicate
 
 Leaves out measuring: which item a document holds, its scores and its copies are given.
 """
@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from curation.config import CurateRecipe
 from curation.duplicates import RULE, Copies
-from curation.quality import Limit, limits
+from curation.language import OtherLanguage
+from curation.quality import RULES, Limit
 
 MEASURED = ("held_item", "doubt", "doubt_evidence")
 """Columns that `decide` needs beside those of `documents`: evidence of the item held, and what speaks against the
@@ -49,11 +50,11 @@ def reasons(rows: pa.Table, recipe: CurateRecipe) -> tuple[pa.ChunkedArray, pa.C
     contaminated = pc.if_else(pc.is_valid(rows["held_item"]), "contaminated", nothing)
     reason = pc.coalesce(contaminated, rows["doubt"])
     evidence = pc.coalesce(rows["held_item"], rows["doubt_evidence"])
-    for limit in _limits(recipe):
-        broken = pc.and_(pc.is_null(reason), limit.broken(rows))
-        said = [limit.evidence(value) for value in rows[limit.score].filter(broken).to_pylist()]
-        reason = pc.if_else(broken, limit.reason, reason)
-        evidence = pc.coalesce(evidence, spread(pa.array(said, pa.string()), np.flatnonzero(broken), len(rows)))
+    for rule in _rules(recipe):
+        broken = pc.and_(pc.is_null(reason), rule.broken(rows))
+        said = pa.array(rule.evidence(rows.filter(broken)), pa.string())
+        reason = pc.if_else(broken, rule.reason, reason)
+        evidence = pc.coalesce(evidence, spread(said, np.flatnonzero(broken), len(rows)))
     return reason, evidence
 
 
@@ -64,9 +65,11 @@ def spread(values: pa.Array | pa.Table, places: np.ndarray, length: int) -> Any:
     return values.take(pa.array(row, mask=row < 0))
 
 
-def _limits(recipe: CurateRecipe) -> Iterator[Limit]:
+def _rules(recipe: CurateRecipe) -> Iterator[OtherLanguage | Limit]:
     """The rules of the recipe, in order."""
-    yield from limits(recipe.quality)
+    if recipe.language and recipe.language.keep:
+        yield OtherLanguage(recipe.language)
+    yield from (rule.of(recipe.quality) for rule in RULES)
     score = recipe.classifier
     if score and score.min is not None:
         yield Limit("low_score", score.column, score.roles, least=score.min, digits=6)

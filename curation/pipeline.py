@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
 from curation.classifier import DEFAULT, Classifier, model_path
-from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
+from curation.config import SAMPLE_SCHEME, CurateRecipe, LanguageRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
 from curation.hub import commit
+from curation.language import Identifier
 from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
@@ -59,7 +60,8 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     check_name(recipe.name, recipe.version)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
-    identity = _identity(recipe, vocabulary, model)
+    language = _language_model(recipe.language) if recipe.language else None
+    identity = _identity(recipe, vocabulary, model, language)
     if base:
         check_thresholds(base, identity)
     sample = _sample(store, recipe, benchmarks_alone=base is not None)
@@ -71,9 +73,10 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     if base and not manifest:
         manifest = reselect(draft, base, recipe, benchmarks, key)
     if not manifest:
-        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
-        if model:
-            _take_model(model, job.classifier)
+        digests = (found.digest if found and found.path else None for found in (model, language))
+        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, *digests)
+        _take_model(model, job.classifier)
+        _take_model(language, job.language_model)
         manifest = _build(job, draft, benchmarks, key, workers)
     if sample:
         shutil.rmtree(sample)
@@ -86,7 +89,8 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
     the size of either is unknown. With `base` it raises what `curate` would for a field that cannot be decided anew."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
-    identity = _identity(recipe, vocabulary, model)
+    language = _language_model(recipe.language) if recipe.language else None
+    identity = _identity(recipe, vocabulary, model, language)
     benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
     freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
     if base:
@@ -95,6 +99,7 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
     return [
         *map(_planned_source, recipe.sources),
         *benchmarks,
+        *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
         PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"),
         *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
         *_decisions(recipe),
@@ -167,11 +172,15 @@ def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> li
 # -- what goes in ----------------------------------------------------------------------------------------------------
 
 
-def _identity(recipe: CurateRecipe, vocabulary: Vocabulary, model: "_Model | None") -> dict[str, Any]:
+def _identity(
+    recipe: CurateRecipe, vocabulary: Vocabulary, model: "_Model | None", language: "_Model | None"
+) -> dict[str, Any]:
     """The semantic part of `recipe`, with digests for what its paths hold."""
     identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
     if model:
         identity["classifier"] = {"model": model.digest} | identity["classifier"]
+    if language:
+        identity["language"] = {"model": language.digest} | identity["language"]
     return identity
 
 
@@ -219,9 +228,10 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
 
 @dataclass(frozen=True)
 class _Model:
-    """A classifier's file, the SHA-256 of what it held when it was looked at, and its manifest if it has one."""
+    """A model's file, the SHA-256 of what it held when it was looked at (name and version of one without a file), and
+    its manifest if it has one."""
 
-    path: Path
+    path: Path | None
     digest: str
     manifest: Manifest | None
 
@@ -237,11 +247,20 @@ def _model(store: Store, settings: ScoreRecipe) -> _Model:
     return _Model(path, Classifier.load(path, settings.label).digest, manifest)
 
 
-def _take_model(model: _Model, place: Path) -> None:
-    """Copy the model to `place`, where nobody trains; UserError if it has changed meanwhile."""
-    shutil.copyfile(model.path, place)
-    if file_sha256(place) != model.digest:
-        raise UserError(f"{model.path} changed while it was read", "Run the command again")
+def _language_model(settings: LanguageRecipe) -> _Model:
+    """What identifies languages, loaded once so that a wrong file or an unknown language is told before any work."""
+    path = Path(settings.model) if settings.model else None
+    identifier = Identifier.load(path)
+    identifier.check(settings.keep)
+    return _Model(path, identifier.digest, None)
+
+
+def _take_model(model: _Model | None, place: Path | None) -> None:
+    """Copy the model's file, if it has one, to `place`, where nobody trains; UserError if it has changed meanwhile."""
+    if model and model.path and place:
+        shutil.copyfile(model.path, place)
+        if file_sha256(place) != model.digest:
+            raise UserError(f"{model.path} changed while it was read", "Run the command again")
 
 
 def _benchmark_files(folder: str) -> list[str]:

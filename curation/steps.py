@@ -1,6 +1,6 @@
 """The steps a file goes through, as Datatrove pipeline steps that hand on batches of Arrow tables.
 
-    Read → Normalise → Annotate → Score → Decontaminate → Sign → Write          one task per input file
+    Read → Normalise → Identify → Annotate → Score → Decontaminate → Sign → Write          one task per input file
 
 What goes from step to step is a `Batch`: so many records read, the documents made of them (columns are added on the
 way), and the rows for quarantine. Write puts a task's tables and, last, its record with checksums into a folder aside
@@ -24,9 +24,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
+from curation.boilerplate import remove_lines
 from curation.classifier import Classifier
 from curation.config import (
     ANSWERED,
+    PROSE,
     CurateRecipe,
     DecontaminateRecipe,
     NearDuplicatesRecipe,
@@ -34,6 +36,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
+from curation.language import Identifier
 from curation.normalise import normalise
 from curation.quality import SCORES, scores
 from curation.signatures import as_column, signatures
@@ -122,14 +125,14 @@ class Read(PipelineStep):
 
 
 class Normalise(PipelineStep):
-    """Every text normalised, and `text` composed of question and response where the role has these and the adapter gave
-    no text of its own."""
+    """Every text normalised, pages rid of boilerplate lines if these are to go, and `text` composed of question and
+    response where the role has these and the adapter gave no text of its own."""
 
     name, type = "Normalise", "🧹 curation"
 
-    def __init__(self, tasks: list[Task]):
+    def __init__(self, tasks: list[Task], remove_boilerplate: bool = False):
         super().__init__()
-        self.tasks = tasks
+        self.tasks, self.remove_boilerplate = tasks, remove_boilerplate
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         role = self.tasks[rank].source.role
@@ -139,7 +142,27 @@ class Normalise(PipelineStep):
                 texts["text"] = pc.coalesce(texts["text"], _answered(texts["question"], texts["response"]))
             elif role == "rl":
                 texts["text"] = texts["question"]
+            if self.remove_boilerplate:
+                texts["boilerplate_chars"] = pa.repeat(pa.scalar(0, pa.int64()), len(texts["text"]))
+                if role in PROSE:
+                    texts["text"], texts["boilerplate_chars"] = remove_lines(texts["text"])
             yield batch.with_columns(texts)
+
+
+class Identify(PipelineStep):
+    """The language of each document."""
+
+    name, type = "Identify", "🌐 curation"
+
+    def __init__(self, model: Path | None, digest: str | None):
+        super().__init__()
+        self.model, self.digest = model, digest
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        identifier = _identifier(self.model, self.digest)
+        for batch in data:
+            language, score = identifier.identify(batch.text())
+            yield batch.with_columns({"language": language, "language_score": pa.array(score)})
 
 
 class Annotate(PipelineStep):
@@ -297,6 +320,11 @@ def _vocabulary(path: str) -> Vocabulary:
 def _classifier(path: Path, label: str, digest: str) -> Classifier:
     """Keyed by the model's digest, so that a model trained again at the same path is never taken for the old one."""
     return Classifier.load(path, label, digest)
+
+
+@lru_cache(maxsize=1)
+def _identifier(path: Path | None, digest: str | None) -> Identifier:
+    return Identifier.load(path, digest)
 
 
 @lru_cache(maxsize=1)

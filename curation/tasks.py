@@ -37,19 +37,25 @@ USER_ERROR = 3
 
 @dataclass(frozen=True)
 class Job:
-    """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` the
-    digest of the classifier, if there is one."""
+    """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` and
+    `language` the digests of the classifier and of the model that identifies languages, if there are files of these."""
 
     folder: Path
     recipe: CurateRecipe
     tokenizer: Path
     files: tuple[InputFile, ...]
     model: str | None = None
+    language: str | None = None
 
     @property
-    def classifier(self) -> Path:
+    def classifier(self) -> Path | None:
         """The classifier's model, copied here under its digest: training another at its path changes nothing here."""
-        return self.folder / f"{self.model}.bin"
+        return self.folder / f"{self.model}.bin" if self.model else None
+
+    @property
+    def language_model(self) -> Path | None:
+        """The model that identifies languages, copied here like the classifier."""
+        return self.folder / f"{self.language}.bin" if self.language else None
 
     @property
     def items(self) -> Path:
@@ -70,7 +76,8 @@ class Job:
         path = self.log_folder / "job.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         files = [vars(file) for file in self.files]
-        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files, "model": self.model}
+        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files}
+        plain |= {"model": self.model, "language": self.language}
         path.write_text(json.dumps(plain | {"recipe": self.recipe.model_dump(mode="json")}))
         return path
 
@@ -79,7 +86,7 @@ class Job:
         plain = json.loads(path.read_bytes())
         files = tuple(InputFile(**file) for file in plain["files"])
         recipe = CurateRecipe.model_validate(plain["recipe"])
-        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"])
+        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"], plain["language"])
 
 
 def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:

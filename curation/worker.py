@@ -30,9 +30,10 @@ def steps_of(job: Job, tasks: list[steps.Task]) -> list[PipelineStep]:
     classifier = job.recipe.classifier
     return [
         steps.Read(tasks, job.recipe),
-        steps.Normalise(tasks),
+        steps.Normalise(tasks, job.recipe.boilerplate_lines == "remove"),
+        *([steps.Identify(job.language_model, job.language)] if job.recipe.language else []),
         steps.Annotate(tasks, str(job.tokenizer)),
-        *([steps.Score(classifier, job.classifier, job.model)] if classifier and job.model else []),
+        *([steps.Score(classifier, job.classifier, job.model)] if classifier and job.classifier and job.model else []),
         steps.Decontaminate(job.items, job.recipe.decontaminate),
         steps.Sign(job.recipe.near_duplicates),
         steps.Write(tasks),

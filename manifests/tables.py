@@ -21,11 +21,13 @@ class TableSpec:
     schema: pa.Schema
     docs: dict[str, str]
     open: bool = False
+    more: str = "scores of documents, metrics of RL steps"
+    """What the further columns of an open table are."""
 
 
-def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open: bool = False) -> TableSpec:
+def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open: bool = False, **more) -> TableSpec:
     fields = [pa.field(column.rstrip("?"), kind, nullable=column.endswith("?")) for column, kind, _ in columns]
-    return TableSpec(name, meaning, pa.schema(fields), {c.rstrip("?"): doc for c, _, doc in columns}, open)
+    return TableSpec(name, meaning, pa.schema(fields), {c.rstrip("?"): doc for c, _, doc in columns}, open, **more)
 
 
 # -- families of a corpus manifest ---------------------------------------------------------------------------------
@@ -50,6 +52,10 @@ DOCUMENTS = _table(
     ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
     open=True,
+    more="""the scores `words`, `boilerplate`, `symbol_ratio`, `repetition`, `loop`, `math_density` of the quality rules
+(docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; a classifier's score; and,
+where the recipe asks for them, `language` (as the model's labels write it, `und` for a text without words),
+`language_score`, and `boilerplate_chars`, the characters of boilerplate lines taken out""",
 )
 TEXTS = _table(
     "texts",

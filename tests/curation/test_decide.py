@@ -1,17 +1,14 @@
 """One reason for each document: rules by role and limit, the first of several named, with evidence."""
 
 import json
-import random
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from curation.config import CurateRecipe
 from curation.decide import decide, reasons
 from curation.duplicates import Copies
 from curation.quality import scores
-from curation.sample_pages import boilerplate_page, general_page, math_page, template_page
 from curation.words import split
 
 ALIGNED = r"""
@@ -47,34 +44,6 @@ def measured(texts: list[str], role: str = "web", **columns) -> pa.Table:
 
 def broken(text: str, role: str = "web", **changes) -> str | None:
     return reasons(measured([text], role), recipe(**changes))[0][0].as_py()
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("Too few words.", "too_short"),
-        (boilerplate_page(random.Random(1)), "boilerplate"),
-        ("| # | # | ~~ | && | @ " * 20 + "some table or other with words in between and 12 numbers " * 3, "symbols"),
-        (general_page(random.Random(1)), "not_mathematical"),
-        (LOOP, "repetition"),
-        (ALIGNED, None),
-    ],
-)
-def test_names_the_rule(text, rule):
-    assert broken(text) == rule
-
-
-def test_mathematics_passes():
-    draw = random.Random(3)
-    pages = [math_page(draw) for _ in range(300)] + [template_page(draw, number) for number in range(50)]
-    assert reasons(measured(pages), recipe())[0].null_count == len(pages)
-
-
-def test_rules_for_pages_spare_other_roles():
-    assert broken("2 + 3?", "qa") is None
-    assert broken(general_page(random.Random(1)), "general") is None
-    assert broken(LOOP, "long_cot") == "repetition"
-    assert broken(LOOP, "rl") is None
 
 
 def test_limits_come_from_the_recipe_and_evidence_says_them():

@@ -28,7 +28,7 @@ from manifests.recipe import parse
 from manifests.store import Store
 
 PRECEDENCE = {
-    "contaminated", "too_short", "boilerplate", "symbols", "not_mathematical", "repetition",
+    "contaminated", "too_short", "boilerplate", "symbols", "not_mathematical", "loop", "repetition",
     "exact_duplicate", "near_duplicate",
 }  # fmt: skip
 
