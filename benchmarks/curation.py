@@ -403,9 +403,9 @@ def our_pipeline(setting: Setting, tokenizer: Path) -> dict[str, float]:
     task = [steps.Task(files[0], recipe.sources[0], 0, job.output(files[0]))]
     data: Any = None
     for block in (
-        steps.Read(task, recipe.max_record_bytes),
+        steps.Read(task, recipe),
         steps.Normalise(task),
-        steps.Annotate(task, str(tokenizer), recipe.quality),
+        steps.Annotate(task, str(tokenizer)),
         steps.Decontaminate(job.items, recipe.decontaminate),
         steps.Sign(recipe.near_duplicates),
         steps.Write(task),
