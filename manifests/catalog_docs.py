@@ -120,7 +120,7 @@ def _view(spec: TableSpec) -> str:
         f"| `{name}` | {SQL_TYPES[kind]} | {'yes' if nullable else ''} | {docs[name].replace('|', chr(92) + '|')} |"
         for name, kind, nullable in rows
     ]
-    more = "\nMore columns may follow: scores of documents, metrics of RL steps.\n" if spec.open else ""
+    more = "\nMore columns may follow: scores and metadata of documents, metrics of RL steps.\n" if spec.open else ""
     head = "| column | type | may be NULL | meaning |\n|---|---|---|---|"
     return "\n".join([f"### {spec.name}\n", spec.meaning, "", head, *lines, more])
 
