@@ -85,7 +85,7 @@ def _ranked(rows: pa.Table, competing: np.ndarray) -> np.ndarray:
 def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict[str, str]]:
     """What is decided of each row that has copies, by row. A cluster is called by the smallest doc_id in it."""
     members = np.flatnonzero(np.bincount(copies.cluster)[copies.cluster] > 1).tolist()
-    name = dict(zip(members, rows["doc_id"].take(ranked[members]).to_pylist(), strict=True))
+    name: dict[int, str] = dict(zip(members, rows["doc_id"].take(ranked[members]).to_pylist(), strict=True))
     called: dict[int, str] = {}
     for member in members:
         label = copies.cluster[member]

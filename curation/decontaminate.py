@@ -71,22 +71,12 @@ def _replaced(texts: pa.Array, where: pa.Array, patterns: tuple[tuple[str, str],
 
 @dataclass(frozen=True)
 class Matches:
-    """For each document of a batch: coverage of the item it holds (0 for none), the evidence as JSON, and where in its
-    text the item stands (first character and number of characters); None where there is none."""
+    """For each document of a batch: coverage of the item it holds (0 for none), the row of that item (-1 for none), and
+    the evidence as JSON (or None)."""
 
     coverage: np.ndarray
+    item: np.ndarray
     evidence: list[str | None]
-    spans: list[tuple[int, int] | None]
-
-    def columns(self) -> dict[str, pa.Array]:
-        """As columns of documents."""
-        start, length = zip(*(span or (None, None) for span in self.spans), strict=True) if self.spans else ((), ())
-        return {
-            "contamination": pa.array(self.coverage, pa.float64()),
-            "held_item": pa.array(self.evidence, pa.string()),
-            "span_start": pa.array(start, pa.int64()),
-            "span_length": pa.array(length, pa.int64()),
-        }
 
 
 @dataclass(frozen=True)
@@ -161,24 +151,35 @@ class ItemIndex:
         """What a manifest says of the items."""
         return {"all": len(self.items), "unmatchable": self.unmatchable}
 
+    def columns(self, texts: pa.Array) -> dict[str, pa.Array]:
+        """What is found, as columns of documents; with it, where in its text the item stands."""
+        found = self.find(texts)
+        spans: list[tuple[int, int] | None] = [None] * len(texts)
+        for row in np.flatnonzero(found.item >= 0).tolist():
+            spans[row] = span(texts[row].as_py(), self.items["question"][int(found.item[row])].as_py())
+        start, length = ([one and one[part] for one in spans] for part in (0, 1))
+        return {
+            "contamination": pa.array(found.coverage, pa.float64()),
+            "held_item": pa.array(found.evidence, pa.string()),
+            "span_start": pa.array(start, pa.int64()),
+            "span_length": pa.array(length, pa.int64()),
+        }
+
     def find(self, texts: pa.Array) -> Matches:
         """Which item each document holds; of several the one with most coverage, then the first."""
-        coverage = np.zeros(len(texts))
+        coverage, best = np.zeros(len(texts)), np.full(len(texts), -1)
         evidence: list[str | None] = [None] * len(texts)
-        spans: list[tuple[int, int] | None] = [None] * len(texts)
         if not len(self.items) or not len(texts):
-            return Matches(coverage, evidence, spans)
+            return Matches(coverage, best, evidence)
         words = split(fold_latex(texts))
         aligned = self._aligned(words)
         whole = self._occurring_whole(words)
         document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
-        best = np.lexsort((item, -share, document))
-        for row in best[np.unique(document[best], return_index=True)[1]].tolist():
-            place, held = int(document[row]), int(item[row])
-            coverage[place] = share[row]
-            evidence[place] = self._evidence(held, float(share[row]))
-            spans[place] = span(texts[place].as_py(), self.items["question"][held].as_py())
-        return Matches(coverage, evidence, spans)
+        for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
+            coverage[document[row]] = share[row]
+            best[document[row]] = item[row]
+            evidence[document[row]] = self._evidence(int(item[row]), float(share[row]))
+        return Matches(coverage, best, evidence)
 
     def _evidence(self, item: int, coverage: float) -> str:
         names = {"benchmark": self.items["benchmark"][item].as_py(), "item": self.items["item_id"][item].as_py()}

@@ -126,8 +126,8 @@ class Stored(Documents):
         """Columns of the items held. A document that held none holds none now: it takes more, of fewer items."""
         coverage = self.corpus.read("documents", ["contamination"])["contamination"].to_numpy()
         candidates = np.flatnonzero(coverage > 0)
-        empty = pa.table(self.index.find(pa.array([], pa.string())).columns())
-        found = [pa.table(self.index.find(texts).columns()) for texts in self.texts(candidates)]
+        empty = pa.table(self.index.columns(pa.array([], pa.string())))
+        found = [pa.table(self.index.columns(texts)) for texts in self.texts(candidates)]
         table = spread(pa.concat_tables([empty, *found]), candidates, len(coverage))
         columns = dict(zip(table.column_names, table.columns, strict=True))
         return columns | {"contamination": pc.fill_null(columns["contamination"], 0.0)}

@@ -219,7 +219,7 @@ class Decontaminate(PipelineStep):
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         index = _item_index(self.items, self.settings.model_dump_json())
         for batch in data:
-            yield batch.with_columns(index.find(batch.text()).columns())
+            yield batch.with_columns(index.columns(batch.text()))
 
 
 class Sign(PipelineStep):

@@ -20,6 +20,7 @@ from manifests.errors import UserError
 from manifests.recipe import parse, semantic
 from manifests.store import Store
 
+pytestmark = pytest.mark.usefixtures("in_process")
 ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}
 
 
@@ -234,7 +235,7 @@ def test_doubts_become_drop_reasons_and_dialogues_keep_their_layout(store, token
     assert {row["text"] for row in texts} == {ROWS["wildchat-1m"]["parts"]["text"]}
 
 
-def test_what_sources_bring_becomes_columns(in_process, tokenizer, tmp_path):
+def test_what_sources_bring_becomes_columns(tokenizer, tmp_path):
     """Two sources, one with scores; the same record twice with other scores, in either order of files."""
     page = {"text": "one page", "url": "u", "score": 3, "crawl": "CC-MAIN-2023-50"}
     made = []

@@ -26,6 +26,8 @@ from manifests.recipe import load, parse
 from manifests.report import report
 from manifests.store import Store, file_sha256
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
 SMALL = {"dimensions": 8, "buckets": 10_000, "learning_rate": 0.5, "epochs": 5, "min_count": 1, "held_out": 0.3}
 
 
@@ -216,7 +218,7 @@ def test_a_threshold_drops_the_roles_it_is_for_with_evidence(store, pages, token
     assert all(row["source"] == "web" for row in spared)
 
 
-def test_the_model_is_in_the_identity_and_its_path_is_not(store, pages, tokenizer, made, tmp_path, in_process):
+def test_the_model_is_in_the_identity_and_its_path_is_not(store, pages, tokenizer, made, tmp_path):
     made_by = []
     for name in ("one", "two"):
         shutil.copyfile(model_path(made), tmp_path / f"{name}.bin")
@@ -225,7 +227,7 @@ def test_the_model_is_in_the_identity_and_its_path_is_not(store, pages, tokenize
     assert made_by[0].recipe["classifier"]["model"] == Classifier.load(model_path(made), "positive").digest
 
 
-def test_a_classifier_manifest_is_a_parent_of_what_it_scored(store, corpus, pages, tokenizer, made, in_process):
+def test_a_classifier_manifest_is_a_parent_of_what_it_scored(store, corpus, pages, tokenizer, made):
     child = curate(store, scored(pages, tokenizer, made.ref))
     assert child.parents == (made.id,)
     assert curate(store, scored(pages, tokenizer, made.id, "by-id")).id == child.id
@@ -238,7 +240,8 @@ def test_a_classifier_manifest_is_a_parent_of_what_it_scored(store, corpus, page
 # -- the model that comes with the project ---------------------------------------------------------------------------
 
 
-def test_the_default_model_is_what_its_recipes_make(store, in_process):
+def test_the_default_model_is_what_its_recipes_make(tmp_path):
+    store = Store(tmp_path)
     recipes = Path(__file__).parents[2] / "recipes" / "quickstart"
     assert file_sha256(DEFAULT) == DEFAULT_SHA256 and DEFAULT.stat().st_size < 200_000
     curate(store, load(recipes / "corpus.yaml", CurateRecipe))
@@ -247,7 +250,7 @@ def test_the_default_model_is_what_its_recipes_make(store, in_process):
     assert again.counts["average_precision"] == 1.0
 
 
-def test_default_names_it_in_a_recipe(store, pages, tokenizer, in_process):
+def test_default_names_it_in_a_recipe(store, pages, tokenizer):
     found = curate(store, scored(pages, tokenizer, "default", "by-default"))
     assert found.recipe["classifier"]["model"] == DEFAULT_SHA256 and found.parents == ()
     rows = found.read("documents").to_pylist()
