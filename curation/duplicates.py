@@ -79,14 +79,14 @@ class Texts:
         cls, ranks: np.ndarray, texts: Iterable[pa.Array], settings: NearDuplicatesRecipe, folder: Path
     ) -> "Texts":
         """Of `texts`, batch after batch beside `ranks`, in two files of `folder` that are mapped."""
-        paths, offsets = (folder / "exact", folder / "masked"), [np.zeros(1, np.int64)]
+        paths, counts = (folder / "exact", folder / "masked"), [np.zeros(1, np.int64)]
         with paths[0].open("wb") as exact_file, paths[1].open("wb") as masked_file:
             for batch in texts:
                 exact, masked, ends = _sorted_shingles(batch, settings)
                 exact_file.write(exact.data)
                 masked_file.write(masked.data)
-                offsets.append(ends[1:] + offsets[-1][-1])
-        return cls(settings, ranks, np.argsort(ranks), *map(_mapped, paths), np.concatenate(offsets))
+                counts.append(np.diff(ends))
+        return cls(settings, ranks, np.argsort(ranks), *map(_mapped, paths), np.cumsum(np.concatenate(counts)))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:
         """Compare the documents of ranks `left` and `right`, pair by pair."""

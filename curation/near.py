@@ -8,14 +8,11 @@ Dropped documents are found too. A manifest without `bands` (made before 2026-11
 MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts at once.
 """
 
-import functools
-import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from datasketch import MinHash, MinHashLSH
 
@@ -29,6 +26,7 @@ from manifests.manifest import Manifest
 
 BANDS = pa.schema([("band", pa.int32()), ("key", pa.uint32()), ("row", pa.int64())])
 """The family `bands`: sorted by band, key and row; `row` counts in `documents` from 0."""
+ROWS_PER_BATCH = 4096
 
 
 def band_table(band: int, keys: np.ndarray, rows: np.ndarray) -> pa.Table:
@@ -86,12 +84,21 @@ def _signed(texts: pa.Array, settings: NearDuplicatesRecipe) -> np.ndarray:
 def _looked_up(manifest: Manifest, keys: np.ndarray) -> np.ndarray:
     """Rows, ascending, whose key in some band is like that of `keys` in its upper half."""
     upper = (keys >> np.uint64(32)).tolist()
-    fields = ds.field("band"), ds.field("key")
-    matches = [(fields[0] == band) & (fields[1] == pa.scalar(key, pa.uint32())) for band, key in enumerate(upper)]
-    wanted = functools.reduce(operator.or_, matches)
-    paths = [manifest.store.full(file.path) for file in manifest.files("bands")]
-    found = ds.dataset(paths, BANDS, format="parquet", filesystem=manifest.store.fs).to_table(["row"], filter=wanted)
-    return np.unique(found["row"].to_numpy())
+    found = [np.empty(0, np.int64)]
+    for file in manifest.files("bands"):
+        with manifest.store.open(file.path) as source:
+            found += _rows_of_keys(pq.ParquetFile(source), upper)
+    return np.unique(np.concatenate(found))
+
+
+def _rows_of_keys(file: pq.ParquetFile, upper: list[int]) -> Iterator[np.ndarray]:
+    """From the row groups of a file of `bands` that can hold one of the keys, by band, the rows that do."""
+    for group in range(file.num_row_groups):
+        columns = (file.metadata.row_group(group).column(column).statistics for column in range(2))
+        (first, last), (least, most) = ((limits.min, limits.max) for limits in columns)
+        if first < last or least <= upper[first] <= most:
+            band, key, row = (column.to_numpy() for column in file.read_row_group(group).columns)
+            yield row[key == np.array(upper, np.uint32)[band]]
 
 
 def _query(settings: NearDuplicatesRecipe, wanted: np.ndarray, signed: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
@@ -138,16 +145,20 @@ def _taken(manifest: Manifest, family: str, columns: list[str], rows: np.ndarray
         if len(here) or not pieces:
             with manifest.store.open(file.path) as source:
                 pieces += _of_groups(pq.ParquetFile(source), columns, here)
-    return pa.concat_tables(pieces)
+    return pa.Table.from_batches(pieces)
 
 
-def _of_groups(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.Table]:
-    """`rows` of one file, group by group; at least an empty table."""
-    yield file.schema_arrow.empty_table().select(columns)
+def _of_groups(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """`rows` of one file, read no further than needed in each row group; at least an empty batch."""
+    yield pa.RecordBatch.from_pylist([], file.schema_arrow.empty_table().select(columns).schema)
     start = 0
     for group in range(file.num_row_groups):
         end = start + file.metadata.row_group(group).num_rows
-        here = rows[(rows >= start) & (rows < end)] - start
-        if len(here):
-            yield file.read_row_group(group, columns).take(pa.array(here))
+        here = rows[(rows >= start) & (rows < end)]
+        batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=columns) if len(here) else ()
+        for batch in batches:
+            yield batch.take(pa.array(here[(here >= start) & (here < start + len(batch))] - start))
+            start += len(batch)
+            if here[-1] < start:
+                break
         start = end
