@@ -49,7 +49,7 @@ from benchmarks.planted import Planted, best_similarity, jaccard, plant, read_it
 from curation.assemble import Assembly, write_families
 from curation.config import CurateRecipe, DecontaminateRecipe, NearDuplicatesRecipe
 from curation.decontaminate import ItemIndex
-from curation.duplicates import Texts, candidate_pairs, cluster
+from curation.duplicates import Texts, candidate_pairs, cluster, in_pairs
 from curation.normalise import normalise
 from curation.pipeline import input_files
 from curation.signatures import BandKeys, as_column, from_column, signatures
@@ -178,7 +178,7 @@ def our_copies(setting: Setting, signed: Path, kept: Path) -> np.ndarray:
     )
     keys = BandKeys.stored(values, NEAR.rows, folder)
     pairs = candidate_pairs(keys, NEAR.bands, np.arange(setting.size, dtype=np.int32))
-    involved = np.unique(pairs)
+    involved = in_pairs(pairs, setting.size)
     texts = Texts.stored(involved, text_batches(setting.parquet, involved), NEAR, folder)
     keeper = cluster(pairs, texts, setting.size).keeper
     with pq.ParquetWriter(kept, pq.read_schema(setting.parquet), compression="zstd") as writer:

@@ -33,6 +33,7 @@ from curation.duplicates import (
     candidate_pairs,
     cluster,
     exact_keepers,
+    in_pairs,
     with_exact,
 )
 from curation.near import BANDS, band_table
@@ -195,7 +196,7 @@ def _copies(assembly: Assembly, ranked: np.ndarray, recipe: CurateRecipe) -> Cop
     rank = np.full(len(assembly.rows), -1, np.int32)
     rank[rows] = competing
     pairs = candidate_pairs(assembly.keys, settings.bands, rank[assembly.written])
-    involved = rows[np.unique(pairs)]
+    involved = rows[in_pairs(pairs, len(rows))]
     texts = (batch["text"] for batch in assembly.joined("written.text", involved))
     stored = Texts.stored(rank[np.sort(involved)], texts, settings, assembly.job.folder)
     return with_exact(cluster(pairs, stored, len(distinct)), first, distinct)
