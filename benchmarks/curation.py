@@ -49,7 +49,7 @@ from benchmarks.planted import Planted, best_similarity, jaccard, plant, read_it
 from curation.assemble import Assembly, write_families
 from curation.config import CurateRecipe, DecontaminateRecipe, NearDuplicatesRecipe
 from curation.decontaminate import ItemIndex
-from curation.duplicates import Texts, candidate_pairs, cluster
+from curation.duplicates import Texts, candidate_pairs, cluster, in_pairs
 from curation.normalise import normalise
 from curation.pipeline import input_files
 from curation.signatures import BandKeys, as_column, from_column, signatures
@@ -69,6 +69,8 @@ LLAMA_SPLIT = (
 END = "<|endoftext|>"
 SEED = 1
 BATCH = 4096
+NUMPY_BATCH = 256
+"""Few enough texts for numpy's passes over their bytes to stay in the cache."""
 
 
 class SplitWords(WordTokenizer):
@@ -176,7 +178,7 @@ def our_copies(setting: Setting, signed: Path, kept: Path) -> np.ndarray:
     )
     keys = BandKeys.stored(values, NEAR.rows, folder)
     pairs = candidate_pairs(keys, NEAR.bands, np.arange(setting.size, dtype=np.int32))
-    involved = np.unique(pairs)
+    involved = in_pairs(pairs, setting.size)
     texts = Texts.stored(involved, text_batches(setting.parquet, involved), NEAR, folder)
     keeper = cluster(pairs, texts, setting.size).keeper
     with pq.ParquetWriter(kept, pq.read_schema(setting.parquet), compression="zstd") as writer:
@@ -186,10 +188,10 @@ def our_copies(setting: Setting, signed: Path, kept: Path) -> np.ndarray:
     return keeper
 
 
-def numbered_batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
+def numbered_batches(path: Path, size: int = BATCH) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of a Parquet file in batches, each with the number of its first."""
     start = 0
-    for batch in pq.ParquetFile(path).iter_batches(BATCH):
+    for batch in pq.ParquetFile(path).iter_batches(size):
         yield start, batch
         start += len(batch)
 
@@ -282,7 +284,9 @@ def numpy_stage_1(setting: Setting) -> float:
     texts = setting.corpus.texts[: setting.stock_documents]
     table = write_parquet(texts, setting.fresh("numpy") / "slice.parquet")
     first, values = cpu(
-        lambda: np.concatenate([numpy_signatures(batch["text"], NEAR) for _, batch in numbered_batches(table)])
+        lambda: np.concatenate(
+            [numpy_signatures(batch["text"], NEAR) for _, batch in numbered_batches(table, NUMPY_BATCH)]
+        )
     )
     words = split(texts)
     if not np.array_equal(values, signatures(shingles(words.hashes, words.offsets, NEAR.shingle), values.shape[1])):

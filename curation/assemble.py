@@ -28,6 +28,7 @@ from curation.duplicates import (
     candidate_pairs,
     cluster,
     exact_keepers,
+    in_pairs,
     with_exact,
 )
 from curation.near import BANDS, band_table
@@ -190,7 +191,7 @@ def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     rank = np.full(len(found.rows), -1, np.int32)
     rank[rows] = competing
     pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
-    involved = np.sort(rows[np.unique(pairs)])
+    involved = np.sort(rows[in_pairs(pairs, len(rows))])
     stored = Texts.stored(rank[involved], found.texts(involved), settings, found.folder)
     return with_exact(cluster(pairs, stored, len(distinct)), first, distinct)
 

@@ -13,9 +13,10 @@ that the smaller number is the one to keep.
    a verified copy of one that is kept: similarity is not carried over from neighbour to neighbour. In a cluster with
    more than KEPT kept documents later ones are compared with the first KEPT alone, so that time stays linear.
 
-Memory, in bytes: 8 a document and 16 more for each of BANDS_AT_ONCE bands, which are read one after the other; 24 a
-candidate pair; 44 a document that is in one, whose shingles lie in a file that is mapped (16 bytes a word: the kernel's
-cache, given back when memory is short). Leaves out semantic duplicates.
+Memory, in bytes: 8 a document and 16 more for each of BANDS_AT_ONCE bands, which are read one after the other; 8 a
+candidate pair and up to 40 while bands are merged; 60 a document when clusters are made. Shingles of the documents in a
+pair lie in files that are mapped (16 bytes a word), so they are the kernel's cache and no memory of the process.
+Leaves out semantic duplicates.
 """
 
 import mmap
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numba
 import numpy as np
@@ -79,14 +81,14 @@ class Texts:
         cls, ranks: np.ndarray, texts: Iterable[pa.Array], settings: NearDuplicatesRecipe, folder: Path
     ) -> "Texts":
         """Of `texts`, batch after batch beside `ranks`, in two files of `folder` that are mapped."""
-        paths, offsets = (folder / "exact", folder / "masked"), [np.zeros(1, np.int64)]
+        paths, counts = (folder / "exact", folder / "masked"), [np.zeros(1, np.int64)]
         with paths[0].open("wb") as exact_file, paths[1].open("wb") as masked_file:
             for batch in texts:
                 exact, masked, ends = _sorted_shingles(batch, settings)
                 exact_file.write(exact.data)
                 masked_file.write(masked.data)
-                offsets.append(ends[1:] + offsets[-1][-1])
-        return cls(settings, ranks, np.argsort(ranks), *map(_mapped, paths), np.concatenate(offsets))
+                counts.append(np.diff(ends))
+        return cls(settings, ranks, np.argsort(ranks), *map(_mapped, paths), np.cumsum(np.concatenate(counts)))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:
         """Compare the documents of ranks `left` and `right`, pair by pair."""
@@ -118,6 +120,13 @@ def _mapped(path: Path) -> np.ndarray:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint64)
 
 
+def in_pairs(pairs: np.ndarray, documents: int) -> np.ndarray:
+    """The ranks, ascending, that occur in `pairs`."""
+    occurs = np.zeros(documents, np.bool_)
+    occurs[pairs[:, 0]], occurs[pairs[:, 1]] = True, True
+    return np.flatnonzero(occurs)
+
+
 def exact_keepers(digests: pa.Array) -> np.ndarray:
     """The first document with the same digest, for each document."""
     codes = digests.dictionary_encode().indices.to_numpy()
@@ -126,7 +135,7 @@ def exact_keepers(digests: pa.Array) -> np.ndarray:
 
 
 def candidate_pairs(keys_of: Callable[[int], np.ndarray], bands: int, ranks: np.ndarray) -> np.ndarray:
-    """[pairs, 2] of ranks that share a band, each pair once, smaller first, in order.
+    """uint32 [pairs, 2] of ranks that share a band, each pair once, smaller first, in order.
 
     `ranks` (int32, below 0: does not compete) in any order; `keys_of(band)` are the documents' keys beside it. It is
     called by BANDS_AT_ONCE threads."""
@@ -134,19 +143,22 @@ def candidate_pairs(keys_of: Callable[[int], np.ndarray], bands: int, ranks: np.
     competing = np.flatnonzero(ranks >= 0).astype(np.int32)
     place[ranks[competing]] = competing
 
-    def of_band(band: int) -> np.ndarray:
+    pairs, merging = np.empty(0, np.uint64), Lock()
+
+    def add(band: int) -> None:
+        nonlocal pairs
         keys = keys_of(band)
         entries = _entries(keys, ranks, len(competing))
         entries.sort()
         found = _sharing(entries, keys, place)
+        del keys, entries
         found.sort()
-        return found
-
-    pairs = np.empty(0, np.uint64)
-    with ThreadPoolExecutor(BANDS_AT_ONCE) as pool:
-        for found in pool.map(of_band, range(bands)):
+        with merging:
             pairs = _merged(pairs, found)
-    return np.stack([pairs >> np.uint64(32), pairs & ~UPPER], axis=1).astype(np.int64)
+
+    with ThreadPoolExecutor(BANDS_AT_ONCE) as pool:
+        list(pool.map(add, range(bands)))
+    return pairs.astype("<u8", copy=False).view("<u4").reshape(-1, 2)[:, ::-1]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -177,7 +189,7 @@ def _sharing(entries, keys, place):
                 pairs[found] = left << np.uint64(32) | right
                 found, met = found + 1, met + 1
             second += 1
-    return pairs[:found].copy()
+    return pairs[:found]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -199,7 +211,7 @@ def _merged(left, right):
             out[found] = value
             found += 1
         i, j = (i + 1, j) if from_left else (i, j + 1)
-    return out[:found].copy()
+    return out[:found]
 
 
 def connected(pairs: np.ndarray, documents: int, texts: Texts | None = None) -> np.ndarray:
@@ -209,7 +221,9 @@ def connected(pairs: np.ndarray, documents: int, texts: Texts | None = None) -> 
     if texts is None:
         _join(parents, pairs)
     else:
-        _join_same(parents, pairs, texts.places(pairs[:, 0]), texts.places(pairs[:, 1]), *texts.compared)
+        place = np.full(documents, -1, np.int32)
+        place[texts.ranks] = np.arange(len(texts.ranks))
+        _join_same(parents, pairs, place, *texts.compared)
     return _roots(parents)
 
 
@@ -304,12 +318,13 @@ def _join(parents, pairs):
 
 
 @numba.njit(cache=True, nogil=True)
-def _join_same(parents, pairs, left_place, right_place, exact, masked, offsets, least, numbers_differ):
+def _join_same(parents, pairs, place, exact, masked, offsets, least, numbers_differ):
     for pair in range(len(pairs)):
         left, right = _root(parents, pairs[pair, 0]), _root(parents, pairs[pair, 1])
-        if left != right and _same(
-            left_place[pair], right_place[pair], exact, masked, offsets, least, numbers_differ
-        )[1]:  # fmt: skip
+        if left == right:
+            continue
+        first, second = place[pairs[pair, 0]], place[pairs[pair, 1]]
+        if _same(first, second, exact, masked, offsets, least, numbers_differ)[1]:
             parents[max(left, right)] = min(left, right)
 
 

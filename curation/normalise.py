@@ -39,6 +39,8 @@ def normalise(texts: pa.Array) -> pa.Array:
     """`texts` (string, NULLs stay) normalised."""
     texts = texts.cast(pa.large_string())
     rough = pa.array(_rough(*utf8(texts)))
+    if not rough.true_count:
+        return texts
     return pc.replace_with_mask(texts, rough, _normalised(texts.filter(rough)))
 
 

@@ -131,12 +131,19 @@ class Manifest:
 
 
 def _rows_of(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    starts = np.concatenate([[0], np.cumsum(groups)])
-    for group in np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist():
-        start, stop = starts[group], starts[group + 1]
-        chosen = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
-        yield from file.read_row_group(group, columns).take(pa.array(chosen)).to_batches()
+    """`rows` of one file; each row group is read no further than its last of them."""
+    start = 0
+    for group in range(file.num_row_groups):
+        end = start + file.metadata.row_group(group).num_rows
+        here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)]
+        for batch in file.iter_batches(ROWS_PER_BLOCK, row_groups=[group], columns=columns) if len(here) else ():
+            chosen = here[np.searchsorted(here, start) : np.searchsorted(here, start + len(batch))] - start
+            if len(chosen):
+                yield batch.take(pa.array(chosen))
+            start += len(batch)
+            if here[-1] < start:
+                break
+        start = end
 
 
 # -- building ------------------------------------------------------------------------------------------------------

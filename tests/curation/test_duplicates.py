@@ -2,6 +2,7 @@
 
 import random
 from itertools import islice, product
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.config import NearDuplicatesRecipe
-from curation.duplicates import Copies, Texts, candidate_pairs, cluster, exact_keepers, with_exact
+from curation.duplicates import (
+    KEPT,
+    WINDOW,
+    Copies,
+    Texts,
+    candidate_pairs,
+    cluster,
+    connected,
+    exact_keepers,
+    with_exact,
+)
 from curation.sample import edited
 from curation.sample_pages import math_page, template_page
-from curation.signatures import band_keys, signatures
+from curation.signatures import BandKeys, band_keys, signatures
 from curation.words import shingles, split
 
 
@@ -111,3 +122,53 @@ def test_who_is_near_whom_does_not_depend_on_order(order):
     shuffled = copies([texts[position] for position in order]).cluster
     groups = {frozenset(np.flatnonzero(straight == label).tolist()) for label in straight}
     assert groups == {frozenset(order[i] for i in np.flatnonzero(shuffled == label)) for label in shuffled}
+
+
+def labels(texts: list[str], ranks: np.ndarray, recipe: NearDuplicatesRecipe, folder: Path, parts: int) -> list[int]:
+    """Clusters by rank when the documents come as `parts` files in the order of `texts`."""
+    cuts = np.array_split(np.arange(len(texts)), parts)
+    words = [split([texts[place] for place in part]) for part in cuts if len(part)]
+    signed = (
+        signatures(shingles(part.hashes, part.offsets, recipe.shingle), recipe.bands * recipe.rows) for part in words
+    )
+    keys = BandKeys.stored(signed, recipe.rows, folder)
+    pairs = candidate_pairs(keys, recipe.bands, ranks.astype(np.int32))
+    batches = (pa.array([texts[place] for place in part], pa.large_string()) for part in cuts)
+    return connected(pairs, len(texts), Texts.stored(ranks, batches, recipe, folder)).tolist()
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(24)), parts=st.integers(1, 30))
+def test_neither_order_nor_files_matter(order, parts, tmp_path_factory):
+    draw = random.Random(6)
+    originals = [math_page(draw) for _ in range(8)]
+    texts = originals + [edited(draw, text, 0.02) for text in originals] + [originals[0] + " and", *originals[1:]]
+    recipe, folder = NearDuplicatesRecipe(), tmp_path_factory.mktemp("keys")
+    straight = labels(texts, np.arange(24), recipe, folder, 1)
+    assert len(set(straight)) < 16
+    assert labels([texts[place] for place in order], np.array(order), recipe, folder, parts) == straight
+
+
+def test_pairs_do_not_grow_with_the_square_of_a_bucket():
+    many = 20_000
+    keys, ranks = np.full(many, 7, np.uint64), np.arange(many, dtype=np.int32)
+    pairs = candidate_pairs(lambda band: keys, 3, ranks)
+    assert len(pairs) < many * WINDOW
+    assert (connected(pairs, many) == 0).all()
+
+
+def test_half_a_key_in_common_is_no_candidate():
+    keys = np.array([5 << 32, (5 << 32) + 1, 5 << 32, (5 << 32) + 1, 6 << 32], np.uint64)
+    pairs = candidate_pairs(lambda band: keys, 1, np.array([3, 1, 0, 2, -1], np.int32))
+    assert pairs.tolist() == [[0, 3], [1, 2]]
+
+
+def test_in_a_great_cluster_only_the_first_kept_are_compared():
+    words = ["".join(letters) for letters in product("abcdefgh", repeat=4)]
+    chain = [" ".join(words[6 * shift : 6 * shift + 20]) for shift in range(2 * KEPT + 20)]
+    recipe, ranks = NearDuplicatesRecipe(similarity=0.3), np.arange(2 * KEPT + 20)
+    assert jaccard(chain[0], chain[1]) >= 0.3 > jaccard(chain[0], chain[2])
+    texts = Texts.of(ranks, pa.array(chain, pa.large_string()), recipe)
+    found = cluster(np.stack([ranks[:-1], ranks[1:]], axis=1), texts, len(chain))
+    assert (found.cluster == 0).all()
+    assert (found.keeper == np.where(ranks < 2 * KEPT, ranks - ranks % 2, ranks)).all()

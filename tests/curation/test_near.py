@@ -1,10 +1,13 @@
 """Near-duplicates of a text in a manifest."""
 
 import random
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
-from curation.near import near
+from curation.config import NearDuplicatesRecipe
+from curation.near import near, sharing
 from curation.sample import edited
 from manifests.errors import UserError
 from manifests.manifest import resolve
@@ -28,3 +31,16 @@ def test_refuses_what_cannot_be_asked(corpus, store):
         near(corpus, " ... ")
     with pytest.raises(UserError, match="no signatures"):
         near(resolve(store, "arithmetic@1"), "any text")
+
+
+def test_the_stored_bands_say_what_an_index_of_all_signatures_says(corpus):
+    recipe, draw = NearDuplicatesRecipe(), random.Random(2)
+    bare = replace(corpus, families={name: family for name, family in corpus.families.items() if name != "bands"})
+    texts = draw.sample(corpus.read("texts")["text"].to_pylist(), 12)
+    found = 0
+    for text in (*texts, *(edited(draw, text, 0.04) for text in texts)):
+        asked = pa.array([text], pa.string())
+        (ours, read), (theirs, expected) = (sharing(one, recipe, asked) for one in (corpus, bare))
+        assert ours.tolist() == theirs.tolist() and read.equals(expected)
+        found += len(ours)
+    assert found > len(texts) and near(bare, texts[0]) == near(corpus, texts[0])
