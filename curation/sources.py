@@ -3,7 +3,8 @@
 Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
 REASONS. A file that breaks off gives the records before the break and one `Bad`; a file without records gives one. No
 content of a file raises; what the user must put right (a path that is not there, a column in no file) is a UserError.
-Blank lines are no records. How a record becomes a document is `curation.adapters`. Leaves out WARC and HTML.
+Blank lines are no records. An HTML file is one record, a WARC file one per response (`curation.warc`); both go through
+the adapter html. How a record becomes a document is `curation.adapters`.
 """
 
 import hashlib
@@ -23,10 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from curation import hub
+from curation import hub, warc
 from curation.adapters import REASONS as UNUSABLE
-from curation.adapters import Doubt, Record, Refused, document, needed, read_columns
+from curation.adapters import Doubt, Record, document, needed, read_columns
 from curation.config import HUB_SCHEME, SAMPLE_SCHEME, Format, SourceRecipe
+from curation.pages import Refused
 from manifests.errors import UserError
 
 REASONS = {
@@ -36,8 +38,18 @@ REASONS = {
     "invalid_utf8": "bytes that are no UTF-8",
     "invalid_json": "the line is no JSON",
     "not_an_object": "the line is JSON, but no object",
-} | UNUSABLE
-SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".jsonl.zst": "jsonl.zst", ".parquet": "parquet"}
+} | UNUSABLE | warc.REASONS
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".jsonl.zst": "jsonl.zst",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+    ".warc": "warc",
+    ".warc.gz": "warc",
+}
+PAGES: tuple[Format, ...] = ("html", "warc")
+"""Formats whose records are HTML pages, whatever the adapter of their source."""
 FIELDS = ("url", "id", "text", "question", "response", "answer")
 ROWS_PER_READ = 1024
 PEEK_RECORDS = 100
@@ -148,7 +160,7 @@ def check_columns(source: SourceRecipe, files: list[InputFile]) -> None:
     wanted = set(needed(source))
     for file in files:
         with hub.one_line(source):
-            seen |= _columns(file)
+            seen |= {source.columns.text} if file.format in PAGES else _columns(file)
         if wanted <= seen:
             return
     if seen:
@@ -184,8 +196,10 @@ def _keys(line: bytes) -> list[str]:
 def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
     """Every record of `file`. A remote file is first copied into `folder`, so that its damage and a failing network
     are told apart: the latter raises."""
+    if file.format in PAGES:
+        source = source.model_copy(update={"adapter": "html"})
     with _local(file, source, folder) as path:
-        read = _parquet_records if file.format == "parquet" else _json_records
+        read = READERS[file.format]
         position, records = 0, 0
         try:
             for position, record in read(path, file.format, source, max_bytes):
@@ -287,6 +301,33 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
     return kind
+
+
+def _html_record(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+    """The file's bytes as a record; of one that is too long no more than `max_bytes` are read."""
+    with path.open("rb") as stream:
+        data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
+    elif data.strip():
+        yield 0, {source.columns.text: data}
+
+
+def _warc_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+    for position, page in enumerate(warc.pages(path, max_bytes)):
+        if isinstance(page, Refused):
+            yield position, Bad(position, *page.args)
+        else:
+            yield position, dict(zip((source.columns.text, source.columns.url), page, strict=True))
+
+
+READERS = {
+    "jsonl": _json_records,
+    "jsonl.zst": _json_records,
+    "parquet": _parquet_records,
+    "html": _html_record,
+    "warc": _warc_records,
+}
 
 
 # -- a record as a document ------------------------------------------------------------------------------------------
