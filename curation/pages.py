@@ -59,6 +59,10 @@ DELIMITERS = (
     (r"\(", r"\)", False),
     ("$", "$", False),
 )
+PROSE = "p, ul, ol, dl, pre, h1, h2, h3"
+"""What is in no formula: a container that holds one was not closed."""
+CLUTTER = ".mw-editsection, .mw-jump-link, .js-voting-container"
+"""Parts of MediaWiki's and Stack Exchange's pages that Resiliparse takes for text."""
 SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
 CANONICAL = "link[rel='canonical'], meta[property='og:url']"
 NO_SCRIPT = re.compile(r"st|nd|rd|th|tm|sm|r|c|®|™|er|re|ème|e|o|a|º|ª", re.IGNORECASE)
@@ -89,8 +93,11 @@ def extract(html: str) -> Page:
     url = _canonical(tree)
     formulas = _Formulas(tree)
     formulas.mark()
+    for node in tree.document.query_selector_all(CLUTTER).values():
+        node.remove()
     _deepen_lists(tree)
-    text = formulas.restored(extract_plain_text(tree, preserve_formatting=True, main_content=True, alt_texts=False))
+    text = extract_plain_text(tree, preserve_formatting=True, main_content=True, alt_texts=False)
+    text = formulas.restored(_headed(tree, text))
     if not text.strip():
         raise Refused("no_text", "nothing but navigation")
     return Page(text, url)
@@ -139,7 +146,7 @@ class _Formulas:
         for node in self._all(CONTAINERS):
             if sources and node.matches(RENDERED) and node.tag != "mjx-container":
                 node.remove()
-            else:
+            elif not node.query_selector(PROSE):
                 self._replace(node, *_of_container(node))
         if sources:
             for preview in self._all(".MathJax_Preview"):
@@ -280,6 +287,16 @@ def _canonical(tree: HTMLTree) -> str | None:
     node = tree.document.query_selector(CANONICAL) if tree.document else None
     address = (node.getattr("href") or node.getattr("content") or "").strip() if node else ""
     return address if re.match(r"https?://\S+\Z", address) else None
+
+
+def _headed(tree: HTMLTree, text: str) -> str:
+    """`text` with the page's heading before it, should Resiliparse have left that out with the site's header. A heading is
+    the page's, not the site's, if the title says the same."""
+    node = tree.document.query_selector("h1") if tree.document else None
+    heading, title = (" ".join((part or "").split()) for part in (node.text if node else "", tree.title))
+    if not text.strip() or not heading or not title or heading in " ".join(text[: 4 * len(heading) + 400].split()):
+        return text
+    return f"{heading}\n\n{text}" if heading in title or title in heading else text
 
 
 def _deepen_lists(tree: HTMLTree) -> None:
