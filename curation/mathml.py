@@ -88,7 +88,7 @@ MATRICES = {
     (r"\mid", r"\mid"): "vmatrix",
     (r"\|", r"\|"): "Vmatrix",
 }
-ROWS = ("mrow", "math", "mstyle", "mpadded", "merror", "mtd", "maction", "semantics", "msqrt", "menclose")
+BEGIN, END = r"\begin{matrix}", r"\end{matrix}"
 NOTHING = ("none", "mprescripts", "mphantom", "maligngroup", "malignmark", "annotation", "annotation-xml")
 
 
@@ -120,10 +120,10 @@ def _latex(node: ElementNode, depth: int) -> str:
         case _ if kind in NOTHING:
             return ""
     children = node.children.values()
-    if kind == "semantics":
+    if kind in ("semantics", "maction"):
         children = children[:1]
     if kind == "mtable":
-        return _table("matrix", children, depth)
+        return _table(children, depth)
     return _composed(kind, node, [_latex(child, depth + 1) for child in children], children)
 
 
@@ -244,11 +244,11 @@ def _row(parts: list[str], children: list[ElementNode]) -> str:
         fences = tuple(part.strip() for part in (*parts[place : place + 1], *parts[place + 2 : place + 3]))
         inner = parts[place + 1] if place + 1 < len(parts) else ""
         kind = kinds[place + 1] if place + 1 < len(kinds) else ""
-        if inner.startswith(r"\begin{matrix}") and kind == "mtable" and fences in MATRICES:
-            done.append(inner.replace("{matrix}", f"{{{MATRICES[fences]}}}"))
+        if kind == "mtable" and fences in MATRICES:
+            done.append(_renamed(inner, MATRICES[fences]))
             place += 3
-        elif inner.startswith(r"\begin{matrix}") and kind == "mtable" and fences[0] == r"\{":
-            done.append(inner.replace("{matrix}", "{cases}"))
+        elif kind == "mtable" and fences[0] == r"\{":
+            done.append(_renamed(inner, "cases"))
             place += 2
         elif inner.startswith(r"\binom") and kind == "mfrac" and fences == ("(", ")"):
             done.append(inner)
@@ -259,9 +259,13 @@ def _row(parts: list[str], children: list[ElementNode]) -> str:
     return _joined(done)
 
 
-def _table(environment: str, rows: list[ElementNode], depth: int) -> str:
+def _table(rows: list[ElementNode], depth: int) -> str:
     lines = [_cells(row, depth + 1) for row in rows if name(row) in ("mtr", "mlabeledtr")]
-    return rf"\begin{{{environment}}}" + r" \\ ".join(lines) + rf"\end{{{environment}}}"
+    return BEGIN + r" \\ ".join(lines) + END
+
+
+def _renamed(table: str, environment: str) -> str:
+    return rf"\begin{{{environment}}}{table[len(BEGIN) : -len(END)]}\end{{{environment}}}"
 
 
 def _cells(row: ElementNode, depth: int) -> str:
@@ -308,7 +312,7 @@ def _fenced(node: ElementNode, parts: list[str], children: list[ElementNode]) ->
     opened, closed = (node.getattr(side, default) or "" for side, default in (("open", "("), ("close", ")")))
     fences = (_symbols(opened.strip()), _symbols(closed.strip()))
     if len(parts) == 1 and name(children[0]) == "mtable" and (fences in MATRICES or fences == (r"\{", "")):
-        return parts[0].replace("{matrix}", f"{{{MATRICES.get(fences, 'cases')}}}")
+        return _renamed(parts[0], MATRICES.get(fences, "cases"))
     separators = "".join((node.getattr("separators", ",") or "").split())
     inner = parts[:1]
     for place, part in enumerate(parts[1:]):

@@ -7,8 +7,8 @@ the parsed page, each once, then Resiliparse takes the text and leaves navigatio
 latex2html, CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\\]) stay as they are.
 
 Promises. What a page gives depends on its bytes alone: no clock, no network, no entity from outside. Work is bounded by
-the page's length: pages nested deeper than MAX_DEPTH are refused, as the extractor's time grows with the square of it
-(10,000 nested `div`: 4 s; below the limit at most 2.3 s per MB). Leaves out scripts' output (a page that renders in the
+the page's length: pages nested deeper than MAX_DEPTH or with endless tags are refused, as time grows with the square of
+either (10,000 nested `div` take 4 s); the slowest page of 1 MB that was found takes 9 s. Leaves out scripts' output (a page that renders in the
 browser only), frames and formulas that only a picture shows.
 """
 
@@ -26,10 +26,14 @@ from curation import mathml
 
 REASONS = {
     "nested_too_deeply": "a page with elements nested deeper than any browser shows",
+    "endless_tag": "a page with a tag of more words than any has attributes, as text with a stray < has",
     "no_text": "a page without main text",
 }
 MAX_DEPTH = 512
 """Levels of nested elements; Chromium flattens what is deeper."""
+MAX_TAG_WORDS = 20_000
+"""Words in one tag; the parser compares each attribute with all before it, 1.5 s for 30,000 and 34 s for 100,000."""
+TAG = re.compile(r"<[A-Za-z]")
 TOO_DEEP = " > ".join(["*"] * (MAX_DEPTH + 1))
 META_BYTES = 4096
 """Where a page's own declaration of its encoding is looked for; the HTML standard says 1024."""
@@ -37,19 +41,19 @@ BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters around the number of a formula: no page has them."""
-MARK = re.compile(f"{OPEN}(\\d+){CLOSE}")
-DISPLAY_MARK = re.compile(f"[ \\t]*\\n?[ \\t]*{OPEN}(\\d+)D{CLOSE}[ \\t]*([.,;:]?(?!\\S))[ \\t]*\\n?")
+MARK = re.compile(f"{OPEN}(\\d+D?){CLOSE}")
 
 SOURCES = "script[type^='math/']"
 """MathJax 2 leaves a formula's source in a script, after what it rendered of it."""
 RENDERED = ".MathJax, .MathJax_Display, .MathJax_SVG, .MathJax_SVG_Display, .MathJax_CHTML, .mjx-chtml"
 CONTAINERS = f".mwe-math-element, .katex, mjx-container, {RENDERED}"
 """What holds a formula more than once: for the eye, for a reader, and as its source."""
-MATHS = "math, m\\:math, mml\\:math"
+MATHS = "math:not(math math), m\\:math, mml\\:math"
 BLOCKS = ".katex-display, .MathJax_Display, .MathJax_SVG_Display, .MJXc-display, .mwe-math-element-block"
 TEX_IMAGE = re.compile(r"\b(latex|tex|texrender|latexcenter|mathtex|mwe-math-fallback-image-\w+)\b")
 TEX_ADDRESS = re.compile(r"latex\.codecogs\.com|/latex\.php|mathtex\.cgi|mimetex\.cgi|chart\.(googleapis|apis\.google)")
 TEX_SETTINGS = re.compile(r"(\\(inline|dpi\{\d+\}|(bg|fg)_\w+|large|small|normalsize|fn_\w+)\s*)+")
+COMMENT = re.compile(r"(?<!\\)%[^\n]*(\n\s*)?")
 LOOKS_LIKE_TEX = re.compile(r"[\\^_{]|^\s*\S\s*$")
 DELIMITERS = (
     ("$$", "$$", True),
@@ -85,6 +89,8 @@ class Page:
 
 def extract(html: str) -> Page:
     """The main text of `html`, and its canonical address. Raises Refused with a reason of REASONS."""
+    if _has_endless_tag(html):
+        raise Refused("endless_tag", f"more than {MAX_TAG_WORDS} words")
     tree = HTMLTree.parse(html.replace(OPEN, "").replace(CLOSE, ""))
     if tree.body is None or tree.document is None:
         raise Refused("no_text", "no body")
@@ -101,6 +107,11 @@ def extract(html: str) -> Page:
     if not text.strip():
         raise Refused("no_text", "nothing but navigation")
     return Page(text, url)
+
+
+def _has_endless_tag(html: str) -> bool:
+    long = (piece for piece in html.split(">") if len(piece) > 2 * MAX_TAG_WORDS)
+    return any((tag := TAG.search(piece)) and len(piece[tag.end() :].split()) > MAX_TAG_WORDS for piece in long)
 
 
 # -- bytes to characters ---------------------------------------------------------------------------------------------
@@ -160,10 +171,19 @@ class _Formulas:
             self._script(node)
 
     def restored(self, text: str) -> str:
-        """`text` with the LaTeX in place of the marks."""
-        text = DISPLAY_MARK.sub(lambda mark: f"\n$${self.found[int(mark[1])]}$${mark[2]}\n", text)
-        text = text.replace(CLOSE + OPEN, f"{CLOSE} {OPEN}")
-        return MARK.sub(lambda mark: f"${self.found[int(mark[1])]}$", text)
+        """`text` with the LaTeX in place of the marks, displayed formulas on lines of their own."""
+        before, *rest = MARK.split(text)
+        pieces = [before]
+        for number, after in zip(rest[::2], rest[1::2], strict=True):
+            display, tex = number.endswith("D"), self.found[int(number.rstrip("D"))]
+            if display:
+                stop = after[:1] if after[:1] in tuple(".,;:") else ""
+                pieces[-1] = pieces[-1].rstrip(" \t") + ("" if pieces[-1].endswith("\n") else "\n")
+                pieces += [f"$${tex}$${stop}", "\n" + after.removeprefix(stop).lstrip(" \t").removeprefix("\n")]
+            else:
+                pieces += [" "] if "".join(pieces[-2:]).endswith("$") else []  # $a$$b$ would read as a display
+                pieces += [f"${tex}$", after]
+        return "".join(pieces)
 
     def _all(self, selector: str) -> list[ElementNode]:
         return self.document.query_selector_all(selector).values()
@@ -265,7 +285,7 @@ def _undelimited(tex: str, display: bool) -> Formula:
 
 def _tidy(tex: str) -> str:
     """`tex` in one line, without comments and without the style that Wikipedia and LaTeXML put around it."""
-    tex = " ".join(re.sub(r"(?<!\\)%[^\n]*\n\s*", "", tex).split())
+    tex = " ".join(COMMENT.sub(lambda comment: "" if comment[1] else comment[0], tex).split())
     if styled := re.fullmatch(r"\{\s*\\(?:display|text)style\b\s*(.*)\}", tex):
         tex = styled[1].strip() if _balanced(styled[1]) else tex
     return re.sub(r"^\\(?:display|text)style\b\s*", "", tex)
