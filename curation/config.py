@@ -69,8 +69,9 @@ class SourceRecipe(Recipe):
     """SPDX name or the source's own words; recorded with every document."""
     adapter: Adapter = "columns"
     """How a record becomes a document; see `curation.adapters`. `columns` takes the columns that the role asks for,
-    `text` the text alone, `html` the main text of a page whose HTML is in that column, the others read the shape of a data set: gsm8k, boxed (MATH), numina, openr1, distilled
-    (<think> and answer), chat (User: and Assistant: turns), simplerl."""
+    `text` the text alone, `html` the main text of a page whose HTML is in that column, the others read the shape of a
+    data set: gsm8k, boxed (MATH), numina, openr1, distilled (<think> and answer), chat (User: and Assistant: turns),
+    simplerl."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -1,9 +1,9 @@
 """Presentation MathML as LaTeX: `latex` of an element of a parsed page.
 
-For formulas that carry no TeX of their own; `curation.pages` looks for that first. Knows the elements that pages are
-written with (mrow mi mn mo mtext mspace msup msub msubsup mfrac msqrt mroot mover munder munderover mmultiscripts mtable
-mfenced menclose and the wrappers); of any other element it takes what is in it. Promises. Never raises: a missing child
-is empty, and what is nested deeper than MAX_DEPTH is taken as text. Leaves out content MathML, sizes, colours and
+For formulas that carry no TeX of their own; `curation.pages` looks for that first. Knows the elements that
+pages are written with (mrow mi mn mo mtext mspace msup msub msubsup mfrac msqrt mroot mover munder munderover mtable
+mmultiscripts mfenced menclose and the wrappers); of any other it takes what is in it. Promises. Never raises: a missing
+child is empty, and what is nested deeper than MAX_DEPTH is taken as text. Leaves out content MathML, sizes, colours and
 spacing. The packages on the index did worse: mathml-to-latex 1.0 loses matrices and raises on a missing child.
 """
 
@@ -17,11 +17,13 @@ MAX_DEPTH = 100
 """Levels of nested elements; formulas of papers have about ten."""
 
 FUNCTIONS = frozenset(
-    "arccos arcsin arctan arg cos cosh cot coth csc deg det dim exp gcd hom inf ker lg lim liminf limsup ln log max min "
-    "Pr sec sin sinh sup tan tanh".split()
-)
+    (
+        "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "coth", "csc", "deg", "det", "dim", "exp", "gcd",
+        "hom", "inf", "ker", "lg", "lim", "liminf", "limsup", "ln", "log", "max", "min", "Pr", "sec", "sin", "sinh",
+        "sup", "tan", "tanh",
+    )
+)  # fmt: skip
 SYMBOLS = {
-    # fmt: off
     "−": "-", "∓": r"\mp", "±": r"\pm", "×": r"\times", "÷": r"\div", "⋅": r"\cdot", "·": r"\cdot", "∗": "*",
     "∘": r"\circ", "∙": r"\bullet", "•": r"\bullet", "⊕": r"\oplus", "⊗": r"\otimes", "⊙": r"\odot", "∧": r"\wedge",
     "∨": r"\vee", "¬": r"\neg", "∩": r"\cap", "∪": r"\cup", "∖": r"\setminus", "⋆": r"\star", "†": r"\dagger",
@@ -39,19 +41,16 @@ SYMBOLS = {
     "↓": r"\downarrow", "⇀": r"\rightharpoonup", "⟨": r"\langle", "⟩": r"\rangle", "〈": r"\langle", "〉": r"\rangle",
     "⌊": r"\lfloor", "⌋": r"\rfloor", "⌈": r"\lceil", "⌉": r"\rceil", "‖": r"\|", "…": r"\ldots", "⋯": r"\cdots",
     "⋮": r"\vdots", "⋱": r"\ddots", "′": "'", "″": "''", "‴": "'''", "∠": r"\angle", "△": r"\triangle", "□": r"\square",
-    "√": r"\surd", "∴": r"\therefore", "∵": r"\because", "°": r"^\circ", "ϵ": r"\epsilon", "ϕ": r"\phi", "φ": r"\varphi",
-    "ε": r"\varepsilon", "ϑ": r"\vartheta", "ϱ": r"\varrho", "ϖ": r"\varpi", "ς": r"\varsigma", "ı": r"\imath",
+    "√": r"\surd", "∴": r"\therefore", "∵": r"\because", "°": r"^\circ", "ϵ": r"\epsilon", "ϕ": r"\phi",
+    "φ": r"\varphi", "ε": r"\varepsilon", "ϑ": r"\vartheta", "ϱ": r"\varrho", "ϖ": r"\varpi", "ς": r"\varsigma", "ı": r"\imath",
     "{": r"\{", "}": r"\}", "%": r"\%", "#": r"\#", "&": r"\&", "_": r"\_", "$": r"\$", "\\": r"\backslash",
     "\u00a0": " ", "\u2061": " ", "\u2062": "", "\u2063": "", "\u2064": "", "\u200b": "", "\u2009": " ", "\u2003": " ",
-    # fmt: on
-}
+}  # fmt: skip
 ACCENTS = {
-    # fmt: off
     "¯": r"\overline", "‾": r"\overline", "―": r"\overline", "^": r"\hat", "ˆ": r"\hat", "~": r"\tilde", "˜": r"\tilde",
     "∼": r"\tilde", "→": r"\vec", "⃗": r"\vec", "⇀": r"\vec", "˙": r"\dot", ".": r"\dot", "¨": r"\ddot", "ˇ": r"\check",
     "˘": r"\breve", "´": r"\acute", "`": r"\grave", "⏞": r"\overbrace", "⏜": r"\overparen", "_": r"\overline",
-    # fmt: on
-}
+}  # fmt: skip
 UNDER_ACCENTS = {"_": r"\underline", "¯": r"\underline", "‾": r"\underline", "̲": r"\underline", "⏟": r"\underbrace"}
 STYLES = {
     "DOUBLE-STRUCK": r"\mathbb",
@@ -236,27 +235,28 @@ def _joined(parts: list[str]) -> str:
 
 
 def _row(parts: list[str], children: list[ElementNode]) -> str:
-    """A row; a table between fences is a matrix, a binomial between parentheses has its own."""
     kinds = [name(child) for child in children]
     done: list[str] = []
     place = 0
     while place < len(parts):
-        fences = tuple(part.strip() for part in (*parts[place : place + 1], *parts[place + 2 : place + 3]))
-        inner = parts[place + 1] if place + 1 < len(parts) else ""
-        kind = kinds[place + 1] if place + 1 < len(kinds) else ""
-        if kind == "mtable" and fences in MATRICES:
-            done.append(_renamed(inner, MATRICES[fences]))
-            place += 3
-        elif kind == "mtable" and fences[0] == r"\{":
-            done.append(_renamed(inner, "cases"))
-            place += 2
-        elif inner.startswith(r"\binom") and kind == "mfrac" and fences == ("(", ")"):
-            done.append(inner)
-            place += 3
-        else:
-            done.append(parts[place])
-            place += 1
+        taken, part = _between_fences(parts[place : place + 3], kinds[place + 1] if place + 1 < len(kinds) else "")
+        done.append(part)
+        place += taken
     return _joined(done)
+
+
+def _between_fences(parts: list[str], kind: str) -> tuple[int, str]:
+    """How many of three `parts` belong together, and what they make, where the second is a `kind`: a table between
+    fences is a matrix, one after a brace distinguishes cases, and a binomial has its own parentheses."""
+    opened, inner, closed, *_ = [part.strip() for part in parts] + ["", ""]
+    match kind:
+        case "mtable" if (opened, closed) in MATRICES:
+            return 3, _renamed(inner, MATRICES[opened, closed])
+        case "mtable" if opened == r"\{":
+            return 2, _renamed(inner, "cases")
+        case "mfrac" if inner.startswith(r"\binom") and (opened, closed) == ("(", ")"):
+            return 3, inner
+    return 1, parts[0]
 
 
 def _table(rows: list[ElementNode], depth: int) -> str:

@@ -8,8 +8,9 @@ latex2html, CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\
 
 Promises. What a page gives depends on its bytes alone: no clock, no network, no entity from outside. Work is bounded by
 the page's length: pages nested deeper than MAX_DEPTH or with endless tags are refused, as time grows with the square of
-either (10,000 nested `div` take 4 s); the slowest page of 1 MB that was found takes 9 s. Leaves out scripts' output (a page that renders in the
-browser only), frames and formulas that only a picture shows.
+either (10,000 nested `div` take 4 s); the slowest page of 1 MB that was found takes 9 s. A limit of time would make a
+corpus depend on the machine. Leaves out scripts' output (a page that renders in the browser only), frames, and formulas
+that only a picture shows.
 """
 
 import codecs
@@ -118,8 +119,9 @@ def _has_endless_tag(html: str) -> bool:
 
 
 def decoded(data: bytes, declared: str | None = None) -> str:
-    """The characters of a page. In this order: byte order mark; UTF-8 where the bytes are that, as other text hardly ever
-    is; `declared` (by the server); the page's own <meta>; the encoding that Resiliparse detects. Wrong bytes are U+FFFD."""
+    """The characters of a page. In this order: byte order mark; UTF-8 where the bytes are that, as other text hardly
+    ever is; `declared` (by the server); the page's own <meta>; the encoding that Resiliparse detects. Wrong bytes are
+    U+FFFD."""
     for mark, name in BOMS:
         if data.startswith(mark):
             return data.decode(name, "replace")
@@ -310,8 +312,8 @@ def _canonical(tree: HTMLTree) -> str | None:
 
 
 def _headed(tree: HTMLTree, text: str) -> str:
-    """`text` with the page's heading before it, should Resiliparse have left that out with the site's header. A heading is
-    the page's, not the site's, if the title says the same."""
+    """`text` with the page's heading before it, should Resiliparse have left that out with the site's header. A heading
+    is the page's, not the site's, if the title says the same."""
     node = tree.document.query_selector("h1") if tree.document else None
     heading, title = (" ".join((part or "").split()) for part in (node.text if node else "", tree.title))
     if not text.strip() or not heading or not title or heading in " ".join(text[: 4 * len(heading) + 400].split()):

@@ -3,8 +3,8 @@
 `pages` gives for each record of type response or resource, in order, the page's characters and address, or why there is
 none, with a reason of REASONS; other records (requests, metadata, warcinfo, revisits) are passed over. Compressed files
 (.warc.gz, one member per record or one for all) and bodies (gzip, deflate, br, zstd, chunked) are read. Promises. A
-record longer than `max_bytes` is never held whole, compressed or not. Bytes that are no WARC raise OSError, and so does a file that breaks off. Leaves out
-continuation records, .warc.zst, and WET, which is text already.
+record longer than `max_bytes` is never held whole, compressed or not. Bytes that are no WARC raise OSError, and so does
+a file that breaks off. Leaves out continuation records, .warc.zst, and WET, which is text already.
 """
 
 import gzip

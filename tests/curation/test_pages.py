@@ -1,6 +1,5 @@
 """Which formulas and sentences of a page are kept, each once, and which parts of the site around it are gone."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +54,22 @@ EXPECTED = {
             "$x\\in\\mathbb{Z}$",
             "$x^2+1=kp$",
         ),
-        ("On sums of squares\n", "is a sum of two squares.", "Recall that the Legendre symbol", "Hardy and E. M. Wright"),
+        (
+            "On sums of squares\n",
+            "is a sum of two squares.",
+            "Recall that the Legendre symbol",
+            "Hardy and E. M. Wright",
+        ),
         ("1 Introduction\n\n1", "LaTeXML", "italic_p"),
     ),
     "katex_blog": Expected(
         ("$y = \\sigma(Wx)$", "\n$$\\frac{\\partial L}{\\partial W} = \\delta x^\\top$$\n", "$\\delta$ $_L$"),
-        ("Backpropagation by hand\n", "the gradient of the loss is", "\\frac{1}{", "x):\n    return np.outer(delta, x)"),
+        (
+            "Backpropagation by hand\n",
+            "the gradient of the loss is",
+            "\\frac{1}{",
+            "x):\n    return np.outer(delta, x)",
+        ),
         ("Archive", "Powered by", "∂", "σ", "Notes on learning"),
     ),
     "mathjax2": Expected(
@@ -166,3 +175,127 @@ def test_a_page_keeps_its_mathematics_and_text_and_loses_the_site(name):
 
 def test_every_page_is_tested():
     assert {path.stem for path in PAGES.glob("*.html")} == set(EXPECTED)
+
+
+def test_a_page_names_its_own_address():
+    assert extract("<link rel=canonical href=https://a.org/x?y><p>text").url == "https://a.org/x?y"
+    assert extract("<link rel=canonical href=/x><p>text").url is None
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        (
+            "<p>10<sup>6</sup>, x<sub>ij</sub>, 2<sup>nd</sup>, word<sup><a href=#n>3</a></sup>",
+            "10^6, x_{ij}, 2nd, word3",
+        ),
+        ("<p>costs $5 and \\(x\\), $y$", "costs $5 and \\(x\\), $y$"),
+        ("<p>see <img alt='Figure 1: a_b'> here", "see here"),
+        ("<p><img class=latex alt='x'><img class=latex alt='y'>", "$x$ $y$"),
+        ("<p>so <script type='math/tex; mode=display'>x</script>.</p><p>And", "so\n$$x$$.\n\nAnd"),
+        ("<p>a\ufdd00\ufdd1b <math><mi>x</mi></math>", "a0b $x$"),
+        ("<p>a <math></math> b", "a b"),
+        ("<ul><li>one<li>two</ul>", "• one\n  • two"),
+        ("<pre>a\n\n    b  c</pre>", "a\n\n    b  c"),
+    ],
+)
+def test_small_things(html, text):
+    assert extract(html).text.strip() == text
+
+
+@pytest.mark.parametrize(
+    ("data", "declared"),
+    [
+        ("<p>café ∑".encode(), "iso-8859-1"),
+        ("<p>café ∑".encode("utf-8-sig"), None),
+        ("<p>café ∑".encode("utf-16"), None),
+        ("<p>caf\u00e9".encode("latin-1"), "ISO-8859-1"),
+        ("<meta charset=iso-8859-2><p>café Łódź".encode("iso-8859-2"), None),
+        ("<meta charset=utf-7><p>café naïve façade déjà vu".encode("cp1252"), "no-such-encoding"),
+        ("<p>Теорема о пределе последовательности и её доказательство".encode("koi8-r"), None),
+        ("<meta charset=iso-2022-jp><p>定理".encode("iso-2022-jp"), None),
+    ],
+)
+def test_the_encoding_of_a_page(data, declared):
+    text = decoded(data, declared)
+    assert any(part in text for part in ("café", "Теорема о пределе", "定理")) and "\ufffd" not in text
+
+
+@given(st.binary(max_size=200), st.sampled_from([None, "utf-8", "big5", "x"]))
+def test_any_bytes_have_characters(data, declared):
+    assert isinstance(decoded(data, declared), str)
+
+
+TAGS = (
+    "p",
+    "div",
+    "span",
+    "math",
+    "mrow",
+    "mi",
+    "mo",
+    "mfrac",
+    "msup",
+    "mtable",
+    "mtr",
+    "mtd",
+    "mfenced",
+    "mover",
+    "ul",
+)
+TAGS += ("li", "table", "td", "script", "img", "pre", "sup")
+PIECES = [*(f"<{tag}>" for tag in TAGS), *(f"</{tag}>" for tag in TAGS)]
+PIECES += [
+    "<span class=katex>",
+    "<mjx-container display=true>",
+    "<script type='math/tex; mode=display'>",
+    "<annotation",
+]
+PIECES += [
+    "<img alt='$x$'>",
+    "<annotation encoding=tex>",
+    "<mmultiscripts>",
+    "<mprescripts>",
+    "text",
+    "$",
+    "\\",
+    "<",
+    "&lt;",
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
+def test_no_page_raises_anything_but_a_refusal(html):
+    try:
+        page = extract("<p>text" + html)
+    except Refused as refused:
+        assert refused.args[0] in ("no_text", "endless_tag", "nested_too_deeply")
+    else:
+        assert page.text.strip() and "\ufdd0" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("html", "reason"),
+    [
+        ("<div>" * 100_000 + "text", "nested_too_deeply"),
+        ("<math>" + "<mrow>" * 100_000 + "x", "nested_too_deeply"),
+        ("<p>text" + "<span class=katex>" * (MAX_DEPTH + 1), "nested_too_deeply"),
+        ("<b " + " ".join(f"a{number}" for number in range(100_000)) + ">", "endless_tag"),
+        ("<nav><a href=/>Home</a></nav>", "no_text"),
+        ("<p> <br>", "no_text"),
+    ],
+)
+def test_what_is_refused(html, reason):
+    with pytest.raises(Refused) as refused:
+        extract(html)
+    assert refused.value.args[0] == reason
+
+
+def test_what_is_nested_deeply_but_not_too_deeply_is_read():
+    assert extract("<div>" * 400 + "text").text.strip() == "text"
+    assert extract("<math>" + "<msup>" * 400 + "<mi>x</mi>").text.count("x") == 1
+
+
+def test_a_long_plain_text_is_no_endless_tag():
+    assert extract("<pre>" + "a < b & c " * 30_000 + "</pre>").text.startswith("a < b")
