@@ -42,9 +42,10 @@ SYMBOLS = {
     "⌊": r"\lfloor", "⌋": r"\rfloor", "⌈": r"\lceil", "⌉": r"\rceil", "‖": r"\|", "…": r"\ldots", "⋯": r"\cdots",
     "⋮": r"\vdots", "⋱": r"\ddots", "′": "'", "″": "''", "‴": "'''", "∠": r"\angle", "△": r"\triangle", "□": r"\square",
     "√": r"\surd", "∴": r"\therefore", "∵": r"\because", "°": r"^\circ", "ϵ": r"\epsilon", "ϕ": r"\phi",
-    "φ": r"\varphi", "ε": r"\varepsilon", "ϑ": r"\vartheta", "ϱ": r"\varrho", "ϖ": r"\varpi", "ς": r"\varsigma", "ı": r"\imath",
-    "{": r"\{", "}": r"\}", "%": r"\%", "#": r"\#", "&": r"\&", "_": r"\_", "$": r"\$", "\\": r"\backslash",
-    "\u00a0": " ", "\u2061": " ", "\u2062": "", "\u2063": "", "\u2064": "", "\u200b": "", "\u2009": " ", "\u2003": " ",
+    "φ": r"\varphi", "ε": r"\varepsilon", "ϑ": r"\vartheta", "ϱ": r"\varrho", "ϖ": r"\varpi", "ς": r"\varsigma",
+    "ı": r"\imath", "{": r"\{", "}": r"\}", "%": r"\%", "#": r"\#", "&": r"\&", "_": r"\_", "$": r"\$",
+    "\\": r"\backslash", "\u00a0": " ", "\u2061": " ", "\u2062": "", "\u2063": "", "\u2064": "", "\u200b": "",
+    "\u2009": " ", "\u2003": " ",
 }  # fmt: skip
 ACCENTS = {
     "¯": r"\overline", "‾": r"\overline", "―": r"\overline", "^": r"\hat", "ˆ": r"\hat", "~": r"\tilde", "˜": r"\tilde",

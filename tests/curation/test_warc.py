@@ -3,6 +3,7 @@
 import gzip
 import io
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from curation.config import SourceRecipe
+from curation.config import CurateRecipe, SourceRecipe
+from curation.pipeline import curate
 from curation.sources import REASONS, Bad, Good, check_columns, find_files, read_records
+from manifests.recipe import parse
+from manifests.store import Store
 
 LIMIT = 10_000
 PAGE = b"<nav>Menu</nav><p>Let <math><msup><mi>x</mi><mn>2</mn></msup></math> be a square.</p>"
@@ -141,6 +145,29 @@ def test_a_file_cut_anywhere_gives_what_stands_before(tmp_path, cut, compressed)
     if compressed:  # a cut between members cannot be told from an end
         ends = {len(whole) - len(rest) for rest in _members(whole)}
         assert (len(found) > len(pages)) == (cut not in ends) or not pages
+
+
+def test_pages_of_a_folder_and_a_crawl_become_one_corpus(tmp_path, tokenizer, monkeypatch):
+    """Every record is a document or in quarantine, and how files are grouped does not change the ID."""
+    (tmp_path / "site").mkdir()
+    for number in range(6):
+        words = " ".join(f"the {number + 2}-nd power of {part} is {part**number}" for part in range(number, number + 9))
+        (tmp_path / "site" / f"{number}.html").write_text(f"<nav>Menu</nav><p>Let {words} = <math><mi>x</mi></math>.")
+    (tmp_path / "site" / "empty.htm").write_text("")
+    (tmp_path / "a.warc.gz").write_bytes(crawl(2, True)[:-4])
+    sources = [
+        {"name": name, "path": str(tmp_path / path), "role": "general"}
+        for name, path in (("site", "site"), ("crawl", "a.warc.gz"))
+    ]
+    recipe = parse({"name": "pages", "tokenizer": str(tokenizer), "sources": sources}, CurateRecipe, "test")
+    together = curate(Store(tmp_path / "store"), recipe)
+    monkeypatch.setattr("curation.sources.PAGES_PER_TASK", 2)
+    apart = curate(Store(tmp_path / "other"), recipe)
+    assert together.id == apart.id
+    found = Counter((row["source"], row["drop_reason"]) for row in together.read("documents").to_pylist())
+    assert found == {("site", None): 6, ("crawl", "too_short"): 2}
+    refused = {(row["source"], row["file"], row["reason"]) for row in apart.read("quarantine").to_pylist()}
+    assert refused == {("site", "empty.htm", "empty_file"), ("crawl", "a.warc.gz", "unreadable_file")}
 
 
 def _members(data: bytes) -> list[bytes]:
