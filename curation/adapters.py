@@ -9,6 +9,7 @@
     distilled  <think> and answer, in one column or in a message's `info` as think_content and answer_content
     chat       a dialogue, laid out as `User:…` and `Assistant:…` lines, without special tokens
     simplerl   a prompt for RL with its answer, in any of the places that data sets of this family use
+    html       the column text holds a page's HTML: its main text, with mathematics as LaTeX (see `curation.pages`)
 
 Promises. `document` gives parts or raises `Refused` with a reason of `REASONS`; nothing in a record raises anything
 else. A record that can be read and should not be used (`only` of the recipe, no verified generation) is a document with
@@ -26,7 +27,9 @@ from typing import Any
 
 import orjson
 
+from curation import pages
 from curation.config import ANSWERED, Adapter, SourceRecipe
+from curation.pages import Refused
 from evaluation.answers import extract
 
 REASONS = {
@@ -38,16 +41,12 @@ REASONS = {
     "no_final_answer": "the worked answer states no final one",
     "unfinished_reasoning": "no response has both a closed <think> and an answer after it",
     "not_a_dialogue": "no turn of a user with a reply",
-}
+} | pages.REASONS
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 NO_ANSWER = ("proof", "notfound")
 """What NuminaMath-1.5 writes where a problem has no short answer."""
 
 Record = dict[str, Any]
-
-
-class Refused(Exception):
-    """A record that cannot be used: (reason, detail)."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,8 @@ def document(record: Record, source: SourceRecipe) -> Parts:
     url, native = (optional(record, column) for column in (source.columns.url, source.columns.id))
     scores = {name: score(record, column) for name, column in (source.scores or {}).items()}
     doubt = _excluded(record, source) or parts.doubt
-    return replace(parts, url=url, id=native, doubt=doubt, scores=scores, metadata=_metadata(record, source))
+    metadata = _metadata(record, source)
+    return replace(parts, url=url or parts.url, id=native, doubt=doubt, scores=scores, metadata=metadata)
 
 
 def needed(source: SourceRecipe) -> list[str]:
@@ -159,6 +159,14 @@ def _question_and_response(record: Record, source: SourceRecipe) -> Parts:
 
 def _text(record: Record, source: SourceRecipe) -> Parts:
     return Parts(text=text(record, source.columns.text))
+
+
+def _html(record: Record, source: SourceRecipe) -> Parts:
+    """Bytes are a page as it was served: it says itself how it is encoded."""
+    page = record.get(source.columns.text)
+    html = pages.decoded(page) if isinstance(page, bytes) and page.strip() else text(record, source.columns.text)
+    found = pages.extract(html)
+    return Parts(text=found.text, url=found.url)
 
 
 def _gsm8k(record: Record, source: SourceRecipe) -> Parts:
@@ -237,6 +245,7 @@ def _simplerl(record: Record, source: SourceRecipe) -> Parts:
 SHAPES: dict[Adapter, Shape] = {
     "columns": Shape(_columns),
     "text": Shape(_text, needs=("text",)),
+    "html": Shape(_html, needs=("text",)),
     "gsm8k": Shape(_gsm8k, needs=("question", "answer")),
     "boxed": Shape(_boxed, needs=("question", "response")),
     "numina": Shape(_numina, needs=("question", "response")),

@@ -14,8 +14,8 @@ from manifests.recipe import Amount, Local, Recipe
 
 ScoreName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_score$")]
 Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
-Format = Literal["jsonl", "jsonl.zst", "parquet"]
-Adapter = Literal["columns", "text", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl"]
+Format = Literal["jsonl", "jsonl.zst", "parquet", "html", "warc"]
+Adapter = Literal["columns", "text", "html", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl"]
 ANSWERED: tuple[Role, ...] = ("qa", "long_cot")
 """Roles whose text is made of a question and a response."""
 PROSE: tuple[Role, ...] = ("web", "general")
@@ -62,15 +62,17 @@ class SourceRecipe(Recipe):
     revision: Annotated[str | None, Local] = None
     """Commit of the hub's repository, for a path of the hub that names none. Branches are refused: they move."""
     format: Format | None = None
-    """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst or .parquet."""
+    """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst, .parquet, .html, .htm, .warc or
+    .warc.gz. A page of html or warc gives its main text, with mathematics as LaTeX, and its address as `url`."""
     role: Role
     """What the documents are for; see `docs/sql.md`."""
     license: str | None = None
     """SPDX name or the source's own words; recorded with every document."""
     adapter: Adapter = "columns"
     """How a record becomes a document; see `curation.adapters`. `columns` takes the columns that the role asks for,
-    `text` the text alone, the others read the shape of a data set: gsm8k, boxed (MATH), numina, openr1, distilled
-    (<think> and answer), chat (User: and Assistant: turns), simplerl."""
+    `text` the text alone, `html` the main text of a page whose HTML is in that column, the others read the shape of a
+    data set: gsm8k, boxed (MATH), numina, openr1, distilled (<think> and answer), chat (User: and Assistant: turns),
+    simplerl."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)

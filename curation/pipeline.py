@@ -127,7 +127,7 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
         return PlanRow("read", f"{what} at {commit(source)}, not looked at")
     files = find_files(source, None)
     check_columns(source, files)
-    return PlanRow("read", what, len(files), sum(file.bytes for file in files))
+    return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
 
 
 def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRow:

@@ -84,7 +84,7 @@ class Job:
     @classmethod
     def load(cls, path: Path) -> "Job":
         plain = json.loads(path.read_bytes())
-        files = tuple(InputFile(**file) for file in plain["files"])
+        files = tuple(InputFile(**file | {"parts": tuple(file["parts"])}) for file in plain["files"])
         recipe = CurateRecipe.model_validate(plain["recipe"])
         return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"], plain["language"])
 
