@@ -50,13 +50,16 @@ ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a
 
 def main() -> None:
     """Entry point of the command `octo`."""
-    from manifests.errors import UserError
+    from manifests.errors import UserError, of_system
 
     check_packages()
     try:
         app()
-    except UserError as error:
-        print(f"octo: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        told = error if isinstance(error, UserError) else of_system(error)
+        if told is None:
+            raise
+        print(f"octo: {told}", file=sys.stderr)
         raise SystemExit(1) from None
     except SystemExit as error:
         if error.code == 130:

@@ -33,6 +33,8 @@ POLL_SECONDS = 0.05
 LOG_TAIL = 3000
 USER_ERROR = 3
 """Exit status of a worker that met what the user can put right; the last line of its log says what."""
+ORPHANED = 4
+"""Exit status of a worker whose parent has gone."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> l
 
 @contextmanager
 def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
-    """One worker process per share; none outlives the block."""
+    """One worker process per share; none outlives the block, nor this process: see `curation.worker`."""
     path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     single = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} if len(shares) > 1 else {}
     processes = []
@@ -135,7 +137,7 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             with _log(job, number).open("wb") as log:
                 environment = os.environ | single | {"PYTHONPATH": path}
                 processes.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
                 )
         yield processes
     finally:
@@ -143,6 +145,7 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             if process.poll() is None:
                 process.terminate()
             process.wait()
+            process.stdin.close()
 
 
 def _log(job: Path, number: int) -> Path:
