@@ -167,14 +167,18 @@ def quickstart_recipe(name: str, model: type) -> Any:
 @app.command()
 def sources(
     name: Annotated[str | None, typer.Argument(help="One source, with its columns and fields.")] = None,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Print a recipe that curates the source NAME.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """What `known` may name in a recipe; where no revision is listed the recipe must give one.
 
     Marks of what is said: P read in the repository or a paper, S by one reader, M from memory, unchecked.
     """
-    from curation.known_sources import KNOWN, lookup
+    from curation.known_sources import KNOWN, lookup, recipe_text
 
+    if name and recipe:
+        print(recipe_text(name), end="")
+        return
     if name is None:
         show_rows([source.summary() for source in KNOWN.values()], "Known sources", json_)
         return

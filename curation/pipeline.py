@@ -22,7 +22,8 @@ from curation.assemble import Assembly, write_families
 from curation.classifier import Classifier, model_path
 from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
-from curation.hub import commit
+from curation.hub import commit, refuse_unpinned, unpinned
+from curation.known_sources import KNOWN
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
@@ -41,12 +42,15 @@ ITEM_COLUMNS = ["benchmark", "item_id", "question"]
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet)."""
+    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet), and
+    what the authors of a known source on the hub say of its size."""
 
     stage: str
     what: str
     files: int | None = None
     bytes: int | None = None
+    documents: int | None = None
+    tokens: int | None = None
 
 
 def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
@@ -56,6 +60,7 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
     or benchmark that cannot be read, a name@version that stands for other content, or a worker that was killed.
     """
     check_name(recipe.name, recipe.version)
+    refuse_unpinned(recipe.sources)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
     sample = _sample(store, recipe)
@@ -79,9 +84,10 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
 
 def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
-    the size of either is unknown."""
+    the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
+    want of a commit."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
-    rows = [_planned_source(source) for source in recipe.sources]
+    rows = [_planned_source(source) for source in recipe.sources] + _about_the_hub(recipe.sources)
     rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
     near = recipe.near_duplicates
     return [
@@ -101,10 +107,21 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
     if on_hub(source):
-        return PlanRow("read", f"{what} at {commit(source)}, not looked at")
+        at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
+        size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
+        return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
     files = find_files(source, None)
     check_columns(source, files)
     return PlanRow("read", what, len(files), sum(file.bytes for file in files))
+
+
+def _about_the_hub(sources: tuple[SourceRecipe, ...]) -> list[PlanRow]:
+    """One line on what was not looked at, where there is such a source."""
+    remote = [source for source in sources if on_hub(source)]
+    missing = [source.name for source in remote if unpinned(source)]
+    said = "the hub was not asked: documents and tokens are what the authors say"
+    refused = f"; no commit is pinned yet for {', '.join(missing)}" if missing else ""
+    return [PlanRow("note", said + refused)] if remote else []
 
 
 # -- what goes in ----------------------------------------------------------------------------------------------------

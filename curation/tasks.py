@@ -33,8 +33,8 @@ POLL_SECONDS = 0.05
 LOG_TAIL = 3000
 USER_ERROR = 3
 """Exit status of a worker that met what the user can put right; the last line of its log says what."""
-ORPHANED = 4
-"""Exit status of a worker whose parent has gone."""
+ORPHANED, NO_ROOM = 4, 5
+"""Exit status of a worker whose parent has gone, and of one that found the disk full."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,11 @@ def _check(status: int, log: Path) -> None:
         raise UserError(
             f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
             "Run the same command again, with fewer --workers if memory is short: finished files are kept",
+        )
+    if status == NO_ROOM:
+        raise UserError(
+            f"no room is left for the intermediate files in {log.parent.parent.parent}",
+            "Make room, or choose another --store; the same command goes on where it stopped",
         )
     said = log.read_text(errors="replace") if status else ""
     if status == USER_ERROR:

@@ -12,8 +12,8 @@ from pathlib import Path
 from datatrove.executor import LocalPipelineExecutor
 
 from curation import steps
-from curation.tasks import ORPHANED, USER_ERROR, Job
-from manifests.errors import UserError, of_system
+from curation.tasks import NO_ROOM, ORPHANED, USER_ERROR, Job
+from manifests.errors import FULL, UserError, of_system
 
 
 def end_with_parent() -> None:
@@ -53,6 +53,8 @@ if __name__ == "__main__":
     try:
         work(Job.load(Path(sys.argv[1])), int(sys.argv[2]), [int(position) for position in sys.argv[3:]])
     except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            os._exit(NO_ROOM)  # the log may lie on the full disk: neither a line nor a clean end can be had
         told = error if isinstance(error, UserError) else of_system(error)
         if told is None:
             raise

@@ -1,8 +1,8 @@
 """The one exception for what a user can put right.
 
 `UserError` says what is wrong, where, and what to do next, in one line; the front door prints it on stderr without a
-traceback. So does what `of_system` makes of a full disk or a missing right. Everything else that is raised is a fault of
-ours and keeps its traceback.
+traceback. So does what `of_system` makes of a full disk or a missing right. Everything else that is raised is a fault
+of ours and keeps its traceback.
 """
 
 import errno
