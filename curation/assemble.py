@@ -42,10 +42,14 @@ from manifests.tables import DOCUMENTS, ORIGINS, QUARANTINE, TEXTS
 
 ROWS_PER_BATCH = 4096
 
+# Twins of one base_id may differ in what a source's `only` says of columns that no document holds. So they are numbered
+# by that first; twins that do not are the same document, and which file it is called after is seen in no row.
 NUMBERED = """
 CREATE TABLE numbered AS
 WITH told_apart AS (
-    SELECT *, row_number() OVER (PARTITION BY base_id ORDER BY file, position) - 1 AS ordinal
+    SELECT *, row_number() OVER (
+        PARTITION BY base_id ORDER BY quality_rule NULLS FIRST, quality_evidence NULLS FIRST, file, position
+    ) - 1 AS ordinal
     FROM read_parquet($files)
 ), named AS (
     SELECT * EXCLUDE (base_id, ordinal),
