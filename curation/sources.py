@@ -122,7 +122,7 @@ def resolve(path: str, sample: Path | None) -> str:
 
 
 def _matching(fs: Any, root: str) -> list[str]:
-    strict = {"on_error": "raise"} if isinstance(fs, LocalFileSystem) else {}  # else closed folders are passed over
+    strict = {"on_error": "raise"} if _is_local(fs) else {}  # else closed folders are passed over
     if _is_glob(fs, root):
         return [name for name in fs.glob(root, **strict) if not fs.isdir(name)]
     if fs.isdir(root):
@@ -130,9 +130,13 @@ def _matching(fs: Any, root: str) -> list[str]:
     return [root] if fs.exists(root) else []
 
 
+def _is_local(fs: Any) -> bool:
+    return isinstance(fs, LocalFileSystem)
+
+
 def _is_glob(fs: Any, root: str) -> bool:
     """Whether `root` is a pattern: `data [v2]` may also be the name of a folder."""
-    return any(mark in root for mark in "*?[") and not (isinstance(fs, LocalFileSystem) and fs.lexists(root))
+    return any(mark in root for mark in "*?[") and not (_is_local(fs) and fs.lexists(root))
 
 
 def _info(fs: Any, name: str) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def _info(fs: Any, name: str) -> dict[str, Any]:
     try:
         return fs.info(name)
     except OSError:
-        if not isinstance(fs, LocalFileSystem):
+        if not _is_local(fs):
             raise
         return {"name": name, "size": 0, "type": "other"}
 
@@ -218,7 +222,7 @@ def _columns(file: InputFile) -> set[str]:
 def _opened(file: InputFile) -> Iterator[Any]:
     """The bytes of `file`; UserError where it cannot be opened."""
     try:
-        opened = fsspec.open(file.url, "rb").open()
+        opened: Any = fsspec.open(file.url, "rb").open()  # type: ignore[union-attr]
     except OSError as error:
         raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
     with opened as stream:
@@ -257,7 +261,7 @@ def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: 
 def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path]:
     """A local file with the bytes of `file`. UserError afterwards if they are not those that were summed."""
     fs, path = fsspec.url_to_fs(file.url)
-    local = isinstance(fs, LocalFileSystem)
+    local = _is_local(fs)
     copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
     if not local:
         with hub.one_line(source):
