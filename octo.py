@@ -50,13 +50,16 @@ ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a
 
 def main() -> None:
     """Entry point of the command `octo`."""
-    from manifests.errors import UserError
+    from manifests.errors import UserError, of_system
 
     check_packages()
     try:
         app()
-    except UserError as error:
-        print(f"octo: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        told = error if isinstance(error, UserError) else of_system(error)
+        if told is None:
+            raise
+        print(f"octo: {told}", file=sys.stderr)
         raise SystemExit(1) from None
     except SystemExit as error:
         if error.code == 130:
@@ -164,14 +167,18 @@ def quickstart_recipe(name: str, model: type) -> Any:
 @app.command()
 def sources(
     name: Annotated[str | None, typer.Argument(help="One source, with its columns and fields.")] = None,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Print a recipe that curates the source NAME.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """What `known` may name in a recipe; where no revision is listed the recipe must give one.
 
     Marks of what is said: P read in the repository or a paper, S by one reader, M from memory, unchecked.
     """
-    from curation.known_sources import KNOWN, lookup
+    from curation.known_sources import KNOWN, lookup, recipe_text
 
+    if name and recipe:
+        print(recipe_text(name), end="")
+        return
     if name is None:
         show_rows([source.summary() for source in KNOWN.values()], "Known sources", json_)
         return

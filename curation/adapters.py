@@ -43,6 +43,8 @@ REASONS = {
     "not_a_dialogue": "no turn of a user with a reply",
 } | pages.REASONS
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
+LEVELS = 4
+"""Depth to which values of a record are looked at. A message's `info` is the deepest that is read, on level 3."""
 NO_ANSWER = ("proof", "notfound")
 """What NuminaMath-1.5 writes where a problem has no short answer."""
 
@@ -345,18 +347,18 @@ def score(record: Record, column: str) -> float | None:
             raise Refused("wrong_type", f"{column} is {type(other).__name__}, no number")
 
 
-def decoded(value: Any, column: str) -> Any:
-    """`value` with every bytes in it, at any depth, as text. Raises Refused for what is no UTF-8."""
+def decoded(value: Any, column: str, levels: int = LEVELS) -> Any:
+    """`value` with every bytes in it, down to so many `levels`, as text. Raises Refused for what is no UTF-8."""
     match value:
         case bytes():
             try:
                 return value.decode()
             except UnicodeDecodeError as error:
                 raise Refused("invalid_utf8", f"{column}: {error}"[:200]) from error
-        case list():
-            return [decoded(item, column) for item in value]
-        case dict():
-            return {name: decoded(item, column) for name, item in value.items()}
+        case list() if levels:
+            return [decoded(item, column, levels - 1) for item in value]
+        case dict() if levels:
+            return {name: decoded(item, column, levels - 1) for name, item in value.items()}
         case _:
             return value
 

@@ -41,6 +41,8 @@ from manifests.tables import DOCUMENTS, DOUBTS, INPUTS, LEAKS, ORIGINS, QUARANTI
 
 ROWS_PER_BATCH = 4096
 
+# Twins of one base_id may differ in what a source's `only` says of columns that no document holds. So they are numbered
+# by that first; twins that do not are the same document, and which file it is called after is seen in no row.
 NUMBERED = """
 CREATE TABLE numbered AS
 WITH told_apart AS (
@@ -130,8 +132,9 @@ class Assembly(Documents):
     def of(cls, job: Job) -> "Assembly":
         database = spilling_database(job.folder / "spill")
         names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
-        apart = ["doubt", "doubt_evidence", *(field.name for field in carried_columns(job.recipe))]
-        numbered = NUMBERED.format(measured=", ".join(names), told_apart=", ".join(apart))
+        carried = ["doubt", "doubt_evidence", *(field.name for field in carried_columns(job.recipe))]
+        apart = ", ".join(f"{name} NULLS FIRST" for name in carried)
+        numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
         database.execute(numbered, {"files": _written_files(job)})
         return cls(job.recipe, job.folder, job, database)
 

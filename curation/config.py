@@ -56,7 +56,7 @@ class SourceRecipe(Recipe):
     is read from there."""
     name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
     """Name of the source in every table."""
-    path: Annotated[str, Local]
+    path: Annotated[str, Field(min_length=1), Local]
     """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
     `sample://web` is a folder of the built-in sample."""
     revision: Annotated[str | None, Local] = None

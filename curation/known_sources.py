@@ -238,3 +238,19 @@ def lookup(name: str) -> Source:
     if name not in KNOWN:
         raise UserError(f"no known source {name!r}", "See `octo sources`")
     return KNOWN[name]
+
+
+def recipe_text(name: str) -> str:
+    """A recipe, as YAML, that curates the source called `name` alone. Where nobody has checked a commit, it holds a
+    placeholder that `octo curate` refuses. Raises UserError when there is no such source."""
+    source = lookup(name)
+    commits = f"https://huggingface.co/datasets/{source.hub_id}/commits/main"
+    pin = "" if source.revision else f"    revision: <commit>  # one of {commits}\n"
+    return (
+        f"# {source.hub_id} ({source.license or 'no licence known'}) as a corpus; `octo sources {name}` says more.\n"
+        f'name: {name}\nversion: "1"\n'
+        "tokenizer: recipes/quickstart/tokenizer  # that of the model to be trained\n"
+        f"sources:\n  - known: {name}\n{pin}"
+        "    # path: a folder with a local copy, in place of the hub\n"
+        "# decontaminate: {folder: a folder of benchmark files}\n"
+    )

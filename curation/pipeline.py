@@ -21,7 +21,8 @@ from curation.assemble import Assembly, write_families
 from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import SAMPLE_SCHEME, CurateRecipe, LanguageRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
-from curation.hub import commit
+from curation.hub import commit, refuse_unpinned, unpinned
+from curation.known_sources import KNOWN
 from curation.language import Identifier
 from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
@@ -40,12 +41,15 @@ from manifests.store import Store, file_sha256
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet)."""
+    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet), and
+    what the authors of a known source on the hub say of its size."""
 
     stage: str
     what: str
     files: int | None = None
     bytes: int | None = None
+    documents: int | None = None
+    tokens: int | None = None
 
 
 def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None) -> Manifest:
@@ -58,6 +62,8 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     that `base` cannot be decided anew by.
     """
     check_name(recipe.name, recipe.version)
+    if not base:
+        refuse_unpinned(recipe.sources)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
     language = _language_model(recipe.language) if recipe.language else None
@@ -86,7 +92,8 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
 
 def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
-    the size of either is unknown. With `base` it raises what `curate` would for a field that cannot be decided anew."""
+    the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
+    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
     language = _language_model(recipe.language) if recipe.language else None
@@ -98,6 +105,7 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
         return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
     return [
         *map(_planned_source, recipe.sources),
+        *_about_the_hub(recipe.sources),
         *benchmarks,
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
         PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"),
@@ -124,7 +132,9 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
     if on_hub(source):
-        return PlanRow("read", f"{what} at {commit(source)}, not looked at")
+        at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
+        size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
+        return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
     files = find_files(source, None)
     check_columns(source, files)
     return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
@@ -167,6 +177,15 @@ def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> li
     base, some = min(possible, key=lambda pair: len(pair[1]))
     said = ", ".join(map(str, some)) or "the order of sources at most"
     return [PlanRow("or", f"--reselect {base.ref}, without reading sources: {said}")]
+
+
+def _about_the_hub(sources: tuple[SourceRecipe, ...]) -> list[PlanRow]:
+    """One line on what was not looked at, where there is such a source."""
+    remote = [source for source in sources if on_hub(source)]
+    missing = [source.name for source in remote if unpinned(source)]
+    said = "the hub was not asked: documents and tokens are what the authors say"
+    refused = f"; no commit is pinned yet for {', '.join(missing)}" if missing else ""
+    return [PlanRow("note", said + refused)] if remote else []
 
 
 # -- what goes in ----------------------------------------------------------------------------------------------------

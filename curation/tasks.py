@@ -33,6 +33,8 @@ POLL_SECONDS = 0.05
 LOG_TAIL = 3000
 USER_ERROR = 3
 """Exit status of a worker that met what the user can put right; the last line of its log says what."""
+ORPHANED, NO_ROOM = 4, 5
+"""Exit status of a worker whose parent has gone, and of one that found the disk full."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> l
 
 @contextmanager
 def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
-    """One worker process per share; none outlives the block."""
+    """One worker process per share; none outlives the block, nor this process: see `curation.worker`."""
     path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     single = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} if len(shares) > 1 else {}
     processes = []
@@ -142,7 +144,7 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             with _log(job, number).open("wb") as log:
                 environment = os.environ | single | {"PYTHONPATH": path}
                 processes.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
                 )
         yield processes
     finally:
@@ -150,6 +152,7 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             if process.poll() is None:
                 process.terminate()
             process.wait()
+            process.stdin.close()
 
 
 def _log(job: Path, number: int) -> Path:
@@ -161,6 +164,11 @@ def _check(status: int, log: Path) -> None:
         raise UserError(
             f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
             "Run the same command again, with fewer --workers if memory is short: finished files are kept",
+        )
+    if status == NO_ROOM:
+        raise UserError(
+            f"no room is left for the intermediate files in {log.parent.parent.parent}",
+            "Make room, or choose another --store; the same command goes on where it stopped",
         )
     said = log.read_text(errors="replace") if status else ""
     if status == USER_ERROR:

@@ -9,15 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+import octo
 from curation.adapters import REASONS, SHAPES, Parts, Refused, document, needed
 from curation.config import CurateRecipe, SourceRecipe
 from curation.known_sources import KNOWN
 from curation.pipeline import curate, plan
 from curation.sources import FIELDS, Bad, Good, check_columns, find_files, read_records
+from curation.vocabulary import PROJECT
 from manifests.catalog import query
 from manifests.errors import UserError
-from manifests.recipe import parse, semantic
+from manifests.recipe import load, parse, semantic
 from manifests.store import Store
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -202,16 +205,51 @@ def corpus(tokenizer, **source) -> CurateRecipe:
     return parse({"name": "c", "tokenizer": str(tokenizer), "sources": [source]}, CurateRecipe, "test")
 
 
+def printed(name: str, folder: Path, *overrides: str) -> CurateRecipe:
+    """The recipe that `octo sources NAME --recipe` prints, loaded."""
+    done = CliRunner().invoke(octo.app, ["sources", name, "--recipe"])
+    assert done.exit_code == 0
+    (folder / "r.yaml").write_text(done.output)
+    return load(folder / "r.yaml", CurateRecipe, overrides)
+
+
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_recipe_of_each_source_loads_and_is_planned_at_a_commit(name, tokenizer, tmp_path):
-    store = Store(tmp_path / "store")
+def test_the_printed_recipe_of_each_source_is_planned_without_the_hub(name, tmp_path):
+    store, recipe, row = Store(tmp_path / "store"), printed(name, tmp_path), KNOWN[name]
+    read, note = plan(store, recipe)[:2]
+    assert read.what.startswith(f"{name} ({row.role}): {row.path} ")
+    assert (read.documents, read.tokens) == (row.documents, row.tokens)
+    assert "the hub was not asked" in note.what
+    assert ("needs revision=" in read.what) == (name in UNPINNED) == (name in note.what)
     if name in UNPINNED:
-        recipe = corpus(tokenizer, known=name)
-        for build in (plan, curate):
-            with pytest.raises(UserError, match="revision=<commit>"):
-                build(store, recipe)
-    row = plan(store, corpus(tokenizer, known=name, **({"revision": "0" * 40} if name in UNPINNED else {})))[0]
-    assert KNOWN[name].hub_id in row.what and row.what.startswith(name)
+        with pytest.raises(UserError, match=rf"sources\.0\.revision \({name}\)\. Give each its revision=<commit>"):
+            curate(store, recipe)
+        pinned = plan(store, printed(name, tmp_path, f"sources.0.revision={'a1' * 20}"))
+        assert "a1" * 20 in pinned[0].what and "no commit" not in pinned[1].what
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_printed_recipe_of_each_source_is_planned_on_a_local_copy(name, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text(json.dumps(ROWS[name]["row"]))
+    pq.write_table(pa.Table.from_pylist([ROWS[name]["row"]] * 3), tmp_path / "in" / "b.parquet")
+    rows = plan(Store(tmp_path / "store"), printed(name, tmp_path, f"sources.0.path={tmp_path / 'in'}"))
+    assert rows[0].what.startswith(f"{name} ({KNOWN[name].role}): {tmp_path}")
+    assert rows[0].files == 2 and (rows[0].bytes or 0) > 0
+    assert [row.stage for row in rows] == ["read", "annotate", "decontaminate", "quality", "copies", "freeze"]
+
+
+def test_the_corpus_of_the_paper_is_planned_and_what_lacks_a_commit_is_named_at_once(tmp_path):
+    recipe, store = load(PROJECT / "recipes" / "octothinker" / "corpus.yaml", CurateRecipe), Store(tmp_path)
+    assert all(source.known == source.name for source in recipe.sources)
+    missing = [source.name for source in recipe.sources if source.name in UNPINNED]
+    rows = plan(store, recipe)
+    (note,) = [row for row in rows if row.stage == "note"]
+    assert note.what.endswith(f"; no commit is pinned yet for {', '.join(missing)}")
+    assert sum(row.tokens or 0 for row in rows) > 4_000_000_000_000
+    with pytest.raises(UserError) as error:
+        curate(store, recipe)
+    assert [name for name in KNOWN if f"({name})" in str(error.value)] == [name for name in KNOWN if name in missing]
 
 
 def test_given_fields_win_over_known_ones_and_where_it_lies_bears_no_identity():

@@ -181,6 +181,16 @@ def test_a_remote_file_is_copied_and_the_copy_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_remote_files_read_at_the_same_time_do_not_meet(tmp_path):
+    for name in "ab":
+        with fsspec.open(f"memory://pair/{name}.jsonl", "wb") as stream:
+            stream.write(lines(*({"text": f"{name} {n}"} for n in range(9))))
+    source = recipe("memory://pair")  # type: ignore[arg-type]
+    readers = [read_records(file, source, LIMIT, tmp_path) for file in find_files(source, None)]
+    texts = [[record.fields[2] for record in pair if isinstance(record, Good)] for pair in zip(*readers, strict=True)]
+    assert texts == [[f"a {n}", f"b {n}"] for n in range(9)]
+
+
 def test_what_the_user_must_put_right(tmp_path):
     with pytest.raises(UserError, match="nothing at"):
         find_files(recipe(tmp_path / "absent"), None)
