@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
 from curation.classifier import Classifier, model_path
-from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
+from curation.config import MANIFEST_SCHEME, SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
 from curation.decontaminate import ItemIndex
 from curation.hub import commit
 from curation.sample import write_sample
@@ -59,18 +59,20 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
     sample = _sample(store, recipe)
-    files = input_files(recipe, sample)
-    benchmarks = _benchmarks(store, recipe, sample)
+    annotations = _annotations(store, recipe)
+    files = input_files(recipe, sample, annotations)
+    parents = [*_benchmarks(store, recipe, sample), *annotations.values()]
     identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
     if model:
         identity["classifier"] = identity["classifier"] | {"model": model.digest}
-    key = build_key("corpus", identity, benchmarks, _contents(files))
+    parents = list({parent.id: parent for parent in parents}.values())
+    key = build_key("corpus", identity, parents, _contents(files))
     manifest = find_built(store, key)
     if not manifest:
         job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
         if model:
             _take_model(model, job.classifier)
-        manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
+        manifest = _build(job, Draft(store, "corpus", identity, parents), parents, key, workers)
     if sample:
         shutil.rmtree(sample)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
@@ -81,7 +83,8 @@ def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
     the size of either is unknown."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
-    rows = [_planned_source(source) for source in recipe.sources]
+    annotations = _annotations(store, recipe)
+    rows = [_planned_source(source, annotations.get(source.name)) for source in recipe.sources]
     rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
     near = recipe.near_duplicates
     return [
@@ -96,14 +99,13 @@ def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
     ]
 
 
-def _planned_source(source: SourceRecipe) -> PlanRow:
+def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanRow:
     what = f"{source.name} ({source.role}): {source.path}"
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
     if on_hub(source):
         return PlanRow("read", f"{what} at {commit(source)}, not looked at")
-    files = find_files(source, None)
-    check_columns(source, files)
+    files = _files_of(source, None, annotations)
     return PlanRow("read", what, len(files), sum(file.bytes for file in files))
 
 
@@ -122,12 +124,13 @@ def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
     return folder
 
 
-def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, ...]:
-    """Every input file with its checksum."""
+def input_files(
+    recipe: CurateRecipe, sample: Path | None, annotations: dict[str, Manifest] | None = None
+) -> tuple[InputFile, ...]:
+    """Every input file with its checksum. `annotations` are the manifests that sources read, by source."""
     found: list[tuple[SourceRecipe, InputFile]] = []
     for source in recipe.sources:
-        files = find_files(source, sample)
-        check_columns(source, files)
+        files = _files_of(source, sample, (annotations or {}).get(source.name))
         found += [(source, file) for file in files]
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
@@ -135,6 +138,40 @@ def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, .
             summed.append(replace(file, sha256=checksum(file, source)))
             advance(1)
     return tuple(summed)
+
+
+def _files_of(source: SourceRecipe, sample: Path | None, annotations: Manifest | None) -> list[InputFile]:
+    if annotations is None:
+        files = find_files(source, sample)
+        check_columns(source, files)
+        return files
+    return [
+        InputFile(
+            source.name, f"{number}.parquet", annotations.store.uri(file.path), "parquet", file.bytes, file.sha256
+        )
+        for number, file in enumerate(annotations.files("annotations"))
+    ]
+
+
+def _annotations(store: Store, recipe: CurateRecipe) -> dict[str, Manifest]:
+    """The annotations manifest of each source that names one."""
+    return {
+        source.name: _annotations_of(resolve_manifest(store, source.path.removeprefix(MANIFEST_SCHEME)), source)
+        for source in recipe.sources
+        if source.path.startswith(MANIFEST_SCHEME)
+    }
+
+
+def _annotations_of(manifest: Manifest, source: SourceRecipe) -> Manifest:
+    """`manifest`, if it holds what the role of `source` needs."""
+    if manifest.kind != "annotations":
+        raise UserError(f"source {source.name}: {manifest.ref} is a {manifest.kind}", "Name an annotations manifest")
+    task = manifest.recipe["task"]
+    fitting = {"questions": ("qa", "rl"), "rewrite": ("web", "general", "code", "instruct")}.get(task, ())
+    if source.role not in fitting:
+        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo classifier`"
+        raise UserError(f"source {source.name}: {manifest.ref} ({task}) makes no document of role {source.role}", hint)
+    return manifest
 
 
 def _contents(files: tuple[InputFile, ...]) -> list[tuple[str, str]]:
@@ -205,8 +242,8 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 # -- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
-    items = [manifest.read("items", ITEM_COLUMNS) for manifest in benchmarks]
+def _build(job: Job, draft: Draft, parents: list[Manifest], key: str, workers: int) -> Manifest:
+    items = [manifest.read("items", ITEM_COLUMNS) for manifest in parents if manifest.kind == "benchmark"]
     empty = pa.schema([(name, pa.string()) for name in ITEM_COLUMNS]).empty_table()
     pq.write_table(pa.concat_tables([empty, *(table.cast(empty.schema) for table in items)]), job.items)
     index = ItemIndex(pq.read_table(job.items), job.recipe.decontaminate)

@@ -83,6 +83,12 @@ def _mathematical(words: Words) -> np.ndarray:
     return running[words.offsets[1:]] - running[words.offsets[:-1]]
 
 
+def repetition(texts: pa.Array) -> np.ndarray:
+    """The score of that name for each text, float64."""
+    words = split(texts)
+    return _repeated(shingles(words.hashes, words.offsets, LOOP_WORDS))
+
+
 def _repeated(runs: Shingles) -> np.ndarray:
     return _repeated_share(runs.hashes, runs.offsets, LOOP_RUNS)
 

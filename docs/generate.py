@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 import octo
-from curation.config import ClassifierRecipe, CurateRecipe
+from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe
 from evaluation.config import EvalRecipe
 from manifests.catalog_docs import sql_reference
 from manifests.recipe import Local, Recipe
@@ -26,6 +26,7 @@ from training.config import TrainRecipe
 HERE = Path(__file__).resolve().parent
 RECIPES: dict[str, type[Recipe]] = {
     "octo curate": CurateRecipe,
+    "octo annotate": AnnotateRecipe,
     "octo classifier": ClassifierRecipe,
     "octo mix": MixRecipe,
     "octo train": TrainRecipe,
