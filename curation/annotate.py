@@ -81,10 +81,17 @@ class _Work:
             return catalog.query(_CHOSEN.format(where=self.recipe.where), [self.corpus.id])
 
     def built(self) -> Manifest | None:
-        """The manifest of this work: whole under any name, or with failed requests under the recipe's own."""
-        own = [m for m in load_all(self.store)[0] if m.ref == f"{self.recipe.name}@{self.recipe.version}"]
-        partly = next((manifest for manifest in own if manifest.build_key == self.key + PARTLY), None)
-        return partly or find_built(self.store, self.key)
+        """The manifest of this work: whole under any name, or with failed requests under the recipe's own.
+
+        UserError when that name stands for another manifest: better now than after everything was asked.
+        """
+        ref, found = f"{self.recipe.name}@{self.recipe.version}", find_built(self.store, self.key)
+        named = next((manifest for manifest in load_all(self.store)[0] if manifest.ref == ref), None)
+        if named is None or (found and found.digest == named.digest):
+            return found
+        if named.build_key != self.key + PARTLY:
+            raise UserError(f"{ref} already names {named.id}, which is other work", "Give the recipe another version")
+        return named
 
 
 def annotate(store: Store, recipe: AnnotateRecipe) -> Manifest:

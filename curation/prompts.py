@@ -36,8 +36,8 @@ The page:
 {text}"""
 
 QUESTIONS = """\
-Find the questions on the page below that it also answers, or that can be answered from it alone. Write each so that it \
-can be understood and solved without the page.
+Find the questions on the page below that it also answers, or that can be answered from it alone. Write each so that \
+it can be understood and solved without the page.
 
 Use exactly this form, one block for each, with a blank line between blocks:
 Question: the question, with everything that is given

@@ -212,6 +212,15 @@ def test_the_second_time_nothing_is_asked(store, corpus_of, server):
     assert (other.id, other.ref) == (made.id, "second@2") and len(server.log()) == 2
 
 
+def test_a_name_that_is_taken_is_told_before_anything_is_asked(store, corpus_of, server):
+    corpus = corpus_of("good")
+    annotate(store, recipe(corpus, server))
+    server.set()
+    with pytest.raises(UserError, match="already names"):
+        annotate(store, recipe(corpus, server, seed=2))
+    assert server.log() == []
+
+
 @pytest.mark.parametrize("change", [{"model": "other"}, {"seed": 2}, {"prompt": "Judge: {text}"}, {"temperature": 0.5}])
 def test_another_question_is_another_manifest(change, store, corpus_of, server):
     corpus = corpus_of("good")
@@ -440,3 +449,62 @@ def test_sql_diff_and_report_know_annotations(store, corpus_of, server):
     assert "What was asked" in written and "refusal" in written
     with pytest.raises(UserError, match="cannot be made again"):
         octo.build_again(store, made, Store(Path(store.root).with_name("scratch")), 1)
+
+
+# -- vLLM ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def toy_model(tmp_path_factory) -> Path:
+    """A Llama of random weights with the quickstart's tokenizer and a chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder, tokenizer = tmp_path_factory.mktemp("toy"), octo.HERE / "recipes" / "quickstart" / "tokenizer"
+    torch.manual_seed(1)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=768, num_key_value_heads=2, max_position_embeddings=2048, **shape)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    known = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    known["chat_template"] = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(known))
+    return folder
+
+
+def own_vllm(model: Path, **more) -> dict:
+    return {"asking": {"engine": "vllm", "url": None, "model_path": str(model), "max_context": 1024} | more}
+
+
+def children() -> set[str]:
+    """Processes below this one."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+@pytest.mark.engine
+def test_vllm_is_started_asked_and_ended(store, corpus_of, server, toy_model, monkeypatch):
+    pytest.importorskip("vllm")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    corpus, before = corpus_of(*["good"] * 5), children()
+    asked = recipe(corpus, server, prompt="Judge: {text}", max_tokens=8, max_chars=200, **own_vllm(toy_model))
+    made = annotate(store, asked)
+    rows = made.read("annotations").to_pylist()
+    assert len(rows) == 5 and {row["verdict"] for row in rows} <= {"truncated", "no_score"}
+    assert all(row["prompt_tokens"] > 20 and 1 <= row["completion_tokens"] <= 8 for row in rows)
+    assert made.recipe["model"] == "toy" and "server" not in made.recipe and children() == before
+
+
+@pytest.mark.engine
+def test_a_vllm_that_cannot_start_ends_in_one_line(store, corpus_of, server, tmp_path):
+    pytest.importorskip("vllm")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"vLLM \(log: .*0 of 1 documents") as raised:
+        annotate(store, recipe(corpus_of("good"), server, **own_vllm(tmp_path / "empty")))
+    (folder,) = re.findall(r"log: ([^)]*)\)", str(raised.value))
+    assert any(path.suffix == ".log" and path.stat().st_size for path in Path(folder).iterdir())
+
+
+def test_without_vllm_that_is_said(store, corpus_of, server, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="vLLM is not installed"):
+        annotate(store, recipe(corpus_of("good"), server, **own_vllm(Path("nowhere"))))
