@@ -12,6 +12,7 @@ be made again.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,9 +139,10 @@ def _key(recipe: AnnotateRecipe) -> str | None:
     name = recipe.server.key_variable
     if name is None:
         return None
-    if not os.environ.get(name):
+    key = os.environ.get(name, "").strip()
+    if not re.fullmatch(r"[!-~]+", key):
         raise UserError(f"the environment variable {name} holds no API key", f"export {name}=…")
-    return os.environ[name]
+    return key
 
 
 def _askable(n_chars: pa.ChunkedArray, recipe: AnnotateRecipe) -> pa.ChunkedArray:

@@ -5,10 +5,9 @@ and the version are local: they say where, and the identity does not hold them. 
 the documents, the tokenizer's digest and the IDs of benchmarks and annotations.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AnyHttpUrl, Field, ValidationError, field_validator, model_validator
 
 from curation.known_sources import KNOWN
 from curation.prompts import PROMPTS
@@ -288,7 +287,11 @@ class ServerRecipe(Recipe):
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> "ServerRecipe":
-        if self.engine == "endpoint" and not re.fullmatch(r"https?://[^/@]+(/[^@]*)?", self.url or ""):
+        try:
+            url = AnyHttpUrl(self.url or "")
+        except ValidationError:
+            url = None
+        if self.engine == "endpoint" and (url is None or url.username or url.password):
             raise ValueError("url: give the endpoint's http:// or https:// address, without user or password")
         return self
 

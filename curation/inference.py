@@ -16,7 +16,8 @@ what it leaves open, as of 0.10.1:
 Promises. Each document is handed over exactly once, with the answer or with why there is none; or UserError in one line
 and every answer so far is kept. A run that was killed asks again only for what was under way. An endpoint that is dead,
 or refuses the key or the model, ends the run. Leaves out several machines that ask at once, streaming, and reasoning
-that a server returns beside the answer. One event loop, one `ask` at a time in a process, from its main thread.
+that a server returns beside the answer; a vLLM whose parent was killed outright goes on by itself. One event loop, one
+`ask` at a time in a process, from its main thread.
 """
 
 import asyncio
@@ -90,7 +91,7 @@ def ask(
         except ServerError as error:
             kept = f"{asker.answered} of {total} documents are answered and kept"
             hint = "Run the same command again: it asks for the rest"
-            raise UserError(f"{asker.place}: {asker.last_failure or _plain(error)}; {kept}", hint) from error
+            raise UserError(f"{asker.place}: {_plain(error)}; {kept}", hint) from error
     if asker.taken != total:
         raise RuntimeError(f"{asker.taken} documents came back of {total}")
 
@@ -173,12 +174,16 @@ class Client:
     async def _once(self, url: str, payload: dict[str, Any]) -> dict[str, Any]:
         try:
             response = await self.http.post(url, json=payload)
+        except httpx.InvalidURL as error:
+            raise ServerError(self.brief(str(error))) from error
         except httpx.HTTPError as error:
             raise Again(self.brief(f"{type(error).__name__} {error}")) from error
+        if response.status_code == 200 and (found := _completion(response.content)):
+            return found
         status, said = response.status_code, self.brief(response.text)
         match status:
             case 200:
-                return _completion(response.content, said)
+                raise Again(f"an answer that is no completion: {said}")
             case 401 | 403 | 404:
                 raise ServerError(f"status {status}: {said} (see server.url, server.key_variable and model)")
             case 408 | 409 | 425 | 429 | 500 | 502 | 503 | 504 | 529:
@@ -197,17 +202,17 @@ def _wait(header: str) -> float:
     return min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0
 
 
-def _completion(body: bytes, said: str) -> dict[str, Any]:
-    """The parts of a completion that are read, with the types they should have."""
+def _completion(body: bytes) -> dict[str, Any] | None:
+    """The parts of a completion that are read, with the types they should have; None for anything else."""
     try:
         found = orjson.loads(body)
         choice, usage = found["choices"][0], found.get("usage") or {}
         text = choice["message"].get("content")
         reason = choice.get("finish_reason")
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
-        raise Again(f"an answer that is no completion: {said}") from error
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        return None
     if not isinstance(text, str | None) or not isinstance(usage, dict):
-        raise Again(f"an answer that is no completion: {said}")
+        return None
     tokens = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
     return {
         "choices": [{"message": {"content": text}, "finish_reason": reason if isinstance(reason, str) else None}],
@@ -329,7 +334,6 @@ class Asker(InferenceRunner):
         self.client = Client(server, recipe.model, key, server.url or "http://127.0.0.1")
         self.may_fail = int(server.max_failed * total)
         self.answered = self.failed = self.failed_in_a_row = self.taken = 0
-        self.last_failure = ""
 
     @property
     def place(self) -> str:
@@ -353,8 +357,9 @@ class Asker(InferenceRunner):
         try:
             result = await generate(self._payload(document))
         except InferenceError as error:
-            self._count_failure(" ".join(str(error.error).split()))
-            return {"error": self.last_failure}
+            failure = " ".join(str(error.error).split())
+            self._count_failure(failure)
+            return {"error": failure}
         self.answered += 1
         self.failed_in_a_row = 0
         return _fields(result)
@@ -370,7 +375,6 @@ class Asker(InferenceRunner):
     def _count_failure(self, failure: str) -> None:
         self.failed += 1
         self.failed_in_a_row += 1
-        self.last_failure = failure
         dead = self.failed_in_a_row >= max(IN_A_ROW, 2 * self.recipe.server.concurrency)
         if dead or self.failed > self.may_fail:
             raise ServerError(failure)

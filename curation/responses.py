@@ -33,7 +33,7 @@ from manifests.tables import ANNOTATIONS
 VERSION = 1
 """Raised whenever code changes what is made of an answer, so that no old manifest is taken for the new rules'."""
 
-FINAL_SCORE = re.compile(r"(?i)final\s+score\W{0,8}(\d+(?:\.\d+)?)")
+FINAL_SCORE = re.compile(r"(?i)final\s+score\W{0,8}(?:boxed\{)?(\d+(?:\.\d+)?)")
 REFUSAL = re.compile(
     r"(?i)\W*(i( am|['’]?m) (very |so |really )?(sorry|unable|not able)|sorry\b|i apologi[sz]e"
     r"|i (cannot|can['’]?t|can not|won['’]?t)|as an ai\b|unfortunately, i\b)"

@@ -229,7 +229,7 @@ def test_another_question_is_another_manifest(change, store, corpus_of, server):
 
 def test_the_server_is_told_what_the_recipe_says_and_the_key_is_written_nowhere(store, corpus_of, server, monkeypatch):
     corpus = corpus_of("good")
-    monkeypatch.setenv("TOY_KEY", "sk-very-secret")
+    monkeypatch.setenv("TOY_KEY", "sk-very-secret\n")
     asked = recipe(corpus, server, seed=5, temperature=0.25, max_tokens=99, asking={"key_variable": "TOY_KEY"})
     made = annotate(store, asked)
     (request,) = server.log()
@@ -250,6 +250,8 @@ def test_the_server_is_told_what_the_recipe_says_and_the_key_is_written_nowhere(
         ({"task": "translate"}, "task"),
         ({"asking": {"url": "https://user:pass@host/v1"}}, "without user or password"),
         ({"asking": {"url": None}}, "give the endpoint's"),
+        ({"asking": {"url": "http://[::1"}}, "give the endpoint's"),
+        ({"asking": {"url": "http://host:port/v1"}}, "give the endpoint's"),
         ({"asking": {"engine": "sglang"}}, "engine"),
     ],
 )
