@@ -1,7 +1,7 @@
 """What a language model says of a corpus, as a manifest: `octo annotate RECIPE`.
 
 A manifest of kind `annotations`, made from its corpus, with one family `annotations`: scores, rewritten texts or
-question-answer pairs, with the answer as received and a verdict (`curation.responses`). `octo curate` takes the rows as
+question-answer pairs, with the answer as received and a verdict (`curation.verdicts`). `octo curate` takes the rows as
 a source (`path: manifest://NAME@VERSION`), `octo classifier` the scores as labels (`annotations:`).
 
 Promises. Every chosen document is at least one row, in the order of the corpus. Answers are not the same twice, so the
@@ -28,7 +28,7 @@ from datatrove.data import Document
 from curation.config import AnnotateRecipe
 from curation.duplicates import spilling_database
 from curation.inference import Reply, answers_kept, ask
-from curation.responses import VERSION, rows
+from curation.verdicts import VERSION, rows
 from manifests.catalog import Catalog, query
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, resolve, tag
@@ -68,7 +68,7 @@ class _Work:
         corpus = resolve(store, recipe.corpus)
         if corpus.kind != "corpus":
             raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name a corpus manifest")
-        key = build_key("annotations", semantic(recipe), [corpus], [("responses", str(VERSION))])
+        key = build_key("annotations", semantic(recipe), [corpus], [("verdicts", str(VERSION))])
         return cls(store, recipe, corpus, key)
 
     @property
@@ -127,11 +127,6 @@ def plan(store: Store, recipe: AnnotateRecipe) -> dict[str, Any]:
 def verdicts(store: Store, manifest: Manifest) -> pa.Table:
     """Documents, rows and tokens of each verdict, the good ones first."""
     return query(store, _VERDICTS, [manifest.id])
-
-
-def failed(manifest: Manifest) -> int:
-    """Requests that failed in the end."""
-    return manifest.counts["failed"]
 
 
 def _key(recipe: AnnotateRecipe) -> str | None:

@@ -297,7 +297,7 @@ class ServerRecipe(Recipe):
 
 
 class AnswerLimits(Recipe):
-    """From where an answer is not good; see `curation.responses` for what each measures."""
+    """From where an answer is not good; see `curation.verdicts` for what each measures."""
 
     min_length: float = Field(default=0.2, ge=0)
     """Characters of a rewritten text per character of its source, under which it is `too_short`."""

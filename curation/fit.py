@@ -83,7 +83,8 @@ def train(store: Store, recipe: ClassifierRecipe) -> Manifest:
 
 def plan(store: Store, recipe: ClassifierRecipe) -> dict[str, int]:
     """Documents of each label on each side of the split. Writes nothing."""
-    return labelled(store, _parents(store, recipe), recipe).counts()
+    corpus, *annotations = _parents(store, recipe)
+    return labelled(store, corpus, recipe, *annotations).counts()
 
 
 def _parents(store: Store, recipe: ClassifierRecipe) -> list[Manifest]:
@@ -100,9 +101,9 @@ def _parents(store: Store, recipe: ClassifierRecipe) -> list[Manifest]:
 
 
 def _build(store: Store, recipe: ClassifierRecipe, parents: list[Manifest], key: str) -> Manifest:
-    corpus = parents[0]
+    corpus, *annotations = parents
     with progress("classifier: label"):
-        found = labelled(store, parents, recipe)
+        found = labelled(store, corpus, recipe, *annotations)
         lines = _lines(corpus, found.rows["doc_id"])
     with store.temporary() as folder:
         with progress("classifier: train"):
@@ -123,13 +124,13 @@ def _build(store: Store, recipe: ClassifierRecipe, parents: list[Manifest], key:
 # -- labels ----------------------------------------------------------------------------------------------------------
 
 
-def labelled(store: Store, parents: list[Manifest], recipe: ClassifierRecipe) -> Labelled:
-    """The labelled documents of the corpus, the first of `parents`, in the order of training, split by domain. The
-    second, if any, holds scores of a language model for the conditions."""
-    corpus, scored = parents[0], "LEFT JOIN asked USING (doc_id)" if parents[1:] else ""
+def labelled(store: Store, corpus: Manifest, recipe: ClassifierRecipe, annotations: Manifest | None = None) -> Labelled:
+    """The labelled documents of `corpus` in the order of training, split by domain. `annotations` hold scores of a
+    language model for the conditions."""
+    scored = "LEFT JOIN asked USING (doc_id)" if annotations else ""
     conditions = {name: f"\n{getattr(recipe, name)}\n" for name in ("positive", "negative", "domain")}
     with Catalog(store) as catalog:
-        rows = catalog.query(_LABELLED.format(scored=scored, **conditions), [corpus.id, parents[-1].id])
+        rows = catalog.query(_LABELLED.format(scored=scored, **conditions), [corpus.id, annotations and annotations.id])
     both = pc.sum(pc.and_(rows["positive"], rows["negative"])).as_py()
     if both:
         raise UserError(f"{both} documents of {corpus.ref} satisfy both conditions", "Make them exclude each other")

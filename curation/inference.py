@@ -21,7 +21,6 @@ that a server returns beside the answer; a vLLM whose parent was killed outright
 """
 
 import asyncio
-import functools
 import importlib.util
 import sqlite3
 import sys
@@ -328,7 +327,7 @@ class Asker(InferenceRunner):
             server_ready_max_attempts=STARTING_SECONDS,
             server_ready_delay_sec=1.0,
         )
-        super().__init__(functools.partial(self._reply_to), config, nullcontext())  # type: ignore[arg-type]
+        super().__init__(self._reply_to, config, nullcontext())  # type: ignore[arg-type]
         self.request_cache = Answers(str(folder))
         self.recipe, self.folder, self.take, self.advance = recipe, folder, take, advance
         self.client = Client(server, recipe.model, key, server.url or "http://127.0.0.1")

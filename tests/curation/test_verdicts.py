@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.config import AnnotateRecipe
-from curation.responses import rows
+from curation.verdicts import rows
 from manifests.recipe import parse
 
 SERVER = {"url": "http://localhost:8000/v1"}
