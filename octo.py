@@ -220,6 +220,29 @@ def curate(
 
 
 @app.command()
+def annotate(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of annotations.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Ask a language model about documents of a corpus: scores, rewritten texts, or question-answer pairs."""
+    from curation import annotate as annotating
+    from curation.config import AnnotateRecipe
+    from manifests.recipe import load
+
+    home, config = open_store(store), load(recipe, AnnotateRecipe, overrides or [])
+    if plan:
+        show_rows([annotating.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        return
+    made = annotating.annotate(home, config)
+    show(annotating.verdicts(home, made), f"Answers of {config.model}, {made.ref}")
+    if failed := made.counts["failed"]:
+        print(f"octo: {failed} requests failed; another version of the recipe asks for these again", file=sys.stderr)
+    print(made.id)
+
+
+@app.command()
 def classifier(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a classifier.")],
     overrides: Overrides = None,
@@ -397,17 +420,32 @@ def why(
             f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
         )
     held = catalog.query(home, WHY_MEMBER, [doc_id]).to_pylist()
+    said = catalog.query(home, WHY_ANNOTATED, [doc_id]).to_pylist()
     if json_:
-        print(json.dumps({"documents": found, "mixtures": held}, ensure_ascii=False))
+        print(json.dumps({"documents": found, "annotations": said, "mixtures": held}, ensure_ascii=False))
         return
     for row in found:
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
+    if said:
+        show_rows(said, "What a language model said of it, and of the document that it was made from")
     show_rows(held, "Mixtures that hold it, and the runs launched with them")
 
 
 WHY_DOCUMENT = """
-SELECT d.*, o.file, o.position, t.text[:400] AS text FROM documents d
+SELECT d.*, o.* EXCLUDE (manifest, doc_id, shard, row), t.text[:400] AS text FROM documents d
 LEFT JOIN origins o USING (manifest, doc_id) LEFT JOIN texts t USING (manifest, doc_id) WHERE d.doc_id = $1
+"""
+WHY_ANNOTATED = """
+WITH made AS (
+  SELECT o.doc_id, o.manifest, l.parent AS annotations, o.native_id AS source_id
+  FROM origins o JOIN lineage l ON l.child = o.manifest JOIN manifests m ON m.manifest = l.parent
+  WHERE m.kind = 'annotations')
+SELECT a.manifest AS annotations, a.doc_id AS source_document, a.task, a.ordinal, a.score, a.verdict, a.evidence,
+       coalesce(a.text, a.question, a.response)[:200] AS said,
+       list(DISTINCT made.doc_id) FILTER (made.doc_id IS NOT NULL) AS documents
+FROM annotations a LEFT JOIN made ON made.annotations = a.manifest AND made.source_id = a.doc_id
+WHERE a.doc_id = $1 OR made.doc_id = $1
+GROUP BY ALL ORDER BY ALL
 """
 WHY_MEMBER = """
 SELECT m.manifest AS mixture, m.component, m.n_tokens, m.token_start, list(DISTINCT r.run) AS runs
@@ -588,6 +626,8 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     settings = manifest.provenance.get("settings")
     if not settings:
         raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
+    if manifest.kind == "annotations":
+        raise UserError(f"{manifest.ref} holds what a model answered", "It cannot be made again; see `manifest verify`")
     for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
         if known.id in manifest.parents:
             copy_manifest(known, scratch)
@@ -597,7 +637,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
         case "classifier":
-            settings = settings | {"corpus": manifest.parents[0]}
+            settings = settings | dict(zip(("corpus", "annotations"), manifest.parents, strict=False))
             return train_classifier(scratch, parse(settings, ClassifierRecipe, manifest.ref))
     return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
 

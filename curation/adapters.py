@@ -10,11 +10,12 @@
     chat       a dialogue, laid out as `User:…` and `Assistant:…` lines, without special tokens
     simplerl   a prompt for RL with its answer, in any of the places that data sets of this family use
     html       the column text holds a page's HTML: its main text, with mathematics as LaTeX (see `curation.pages`)
+    annotation a row of an annotations manifest: a rewritten text, or a question-answer pair
 
 Promises. `document` gives parts or raises `Refused` with a reason of `REASONS`; nothing in a record raises anything
-else. A record that can be read and should not be used (`only` of the recipe, no verified generation) is a document with
-a `doubt`, which becomes its drop reason. Chains of thought read question, newline, <think>…</think>, answer, as in
-OctoThinker (arXiv 2506.20512). Leaves out system prompts and tools.
+else. A record that can be read and should not be used (`only` of the recipe, no verified generation, an annotation that
+is not good) is a document with a `doubt`, which becomes its drop reason. Chains of thought read question, newline,
+<think>…</think>, answer, as in OctoThinker (arXiv 2506.20512). Leaves out system prompts and tools.
 """
 
 import json
@@ -41,6 +42,7 @@ REASONS = {
     "no_final_answer": "the worked answer states no final one",
     "unfinished_reasoning": "no response has both a closed <think> and an answer after it",
     "not_a_dialogue": "no turn of a user with a reply",
+    "not_annotated": "the model gave no text or pair",
 } | pages.REASONS
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 LEVELS = 4
@@ -244,6 +246,15 @@ def _simplerl(record: Record, source: SourceRecipe) -> Parts:
     return Parts(question=question, answer=_first(*answers, what="gt_answer"))
 
 
+def _annotation(record: Record, source: SourceRecipe) -> Parts:
+    verdict, evidence = text(record, "verdict"), optional(record, "evidence")
+    try:
+        parts = _columns(record, source)
+    except Refused as refused:
+        raise Refused("not_annotated", f"{verdict}: {evidence}"[:200]) from refused
+    return parts if verdict == "ok" else replace(parts, doubt=Doubt(verdict, evidence or "{}"))
+
+
 SHAPES: dict[Adapter, Shape] = {
     "columns": Shape(_columns),
     "text": Shape(_text, needs=("text",)),
@@ -259,6 +270,7 @@ SHAPES: dict[Adapter, Shape] = {
     "distilled": Shape(_distilled),
     "chat": Shape(_chat, needs=("messages",)),
     "simplerl": Shape(_simplerl, columns=("prompt", "gt_answer", "extra_info", "reward_model")),
+    "annotation": Shape(_annotation, columns=("verdict", "evidence")),
 }
 
 

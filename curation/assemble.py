@@ -51,8 +51,8 @@ WITH told_apart AS (
 ), named AS (
     SELECT * EXCLUDE (base_id, ordinal),
            CASE WHEN ordinal = 0 THEN base_id ELSE md5(base_id || '/' || ordinal) END AS doc_id
-    FROM (SELECT base_id, ordinal, source, rank, file, position, role, url, license, n_chars, n_tokens, text_digest,
-                 {measured} FROM told_apart)
+    FROM (SELECT base_id, ordinal, source, rank, file, position, id AS native_id, role, url, license, n_chars, n_tokens,
+                 text_digest, {measured} FROM told_apart)
 )
 SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDER BY source, doc_id
 """

@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
 from curation.classifier import DEFAULT, Classifier, model_path
-from curation.config import SAMPLE_SCHEME, CurateRecipe, LanguageRecipe, ScoreRecipe, SourceRecipe
+from curation.config import (
+    MANIFEST_SCHEME,
+    SAMPLE_SCHEME,
+    CurateRecipe,
+    LanguageRecipe,
+    ScoreRecipe,
+    SourceRecipe,
+)
 from curation.decontaminate import ItemIndex
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
@@ -71,9 +78,11 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     if base:
         check_thresholds(base, identity)
     sample = _sample(store, recipe, benchmarks_alone=base is not None)
-    files = files_of(base) if base else input_files(recipe, sample)
+    annotations = _annotations(store, recipe)
+    files = files_of(base) if base else input_files(recipe, sample, annotations)
     benchmarks = _benchmarks(store, recipe, sample)
-    parents = [*benchmarks, *([model.manifest] if model and model.manifest else [])]
+    scorer = [model.manifest] if model and model.manifest else []
+    parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
     key = build_key("corpus", identity, parents, _contents(files))
     manifest, draft = find_built(store, key), Draft(store, "corpus", identity, parents)
     if base and not manifest:
@@ -103,8 +112,9 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
     if base:
         check_thresholds(base, identity)
         return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
+    annotations = _annotations(store, recipe)
     return [
-        *map(_planned_source, recipe.sources),
+        *(_planned_source(source, annotations.get(source.name)) for source in recipe.sources),
         *_about_the_hub(recipe.sources),
         *benchmarks,
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
@@ -126,7 +136,7 @@ def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
     ]
 
 
-def _planned_source(source: SourceRecipe) -> PlanRow:
+def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanRow:
     carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
     what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
@@ -135,8 +145,7 @@ def _planned_source(source: SourceRecipe) -> PlanRow:
         at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
         size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
         return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
-    files = find_files(source, None)
-    check_columns(source, files)
+    files = _files_of(source, None, annotations)
     return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
 
 
@@ -215,12 +224,13 @@ def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Path 
     return folder
 
 
-def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, ...]:
-    """Every input file with its checksum."""
+def input_files(
+    recipe: CurateRecipe, sample: Path | None, annotations: dict[str, Manifest] | None = None
+) -> tuple[InputFile, ...]:
+    """Every input file with its checksum. `annotations` are the manifests that sources read, by source."""
     found: list[tuple[SourceRecipe, InputFile]] = []
     for source in recipe.sources:
-        files = find_files(source, sample)
-        check_columns(source, files)
+        files = _files_of(source, sample, (annotations or {}).get(source.name))
         found += [(source, file) for file in files]
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
@@ -228,6 +238,40 @@ def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, .
             summed.append(replace(file, sha256=checksum(file, source)))
             advance(1)
     return tuple(summed)
+
+
+def _files_of(source: SourceRecipe, sample: Path | None, annotations: Manifest | None) -> list[InputFile]:
+    if annotations is None:
+        files = find_files(source, sample)
+        check_columns(source, files)
+        return files
+    return [
+        InputFile(
+            source.name, f"{number}.parquet", annotations.store.uri(file.path), "parquet", file.bytes, file.sha256
+        )
+        for number, file in enumerate(annotations.files("annotations"))
+    ]
+
+
+def _annotations(store: Store, recipe: CurateRecipe) -> dict[str, Manifest]:
+    """The annotations manifest of each source that names one."""
+    return {
+        source.name: _annotations_of(resolve_manifest(store, source.path.removeprefix(MANIFEST_SCHEME)), source)
+        for source in recipe.sources
+        if source.path.startswith(MANIFEST_SCHEME)
+    }
+
+
+def _annotations_of(manifest: Manifest, source: SourceRecipe) -> Manifest:
+    """`manifest`, if it holds what the role of `source` needs."""
+    if manifest.kind != "annotations":
+        raise UserError(f"source {source.name}: {manifest.ref} is a {manifest.kind}", "Name an annotations manifest")
+    task = manifest.recipe["task"]
+    fitting = {"questions": ("qa", "rl"), "rewrite": ("web", "general", "code", "instruct")}.get(task, ())
+    if source.role not in fitting:
+        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo classifier`"
+        raise UserError(f"source {source.name}: {manifest.ref} ({task}) makes no document of role {source.role}", hint)
+    return manifest
 
 
 def _contents(files: tuple[InputFile, ...]) -> list[tuple[str, str]]:

@@ -172,6 +172,11 @@ def _mathematical(words: Words) -> np.ndarray:
     return running[words.offsets[1:]] - running[words.offsets[:-1]]
 
 
+def repetition(texts: pa.Array) -> np.ndarray:
+    """Share of each text that repeats itself, float64: the larger of its scores repetition and loop."""
+    return np.maximum(*_repetition(split(texts)))
+
+
 def _repetition(words: Words) -> tuple[np.ndarray, np.ndarray]:
     """(repetition, loop) of each text."""
     runs = shingles(words.hashes, words.offsets, RUN_WORDS)

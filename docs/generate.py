@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 import octo
-from curation.config import ClassifierRecipe, CurateRecipe, QualityRecipe
+from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe, QualityRecipe
 from curation.quality import RULES
 from evaluation.config import EvalRecipe
 from manifests.catalog_docs import sql_reference
@@ -27,6 +27,7 @@ from training.config import TrainRecipe
 HERE = Path(__file__).resolve().parent
 RECIPES: dict[str, type[Recipe]] = {
     "octo curate": CurateRecipe,
+    "octo annotate": AnnotateRecipe,
     "octo classifier": ClassifierRecipe,
     "octo mix": MixRecipe,
     "octo train": TrainRecipe,

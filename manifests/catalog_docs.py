@@ -83,6 +83,12 @@ FROM rollouts
 GROUP BY ALL
 ORDER BY run, source, step
 """,
+    "How many answers of a language model are good, and why not the others?": """
+SELECT name, model, task, verdict, count(*) AS rows, round(avg(length_ratio), 3) AS length_ratio
+FROM annotations JOIN (SELECT manifest, name, recipe->>'model' AS model FROM manifests) USING (manifest)
+GROUP BY ALL
+ORDER BY name, rows DESC
+""",
     "How do all evaluations compare, and which run did each evaluate?": """
 SELECT benchmark, metric, parent AS evaluated, run, value, low, high, n
 FROM scores JOIN runs USING (run)

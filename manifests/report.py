@@ -144,6 +144,8 @@ class _Report:
                 return self.prompts(thing)
             case Manifest(kind="classifier"):
                 return self.classifier(thing)
+            case Manifest(kind="annotations"):
+                return self.annotations(thing)
             case Manifest():
                 return self.benchmark(thing)
             case RunDirectory(record={"kind": "train"}):
@@ -466,6 +468,17 @@ class _Report:
         heaviest = fold("Words that weigh most", [_table(words, "label rank word weight count")])
         return _Part(lede, [element("h3", "What each threshold selects"), selected, heaviest])
 
+    def annotations(self, manifest: Manifest) -> _Part:
+        """What was asked of how many documents, and what became of the answers."""
+        documents, rows = manifest.counts["documents"], number(main_rows(manifest), "row")
+        lede = (
+            f"{number(documents, 'document')} shown to {manifest.recipe['model']} ({manifest.recipe['task']}); {rows}."
+        )
+        found = self.rows(_ANSWERS, manifest.id)
+        table = _table(found, "verdict score rows documents prompt_tokens completion_tokens")
+        prompt = fold("What was asked", element("pre", manifest.recipe["prompt"]))
+        return _Part(lede, [element("h3", "Answers"), table, prompt])
+
     def benchmark(self, manifest: Manifest) -> _Part:
         groups = self.rows(_ITEM_GROUPS, manifest.id)
         first = self.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
@@ -724,6 +737,8 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "part": "Part",
     "question": "The item asks",
     "span": "The document holds",
+    "score": "Score",
+    "verdict": "Verdict",
     # how much
     "documents": ("Documents", count),
     "documents_in": ("Documents in", count),
@@ -767,6 +782,9 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "coverage": ("Covered", percent),
     "rank": ("Rank", count),
     "count": ("Seen", count),
+    "rows": ("Rows", count),
+    "prompt_tokens": ("Tokens of requests", count),
+    "completion_tokens": ("Tokens of answers", count),
 }
 """Heading of a column wherever it appears, and how its values are written when not as they are."""
 
@@ -923,6 +941,11 @@ FROM members WHERE manifest = $1 GROUP BY ALL ORDER BY ALL
 """
 _PROMPT_SOURCES = """
 SELECT source, count(*) AS prompts FROM prompts WHERE manifest = $1 GROUP BY ALL ORDER BY prompts DESC, source
+"""
+_ANSWERS = """
+SELECT score, verdict, count(*) AS rows, count(DISTINCT doc_id) AS documents,
+       sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens
+FROM annotations WHERE manifest = $1 GROUP BY score, verdict ORDER BY verdict <> 'ok', score, rows DESC, verdict
 """
 _ITEM_GROUPS = """
 SELECT split, subject, level, count(*) AS items FROM items WHERE manifest = $1 GROUP BY ALL ORDER BY ALL LIMIT 100

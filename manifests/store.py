@@ -263,9 +263,13 @@ class Store:
 
         Inside a local store under work/; for a remote store under $OCTO_SCRATCH or the user's cache folder.
         """
-        folder = (Path(self.root) if self.is_local else self._cache()) / "work" / name
+        folder = self.scratch_path(name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def scratch_path(self, name: str) -> Path:
+        """Where `scratch` is or would be; makes nothing."""
+        return (Path(self.root) if self.is_local else self._cache()) / "work" / name
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:

@@ -72,6 +72,7 @@ ORIGINS = _table(
     ("doc_id", TEXT, "as in documents"),
     ("file", TEXT, "file, relative to the path of its source"),
     ("position", LONG, "line or row in the file, from 0"),
+    ("native_id?", TEXT, "identifier that the source gave; doc_id of the annotated document for what a model wrote"),
 )
 QUARANTINE = _table(
     "quarantine",
@@ -206,6 +207,37 @@ FEATURES = _table(
     ("count", LONG, "how often it was seen in training"),
 )
 
+# -- annotations manifest ------------------------------------------------------------------------------------------
+
+ANNOTATIONS = _table(
+    "annotations",
+    "What a language model said of documents: one row per document, or one per question-answer pair found in it.",
+    ("doc_id", TEXT, "as in documents of the corpus that was asked about"),
+    ("source", TEXT, "source of the document"),
+    ("url?", TEXT, "url of the document"),
+    ("task", TEXT, "score, rewrite or questions"),
+    ("ordinal", LONG, "which pair of the document, from 0; 0 for other tasks"),
+    ("response?", TEXT, "the answer as received, in the row of ordinal 0; NULL when there was none"),
+    ("score?", LONG, "score: 0 to 5"),
+    ("text?", TEXT, "rewrite: the rewritten text"),
+    ("question?", TEXT, "questions: the question"),
+    ("solution?", TEXT, "questions: the worked answer"),
+    ("answer?", TEXT, "questions: the final answer alone"),
+    (
+        "verdict",
+        TEXT,
+        "ok, or why the row is not good: endpoint_error, source_too_long, truncated, refusal, unparsable, no_score, "
+        "no_pairs, too_short, too_long, repetition, numbers_lost, formulae_lost",
+    ),
+    ("evidence?", TEXT, "JSON: what the verdict rests on; NULL for ok"),
+    ("length_ratio?", REAL, "rewrite: characters of the text per character of its source"),
+    ("repetition?", REAL, "rewrite, questions: share of 5-word runs that occurred before"),
+    ("numbers_kept?", REAL, "rewrite: share of the source's numbers in the text; NULL when it has none"),
+    ("formulae_kept?", REAL, "rewrite: share of the source's formulae in the text; NULL when it has none"),
+    ("prompt_tokens", LONG, "tokens of the request, as the server counted; 0 beyond ordinal 0"),
+    ("completion_tokens", LONG, "tokens of the answer, as the server counted; 0 beyond ordinal 0"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -286,7 +318,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID"),
     ("name", TEXT, "name"),
     ("version", TEXT, "version"),
-    ("kind", TEXT, "corpus, mixture, prompts, benchmark or classifier"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier or annotations"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests it was made from"),
     ("rows", LONG, "rows of its main family"),
@@ -327,7 +359,7 @@ LINEAGE = _table(
 )
 
 FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, INPUTS, ITEMS, COMPONENTS, MEMBERS, SEQUENCES,
-                PROMPTS, LABELS, THRESHOLDS, FEATURES)  # fmt: skip
+                PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

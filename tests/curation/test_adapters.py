@@ -172,7 +172,7 @@ def test_nothing_in_a_record_raises(name, data):
 
 
 def test_every_adapter_serves_a_known_source():
-    assert {source.adapter for source in KNOWN.values()} | {"html"} == set(SHAPES)
+    assert {source.adapter for source in KNOWN.values()} | {"html", "annotation"} == set(SHAPES)
 
 
 def test_nested_text_that_is_no_utf8_is_one_bad_record(tmp_path):
