@@ -164,7 +164,7 @@ def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
     roles = ", ".join(settings.roles)
     cut = "drops none" if settings.min is None else f"under {settings.min} {roles} are low_score"
     what = f"{settings.column} by {settings.model} ({model.digest[:12]}), label {settings.label}; {cut}"
-    return PlanRow("score", what, 1, model.path.stat().st_size)
+    return PlanRow("score", what, 1, model.path.stat().st_size if model.path else None)
 
 
 def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
