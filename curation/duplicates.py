@@ -88,7 +88,8 @@ class Texts:
                 exact_file.write(exact.data)
                 masked_file.write(masked.data)
                 counts.append(np.diff(ends))
-        return cls(settings, ranks, np.argsort(ranks), *map(_mapped, paths), np.cumsum(np.concatenate(counts)))
+        exact, masked = map(_mapped, paths)
+        return cls(settings, ranks, np.argsort(ranks), exact, masked, np.cumsum(np.concatenate(counts)))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:
         """Compare the documents of ranks `left` and `right`, pair by pair."""
