@@ -50,13 +50,16 @@ ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a
 
 def main() -> None:
     """Entry point of the command `octo`."""
-    from manifests.errors import UserError
+    from manifests.errors import UserError, of_system
 
     check_packages()
     try:
         app()
-    except UserError as error:
-        print(f"octo: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        told = error if isinstance(error, UserError) else of_system(error)
+        if told is None:
+            raise
+        print(f"octo: {told}", file=sys.stderr)
         raise SystemExit(1) from None
     except SystemExit as error:
         if error.code == 130:
@@ -164,14 +167,18 @@ def quickstart_recipe(name: str, model: type) -> Any:
 @app.command()
 def sources(
     name: Annotated[str | None, typer.Argument(help="One source, with its columns and fields.")] = None,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Print a recipe that curates the source NAME.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """What `known` may name in a recipe; where no revision is listed the recipe must give one.
 
     Marks of what is said: P read in the repository or a paper, S by one reader, M from memory, unchecked.
     """
-    from curation.known_sources import KNOWN, lookup
+    from curation.known_sources import KNOWN, lookup, recipe_text
 
+    if name and recipe:
+        print(recipe_text(name), end="")
+        return
     if name is None:
         show_rows([source.summary() for source in KNOWN.values()], "Known sources", json_)
         return
@@ -188,6 +195,10 @@ def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,
     workers: WorkersOption = 1,
+    reselect: Annotated[
+        str | None,
+        typer.Option("--reselect", help="Corpus manifest to decide anew by other thresholds; no source is read."),
+    ] = None,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -195,15 +206,40 @@ def curate(
     from curation import pipeline
     from curation.config import CurateRecipe
     from manifests import catalog
+    from manifests.manifest import resolve
     from manifests.recipe import load
 
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
+    base = resolve(home, reselect) if reselect else None
     if plan:
-        show_rows([vars(row) for row in pipeline.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        show_rows([vars(row) for row in pipeline.plan(home, config, base)], f"Plan of {config.name}@{config.version}")
         return
-    corpus = pipeline.curate(home, config, workers=workers)
+    corpus = pipeline.curate(home, config, workers, base)
     show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
     print(corpus.id)
+
+
+@app.command()
+def annotate(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of annotations.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Ask a language model about documents of a corpus: scores, rewritten texts, or question-answer pairs."""
+    from curation import annotate as annotating
+    from curation.config import AnnotateRecipe
+    from manifests.recipe import load
+
+    home, config = open_store(store), load(recipe, AnnotateRecipe, overrides or [])
+    if plan:
+        show_rows([annotating.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        return
+    made = annotating.annotate(home, config)
+    show(annotating.verdicts(home, made), f"Answers of {config.model}, {made.ref}")
+    if failed := made.counts["failed"]:
+        print(f"octo: {failed} requests failed; another version of the recipe asks for these again", file=sys.stderr)
+    print(made.id)
 
 
 @app.command()
@@ -384,17 +420,32 @@ def why(
             f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
         )
     held = catalog.query(home, WHY_MEMBER, [doc_id]).to_pylist()
+    said = catalog.query(home, WHY_ANNOTATED, [doc_id]).to_pylist()
     if json_:
-        print(json.dumps({"documents": found, "mixtures": held}, ensure_ascii=False))
+        print(json.dumps({"documents": found, "annotations": said, "mixtures": held}, ensure_ascii=False))
         return
     for row in found:
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
+    if said:
+        show_rows(said, "What a language model said of it, and of the document that it was made from")
     show_rows(held, "Mixtures that hold it, and the runs launched with them")
 
 
 WHY_DOCUMENT = """
-SELECT d.*, o.file, o.position, t.text[:400] AS text FROM documents d
+SELECT d.*, o.* EXCLUDE (manifest, doc_id, shard, row), t.text[:400] AS text FROM documents d
 LEFT JOIN origins o USING (manifest, doc_id) LEFT JOIN texts t USING (manifest, doc_id) WHERE d.doc_id = $1
+"""
+WHY_ANNOTATED = """
+WITH made AS (
+  SELECT o.doc_id, o.manifest, l.parent AS annotations, o.native_id AS source_id
+  FROM origins o JOIN lineage l ON l.child = o.manifest JOIN manifests m ON m.manifest = l.parent
+  WHERE m.kind = 'annotations')
+SELECT a.manifest AS annotations, a.doc_id AS source_document, a.task, a.ordinal, a.score, a.verdict, a.evidence,
+       coalesce(a.text, a.question, a.response)[:200] AS said,
+       list(DISTINCT made.doc_id) FILTER (made.doc_id IS NOT NULL) AS documents
+FROM annotations a LEFT JOIN made ON made.annotations = a.manifest AND made.source_id = a.doc_id
+WHERE a.doc_id = $1 OR made.doc_id = $1
+GROUP BY ALL ORDER BY ALL
 """
 WHY_MEMBER = """
 SELECT m.manifest AS mixture, m.component, m.n_tokens, m.token_start, list(DISTINCT r.run) AS runs
@@ -567,7 +618,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
-    from manifests.manifest import copy_manifest, load_all, resolve
+    from manifests.manifest import copy_manifest, load_all
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
     from mixtures.mix import mix as build_mixture
@@ -575,19 +626,18 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     settings = manifest.provenance.get("settings")
     if not settings:
         raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
+    if manifest.kind == "annotations":
+        raise UserError(f"{manifest.ref} holds what a model answered", "It cannot be made again; see `manifest verify`")
     for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
         if known.id in manifest.parents:
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            config = parse(settings, CurateRecipe, manifest.ref)
-            if config.classifier and not Path(config.classifier.model).is_file():
-                copy_manifest(resolve(home, config.classifier.model), scratch)
-            return build_corpus(scratch, config, workers=workers)
+            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
         case "classifier":
-            settings = settings | {"corpus": manifest.parents[0]}
+            settings = settings | dict(zip(("corpus", "annotations"), manifest.parents, strict=False))
             return train_classifier(scratch, parse(settings, ClassifierRecipe, manifest.ref))
     return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
 

@@ -1,19 +1,29 @@
 """How fast the grader is on a batch like those of RL, with and without hostile answers, beside math-verify alone.
 
-    python benchmarks/grading.py
+    python benchmarks/grading.py [--items FOLDER]
 
 128 problems with 16 responses each: six problems in ten have an integer answer, the others a fraction, a root, a pair
 or an expression; about half of the responses are right. In the hostile batch one response in twenty is meant to freeze
 or break a grader. Prints answers per second and the time of the hostile batch as a multiple of the clean one.
+
+With --items, a folder of benchmark files (.jsonl of known shapes), also how often the grader and math-verify rule alike
+on their reference answers: each against itself, wrapped, with a number raised by one, negated, and against another. The
+pairs on which they differ are printed: they should all be half-read text or small numbers, where math-verify is wrong.
 """
 
+import argparse
+import json
 import logging
 import random
+import re
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from math_verify import parse, verify
 
-from evaluation.answers import Grader, Verdict
+from evaluation.answers import Grader, Verdict, grade
+from evaluation.benchmarks import KNOWN
 
 SHAPES = (r"\frac{%d}{%d}", r"%d\sqrt{%d}", "(%d, %d)", "%d x+%d")
 HOSTILE = (
@@ -48,7 +58,43 @@ def seconds(responses: list[str], references: list[str]) -> tuple[float, list[Ve
         return time.perf_counter() - start, verdicts
 
 
+def answers(folder: Path) -> list[str]:
+    """The reference answers of the known benchmarks in `folder`, those with options left out."""
+    found = []
+    for path in sorted(folder.glob("*.jsonl")):
+        if path.stem in KNOWN:
+            items = (KNOWN[path.stem].adapter(json.loads(line)) for line in path.open(encoding="utf-8"))
+            found += [item.answer for item in items if item.choices is None]
+    return found
+
+
+def variants(reference: str, rng: random.Random) -> Iterator[str]:
+    """What a model might answer: right in another dress, or nearly right."""
+    yield from (reference, rf"\dfrac{reference[5:]}" if reference.startswith(r"\frac") else f" {reference} ")
+    if digits := list(re.finditer(r"\d+", reference)):
+        chosen = rng.choice(digits)
+        yield reference[: chosen.start()] + str(int(chosen[0]) + 1) + reference[chosen.end() :]
+    yield f"-{reference}"
+
+
+def agreement(folder: Path) -> None:
+    rng = random.Random(0)
+    golds = answers(folder)
+    pairs = sorted({(gold, answer) for gold in golds for answer in (*variants(gold, rng), rng.choice(golds))})
+    differing = []
+    for gold, answer in pairs:
+        theirs = verify(parse(f"${gold}$"), parse(f"${answer}$"))
+        ours = grade(rf"\boxed{{{answer}}}", gold, "boxed")
+        if (ours.verdict is Verdict.CORRECT) != theirs and ours.reason != "same text":
+            differing.append(f"    {gold!r} and {answer!r}: {ours.verdict}, {ours.reason}; math-verify {theirs}")
+    print(f"agreement    {len(pairs) - len(differing):,} of {len(pairs):,} pairs of {len(golds):,} references")
+    print("\n".join(differing))
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--items", type=Path, help="folder of benchmark files")
+    items = parser.parse_args().items
     logging.disable(logging.WARNING)
     rng = random.Random(0)
     responses, references = batch(rng)
@@ -62,6 +108,8 @@ def main() -> None:
     print(f"grader       {len(responses) / clean:10,.0f} answers/s ({clean:.2f} s)")
     print(f"math-verify  {len(responses) / plain:10,.0f} answers/s ({plain:.2f} s), agrees on {agreed}/{len(alone)}")
     print(f"hostile      {attacked / clean:10.2f} × the clean batch ({attacked:.2f} s)")
+    if items:
+        agreement(items)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,28 @@
     distilled  <think> and answer, in one column or in a message's `info` as think_content and answer_content
     chat       a dialogue, laid out as `User:…` and `Assistant:…` lines, without special tokens
     simplerl   a prompt for RL with its answer, in any of the places that data sets of this family use
+    html       the column text holds a page's HTML: its main text, with mathematics as LaTeX (see `curation.pages`)
+    annotation a row of an annotations manifest: a rewritten text, or a question-answer pair
 
 Promises. `document` gives parts or raises `Refused` with a reason of `REASONS`; nothing in a record raises anything
-else. A record that can be read and should not be used (`only` of the recipe, no verified generation) is a document with
-a `doubt`, which becomes its drop reason. Chains of thought read question, newline, <think>…</think>, answer, as in
-OctoThinker (arXiv 2506.20512). Leaves out system prompts and tools.
+else. A record that can be read and should not be used (`only` of the recipe, no verified generation, an annotation that
+is not good) is a document with a `doubt`, which becomes its drop reason. Chains of thought read question, newline,
+<think>…</think>, answer, as in OctoThinker (arXiv 2506.20512). Leaves out system prompts and tools.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import orjson
+
+from curation import pages
 from curation.config import ANSWERED, Adapter, SourceRecipe
+from curation.pages import Refused
 from evaluation.answers import extract
 
 REASONS = {
@@ -35,16 +42,15 @@ REASONS = {
     "no_final_answer": "the worked answer states no final one",
     "unfinished_reasoning": "no response has both a closed <think> and an answer after it",
     "not_a_dialogue": "no turn of a user with a reply",
-}
+    "not_annotated": "the model gave no text or pair",
+} | pages.REASONS
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
+LEVELS = 4
+"""Depth to which values of a record are looked at. A message's `info` is the deepest that is read, on level 3."""
 NO_ANSWER = ("proof", "notfound")
 """What NuminaMath-1.5 writes where a problem has no short answer."""
 
 Record = dict[str, Any]
-
-
-class Refused(Exception):
-    """A record that cannot be used: (reason, detail)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of a document, not yet normalised. Without a text, question and response make it up."""
+    """Parts of a document, not yet normalised. Without a text, question and response make it up. `scores` are by their
+    column in `documents`, `metadata` is JSON."""
 
     url: str | None = None
     id: str | None = None
@@ -66,6 +73,8 @@ class Parts:
     response: str | None = None
     answer: str | None = None
     doubt: Doubt | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
+    metadata: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,18 +92,27 @@ def document(record: Record, source: SourceRecipe) -> Parts:
     record = {name: decoded(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
     parts = SHAPES[source.adapter].read(record, source)
     url, native = (optional(record, column) for column in (source.columns.url, source.columns.id))
-    return replace(parts, url=url, id=native, doubt=_excluded(record, source) or parts.doubt)
+    scores = {name: score(record, column) for name, column in (source.scores or {}).items()}
+    doubt = _excluded(record, source) or parts.doubt
+    metadata = _metadata(record, source)
+    return replace(parts, url=url or parts.url, id=native, doubt=doubt, scores=scores, metadata=metadata)
 
 
 def needed(source: SourceRecipe) -> list[str]:
     """Columns that must be there."""
     parts = _parts_of(source) if source.adapter == "columns" else SHAPES[source.adapter].needs
-    return [*(getattr(source.columns, part) for part in parts), *source.only]
+    return [*(getattr(source.columns, part) for part in parts), *_carried(source)]
 
 
 def read_columns(source: SourceRecipe) -> list[str]:
     """Columns that are read where they are there."""
-    return list(dict.fromkeys([*source.columns.model_dump().values(), *SHAPES[source.adapter].columns, *source.only]))
+    columns = source.columns.model_dump().values()
+    return list(dict.fromkeys([*columns, *SHAPES[source.adapter].columns, *_carried(source)]))
+
+
+def _carried(source: SourceRecipe) -> list[str]:
+    """Columns that the recipe names beside the parts of a document."""
+    return [*source.only, *(source.scores or {}).values(), *(source.metadata or ())]
 
 
 def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
@@ -105,6 +123,14 @@ def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
         if not any(fnmatchcase(shown, pattern) for pattern in patterns):
             return Doubt("excluded", json.dumps({"column": column, "value": shown[:200], "only": patterns}))
     return None
+
+
+def _metadata(record: Record, source: SourceRecipe) -> str | None:
+    """The columns of `metadata` as JSON; what JSON has no type for (a time, a decimal) as text."""
+    if source.metadata is None:
+        return None
+    found = {column: decoded(record.get(column), column) for column in source.metadata}
+    return orjson.dumps(found, default=str).decode()
 
 
 # -- one function per shape ------------------------------------------------------------------------------------------
@@ -137,6 +163,14 @@ def _question_and_response(record: Record, source: SourceRecipe) -> Parts:
 
 def _text(record: Record, source: SourceRecipe) -> Parts:
     return Parts(text=text(record, source.columns.text))
+
+
+def _html(record: Record, source: SourceRecipe) -> Parts:
+    """Bytes are a page as it was served: it says itself how it is encoded."""
+    page = record.get(source.columns.text)
+    html = pages.decoded(page) if isinstance(page, bytes) and page.strip() else text(record, source.columns.text)
+    found = pages.extract(html)
+    return Parts(text=found.text, url=found.url)
 
 
 def _gsm8k(record: Record, source: SourceRecipe) -> Parts:
@@ -212,9 +246,19 @@ def _simplerl(record: Record, source: SourceRecipe) -> Parts:
     return Parts(question=question, answer=_first(*answers, what="gt_answer"))
 
 
+def _annotation(record: Record, source: SourceRecipe) -> Parts:
+    verdict, evidence = text(record, "verdict"), optional(record, "evidence")
+    try:
+        parts = _columns(record, source)
+    except Refused as refused:
+        raise Refused("not_annotated", f"{verdict}: {evidence}"[:200]) from refused
+    return parts if verdict == "ok" else replace(parts, doubt=Doubt(verdict, evidence or "{}"))
+
+
 SHAPES: dict[Adapter, Shape] = {
     "columns": Shape(_columns),
     "text": Shape(_text, needs=("text",)),
+    "html": Shape(_html, needs=("text",)),
     "gsm8k": Shape(_gsm8k, needs=("question", "answer")),
     "boxed": Shape(_boxed, needs=("question", "response")),
     "numina": Shape(_numina, needs=("question", "response")),
@@ -226,6 +270,7 @@ SHAPES: dict[Adapter, Shape] = {
     "distilled": Shape(_distilled),
     "chat": Shape(_chat, needs=("messages",)),
     "simplerl": Shape(_simplerl, columns=("prompt", "gt_answer", "extra_info", "reward_model")),
+    "annotation": Shape(_annotation, columns=("verdict", "evidence")),
 }
 
 
@@ -303,18 +348,29 @@ def optional(record: Record, column: str) -> str | None:
             raise Refused("wrong_type", f"{column} is {type(other).__name__}")
 
 
-def decoded(value: Any, column: str) -> Any:
-    """`value` with every bytes in it, at any depth, as text. Raises Refused for what is no UTF-8."""
+def score(record: Record, column: str) -> float | None:
+    """The number in a column, None where there is none; NaN is none."""
+    match record.get(column):
+        case None:
+            return None
+        case int() | float() as number if not isinstance(number, bool):
+            return None if math.isnan(number) else float(number)
+        case other:
+            raise Refused("wrong_type", f"{column} is {type(other).__name__}, no number")
+
+
+def decoded(value: Any, column: str, levels: int = LEVELS) -> Any:
+    """`value` with every bytes in it, down to so many `levels`, as text. Raises Refused for what is no UTF-8."""
     match value:
         case bytes():
             try:
                 return value.decode()
             except UnicodeDecodeError as error:
                 raise Refused("invalid_utf8", f"{column}: {error}"[:200]) from error
-        case list():
-            return [decoded(item, column) for item in value]
-        case dict():
-            return {name: decoded(item, column) for name, item in value.items()}
+        case list() if levels:
+            return [decoded(item, column, levels - 1) for item in value]
+        case dict() if levels:
+            return {name: decoded(item, column, levels - 1) for name, item in value.items()}
         case _:
             return value
 

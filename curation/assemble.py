@@ -1,18 +1,13 @@
 """From the output of all tasks to the families of a corpus manifest.
 
-Every document gets its doc_id, its place by (source, doc_id), and at most one reason to be dropped. Of several reasons
-the first in this order is named, and only a document without an earlier one competes as a copy, so that the keeper of a
-copy is always a kept document:
-
-    contaminated, excluded, unverified, too_short, boilerplate, symbols, not_mathematical, repetition, low_score,
-    exact_duplicate, near_duplicate
-
-Sorting and joining of texts is DuckDB's, which spills to the build's scratch folder. Rows without texts and signatures
-are in memory, some 700 bytes a document with what is decided of it; `curation.duplicates` says what it adds. Leaves out
+Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting
+and joining of texts is DuckDB's, which spills to the build's scratch folder. Rows without texts and signatures are in
+memory, some 700 bytes a document with what is decided of it; `curation.duplicates` says what it adds. Leaves out
 nothing that was read: a record is one row here or one in quarantine.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.config import CurateRecipe
+from curation.decide import DECIDED, MEASURED, decide
 from curation.duplicates import (
-    RULE,
     Copies,
     Texts,
     candidate_pairs,
@@ -39,26 +34,31 @@ from curation.duplicates import (
 from curation.near import BANDS, band_table
 from curation.quality import SCORES
 from curation.signatures import BandKeys, from_column
-from curation.tasks import Job, task_record
+from curation.tasks import RULES_VERSION, Job, task_record
 from manifests.manifest import Draft
 from manifests.progress import progress
-from manifests.tables import DOCUMENTS, ORIGINS, QUARANTINE, TEXTS
+from manifests.tables import DOCUMENTS, DOUBTS, INPUTS, LEAKS, ORIGINS, QUARANTINE, TEXTS
 
 ROWS_PER_BATCH = 4096
 
+# Twins of one base_id may differ in what a source's `only` says of columns that no document holds. So they are numbered
+# by that first; twins that do not are the same document, and which file it is called after is seen in no row.
 NUMBERED = """
 CREATE TABLE numbered AS
 WITH told_apart AS (
-    SELECT *, row_number() OVER (PARTITION BY base_id ORDER BY file, position) - 1 AS ordinal
+    SELECT *, row_number() OVER (PARTITION BY base_id ORDER BY {told_apart}, file, position) - 1 AS ordinal
     FROM read_parquet($files)
 ), named AS (
     SELECT * EXCLUDE (base_id, ordinal),
            CASE WHEN ordinal = 0 THEN base_id ELSE md5(base_id || '/' || ordinal) END AS doc_id
-    FROM (SELECT base_id, ordinal, source, rank, file, position, role, url, license, n_chars, n_tokens, text_digest,
-                 quality_rule, quality_evidence, held_item, {scores} FROM told_apart)
+    FROM (SELECT base_id, ordinal, source, rank, file, position, id AS native_id, role, url, license, n_chars, n_tokens,
+                 text_digest, {measured} FROM told_apart)
 )
 SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDER BY source, doc_id
 """
+
+
+SPAN = ("span_start", "span_length")
 
 
 def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -67,19 +67,63 @@ def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
     return database.execute("SET enable_progress_bar = false")
 
 
-def score_columns(recipe: CurateRecipe) -> tuple[str, ...]:
-    """The scores of each document, in the order of their columns."""
-    return (*SCORES, "contamination", *([recipe.classifier.column] if recipe.classifier else []))
+def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
+    """What sources bring beside the parts of a document: metadata and scores."""
+    metadata = [pa.field("metadata", pa.string())] if any(source.metadata for source in recipe.sources) else []
+    return [*metadata, *(pa.field(name, pa.float64()) for name in recipe.source_scores)]
+
+
+def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
+    """What was measured of each document: the scores, and what the recipe asks for beside them."""
+    columns = [pa.field(name, pa.float64()) for name in (*SCORES, "contamination")]
+    if recipe.boilerplate_lines:
+        columns.append(pa.field("boilerplate_chars", pa.int64()))
+    if recipe.language:
+        columns += [pa.field("language", pa.string()), pa.field("language_score", pa.float64())]
+    return columns + ([pa.field(recipe.classifier.column, pa.float64())] if recipe.classifier else [])
 
 
 def document_schema(recipe: CurateRecipe) -> pa.Schema:
-    """The columns of `documents`, scores last."""
-    return pa.schema([*DOCUMENTS.schema, *(pa.field(name, pa.float64()) for name in score_columns(recipe))])
+    """The columns of `documents`: the documented ones, what was measured, and what sources bring."""
+    return pa.schema([*DOCUMENTS.schema, *measured_columns(recipe), *carried_columns(recipe)])
 
 
 @dataclass(frozen=True)
-class Assembly:
-    """All documents of a build, numbered in their final order."""
+class Documents(ABC):
+    """All documents of a corpus in their final order, and the recipe that decides of them; `folder` is for scratch."""
+
+    recipe: CurateRecipe
+    folder: Path
+
+    @property
+    @abstractmethod
+    def rows(self) -> pa.Table:
+        """What was measured of every document; no texts and no signatures."""
+
+    @property
+    @abstractmethod
+    def written(self) -> np.ndarray:
+        """The row of each document in the order of `signatures`."""
+
+    @abstractmethod
+    def signatures(self) -> Iterator[pa.Array]:
+        """The signatures of all documents, in pieces."""
+
+    @abstractmethod
+    def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
+        """The texts of `rows`, in the final order, in pieces."""
+
+    @cached_property
+    def keys(self) -> BandKeys:
+        """The keys of all bands, in the order of `written`; in the scratch folder."""
+        settings = self.recipe.near_duplicates
+        values = (from_column(part, settings.bands * settings.rows) for part in self.signatures())
+        return BandKeys.stored(values, settings.rows, self.folder / "keys")
+
+
+@dataclass(frozen=True)
+class Assembly(Documents):
+    """The documents that the tasks of a build wrote, numbered in their final order."""
 
     job: Job
     database: duckdb.DuckDBPyConnection
@@ -87,18 +131,15 @@ class Assembly:
     @classmethod
     def of(cls, job: Job) -> "Assembly":
         database = spilling_database(job.folder / "spill")
-        numbered = NUMBERED.format(scores=", ".join(score_columns(job.recipe)))
-        database.execute(numbered, {"files": cls(job, database).files})
-        return cls(job, database)
-
-    @property
-    def files(self) -> list[str]:
-        """The documents that the tasks wrote."""
-        return [str(self.job.output(file) / "documents.parquet") for file in self.job.files]
+        names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
+        carried = ["doubt", "doubt_evidence", *(field.name for field in carried_columns(job.recipe))]
+        apart = ", ".join(f"{name} NULLS FIRST" for name in carried)
+        numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
+        database.execute(numbered, {"files": _written_files(job)})
+        return cls(job.recipe, job.folder, job, database)
 
     @cached_property
-    def rows(self) -> pa.Table:
-        """Every document in its final order, without text and signature."""
+    def rows(self) -> pa.Table:  # type: ignore[override]
         return self.database.sql("SELECT * FROM numbered ORDER BY row").to_arrow_table()
 
     def joined(self, columns: str, rows: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
@@ -109,11 +150,10 @@ class Assembly:
             SELECT row, doc_id, {columns} FROM chosen JOIN numbered USING (row)
             JOIN read_parquet($files) AS written USING (source, file, position) ORDER BY row
         """
-        yield from self.database.sql(query, params={"files": self.files}).to_arrow_reader(ROWS_PER_BATCH)
+        yield from self.database.sql(query, params={"files": _written_files(self.job)}).to_arrow_reader(ROWS_PER_BATCH)
 
     @cached_property
-    def written(self) -> np.ndarray:
-        """The row of each document in the order in which the tasks wrote them, file after file."""
+    def written(self) -> np.ndarray:  # type: ignore[override]
         inputs = [
             {"number": number, "source": file.source, "file": file.name} for number, file in enumerate(self.job.files)
         ]
@@ -121,112 +161,42 @@ class Assembly:
         query = "SELECT row FROM numbered JOIN inputs USING (source, file) ORDER BY number, position"
         return self.database.sql(query).to_arrow_table()["row"].to_numpy()
 
-    @cached_property
-    def keys(self) -> BandKeys:
-        """The keys of all bands, in the order of `written`; in the build's scratch folder."""
-        settings = self.job.recipe.near_duplicates
-        return BandKeys.stored(
-            self._signatures(settings.bands * settings.rows), settings.rows, self.job.folder / "keys"
-        )
-
-    def _signatures(self, length: int) -> Iterator[np.ndarray]:
-        for file in self.files:
+    def signatures(self) -> Iterator[pa.Array]:
+        for file in _written_files(self.job):
             for batch in pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=["signature"]):
-                yield from_column(batch.column(0), length)
+                yield batch.column(0)
+
+    def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
+        return (batch["text"] for batch in self.joined("written.text", rows))
 
 
-# -- decisions -------------------------------------------------------------------------------------------------------
+def _written_files(job: Job) -> list[str]:
+    """The documents that the tasks wrote."""
+    return [str(job.output(file) / "documents.parquet") for file in job.files]
 
 
-@dataclass(frozen=True)
-class Decisions:
-    """What the manifest says of each row beyond what was measured."""
-
-    reason: list[str | None]
-    evidence: list[str | None]
-    cluster_id: list[str | None]
-    keeper_id: list[str | None]
-
-
-def decide(assembly: Assembly, recipe: CurateRecipe) -> Decisions:
-    """Reasons, evidence, clusters and keepers of all rows."""
-    rows = assembly.rows
-    held, rule = rows["held_item"], rows["quality_rule"]
-    contaminated = pc.if_else(pc.is_valid(held), "contaminated", pa.scalar(None, pa.string()))
-    low, score = _low_scores(rows, recipe)
-    reason = pc.coalesce(contaminated, rule, low).to_pylist()
-    evidence = pc.coalesce(held, rows["quality_evidence"], score).to_pylist()
-    decisions = Decisions(reason, evidence, [None] * len(rows), [None] * len(rows))
-    ranked = _ranked(rows, np.array([name is None for name in reason], np.bool_))
-    if len(ranked):
-        _note_copies(decisions, rows["doc_id"].to_pylist(), ranked, _copies(assembly, ranked, recipe))
-    return decisions
+def documents_of(found: Documents) -> pa.Table:
+    """What was measured of every row, and what is decided of it."""
+    decided = decide(found.rows, found.recipe, lambda ranked: _copies(found, ranked))
+    table = found.rows
+    for name in DECIDED.names:
+        table = table.append_column(name, decided[name])
+    return table
 
 
-def _low_scores(rows: pa.Table, recipe: CurateRecipe) -> tuple[pa.Array, pa.Array]:
-    """`low_score` and its evidence for each row under the threshold that applies to it, NULL for the others."""
-    settings = recipe.classifier
-    if settings is None or settings.min is None:
-        return pa.nulls(len(rows), pa.string()), pa.nulls(len(rows), pa.string())
-    reason: list[str | None] = [None] * len(rows)
-    evidence = list(reason)
-    judged = pc.is_in(rows["role"], pa.array(settings.roles, pa.string()))
-    low = pc.and_(judged, pc.less(rows[settings.column], settings.min))
-    for row in np.flatnonzero(low.to_numpy()).tolist():
-        value = round(rows[settings.column][row].as_py(), 6)
-        reason[row] = "low_score"
-        evidence[row] = json.dumps({"score": settings.column, "value": value, "limit": settings.min})
-    return pa.array(reason, pa.string()), pa.array(evidence, pa.string())
-
-
-def _ranked(rows: pa.Table, competing: np.ndarray) -> np.ndarray:
-    """Competing rows, best first: by source rank, mathematics, length, doc_id (the order of rows)."""
-    row = np.flatnonzero(competing)
-    rank, density, length = (rows[name].to_numpy()[row] for name in ("rank", "math_density", "n_chars"))
-    return row[np.lexsort((row, -length, -density, rank))]
-
-
-def _copies(assembly: Assembly, ranked: np.ndarray, recipe: CurateRecipe) -> Copies:
+def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     """Exact and near copies among `ranked` rows."""
-    settings = recipe.near_duplicates
-    first = exact_keepers(assembly.rows["text_digest"].combine_chunks().take(pa.array(ranked)))
+    settings = found.recipe.near_duplicates
+    first = exact_keepers(found.rows["text_digest"].combine_chunks().take(pa.array(ranked)))
     distinct = np.unique(first)
     rows = ranked[distinct]
-    competing = np.where(assembly.rows["words"].to_numpy()[rows] > 0, np.arange(len(rows)), -1)
-    rank = np.full(len(assembly.rows), -1, np.int32)
+    competing = np.where(found.rows["words"].to_numpy()[rows] > 0, np.arange(len(rows)), -1)
+    rank = np.full(len(found.rows), -1, np.int32)
     rank[rows] = competing
-    pairs = candidate_pairs(assembly.keys, settings.bands, rank[assembly.written])
-    involved = rows[in_pairs(pairs, len(rows))]
-    texts = (batch["text"] for batch in assembly.joined("written.text", involved))
-    stored = Texts.stored(rank[np.sort(involved)], texts, settings, assembly.job.folder)
+    pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
+    involved = np.sort(rows[in_pairs(pairs, len(rows))])
+    stored = Texts.stored(rank[involved], found.texts(involved), settings, found.folder)
     return with_exact(cluster(pairs, stored, len(distinct)), first, distinct)
-
-
-def _note_copies(decisions: Decisions, names: list[str], ranked: np.ndarray, copies: Copies) -> None:
-    for members in _clusters(copies.cluster):
-        identity = min(names[ranked[member]] for member in members)
-        for member in members:
-            row, keeper = ranked[member], names[ranked[copies.keeper[member]]]
-            decisions.cluster_id[row] = identity
-            if copies.exact[member] or copies.keeper[member] != member:
-                exact = bool(copies.exact[member])
-                decisions.reason[row] = "exact_duplicate" if exact else "near_duplicate"
-                decisions.keeper_id[row] = keeper
-                decisions.evidence[row] = json.dumps(
-                    {
-                        "keeper": keeper,
-                        "similarity": round(float(copies.similarity[member]), 4),
-                        "rule": "exact_duplicate/1" if exact else RULE,
-                    }
-                )
-
-
-def _clusters(labels: np.ndarray) -> Iterator[np.ndarray]:
-    """Members of every cluster of two or more."""
-    order = np.argsort(labels, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        if len(members) > 1:
-            yield members
 
 
 # -- families --------------------------------------------------------------------------------------------------------
@@ -235,30 +205,40 @@ def _clusters(labels: np.ndarray) -> Iterator[np.ndarray]:
 def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> dict[str, Any]:
     """Write documents, texts, origins, quarantine, signatures and bands into `draft`; returns the manifest's counts."""
     with progress("curate: copies"):
-        decisions = decide(assembly, recipe)
+        documents = documents_of(assembly)
     length = recipe.near_duplicates.bands * recipe.near_duplicates.rows
     signature = pa.schema([("doc_id", pa.string()), ("signature", pa.list_(pa.uint32(), length))])
     with progress("curate: freeze"):
-        draft.write("documents", [_documents(assembly.rows, decisions)], document_schema(recipe))
+        write_documents(draft, documents, recipe)
         texts = assembly.joined("written.text, written.question, written.response, written.answer")
         draft.write("texts", texts, TEXTS.schema)
-        draft.write("origins", [assembly.rows.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
+        draft.write("origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
         draft.write("quarantine", [_quarantine(assembly.job)], QUARANTINE.schema, identity=False)
         draft.write("signatures", assembly.joined("written.signature"), signature, identity=False)
+        draft.write("doubts", [_doubts(documents)], DOUBTS.schema, identity=False)
+        draft.write("inputs", [_inputs(assembly.job)], INPUTS.schema, identity=False)
         draft.write("bands", _bands(assembly, recipe.near_duplicates.bands), BANDS, identity=False)
-    return {"inputs": _inputs(assembly.job)}
+    return {"inputs": _counts(assembly.job), "rules": RULES_VERSION}
 
 
-def _documents(rows: pa.Table, decisions: Decisions) -> pa.Table:
-    decided = {
-        "drop_reason": decisions.reason,
-        "drop_evidence": decisions.evidence,
-        "cluster_id": decisions.cluster_id,
-        "keeper_id": decisions.keeper_id,
-    }
-    for name, values in decided.items():
-        rows = rows.append_column(name, pa.array(values, pa.string()))
-    return rows
+def write_documents(draft: Draft, documents: pa.Table, recipe: CurateRecipe) -> None:
+    """The families that hang on the thresholds of `recipe`."""
+    draft.write("documents", [documents], document_schema(recipe))
+    draft.write("leaks", [_leaks(documents)], LEAKS.schema, identity=False)
+
+
+def _leaks(documents: pa.Table) -> pa.Table:
+    held = documents.filter(pc.is_valid(documents["held_item"])).select(["doc_id", "held_item", *SPAN]).to_pylist()
+    rows = []
+    for row in held:
+        evidence = json.loads(row.pop("held_item"))
+        rows.append(row | evidence | {"item_id": evidence["item"]})
+    return pa.Table.from_pylist(rows, LEAKS.schema)
+
+
+def _doubts(documents: pa.Table) -> pa.Table:
+    doubted = documents.filter(pc.is_valid(documents["doubt"])).select(["doc_id", "doubt", "doubt_evidence"])
+    return doubted.rename_columns(DOUBTS.schema.names)
 
 
 def _bands(assembly: Assembly, bands: int) -> Iterator[pa.Table]:
@@ -273,7 +253,13 @@ def _quarantine(job: Job) -> pa.Table:
     return duckdb.connect().sql(query, params={"paths": paths}).to_arrow_table()
 
 
-def _inputs(job: Job) -> dict[str, dict[str, int]]:
+def _inputs(job: Job) -> pa.Table:
+    rows = [{"source": file.source, "file": file.name, "format": file.format, "bytes": file.bytes,
+             "sha256": file.sha256} for file in job.files]  # fmt: skip
+    return pa.Table.from_pylist(rows, INPUTS.schema).sort_by([("source", "ascending"), ("file", "ascending")])
+
+
+def _counts(job: Job) -> dict[str, dict[str, int]]:
     """Records and tokens of each source, as the tasks counted them while reading."""
     totals = {source.name: {"records": 0, "tokens": 0} for source in job.recipe.sources}
     for file in job.files:

@@ -2,8 +2,8 @@
 
 Promises. `prepare` is the same for training and scoring. A model is known by the SHA-256 of its file, not by its path,
 and is loaded only after its file was found whole: fastText itself goes on reading past the end of a file cut off until
-memory is gone. Scores are probabilities in [0, 1] (fastText's own reach 1.00001). Leaves out quantised models (.ftz),
-whose length is not checked here, and scripts without spaces, whose sentences count as one over-long word.
+memory is gone. Scores are probabilities in [0, 1] (fastText's own reach 1.00001). Leaves out scripts without spaces,
+whose sentences count as one over-long word.
 """
 
 import mmap
@@ -24,6 +24,11 @@ from manifests.manifest import Manifest
 from manifests.store import file_sha256
 
 PREFIX = "__label__"
+DEFAULT = Path(__file__).with_name("default_classifier.bin")
+"""The model that comes with the project: `octo classifier recipes/quickstart/classifier.yaml` makes it of the corpus of
+recipes/quickstart/corpus.yaml. It tells the sample's mathematics from the sample's prose (average precision 1.0 on 393
+pages held out) and is no judge of real pages: it takes 96 in 100 pieces of software documentation for mathematics."""
+DEFAULT_SHA256 = "a5863720f22e38c6fc66b769a1483da0a20b82462ac9f59658fc7a1d786542bb"
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""
 SPACE, END = 0x20, 0x0A
@@ -73,11 +78,7 @@ class Classifier:
     @classmethod
     def load(cls, path: Path, label: str, digest: str | None = None) -> "Classifier":
         """From a file that must be whole and, where `digest` is given, must have it. UserError for anything else."""
-        check_file(path)
-        found = file_sha256(path)
-        if digest not in (None, found):
-            raise UserError(f"{path} is another model than it was", "Run the command again")
-        model = fasttext.FastText._FastText(str(path))  # load_model is the same with a warning on stderr
+        model, found = load_model(path, digest)
         if PREFIX + label not in model.get_labels():
             known = ", ".join(sorted(name.removeprefix(PREFIX) for name in model.get_labels()))
             raise UserError(f"{path} knows no label {label!r}", f"Its labels are {known}: set classifier.label")
@@ -98,6 +99,16 @@ class Classifier:
         return np.clip(found, 0.0, 1.0)
 
 
+def load_model(path: Path, digest: str | None = None) -> tuple[Any, str]:
+    """A fastText classifier and its file's SHA-256. The file must be whole and, where `digest` is given, have it;
+    UserError for anything else."""
+    check_file(path)
+    found = file_sha256(path)
+    if digest not in (None, found):
+        raise UserError(f"{path} is another model than it was", "Run the command again")
+    return fasttext.FastText._FastText(str(path)), found  # its own load_model is the same with a warning on stderr
+
+
 def model_path(manifest: Manifest) -> Path:
     """The model of a classifier manifest, as a local file."""
     if manifest.kind != "classifier":
@@ -109,11 +120,18 @@ def model_path(manifest: Manifest) -> Path:
 
 MAGIC, VERSION, SUPERVISED = 793712314, 12, 3
 MODEL_FIELD, ARGUMENTS = 7, struct.Struct("<12id")
-COUNTS, ENTRY_TAIL, SHAPE = struct.Struct("<iiiqq"), 9, struct.Struct("<?qq")
+COUNTS, ENTRY_TAIL = struct.Struct("<iiiqq"), 9
+FLAG, SHAPE, QUANTISED, QUANTISER = (
+    struct.Struct("<?"),
+    struct.Struct("<qq"),
+    struct.Struct("<?qqi"),
+    struct.Struct("<4i"),
+)
+CENTROIDS = 256
 
 
 def check_file(path: Path) -> None:
-    """UserError unless `path` is a whole, unquantised fastText classifier: header, dictionary, matrices, no more."""
+    """UserError unless `path` is a whole fastText classifier (.bin or .ftz): header, dictionary, matrices, no more."""
     hint = "Give a model that `octo classifier` or fastText's `supervised` wrote"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -142,8 +160,23 @@ def _fault(data: mmap.mmap) -> str | None:
         at = end + 1 + ENTRY_TAIL
     at += 8 * max(pruned, 0)
     for _ in range(2):  # the matrices of input and output
-        quantised, rows, columns = SHAPE.unpack_from(data, at)
-        if quantised:
-            return "is quantised, and only .bin models are read"
-        at += SHAPE.size + 4 * rows * columns
+        (quantised,) = FLAG.unpack_from(data, at)
+        at = (_end_of_codes if quantised else _end_of_matrix)(data, at + FLAG.size)
     return None if at == len(data) else "is cut off" if at > len(data) else "has bytes after its end"
+
+
+def _end_of_matrix(data: mmap.mmap, at: int) -> int:
+    rows, columns = SHAPE.unpack_from(data, at)
+    return at + SHAPE.size + 4 * rows * columns
+
+
+def _end_of_codes(data: mmap.mmap, at: int) -> int:
+    """End of a product-quantised matrix: its codes and centroids, then those of the rows' norms if these lie apart."""
+    norms, rows, _, codes = QUANTISED.unpack_from(data, at)
+    at = _end_of_quantiser(data, at + QUANTISED.size + codes)
+    return _end_of_quantiser(data, at + rows) if norms else at
+
+
+def _end_of_quantiser(data: mmap.mmap, at: int) -> int:
+    dimensions = QUANTISER.unpack_from(data, at)[0]
+    return at + QUANTISER.size + 4 * dimensions * CENTROIDS

@@ -1,26 +1,32 @@
 """Recipe of a corpus: which sources, which quality limits, what counts as a copy, which benchmarks to keep out.
 
-Loads neither torch nor datatrove. Paths, names and the version are local: they say where, and the identity does not
-hold them. What a path held does enter it, through the documents, the tokenizer's digest and the benchmarks' IDs.
+Also the recipes of a classifier and of annotations by a language model. Loads neither torch nor datatrove. Paths, names
+and the version are local: they say where, and the identity does not hold them. What a path held does enter it, through
+the documents, the tokenizer's digest and the IDs of benchmarks and annotations.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AnyHttpUrl, Field, ValidationError, field_validator, model_validator
 
 from curation.known_sources import KNOWN
+from curation.prompts import PROMPTS
 from evaluation.config import BenchmarkRecipe
 from manifests.recipe import Amount, Local, Recipe
 
+ScoreName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_score$")]
 Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
-Format = Literal["jsonl", "jsonl.zst", "parquet"]
-Adapter = Literal["columns", "text", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl"]
+Format = Literal["jsonl", "jsonl.zst", "parquet", "html", "warc"]
+Adapter = Literal[
+    "columns", "text", "html", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl", "annotation"
+]
 ANSWERED: tuple[Role, ...] = ("qa", "long_cot")
 """Roles whose text is made of a question and a response."""
 PROSE: tuple[Role, ...] = ("web", "general")
 """Roles that quality rules for pages apply to."""
 SAMPLE_SCHEME = "sample://"
 HUB_SCHEME = "hf://"
+MANIFEST_SCHEME = "manifest://"
 
 
 def _as_text(value: object) -> object:
@@ -55,26 +61,47 @@ class SourceRecipe(Recipe):
     is read from there."""
     name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
     """Name of the source in every table."""
-    path: Annotated[str, Local]
+    path: Annotated[str, Field(min_length=1), Local]
     """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
-    `sample://web` is a folder of the built-in sample."""
+    `sample://web` is a folder of the built-in sample; `manifest://NAME@VERSION` is what `octo annotate` made: rewritten
+    texts for the roles of pages, question-answer pairs for qa."""
     revision: Annotated[str | None, Local] = None
     """Commit of the hub's repository, for a path of the hub that names none. Branches are refused: they move."""
     format: Format | None = None
-    """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst or .parquet."""
+    """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst, .parquet, .html, .htm, .warc or
+    .warc.gz. A page of html or warc gives its main text, with mathematics as LaTeX, and its address as `url`."""
     role: Role
     """What the documents are for; see `docs/sql.md`."""
     license: str | None = None
     """SPDX name or the source's own words; recorded with every document."""
     adapter: Adapter = "columns"
     """How a record becomes a document; see `curation.adapters`. `columns` takes the columns that the role asks for,
-    `text` the text alone, the others read the shape of a data set: gsm8k, boxed (MATH), numina, openr1, distilled
-    (<think> and answer), chat (User: and Assistant: turns), simplerl."""
+    `text` the text alone, `html` the main text of a page whose HTML is in that column, the others read the shape of a
+    data set: gsm8k, boxed (MATH), numina, openr1, distilled (<think> and answer), chat (User: and Assistant: turns),
+    simplerl. A path manifest:// means `annotation`."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
     `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""
+    scores: dict[ScoreName, str] | None = None
+    """Numbers that the source brings: column of `documents` to column of the source; {finemath_score: score}. NULL for
+    documents of other sources; a value that is no number sends its record to quarantine."""
+    metadata: tuple[str, ...] | None = None
+    """Further columns of the source, kept as one JSON object in the column `metadata` of `documents`; [crawl] is
+    `metadata->>'crawl'` in SQL."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _annotated(cls, data: Any) -> Any:
+        """How the rows of an annotations manifest are read; a document's native ID is that of the one it came from."""
+        if not isinstance(data, dict) or not str(data.get("path")).startswith(MANIFEST_SCHEME):
+            return data
+        if data.get("adapter", "annotation") != "annotation":
+            raise ValueError("a path manifest:// is read by the adapter annotation")
+        columns = {"id": "doc_id", "response": "solution"}
+        given = data.get("columns", {})
+        return data | {"adapter": "annotation"} | ({"columns": columns | given} if isinstance(given, dict) else {})
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +137,8 @@ class QualityRecipe(Recipe):
     """Symbols outside of mathematics per word, above which a page is `symbols`."""
     max_repetition: float = Field(default=0.6, ge=0, le=1)
     """Share of 5-word runs that occurred before in the text, above which any document is `repetition`."""
+    max_loop: float = Field(default=0.2, ge=0, le=1)
+    """Share of the words that go on repeating one passage five times or more, above which any document is `loop`."""
     min_math_density: float = Field(default=0.04, ge=0)
     """Mathematical words per word, below which a document of role web is `not_mathematical`."""
 
@@ -150,16 +179,32 @@ class ScoreRecipe(Recipe):
     """A fastText classifier whose score becomes a column of `documents`. The model's digest enters the identity."""
 
     model: Annotated[str, Local]
-    """A classifier manifest (name@version or ID), or a model file (.bin)."""
+    """A classifier manifest (name@version or ID; it becomes a parent of the corpus), a model file (.bin), or `default`:
+    the small model that comes with the project, which knows the built-in sample and little else."""
     label: str = "positive"
     """The label whose probability is the score; models of other projects call it `__label__hq` or the like: say hq."""
-    column: str = Field(default="math_score", pattern=r"[a-z][a-z0-9_]*_score")
+    column: ScoreName = "math_score"
     """Name of the column."""
     min: float | None = Field(default=None, ge=0, le=1)
     """Score below which a document of `roles` is `low_score`; by default none is dropped, and the cut is made in SQL
     when documents are selected."""
     roles: tuple[Role, ...] = ("web",)
     """Roles that `min` applies to; documents of every role are scored."""
+
+
+class LanguageRecipe(Recipe):
+    """The language of every document, as the columns `language` and `language_score`; see `curation.language`."""
+
+    model: Annotated[str | None, Local] = None
+    """A fastText model with a label per language: lid.176.bin or .ftz, GlotLID or one of your own. Its digest enters
+    the identity. By default py3langid, whose model comes with the package."""
+    keep: tuple[str, ...] = ()
+    """Languages to keep, as the model's labels write them ([en] for lid.176 and py3langid); other documents of `roles`
+    are dropped as `other_language`. By default none is dropped, and the choice is made in SQL."""
+    min_score: float = Field(default=0.65, ge=0, le=1)
+    """Score below which a document in a language to keep is dropped all the same; 0.65 is FineWeb's and MegaMath's."""
+    roles: tuple[Role, ...] = PROSE
+    """Roles that `keep` applies to; documents of every role are labelled."""
 
 
 class CurateRecipe(Recipe):
@@ -178,6 +223,11 @@ class CurateRecipe(Recipe):
     """Sources, best first: among copies the one from the earlier source is kept."""
     max_record_bytes: Annotated[Amount, Field(gt=0)] = 1_000_000
     """Longer records go to quarantine unread."""
+    boilerplate_lines: Literal["remove"] | None = None
+    """`remove` takes lines of menus, share buttons, cookie and copyright notices out of pages (roles web and general)
+    and counts the characters taken in the column `boilerplate_chars`. By default text stays as the source has it."""
+    language: LanguageRecipe | None = None
+    """Identify the language of every document."""
     quality: QualityRecipe = QualityRecipe()
     """Limits of the quality rules."""
     classifier: ScoreRecipe | None = None
@@ -196,6 +246,17 @@ class CurateRecipe(Recipe):
             raise ValueError(f"two sources are called {', '.join(twice)}")
         return self
 
+    @model_validator(mode="after")
+    def _columns_are_unique(self) -> "CurateRecipe":
+        if self.classifier and self.classifier.column in self.source_scores:
+            raise ValueError(f"{self.classifier.column} is a source's score: give classifier.column another name")
+        return self
+
+    @property
+    def source_scores(self) -> tuple[str, ...]:
+        """Columns of scores that sources bring, sorted: the order of sources is no matter of columns."""
+        return tuple(sorted({name for source in self.sources for name in source.scores or {}}))
+
 
 class ClassifierRecipe(Recipe):
     """A fastText classifier, trained on labelled rows of a corpus."""
@@ -206,6 +267,9 @@ class ClassifierRecipe(Recipe):
     """Version of the manifest; with the name it is given once and for ever."""
     corpus: Annotated[str, Local]
     """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
+    annotations: Annotated[str | None, Local] = None
+    """Annotations manifest of task score: its good scores, 0 to 5, are the column `llm_score` in the conditions, NULL
+    for other documents. Its ID enters the identity."""
     positive: str
     """SQL condition over `documents` for the label positive. Dropped documents are in unless it says otherwise."""
     negative: str
@@ -233,3 +297,109 @@ class ClassifierRecipe(Recipe):
     """Passes over the lines."""
 
     _version_as_text = field_validator("version", mode="before")(_as_text)
+
+
+AnnotateTask = Literal["score", "rewrite", "questions"]
+
+
+class ServerRecipe(Recipe):
+    """Who answers, and how patiently we ask. No part of the identity: the answers are."""
+
+    engine: Literal["endpoint", "vllm"] = "endpoint"
+    """`endpoint` asks an OpenAI-compatible server that runs already; `vllm` starts one on this machine and ends it."""
+    url: str | None = None
+    """Base URL of the endpoint, as OpenAI's clients take it: http://localhost:8000/v1."""
+    key_variable: str | None = None
+    """Name of the environment variable that holds the API key. The key itself is written nowhere."""
+    model_path: str | None = None
+    """Folder or hub name of the weights that vLLM loads; by default `model`."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that vLLM splits the model over."""
+    max_context: Annotated[Amount, Field(gt=0)] = 8192
+    """Tokens of prompt and answer together that vLLM makes room for."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests under way at once."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds after which the request for a document has failed, its retries included."""
+    retries: int = Field(default=5, ge=0)
+    """How often a request is repeated after a lost connection, a status 429 or 5xx, or an answer that is none; after
+    0.5, 1, 2, … seconds, or as the server says."""
+    max_failed: float = Field(default=0.01, ge=0, le=1)
+    """Share of the documents whose request may fail in the end. These are rows `endpoint_error`; with more, no manifest
+    is made, and the next run asks for what is missing."""
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> "ServerRecipe":
+        try:
+            url = AnyHttpUrl(self.url or "")
+        except ValidationError:
+            url = None
+        if self.engine == "endpoint" and (url is None or url.username or url.password):
+            raise ValueError("url: give the endpoint's http:// or https:// address, without user or password")
+        return self
+
+
+class AnswerLimits(Recipe):
+    """From where an answer is not good; see `curation.verdicts` for what each measures."""
+
+    min_length: float = Field(default=0.2, ge=0)
+    """Characters of a rewritten text per character of its source, under which it is `too_short`."""
+    max_length: float = Field(default=2.0, gt=0)
+    """The same, above which it is `too_long`."""
+    max_repetition: float = Field(default=0.6, ge=0, le=1)
+    """Share of 5-word runs that occurred before in the answer, above which it is `repetition`."""
+    min_numbers: float = Field(default=0.5, ge=0, le=1)
+    """Share of the source's numbers that a rewritten text holds, under which it is `numbers_lost`."""
+    min_formulae: float = Field(default=0.5, ge=0, le=1)
+    """Share of the source's formulae that a rewritten text holds, under which it is `formulae_lost`."""
+
+
+class AnnotateRecipe(Recipe):
+    """What a language model says of the documents of a corpus: scores, rewritten texts, or question-answer pairs."""
+
+    name: Annotated[str, Local]
+    """Name of the manifest."""
+    version: Annotated[str, Local] = "1"
+    """Version of the manifest; with the name it is given once and for ever."""
+    corpus: Annotated[str, Local]
+    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
+    where: str = "drop_reason IS NULL"
+    """SQL condition over `documents`: which are asked about. IDs are hashes, so `doc_id < '1'` is a random
+    sixteenth."""
+    task: AnnotateTask
+    """`score`: how useful for teaching mathematics, 0 to 5; `rewrite`: the text rewritten; `questions`: question-answer
+    pairs found in it."""
+    prompt: str | None = None
+    """What is asked, with {text} where the document goes; by default that of the task in `curation.prompts`."""
+    model: str
+    """Name of the model, as the server knows it."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Temperature of sampling; 0 takes the likeliest token."""
+    max_tokens: Annotated[Amount, Field(gt=0)] = 2048
+    """Tokens of the longest answer."""
+    seed: int = 1
+    """Seed of sampling, for servers that heed it."""
+    max_chars: Annotated[Amount, Field(gt=0)] = 20_000
+    """Characters of the longest document that is asked about. To be scored a longer one is cut there; otherwise it is
+    a row `source_too_long`."""
+    limits: AnswerLimits = AnswerLimits()
+    """From where an answer is not good."""
+    server: Annotated[ServerRecipe, Local]
+    """Who answers."""
+
+    _version_as_text = field_validator("version", mode="before")(_as_text)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_prompt(cls, data: Any) -> Any:
+        """The default prompt as a field like any other: its words enter the identity."""
+        if not isinstance(data, dict) or data.get("prompt") is not None:
+            return data
+        return data | {"prompt": PROMPTS.get(str(data.get("task")))}
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_a_place(cls, prompt: str | None) -> str | None:
+        if prompt is not None and prompt.count("{text}") != 1:
+            raise ValueError("write {text} once, where the document goes")
+        return prompt

@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
+from curation.spans import span
 from curation.words import AFTER_BREAK, WORD, Words, shingles, split
+from manifests.manifest import Manifest
 
 FOLDS = (
     (
@@ -42,6 +44,7 @@ SPELLED_NUMBERS = split(
     ]
 ).hashes
 """Without "one", which more often is no number."""
+ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question")])
 LEAST_WORDS = 3
 FILTER_BITS = 22
 CANDIDATE_SHARE = 0.4
@@ -68,9 +71,11 @@ def _replaced(texts: pa.Array, where: pa.Array, patterns: tuple[tuple[str, str],
 
 @dataclass(frozen=True)
 class Matches:
-    """For each document of a batch: coverage of the item it holds (0 for none) and the evidence as JSON (or None)."""
+    """For each document of a batch: coverage of the item it holds (0 for none), the row of that item (-1 for none), and
+    the evidence as JSON (or None)."""
 
     coverage: np.ndarray
+    item: np.ndarray
     evidence: list[str | None]
 
 
@@ -85,11 +90,17 @@ class Pairs:
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """Runs of words of all items, ready to be looked up. `items` has columns benchmark, item_id, question."""
+    """Runs of words of all items, ready to be looked up. `items` has the columns ITEM_COLUMNS."""
 
     items: pa.Table
     settings: DecontaminateRecipe
     words: Words = field(init=False)
+
+    @classmethod
+    def of(cls, benchmarks: list[Manifest], settings: DecontaminateRecipe) -> "ItemIndex":
+        """The items of benchmark manifests."""
+        items = [manifest.read("items", ITEM_COLUMNS.names).cast(ITEM_COLUMNS) for manifest in benchmarks]
+        return cls(pa.concat_tables([ITEM_COLUMNS.empty_table(), *items]), settings)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", split(fold_latex(_column(self.items, "question"))))
@@ -135,20 +146,40 @@ class ItemIndex:
         found = [self._runs.item, *(table.item for table in self._whole.values())]
         return len(self.items) - len(np.unique(np.concatenate(found)))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of the items."""
+        return {"all": len(self.items), "unmatchable": self.unmatchable}
+
+    def columns(self, texts: pa.Array) -> dict[str, pa.Array]:
+        """What is found, as columns of documents; with it, where in its text the item stands."""
+        found = self.find(texts)
+        spans: list[tuple[int, int] | None] = [None] * len(texts)
+        for row in np.flatnonzero(found.item >= 0).tolist():
+            spans[row] = span(texts[row].as_py(), self.items["question"][int(found.item[row])].as_py())
+        start, length = ([one and one[part] for one in spans] for part in (0, 1))
+        return {
+            "contamination": pa.array(found.coverage, pa.float64()),
+            "held_item": pa.array(found.evidence, pa.string()),
+            "span_start": pa.array(start, pa.int64()),
+            "span_length": pa.array(length, pa.int64()),
+        }
+
     def find(self, texts: pa.Array) -> Matches:
         """Which item each document holds; of several the one with most coverage, then the first."""
-        coverage = np.zeros(len(texts))
+        coverage, best = np.zeros(len(texts)), np.full(len(texts), -1)
         evidence: list[str | None] = [None] * len(texts)
         if not len(self.items) or not len(texts):
-            return Matches(coverage, evidence)
+            return Matches(coverage, best, evidence)
         words = split(fold_latex(texts))
         aligned = self._aligned(words)
         whole = self._occurring_whole(words)
         document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
         for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
             coverage[document[row]] = share[row]
+            best[document[row]] = item[row]
             evidence[document[row]] = self._evidence(int(item[row]), float(share[row]))
-        return Matches(coverage, evidence)
+        return Matches(coverage, best, evidence)
 
     def _evidence(self, item: int, coverage: float) -> str:
         names = {"benchmark": self.items["benchmark"][item].as_py(), "item": self.items["item_id"][item].as_py()}

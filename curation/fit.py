@@ -1,8 +1,8 @@
 """Trains a fastText classifier on labelled rows of a corpus and freezes it with a report: `octo classifier RECIPE`.
 
-A manifest of kind `classifier`, made from its corpus: the model (`model.bin`, the one family in its identity), `labels`
-(which document was taken for what, held out or not, and its score), `thresholds` (precision and recall on the documents
-held out) and `features` (the words that weigh most).
+A manifest of kind `classifier`, made from its corpus, and from annotations where a language model labels: the model
+(`model.bin`, the one family in its identity), `labels` (which document was taken for what, held out or not, and its
+score), `thresholds` (precision and recall on the documents held out) and `features` (the words that weigh most).
 
 Promises. Equal corpus and recipe give equal bytes: one thread, one process, an order drawn from the seed and doc_id. No
 domain is on both sides of the split. Leaves out labelling itself, tuning, and text that does not fit in memory.
@@ -41,9 +41,12 @@ ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_PERTURB_": "255", "OMP
 complement of the byte 255; both are zeros. See `curation.fit_worker`."""
 
 _LABELLED = """
+WITH asked AS (
+  SELECT doc_id, score AS llm_score FROM annotations WHERE manifest = $2 AND task = 'score' AND verdict = 'ok'),
+known AS (FROM documents {scored} WHERE manifest = $1)
 SELECT doc_id, source, coalesce(nullif(({domain})::VARCHAR, ''), doc_id) AS domain,
        coalesce(({positive}), false) AS positive, coalesce(({negative}), false) AS negative
-FROM (FROM documents WHERE manifest = $1)
+FROM known
 WHERE coalesce(({positive}), false) OR coalesce(({negative}), false)
 """
 
@@ -71,28 +74,36 @@ def train(store: Store, recipe: ClassifierRecipe) -> Manifest:
     side of the split, or a training that diverged.
     """
     check_name(recipe.name, recipe.version)
-    corpus = _corpus(store, recipe)
-    key = build_key("classifier", semantic(recipe), [corpus], [("rules", str(RULES_VERSION))])
-    manifest = find_built(store, key) or _build(store, recipe, corpus, key)
+    parents = _parents(store, recipe)
+    key = build_key("classifier", semantic(recipe), parents, [("rules", str(RULES_VERSION))])
+    manifest = find_built(store, key) or _build(store, recipe, parents, key)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
 
 def plan(store: Store, recipe: ClassifierRecipe) -> dict[str, int]:
     """Documents of each label on each side of the split. Writes nothing."""
-    return labelled(store, _corpus(store, recipe), recipe).counts()
+    corpus, *annotations = _parents(store, recipe)
+    return labelled(store, corpus, recipe, *annotations).counts()
 
 
-def _corpus(store: Store, recipe: ClassifierRecipe) -> Manifest:
+def _parents(store: Store, recipe: ClassifierRecipe) -> list[Manifest]:
+    """The corpus, and the annotations if the recipe names some."""
     corpus = resolve(store, recipe.corpus)
     if corpus.kind != "corpus":
         raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name a corpus manifest")
-    return corpus
+    if recipe.annotations is None:
+        return [corpus]
+    annotations = resolve(store, recipe.annotations)
+    if annotations.kind != "annotations" or annotations.recipe["task"] != "score":
+        raise UserError(f"{annotations.ref} holds no scores", "Name an annotations manifest of task score")
+    return [corpus, annotations]
 
 
-def _build(store: Store, recipe: ClassifierRecipe, corpus: Manifest, key: str) -> Manifest:
+def _build(store: Store, recipe: ClassifierRecipe, parents: list[Manifest], key: str) -> Manifest:
+    corpus, *annotations = parents
     with progress("classifier: label"):
-        found = labelled(store, corpus, recipe)
+        found = labelled(store, corpus, recipe, *annotations)
         lines = _lines(corpus, found.rows["doc_id"])
     with store.temporary() as folder:
         with progress("classifier: train"):
@@ -101,7 +112,7 @@ def _build(store: Store, recipe: ClassifierRecipe, corpus: Manifest, key: str) -
         with progress("classifier: report"):
             held = np.flatnonzero(found.held_out)
             score = classifier.score_lines([lines[row] for row in held])
-        draft = Draft(store, "classifier", semantic(recipe), [corpus])
+        draft = Draft(store, "classifier", semantic(recipe), parents)
         draft.write("labels", [_labels(found, score)], LABELS.schema, identity=False)
         draft.write("thresholds", [thresholds(score, found.positive[held])], THRESHOLDS.schema, identity=False)
         draft.write("features", [features(classifier)], FEATURES.schema, identity=False)
@@ -113,11 +124,13 @@ def _build(store: Store, recipe: ClassifierRecipe, corpus: Manifest, key: str) -
 # -- labels ----------------------------------------------------------------------------------------------------------
 
 
-def labelled(store: Store, corpus: Manifest, recipe: ClassifierRecipe) -> Labelled:
-    """The labelled documents of `corpus` in the order of training, split by domain."""
+def labelled(store: Store, corpus: Manifest, recipe: ClassifierRecipe, annotations: Manifest | None = None) -> Labelled:
+    """The labelled documents of `corpus` in the order of training, split by domain. `annotations` hold scores of a
+    language model for the conditions."""
+    scored = "LEFT JOIN asked USING (doc_id)" if annotations else ""
     conditions = {name: f"\n{getattr(recipe, name)}\n" for name in ("positive", "negative", "domain")}
     with Catalog(store) as catalog:
-        rows = catalog.query(_LABELLED.format(**conditions), [corpus.id])
+        rows = catalog.query(_LABELLED.format(scored=scored, **conditions), [corpus.id, annotations and annotations.id])
     both = pc.sum(pc.and_(rows["positive"], rows["negative"])).as_py()
     if both:
         raise UserError(f"{both} documents of {corpus.ref} satisfy both conditions", "Make them exclude each other")

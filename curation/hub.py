@@ -42,6 +42,24 @@ def commit(source: SourceRecipe) -> str:
     return revision
 
 
+def unpinned(source: SourceRecipe) -> bool:
+    """Whether the path of `source` lies on the hub and no commit is given: nothing, or a branch, tag or placeholder."""
+    if not source.path.startswith(HUB_SCHEME):
+        return False
+    revision = _parts(source)[1]
+    return revision is None or not COMMIT.fullmatch(revision)
+
+
+def refuse_unpinned(sources: tuple[SourceRecipe, ...]) -> None:
+    """UserError that names every source without a commit."""
+    fields = [f"sources.{place}.revision ({source.name})" for place, source in enumerate(sources) if unpinned(source)]
+    if fields:
+        raise UserError(
+            f"no commit of the hub is pinned: {', '.join(fields)}",
+            "Give each its revision=<commit>, as listed under `commits` of its page on the hub; branches move",
+        )
+
+
 def pinned(source: SourceRecipe) -> str:
     """The path of `source` with its whole commit, after the hub has said that it is there."""
     repository, _, folder = _parts(source)

@@ -23,7 +23,8 @@ class Source:
 
     `folder` is a folder or glob in the repository, "" for all of it; `documents` and `tokens` count what its authors
     count, in their tokenizer; `columns` is the real schema as far as it is known; `mapping` says which column is which
-    part of a document where names differ from ours; `only` is the default of the recipe's quality rule.
+    part of a document where names differ from ours; `only` is the default of the recipe's quality rule; `scores` and
+    `metadata` are what else is carried into `documents`.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Source:
     adapter: "Adapter" = "columns"
     mapping: dict[str, str] = field(default_factory=dict)
     only: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scores: dict[str, str] | None = None
+    metadata: tuple[str, ...] | None = None
 
     @property
     def path(self) -> str:
@@ -74,6 +77,8 @@ class Source:
             "adapter": self.adapter,
             "columns": self.mapping,
             "only": self.only,
+            "scores": self.scores,
+            "metadata": self.metadata,
         }
 
 
@@ -85,6 +90,12 @@ FINEMATH = (
     "token_count", "char_count", "metadata", "score", "int_score", "crawl", "snapshot_type", "language",
     "language_score",
 )  # fmt: skip
+MEGAMATH_SCORES = {
+    "megamath_math_score": "math_score",
+    "megamath_finemath_score": "finemath_score",
+    "megamath_lang_score": "lang_score",
+}
+"""Called after who made them: MegaMath's finemath_score goes from 0 to 1, FineMath's own score from 0 to 5."""
 
 
 def _megamath(
@@ -94,6 +105,7 @@ def _megamath(
     tokens: float,
     adapter: "Adapter" = "columns",
     columns: tuple[str, ...] = ("text",),
+    **more: Any,
 ) -> Source:
     """A part of MegaMath; documents in millions, tokens (Llama-2) in billions, as its paper has them. Columns differ by
     part; that of the text is all that is known of parts other than web."""
@@ -110,6 +122,7 @@ def _megamath(
         tokens=round(tokens * 10**9),
         folder_mark="P",
         adapter=adapter,
+        **more,
     )
 
 
@@ -126,11 +139,13 @@ def _finemath(config: str, documents: int, tokens: float) -> Source:
         documents=documents,
         tokens=round(tokens * 10**9),
         size_mark="M" if config == "infiwebmath-4plus" else "P",
+        scores={"finemath_score": "score", "finemath_int_score": "int_score"},
+        metadata=("crawl",),
     )
 
 
 SOURCES = (
-    _megamath("web", "web", 106.5, 263.9, columns=MEGAMATH_WEB),
+    _megamath("web", "web", 106.5, 263.9, columns=MEGAMATH_WEB, scores=MEGAMATH_SCORES, metadata=("timestamp",)),
     _megamath("web-pro", "web", 15.0, 15.1),
     _megamath("qa", "qa", 22.6, 7.0, adapter="text"),
     _megamath("code", "code", 13.4, 28.1),
@@ -139,6 +154,7 @@ SOURCES = (
     Source(
         "megamath-web-pro-max", "OctoThinker/MegaMath-Web-Pro-Max", "", "web", MEGAMATH_WEB,
         revision="b5129b6", license="odc-by", license_mark="P", tokens=73_800_000_000, size_mark="S",
+        scores=MEGAMATH_SCORES, metadata=("timestamp",),
     ),
     _finemath("finemath-3plus", 21_405_610, 34),
     _finemath("finemath-4plus", 6_699_493, 9.6),
@@ -150,10 +166,11 @@ SOURCES = (
          "bff_contained_ngram_count_before_dedupe", "previous_word_count",
          "fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train_prob"),
         license="cc-by-4.0", license_mark="P", documents=3_000_000_000, tokens=4_000_000_000_000,
+        scores={"dclm_score": "fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train_prob"},
     ),
     Source(
         "openwebmath", "open-web-math/open-web-math", "data", "web", ("url", "text", "date", "metadata"),
-        license="odc-by", documents=6_315_233, tokens=14_700_000_000, size_mark="M",
+        license="odc-by", documents=6_315_233, tokens=14_700_000_000, size_mark="M", metadata=("date",),
     ),
     Source(
         "openr1-math-220k", "open-r1/OpenR1-Math-220k", "data", "long_cot",
@@ -161,12 +178,14 @@ SOURCES = (
          "generations", "correctness_math_verify", "correctness_llama", "finish_reasons", "correctness_count",
          "messages"),
         license="apache-2.0", documents=93_733, adapter="openr1", mapping={"question": "problem", "id": "uuid"},
+        scores={"openr1_correct_score": "correctness_count"},
     ),
     Source(
         "am-deepseek-distilled-40m", "a-m-team/AM-DeepSeek-Distilled-40M", "math_r1_*", "long_cot",
         ("question", "answer", "ground_truth", "ppl", "pass_rate_r1", "verify_score"),
         config="math_r1_1pass … math_r1_4pass", adapter="distilled",  # 40M answers over all parts; not counted by part
         mapping={"response": "answer", "answer": "ground_truth"},
+        scores={"am_verify_score": "verify_score", "am_pass_rate_score": "pass_rate_r1"},
     ),
     Source(
         "openmathinstruct-2", "nvidia/OpenMathInstruct-2", "data/train-*.parquet", "qa",
@@ -219,3 +238,19 @@ def lookup(name: str) -> Source:
     if name not in KNOWN:
         raise UserError(f"no known source {name!r}", "See `octo sources`")
     return KNOWN[name]
+
+
+def recipe_text(name: str) -> str:
+    """A recipe, as YAML, that curates the source called `name` alone. Where nobody has checked a commit, it holds a
+    placeholder that `octo curate` refuses. Raises UserError when there is no such source."""
+    source = lookup(name)
+    commits = f"https://huggingface.co/datasets/{source.hub_id}/commits/main"
+    pin = "" if source.revision else f"    revision: <commit>  # one of {commits}\n"
+    return (
+        f"# {source.hub_id} ({source.license or 'no licence known'}) as a corpus; `octo sources {name}` says more.\n"
+        f'name: {name}\nversion: "1"\n'
+        "tokenizer: recipes/quickstart/tokenizer  # that of the model to be trained\n"
+        f"sources:\n  - known: {name}\n{pin}"
+        "    # path: a folder with a local copy, in place of the hub\n"
+        "# decontaminate: {folder: a folder of benchmark files}\n"
+    )

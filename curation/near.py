@@ -26,7 +26,6 @@ from manifests.manifest import Manifest
 
 BANDS = pa.schema([("band", pa.int32()), ("key", pa.uint32()), ("row", pa.int64())])
 """The family `bands`: sorted by band, key and row; `row` counts in `documents` from 0."""
-ROWS_PER_BATCH = 4096
 
 
 def band_table(band: int, keys: np.ndarray, rows: np.ndarray) -> pa.Table:
@@ -69,9 +68,9 @@ def sharing(manifest: Manifest, settings: NearDuplicatesRecipe, asked: pa.Array)
     wanted = _signed(asked, settings)[0]
     if not manifest.files("bands"):
         rows = _query(settings, wanted, _stored_signatures(manifest, settings))
-        return rows, _taken(manifest, "texts", ["text"], rows)["text"].combine_chunks().cast(pa.large_string())
+        return rows, _texts(manifest, rows)
     perhaps = _looked_up(manifest, band_keys(wanted[None], settings.rows)[:, 0])
-    texts = _taken(manifest, "texts", ["text"], perhaps)["text"].combine_chunks().cast(pa.large_string())
+    texts = _texts(manifest, perhaps)
     rows = _query(settings, wanted, zip(perhaps.tolist(), _signed(texts, settings), strict=True))
     return rows, texts.take(pa.array(np.searchsorted(perhaps, rows)))
 
@@ -125,40 +124,19 @@ def _compared(
     manifest: Manifest, settings: NearDuplicatesRecipe, texts: pa.Array, rows: np.ndarray, least: float
 ) -> list[Near]:
     """Documents `rows` against the first of `texts`; the others are theirs."""
-    documents = _taken(manifest, "documents", ["doc_id", "source", "drop_reason"], rows)
+    documents = manifest.take("documents", ["doc_id", "source", "drop_reason"], rows)
+    described = [row for batch in documents for row in batch.to_pylist()]
     numbers = np.arange(len(texts))
     similarity = Texts.of(numbers, texts, settings).verify(np.zeros(len(rows), np.int64), numbers[1:]).similarity
     found = [
         Near(**document, similarity=round(float(value), 4), beginning=" ".join(text.split())[:80])
-        for document, value, text in zip(documents.to_pylist(), similarity, texts[1:].to_pylist(), strict=True)
+        for document, value, text in zip(described, similarity, texts[1:].to_pylist(), strict=True)
         if value >= least
     ]
     return sorted(found, key=lambda one: (-one.similarity, one.doc_id))
 
 
-def _taken(manifest: Manifest, family: str, columns: list[str], rows: np.ndarray) -> pa.Table:
-    """`rows`, ascending, of a family; only the row groups that hold them are read."""
-    pieces, start = [], 0
-    for file in manifest.files(family):
-        here = rows[(rows >= start) & (rows < start + file.rows)] - start
-        start += file.rows
-        if len(here) or not pieces:
-            with manifest.store.open(file.path) as source:
-                pieces += _of_groups(pq.ParquetFile(source), columns, here)
-    return pa.Table.from_batches(pieces)
-
-
-def _of_groups(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """`rows` of one file, read no further than needed in each row group; at least an empty batch."""
-    yield pa.RecordBatch.from_pylist([], file.schema_arrow.empty_table().select(columns).schema)
-    start = 0
-    for group in range(file.num_row_groups):
-        end = start + file.metadata.row_group(group).num_rows
-        here = rows[(rows >= start) & (rows < end)]
-        batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=columns) if len(here) else ()
-        for batch in batches:
-            yield batch.take(pa.array(here[(here >= start) & (here < start + len(batch))] - start))
-            start += len(batch)
-            if here[-1] < start:
-                break
-        start = end
+def _texts(manifest: Manifest, rows: np.ndarray) -> pa.Array:
+    """Texts of `rows`, ascending."""
+    found = [batch.column(0).cast(pa.large_string()) for batch in manifest.take("texts", ["text"], rows)]
+    return pa.concat_arrays([pa.array([], pa.large_string()), *found])

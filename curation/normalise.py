@@ -1,10 +1,12 @@
 """Normalised text: what documents hold, digests are taken of, and models read.
 
-In order: encoding repaired where it shows the marks of wrong decoding (ftfy's heuristic), control and zero-width
-characters removed, Unicode NFC, line ends as \\n, no-break spaces made spaces, trailing blanks and more than one empty
-line in a row removed, ends stripped. Indentation, LaTeX and everything else stay. Applying it twice changes nothing
-(tested). Works on Arrow columns; text in ASCII that is in order already, most of it, is only looked at. Leaves out
-boilerplate lines and language.
+In order: encoding repaired where it shows the marks of wrong decoding (ftfy's heuristic); control characters,
+zero-width ones, marks of direction and MathML's invisible operators removed; Unicode NFC; line ends, page breaks among
+them, as \\n; spaces of any width made spaces; trailing blanks and more than one empty line in a row removed; ends
+stripped. Indentation, LaTeX, signs of mathematics, joiners that Persian and Indic scripts are spelled with (U+200C,
+U+200D), the ideographic space and everything else stay. Applying it twice changes nothing (tested). Works on Arrow
+columns; text in ASCII that is in order already, most of it, is only looked at. Lines of menus and notices are
+`curation.boilerplate`'s.
 """
 
 import ftfy
@@ -18,10 +20,13 @@ from curation.words import utf8
 MOJIBAKE = r"[ÂÃÅÐâ][\x{0080}-\x{00BF}\x{0152}-\x{2122}]|â€|ï»¿|Ã."
 """UTF-8 read as Latin-1 or Windows-1252 leaves these pairs; only texts with one are given to ftfy."""
 
-INVISIBLE = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{0084}\x{0086}-\x{009F}\x{00AD}\x{200B}\x{2060}\x{FEFF}]"
+INVISIBLE = (
+    r"\x1B\[[0-9;]*[A-Za-z]|[\x00-\x08\x0E-\x1F\x7F-\x{0084}\x{0086}-\x{009F}\x{00AD}\x{061C}\x{200B}\x{200E}\x{200F}"
+    r"\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{FEFF}]"
+)
 SPACES = (
-    (r"\r\n?|\x{2028}|\x{2029}|\x{0085}", "\n"),
-    (r"[\x{00A0}\x{2007}\x{202F}]", " "),
+    (r"\r\n?|[\x0B\x0C\x{0085}\x{2028}\x{2029}]", "\n"),
+    (r"[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}]", " "),
     (r"[ \t]+\n", "\n"),
     (r"\n{3,}", "\n\n"),
     (r"^\s+|\s+$", ""),

@@ -15,14 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
-from curation.classifier import Classifier, model_path
-from curation.config import SAMPLE_SCHEME, CurateRecipe, ScoreRecipe, SourceRecipe
+from curation.classifier import DEFAULT, Classifier, model_path
+from curation.config import (
+    MANIFEST_SCHEME,
+    SAMPLE_SCHEME,
+    CurateRecipe,
+    LanguageRecipe,
+    ScoreRecipe,
+    SourceRecipe,
+)
 from curation.decontaminate import ItemIndex
-from curation.hub import commit
+from curation.hub import commit, refuse_unpinned, unpinned
+from curation.known_sources import KNOWN
+from curation.language import Identifier
+from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
@@ -30,90 +39,183 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
+from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store, file_sha256
 
-ITEM_COLUMNS = ["benchmark", "item_id", "question"]
-
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet)."""
+    """One line of a plan: a stage, what it works on, how many files and bytes (None where that is not known yet), and
+    what the authors of a known source on the hub say of its size."""
 
     stage: str
     what: str
     files: int | None = None
     bytes: int | None = None
+    documents: int | None = None
+    tokens: int | None = None
 
 
-def curate(store: Store, recipe: CurateRecipe, workers: int = 1) -> Manifest:
+def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes or found.
 
-    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
-    or benchmark that cannot be read, a name@version that stands for other content, or a worker that was killed.
+    With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
+    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. Raises
+    UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
+    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, or a field
+    that `base` cannot be decided anew by.
     """
     check_name(recipe.name, recipe.version)
+    if not base:
+        refuse_unpinned(recipe.sources)
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
-    sample = _sample(store, recipe)
-    files = input_files(recipe, sample)
+    language = _language_model(recipe.language) if recipe.language else None
+    identity = _identity(recipe, vocabulary, model, language)
+    if base:
+        check_thresholds(base, identity)
+    sample = _sample(store, recipe, benchmarks_alone=base is not None)
+    annotations = _annotations(store, recipe)
+    files = files_of(base) if base else input_files(recipe, sample, annotations)
     benchmarks = _benchmarks(store, recipe, sample)
-    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
-    if model:
-        identity["classifier"] = identity["classifier"] | {"model": model.digest}
-    key = build_key("corpus", identity, benchmarks, _contents(files))
-    manifest = find_built(store, key)
+    scorer = [model.manifest] if model and model.manifest else []
+    parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
+    key = build_key("corpus", identity, parents, _contents(files))
+    manifest, draft = find_built(store, key), Draft(store, "corpus", identity, parents)
+    if base and not manifest:
+        manifest = reselect(draft, base, recipe, benchmarks, key)
     if not manifest:
-        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, model.digest if model else None)
-        if model:
-            _take_model(model, job.classifier)
-        manifest = _build(job, Draft(store, "corpus", identity, benchmarks), benchmarks, key, workers)
+        digests = (found.digest if found and found.path else None for found in (model, language))
+        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, *digests)
+        _take_model(model, job.classifier)
+        _take_model(language, job.language_model)
+        manifest = _build(job, draft, benchmarks, key, workers)
     if sample:
         shutil.rmtree(sample)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
 
-def plan(store: Store, recipe: CurateRecipe) -> list[PlanRow]:
+def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
-    the size of either is unknown."""
+    the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
+    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
-    rows = [_planned_source(source) for source in recipe.sources]
-    rows += [PlanRow("freeze benchmark", _benchmark_name(benchmark)) for benchmark in _wanted_benchmarks(recipe, None)]
-    near = recipe.near_duplicates
+    model = _model(store, recipe.classifier) if recipe.classifier else None
+    language = _language_model(recipe.language) if recipe.language else None
+    identity = _identity(recipe, vocabulary, model, language)
+    benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
+    freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
+    if base:
+        check_thresholds(base, identity)
+        return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
+    annotations = _annotations(store, recipe)
     return [
-        *rows,
-        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size} in the vocabulary)"),
-        *([PlanRow("score", f"{settings.column} by {settings.model}")] if (settings := recipe.classifier) else []),
-        PlanRow(
-            "decontaminate", f"runs of {recipe.decontaminate.ngram} words, coverage {recipe.decontaminate.coverage}"
-        ),
-        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}"),
-        PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}"),
+        *(_planned_source(source, annotations.get(source.name)) for source in recipe.sources),
+        *_about_the_hub(recipe.sources),
+        *benchmarks,
+        *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
+        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"),
+        *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
+        *_decisions(recipe),
+        freeze,
+        *_shorter(store, recipe, identity),
     ]
 
 
-def _planned_source(source: SourceRecipe) -> PlanRow:
-    what = f"{source.name} ({source.role}): {source.path}"
+def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
+    quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
+    numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
+    return [
+        PlanRow("decontaminate", f"runs of {held.ngram} words, coverage {held.coverage}, numbers {held.numbers}"),
+        PlanRow("quality", ", ".join(f"{name} {value}" for name, value in quality.items())),
+        PlanRow("copies", f"exact; near: {near.bands} bands of {near.rows}, verified at {near.similarity}, {numbers}"),
+    ]
+
+
+def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanRow:
+    carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
+    what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
         return PlanRow("read", f"{what}, made from a seed")
     if on_hub(source):
-        return PlanRow("read", f"{what} at {commit(source)}, not looked at")
-    files = find_files(source, None)
-    check_columns(source, files)
-    return PlanRow("read", what, len(files), sum(file.bytes for file in files))
+        at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
+        size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
+        return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
+    files = _files_of(source, None, annotations)
+    return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
+
+
+def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRow:
+    if isinstance(benchmark, str):
+        known = resolve_manifest(store, benchmark)
+        return PlanRow("keep out", f"{known.ref}, {known.id}", len(known.files("items")), known.bytes)
+    size = None
+    if not benchmark.path.startswith(SAMPLE_SCHEME):
+        fs, path = fsspec.url_to_fs(benchmark.path)
+        size = fs.size(path) if fs.exists(path) else None
+    return PlanRow("freeze benchmark", f"{benchmark.name}: {benchmark.path}", 1, size)
+
+
+def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
+    roles = ", ".join(settings.roles)
+    cut = "drops none" if settings.min is None else f"under {settings.min} {roles} are low_score"
+    what = f"{settings.column} by {settings.model} ({model.digest[:12]}), label {settings.label}; {cut}"
+    return PlanRow("score", what, 1, model.path.stat().st_size)
+
+
+def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
+    """What is taken from `base`, and each threshold that is another."""
+    kept = [file for family in base.families for file in base.files(family)]
+    return [
+        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(kept), base.bytes),
+        *(PlanRow("change", str(change)) for change in changes(base, identity)),
+    ]
+
+
+def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> list[PlanRow]:
+    """The corpus of the recipe's name that could be decided anew instead, by fewest changes."""
+    named = [base for base in load_all(store)[0] if base.kind == "corpus" and base.name == recipe.name]
+    found = [(base, changes(base, identity)) for base in named if base.counts.get("rules") == RULES_VERSION]
+    possible = [(base, some) for base, some in found if all(change.possible for change in some)]
+    if not possible:
+        return []
+    base, some = min(possible, key=lambda pair: len(pair[1]))
+    said = ", ".join(map(str, some)) or "the order of sources at most"
+    return [PlanRow("or", f"--reselect {base.ref}, without reading sources: {said}")]
+
+
+def _about_the_hub(sources: tuple[SourceRecipe, ...]) -> list[PlanRow]:
+    """One line on what was not looked at, where there is such a source."""
+    remote = [source for source in sources if on_hub(source)]
+    missing = [source.name for source in remote if unpinned(source)]
+    said = "the hub was not asked: documents and tokens are what the authors say"
+    refused = f"; no commit is pinned yet for {', '.join(missing)}" if missing else ""
+    return [PlanRow("note", said + refused)] if remote else []
 
 
 # -- what goes in ----------------------------------------------------------------------------------------------------
 
 
-def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
+def _identity(
+    recipe: CurateRecipe, vocabulary: Vocabulary, model: "_Model | None", language: "_Model | None"
+) -> dict[str, Any]:
+    """The semantic part of `recipe`, with digests for what its paths hold."""
+    identity: dict[str, Any] = semantic(recipe) | {"tokenizer": vocabulary.digest}
+    if model:
+        identity["classifier"] = {"model": model.digest} | identity["classifier"]
+    if language:
+        identity["language"] = {"model": language.digest} | identity["language"]
+    return identity
+
+
+def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Path | None:
     """The folder of the built-in sample, written if a path of the recipe asks for it."""
-    benchmarks = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
-    paths = [*(source.path for source in recipe.sources), *benchmarks]
+    paths = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
+    paths += [] if benchmarks_alone else [source.path for source in recipe.sources]
     if not any(path.startswith(SAMPLE_SCHEME) for path in paths):
         return None
     folder = store.scratch(f"sample-{recipe.sample.seed}-{recipe.sample.documents}")
@@ -122,12 +224,13 @@ def _sample(store: Store, recipe: CurateRecipe) -> Path | None:
     return folder
 
 
-def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, ...]:
-    """Every input file with its checksum."""
+def input_files(
+    recipe: CurateRecipe, sample: Path | None, annotations: dict[str, Manifest] | None = None
+) -> tuple[InputFile, ...]:
+    """Every input file with its checksum. `annotations` are the manifests that sources read, by source."""
     found: list[tuple[SourceRecipe, InputFile]] = []
     for source in recipe.sources:
-        files = find_files(source, sample)
-        check_columns(source, files)
+        files = _files_of(source, sample, (annotations or {}).get(source.name))
         found += [(source, file) for file in files]
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
@@ -135,6 +238,40 @@ def input_files(recipe: CurateRecipe, sample: Path | None) -> tuple[InputFile, .
             summed.append(replace(file, sha256=checksum(file, source)))
             advance(1)
     return tuple(summed)
+
+
+def _files_of(source: SourceRecipe, sample: Path | None, annotations: Manifest | None) -> list[InputFile]:
+    if annotations is None:
+        files = find_files(source, sample)
+        check_columns(source, files)
+        return files
+    return [
+        InputFile(
+            source.name, f"{number}.parquet", annotations.store.uri(file.path), "parquet", file.bytes, file.sha256
+        )
+        for number, file in enumerate(annotations.files("annotations"))
+    ]
+
+
+def _annotations(store: Store, recipe: CurateRecipe) -> dict[str, Manifest]:
+    """The annotations manifest of each source that names one."""
+    return {
+        source.name: _annotations_of(resolve_manifest(store, source.path.removeprefix(MANIFEST_SCHEME)), source)
+        for source in recipe.sources
+        if source.path.startswith(MANIFEST_SCHEME)
+    }
+
+
+def _annotations_of(manifest: Manifest, source: SourceRecipe) -> Manifest:
+    """`manifest`, if it holds what the role of `source` needs."""
+    if manifest.kind != "annotations":
+        raise UserError(f"source {source.name}: {manifest.ref} is a {manifest.kind}", "Name an annotations manifest")
+    task = manifest.recipe["task"]
+    fitting = {"questions": ("qa", "rl"), "rewrite": ("web", "general", "code", "instruct")}.get(task, ())
+    if source.role not in fitting:
+        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo classifier`"
+        raise UserError(f"source {source.name}: {manifest.ref} ({task}) makes no document of role {source.role}", hint)
+    return manifest
 
 
 def _contents(files: tuple[InputFile, ...]) -> list[tuple[str, str]]:
@@ -154,27 +291,39 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
 
 @dataclass(frozen=True)
 class _Model:
-    """A classifier's file and the SHA-256 of what it held when it was looked at."""
+    """A model's file, the SHA-256 of what it held when it was looked at (name and version of one without a file), and
+    its manifest if it has one."""
 
-    path: Path
+    path: Path | None
     digest: str
+    manifest: Manifest | None
 
 
 def _model(store: Store, settings: ScoreRecipe) -> _Model:
     """The classifier that the recipe names, loaded once so that a file that is none is told before any work."""
-    path = Path(settings.model)
+    path, manifest = DEFAULT if settings.model == "default" else Path(settings.model), None
     if not path.is_file():
         if "/" in settings.model or path.suffix == ".bin":  # no reference looks like that
             raise UserError(f"no classifier at {path}", "Give a model file (.bin) or a classifier manifest")
-        path = model_path(resolve_manifest(store, settings.model))
-    return _Model(path, Classifier.load(path, settings.label).digest)
+        manifest = resolve_manifest(store, settings.model)
+        path = model_path(manifest)
+    return _Model(path, Classifier.load(path, settings.label).digest, manifest)
 
 
-def _take_model(model: _Model, place: Path) -> None:
-    """Copy the model to `place`, where nobody trains; UserError if it has changed meanwhile."""
-    shutil.copyfile(model.path, place)
-    if file_sha256(place) != model.digest:
-        raise UserError(f"{model.path} changed while it was read", "Run the command again")
+def _language_model(settings: LanguageRecipe) -> _Model:
+    """What identifies languages, loaded once so that a wrong file or an unknown language is told before any work."""
+    path = Path(settings.model) if settings.model else None
+    identifier = Identifier.load(path)
+    identifier.check(settings.keep)
+    return _Model(path, identifier.digest, None)
+
+
+def _take_model(model: _Model | None, place: Path | None) -> None:
+    """Copy the model's file, if it has one, to `place`, where nobody trains; UserError if it has changed meanwhile."""
+    if model and model.path and place:
+        shutil.copyfile(model.path, place)
+        if file_sha256(place) != model.digest:
+            raise UserError(f"{model.path} changed while it was read", "Run the command again")
 
 
 def _benchmark_files(folder: str) -> list[str]:
@@ -183,10 +332,6 @@ def _benchmark_files(folder: str) -> list[str]:
     if not found:
         raise UserError(f"decontaminate.folder: no .jsonl file in {folder}", "Give a folder of benchmark files")
     return found
-
-
-def _benchmark_name(benchmark: BenchmarkRecipe | str) -> str:
-    return benchmark if isinstance(benchmark, str) else f"{benchmark.name}: {benchmark.path}"
 
 
 def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list[Manifest]:
@@ -206,13 +351,11 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 
 
 def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
-    items = [manifest.read("items", ITEM_COLUMNS) for manifest in benchmarks]
-    empty = pa.schema([(name, pa.string()) for name in ITEM_COLUMNS]).empty_table()
-    pq.write_table(pa.concat_tables([empty, *(table.cast(empty.schema) for table in items)]), job.items)
-    index = ItemIndex(pq.read_table(job.items), job.recipe.decontaminate)
+    index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
+    pq.write_table(index.items, job.items)
     run_tasks(job, workers)
     counts = write_families(draft, Assembly.of(job), job.recipe)
-    counts["items"] = {"all": len(index.items), "unmatchable": index.unmatchable}
+    counts["items"] = index.counts
     manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
     shutil.rmtree(job.folder)
     return manifest

@@ -1,19 +1,23 @@
-"""Quality rules that respect mathematics: scores for every document, and the first rule each one breaks.
+"""Quality rules that respect mathematics: scores of every document, and the limits that they are held to.
 
 Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols count only outside of mathematics. Scores:
 
     words          words of `curation.words`: runs of letters, numbers, operators
     boilerplate    phrases of menus and notices per word
     symbol_ratio   symbols outside of $…$, \\[…\\], \\(…\\) and environments, per word
-    repetition     share of 5-word runs that occurred before in the text; 0 below 20 runs. Loops of rewriting models
-                   (MegaMath-Web-Pro-Max has some) come near 1
-    math_density   (numbers + operators + LaTeX commands + mathematical terms) per word, at most 1
+    repetition     share of 5-word runs that occurred before in the text and hold three different words, so that truth
+                   tables, matrices and ruled lines do not count; 0 below 20 runs
+    loop           share of the words that go on repeating a passage, of any length, that stands five times or more
+                   without a break; 40 words at least, 400 of numbers and operators alone (a zero matrix is no loop)
+    math_density   (formulas + numbers + operators + LaTeX commands + mathematical terms) per word, at most 1
 
-Rules, in the order in which the first broken one is named: too_short, boilerplate, symbols, not_mathematical for pages
-(the last for role web alone), repetition for every role but rl. Leaves out classifiers; they are columns like these.
+RULES are in the order in which the first broken one is named; each says why it is there and whose rule it follows.
+`python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are
+columns like these; loops whose passages differ in a number (a list of multiples is one); and loops within one word.
 """
 
 import json
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -21,10 +25,85 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import PROSE, QualityRecipe, Role
-from curation.words import NUMBER, OPERATOR, Shingles, Words, shingles, split
+from curation.words import NUMBER, OPERATOR, WORD, Words, shingles, split
 
-RULES = ("too_short", "boilerplate", "symbols", "not_mathematical", "repetition")
-SCORES = ("words", "boilerplate", "symbol_ratio", "repetition", "math_density")
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit as `curation.decide` applies it: a document of one of `roles` whose `score` lies under `least` or over
+    `most` is dropped as `reason`."""
+
+    reason: str
+    score: str
+    roles: tuple[Role, ...]
+    least: float | None = None
+    most: float | None = None
+    digits: int = 4
+
+    def broken(self, rows: pa.Table) -> pa.ChunkedArray:
+        """Whether each row breaks it. A score that is NULL breaks nothing."""
+        score = rows[self.score]
+        beyond = pc.less(score, self.least) if self.least is not None else pc.greater(score, self.most)
+        return pc.and_(pc.is_in(rows["role"], pa.array(self.roles, pa.string())), pc.fill_null(beyond, False))
+
+    def evidence(self, rows: pa.Table) -> list[str]:
+        """JSON of rows that break it: the score, rounded, beside the limit."""
+        limit = self.most if self.least is None else self.least
+        values = (round(value, self.digits) for value in rows[self.score].to_pylist())
+        return [json.dumps({"score": self.score, "value": value, "limit": limit}) for value in values]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A reason to drop a document: `score` beyond the recipe's `limit`, for documents of `roles`."""
+
+    name: str
+    score: str
+    limit: str
+    roles: tuple[Role, ...]
+    why: str
+    follows: str
+
+    def of(self, quality: QualityRecipe) -> Limit:
+        """The rule with the recipe's limit."""
+        bound = "least" if self.limit.startswith("min") else "most"
+        return Limit(self.name, self.score, self.roles, **{bound: getattr(quality, self.limit)})
+
+
+ALL_BUT_RL: tuple[Role, ...] = ("web", "qa", "long_cot", "instruct", "code", "general")
+RULES = (
+    Rule(
+        "too_short", "words", "min_words", PROSE,
+        "Titles, error pages and stubs teach nothing.",
+        "Gopher (Rae et al. 2021, A1.1) asks for 50 words; a problem with its solution is often shorter.",
+    ),
+    Rule(
+        "boilerplate", "boilerplate", "max_boilerplate", PROSE,
+        "The page is menus, notices and prompts to subscribe.",
+        "C4 (Raffel et al. 2020, 2.2) removes lines with such phrases; here their share counts, and lines stay.",
+    ),
+    Rule(
+        "symbols", "symbol_ratio", "max_symbol_ratio", PROSE,
+        "Markup, tables and lists of links that the extraction left.",
+        "Gopher's symbol-to-word ratio of 0.1, with more symbols and none of those in mathematics.",
+    ),
+    Rule(
+        "not_mathematical", "math_density", "min_math_density", ("web",),
+        "The page has no mathematics.",
+        "OpenWebMath (Paster et al. 2023) keeps pages with LaTeX or a maths score; a classifier is finer.",
+    ),
+    Rule(
+        "loop", "loop", "max_loop", ALL_BUT_RL,
+        "A model that wrote or rewrote the text fell into a loop, often to the end of the text.",
+        "Degeneration (Holtzman et al. 2020), seen in MegaMath-Web-Pro-Max; five in a row as in OctoThinker's reward.",
+    ),
+    Rule(
+        "repetition", "repetition", "max_repetition", ALL_BUT_RL,
+        "The same sentences over and over.",
+        "Gopher's duplicate n-grams (0.15 of the characters for 5-grams); derivations repeat more, so 0.6.",
+    ),
+)  # fmt: skip
+SCORES = ("words", "boilerplate", "symbol_ratio", "repetition", "loop", "math_density")
 
 BOILERPLATE = "(?i)" + "|".join(
     (
@@ -54,24 +133,34 @@ TERM_BITS = 16
 MAY_BE_TERM = np.zeros(1 << TERM_BITS, np.bool_)
 MAY_BE_TERM[TERM_HASHES >> np.uint64(64 - TERM_BITS)] = True
 """By the upper bits of a hash: 499 words in 500 are told from a term without a search."""
-LOOP_WORDS, LOOP_RUNS = 5, 20
+RUN_WORDS, LEAST_RUNS, LEAST_DIFFERENT = 5, 20, 3
+LOOP_TIMES, LOOP_LEAST, LOOP_LEAST_NUMBERS = 5, 40, 400
+FORMULA = "\x01"
+"""Stands for a formula while symbols are counted; no normalised text has it."""
 
 
 def scores(texts: pa.Array, words: Words) -> dict[str, np.ndarray]:
     """Each of SCORES for each text, float64."""
     per_word = 1.0 / np.maximum(words.counts, 1)
-    prose = pc.replace_substring_regex(texts, MATHEMATICS, " ")
+    prose = pc.replace_substring_regex(texts, MATHEMATICS, FORMULA)
+    formulas = _numbers(pc.count_substring(prose, FORMULA))
+    repetition, loop = _repetition(words)
     return {
         "words": words.counts.astype(np.float64),
         "boilerplate": _found(texts, BOILERPLATE) * per_word,
         "symbol_ratio": _found(prose, SYMBOLS) * per_word,
-        "repetition": _repeated(shingles(words.hashes, words.offsets, LOOP_WORDS)),
-        "math_density": np.minimum((_found(texts, COMMAND) + _mathematical(words)) * per_word, 1.0),
+        "repetition": repetition,
+        "loop": loop,
+        "math_density": np.minimum((formulas + _found(texts, COMMAND) + _mathematical(words)) * per_word, 1.0),
     }
 
 
+def _numbers(counts: pa.Array) -> np.ndarray:
+    return counts.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
 def _found(texts: pa.Array, pattern: str) -> np.ndarray:
-    return pc.count_substring_regex(texts, pattern).to_numpy(zero_copy_only=False).astype(np.float64)
+    return _numbers(pc.count_substring_regex(texts, pattern))
 
 
 def _mathematical(words: Words) -> np.ndarray:
@@ -83,67 +172,83 @@ def _mathematical(words: Words) -> np.ndarray:
     return running[words.offsets[1:]] - running[words.offsets[:-1]]
 
 
-def _repeated(runs: Shingles) -> np.ndarray:
-    return _repeated_share(runs.hashes, runs.offsets, LOOP_RUNS)
+def repetition(texts: pa.Array) -> np.ndarray:
+    """Share of each text that repeats itself, float64: the larger of its scores repetition and loop."""
+    return np.maximum(*_repetition(split(texts)))
+
+
+def _repetition(words: Words) -> tuple[np.ndarray, np.ndarray]:
+    """(repetition, loop) of each text."""
+    runs = shingles(words.hashes, words.offsets, RUN_WORDS)
+    return _repeated_shares(runs.hashes, runs.offsets, words.hashes, words.kinds == WORD, words.offsets)
 
 
 @numba.njit(cache=True, nogil=True)
-def _repeated_share(hashes, offsets, least):
-    out = np.zeros(len(offsets) - 1, np.float64)
+def _repeated_shares(runs, run_offsets, words, spelled, offsets):
+    texts = len(offsets) - 1
+    repetition, loop = np.zeros(texts, np.float64), np.zeros(texts, np.float64)
     longest = 1
-    for text in range(len(offsets) - 1):
-        longest = max(longest, offsets[text + 1] - offsets[text])
+    for text in range(texts):
+        longest = max(longest, run_offsets[text + 1] - run_offsets[text])
     slots = 2
     while slots < 2 * longest:
         slots *= 2
-    table, owner = np.zeros(slots, np.uint64), np.full(slots, -1, np.int64)
-    for text in range(len(offsets) - 1):
-        runs = hashes[offsets[text] : offsets[text + 1]]
-        if len(runs) >= least:
-            out[text] = _repeats(runs, text, table, owner) / len(runs)
-    return out
+    table, owner, latest = np.zeros(slots, np.uint64), np.full(slots, -1, np.int64), np.zeros(slots, np.int64)
+    for text in range(texts):
+        mine, start, stop = runs[run_offsets[text] : run_offsets[text + 1]], offsets[text], offsets[text + 1]
+        if len(mine) >= LEAST_RUNS:
+            repeated, looped = _repeats(mine, words[start:stop], spelled[start:stop], text, table, owner, latest)
+            repetition[text], loop[text] = repeated / len(mine), looped / (stop - start)
+    return repetition, loop
 
 
 @numba.njit(cache=True, nogil=True)
-def _repeats(runs, text, table, owner):
-    """How many of `runs` occurred before among them. A slot of the hash table is free unless `text` owns it."""
+def _repeats(runs, words, spelled, text, table, owner, latest):
+    """(runs of several words that occurred before, words that go on with a loop). A slot of the hash table is free
+    unless `text` owns it; `latest` is where its run was last. Where a run stood `period` words before, the words from
+    here on are compared with those `period` before; the latest such comparison is not made twice."""
     mask, least_slots = 0, 2 * len(runs)
     while mask + 1 < least_slots:
         mask = 2 * mask + 1
-    repeated = 0
-    for run in runs:
+    repeated, looped, end, compared = 0, 0, 0, 0
+    for place in range(len(runs)):
+        run = runs[place]
         slot = np.int64(run & np.uint64(mask))
         while owner[slot] == text and table[slot] != run:
             slot = (slot + 1) & mask
-        repeated += owner[slot] == text
-        table[slot], owner[slot] = run, text
-    return repeated
+        if owner[slot] == text:
+            repeated += _different(words, spelled, place, place + RUN_WORDS) >= LEAST_DIFFERENT
+            period = place - latest[slot]
+            least = max(LOOP_LEAST, (LOOP_TIMES - 1) * period)
+            if place >= end and place + least <= len(words) and period != compared:
+                reach = _same_until(words, place, period)
+                if not spelled[place : place + period].any():
+                    least = max(least, LOOP_LEAST_NUMBERS)
+                if reach - place >= least:
+                    looped, end = looped + reach - place, reach
+                compared = period
+        else:
+            compared = 0
+        table[slot], owner[slot], latest[slot] = run, text, place
+    return repeated, looped
 
 
-def judge(found: dict[str, np.ndarray], role: Role, limits: QualityRecipe) -> tuple[np.ndarray, list[str | None]]:
-    """(index into RULES of the first rule broken, -1 for none; evidence JSON or None) of each document of one role."""
-    page, count = role in PROSE, len(found["words"])
-    broken = {
-        "too_short": page & (found["words"] < limits.min_words),
-        "boilerplate": page & (found["boilerplate"] > limits.max_boilerplate),
-        "symbols": page & (found["symbol_ratio"] > limits.max_symbol_ratio),
-        "not_mathematical": (role == "web") & (found["math_density"] < limits.min_math_density),
-        "repetition": (role != "rl") & (found["repetition"] > limits.max_repetition),
-    }
-    first = np.full(count, -1, np.int8)
-    for position in reversed(range(len(RULES))):
-        first[broken[RULES[position]]] = position
-    return first, [
-        _evidence(found, row, rule, limits) if rule >= 0 else None for row, rule in enumerate(first.tolist())
-    ]
+@numba.njit(cache=True, nogil=True)
+def _same_until(words, place, period):
+    while place < len(words) and words[place] == words[place - period]:
+        place += 1
+    return place
 
 
-def _evidence(found: dict[str, np.ndarray], row: int, rule: int, limits: QualityRecipe) -> str:
-    score, limit = {
-        "too_short": ("words", limits.min_words),
-        "boilerplate": ("boilerplate", limits.max_boilerplate),
-        "symbols": ("symbol_ratio", limits.max_symbol_ratio),
-        "not_mathematical": ("math_density", limits.min_math_density),
-        "repetition": ("repetition", limits.max_repetition),
-    }[RULES[rule]]
-    return json.dumps({"score": score, "value": round(float(found[score][row]), 4), "limit": limit})
+@numba.njit(cache=True, nogil=True)
+def _different(words, spelled, start, stop):
+    """Different words of letters from `start` to `stop`, no further than LEAST_DIFFERENT."""
+    found = 0
+    for place in range(start, stop):
+        new = spelled[place]
+        for before in range(start, place):
+            new &= words[before] != words[place]
+        found += new
+        if found == LEAST_DIFFERENT:
+            break
+    return found

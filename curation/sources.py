@@ -3,7 +3,8 @@
 Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
 REASONS. A file that breaks off gives the records before the break and one `Bad`; a file without records gives one. No
 content of a file raises; what the user must put right (a path that is not there, a column in no file) is a UserError.
-Blank lines are no records. How a record becomes a document is `curation.adapters`. Leaves out WARC and HTML.
+Blank lines are no records. An HTML file is one record, a WARC file one per response (`curation.warc`); both go through
+the adapter html. How a record becomes a document is `curation.adapters`.
 """
 
 import hashlib
@@ -12,42 +13,67 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from curation import hub
+from curation import hub, warc
 from curation.adapters import REASONS as UNUSABLE
-from curation.adapters import Doubt, Record, Refused, document, needed, read_columns
+from curation.adapters import Doubt, Record, document, needed, read_columns
 from curation.config import HUB_SCHEME, SAMPLE_SCHEME, Format, SourceRecipe
+from curation.pages import Refused
 from manifests.errors import UserError
+from manifests.store import file_sha256
 
-REASONS = {
-    "unreadable_file": "the file is damaged from here on, or no file of its format",
-    "empty_file": "the file holds no record",
-    "record_too_long": "longer than max_record_bytes",
-    "invalid_utf8": "bytes that are no UTF-8",
-    "invalid_json": "the line is no JSON",
-    "not_an_object": "the line is JSON, but no object",
-} | UNUSABLE
-SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".jsonl.zst": "jsonl.zst", ".parquet": "parquet"}
+REASONS = (
+    {
+        "unreadable_file": "the file is damaged from here on, or no file of its format",
+        "empty_file": "the file holds no record",
+        "record_too_long": "longer than max_record_bytes",
+        "invalid_utf8": "bytes that are no UTF-8",
+        "invalid_json": "the line is no JSON",
+        "not_an_object": "the line is JSON, but no object",
+    }
+    | UNUSABLE
+    | warc.REASONS
+)
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".jsonl.zst": "jsonl.zst",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+    ".warc": "warc",
+    ".warc.gz": "warc",
+}
+PAGES: tuple[Format, ...] = ("html", "warc")
+"""Formats whose records are HTML pages, whatever the adapter of their source."""
 FIELDS = ("url", "id", "text", "question", "response", "answer")
-ROWS_PER_READ = 1024
-PEEK_RECORDS = 100
+PAGES_PER_TASK = 256
+"""HTML files that one task reads: a task of its own costs 0.1 s and more, a page 3 ms."""
+ROWS_PER_READ, BYTES_PER_READ, READ_BUFFER = 1024, 16 << 20, 1 << 20
+UTF8_BYTES = 4
+"""Bytes of the longest character."""
+TOO_LONG = object()
+"""Stands for text that was not made a Python string, so that a huge document costs no more memory than its page."""
+PEEK_RECORDS, PEEK_BYTES = 100, 1 << 20
 BROKEN = (OSError, ValueError, pa.ArrowException)
 """What readers raise on damaged bytes; the files are local, so it is not the network."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a source: `url` opens it, `name` is relative to the source's path."""
+    """One file of a source: `url` opens it, `name` is relative to the source's path. HTML files go together, one record
+    each in the order of `parts`, their names; `url` is then what all of them begin with."""
 
     source: str
     name: str
@@ -55,6 +81,12 @@ class InputFile:
     format: Format
     bytes: int
     sha256: str = ""
+    parts: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> "list[InputFile]":
+        """The files themselves."""
+        return [replace(self, name=name, url=self.url + name, parts=()) for name in self.parts] or [self]
 
 
 @dataclass(frozen=True)
@@ -68,26 +100,33 @@ class Bad:
 
 @dataclass(frozen=True)
 class Good:
-    """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it."""
+    """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
+    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it."""
 
     position: int
     fields: tuple[str | None, ...]
     doubt: Doubt | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
+    metadata: str | None = None
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
 
 
 def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
-    """The files of `source`, sorted by name. `sample` is the folder of the built-in sample, if it was written."""
+    """The files of `source`, sorted by name, HTML files in groups. `sample` is the folder of the built-in sample, if it
+    was written."""
     path = hub.pinned(source) if on_hub(source) else resolve(source.path, sample)
     try:
         with hub.one_line(source):
             fs, root = fsspec.url_to_fs(path)
-            found = [fs.info(name) for name in _matching(fs, root)]
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"source {source.name}: cannot list {source.path}: {error}", "Check the path") from error
-    base = root if fs.isdir(root) else os.path.dirname(re.split(r"[*?\[]", root)[0])
+            found = [_info(fs, name) for name in _matching(fs, root)]
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise UserError(
+            f"source {source.name}: cannot list {source.path!r}: {_first_words(error)}", "Check the path"
+        ) from error
+    base = root if fs.isdir(root) else os.path.dirname(re.split(r"[*?\[]", root)[0] if _is_glob(fs, root) else root)
+    _refuse_unreadable(source, found)
     files = [_input_file(source, fs, base, info) for info in found if _format(source, info["name"])]
     if not found:
         raise UserError(
@@ -98,7 +137,7 @@ def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
             f"source {source.name}: no file at {source.path} ends in {', '.join(SUFFIXES)}",
             "Say `format` in the recipe",
         )
-    return sorted(files, key=lambda file: file.name)
+    return _grouped(sorted(files, key=lambda file: file.name))
 
 
 def on_hub(source: SourceRecipe) -> bool:
@@ -112,11 +151,49 @@ def resolve(path: str, sample: Path | None) -> str:
 
 
 def _matching(fs: Any, root: str) -> list[str]:
-    if any(mark in root for mark in "*?["):
-        return [name for name in fs.glob(root) if fs.isfile(name)]
+    strict = {"on_error": "raise"} if _is_local(fs) else {}  # else closed folders are passed over
+    if _is_glob(fs, root):
+        return [name for name in fs.glob(root, **strict) if not fs.isdir(name)]
     if fs.isdir(root):
-        return fs.find(root)
+        return fs.find(root, **strict)
     return [root] if fs.exists(root) else []
+
+
+def _is_local(fs: Any) -> bool:
+    return isinstance(fs, LocalFileSystem)
+
+
+def _is_glob(fs: Any, root: str) -> bool:
+    """Whether `root` is a pattern: `data [v2]` may also be the name of a folder."""
+    return any(mark in root for mark in "*?[") and not (_is_local(fs) and fs.lexists(root))
+
+
+def _info(fs: Any, name: str) -> dict[str, Any]:
+    """What `fs` says of a file. A link that leads nowhere is of type `other`."""
+    try:
+        return fs.info(name)
+    except OSError:
+        if not _is_local(fs):
+            raise
+        return {"name": name, "size": 0, "type": "other"}
+
+
+def _refuse_unreadable(source: SourceRecipe, found: list[dict[str, Any]]) -> None:
+    """UserError for what cannot be read, would be read for ever, or would be left out in silence: a pipe or a link that
+    leads nowhere, a link to a folder (which is not followed), a name that no table can hold."""
+    for info in found:
+        name, kind = info["name"], info["type"]
+        to_folder = kind == "directory" and info.get("islink")
+        if to_folder or (kind != "file" and _format(source, name)):
+            what = "a link to a folder" if to_folder else "no regular file"
+            raise UserError(f"source {source.name}: {name!r} is {what}", "Remove it, or give a glob without it")
+        if not _storable(name):
+            raise UserError(f"source {source.name}: the file name {name!r} is no UTF-8", "Rename the file")
+
+
+def _storable(name: str) -> bool:
+    """Whether a file name is text: one of bytes that are no UTF-8 holds half surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _format(source: SourceRecipe, name: str) -> Format | None:
@@ -131,12 +208,30 @@ def _input_file(source: SourceRecipe, fs: Any, base: str, info: dict[str, Any]) 
     return InputFile(source.name, name, fs.unstrip_protocol(info["name"]), kind, info["size"], known)
 
 
+def _grouped(files: list[InputFile]) -> list[InputFile]:
+    """`files` with the HTML files among them, many and small as a rule, in groups of PAGES_PER_TASK."""
+    pages = [file for file in files if file.format == "html"]
+    groups = [pages[start : start + PAGES_PER_TASK] for start in range(0, len(pages), PAGES_PER_TASK)]
+    return [file for file in files if file.format != "html"] + [_group(group) for group in groups]
+
+
+def _group(files: list[InputFile]) -> InputFile:
+    first, names = files[0], tuple(file.name for file in files)
+    if len(files) == 1:
+        return first
+    begin, size = first.url.removesuffix(first.name), sum(file.bytes for file in files)
+    return replace(first, name=f"{names[0]}…{names[-1]}", url=begin, bytes=size, parts=names, sha256="")
+
+
 def checksum(file: InputFile, source: SourceRecipe) -> str:
-    """SHA-256 of the bytes of `file` of `source`, as hex."""
+    """SHA-256 of the bytes of `file` of `source`, as hex; of a group, that of its files' checksums."""
+    if file.parts:
+        sums = [checksum(part, source) for part in file.files]
+        return hashlib.sha256("".join(sums).encode()).hexdigest()
     if file.sha256:
         return file.sha256
     try:
-        with hub.one_line(source), fsspec.open(file.url, "rb") as stream:
+        with hub.one_line(source), _opened(file) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
@@ -148,7 +243,7 @@ def check_columns(source: SourceRecipe, files: list[InputFile]) -> None:
     wanted = set(needed(source))
     for file in files:
         with hub.one_line(source):
-            seen |= _columns(file)
+            seen |= {source.columns.text} if file.format in PAGES else _columns(file)
         if wanted <= seen:
             return
     if seen:
@@ -160,14 +255,25 @@ def check_columns(source: SourceRecipe, files: list[InputFile]) -> None:
 
 def _columns(file: InputFile) -> set[str]:
     """Columns seen at the beginning of `file`; none where it cannot be read."""
-    with fsspec.open(file.url, "rb") as stream:
+    with _opened(file) as stream:
         try:
             if file.format == "parquet":
                 return set(pq.read_schema(stream).names)
-            lines = islice(_decompressed(stream, file.format), PEEK_RECORDS)
-            return {name for line in lines for name in _keys(line)}
+            lines = islice(_lines(_decompressed(io.BufferedReader(stream), file.format), PEEK_BYTES), PEEK_RECORDS)
+            return {name for line, whole in lines if whole for name in _keys(line)}
         except BROKEN:
             return set()
+
+
+@contextmanager
+def _opened(file: InputFile) -> Iterator[Any]:
+    """The bytes of `file`; UserError where it cannot be opened."""
+    try:
+        opened: Any = fsspec.open(file.url, "rb").open()  # type: ignore[union-attr]
+    except OSError as error:
+        raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
+    with opened as stream:
+        yield stream
 
 
 def _keys(line: bytes) -> list[str]:
@@ -184,8 +290,21 @@ def _keys(line: bytes) -> list[str]:
 def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
     """Every record of `file`. A remote file is first copied into `folder`, so that its damage and a failing network
     are told apart: the latter raises."""
+    if file.format in PAGES:
+        source = source.model_copy(update={"adapter": "html"})
+    if not file.parts:
+        yield from _records(file, source, max_bytes, folder)
+        return
+    for position, part in enumerate(file.files):
+        for record in _records(part, source, max_bytes, folder):
+            named = {"detail": f"{part.name}: {record.detail}"} if isinstance(record, Bad) else {}
+            yield replace(record, position=position, **named)
+
+
+def _records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
+    """The records of one file."""
     with _local(file, source, folder) as path:
-        read = _parquet_records if file.format == "parquet" else _json_records
+        read = READERS[file.format]
         position, records = 0, 0
         try:
             for position, record in read(path, file.format, source, max_bytes):
@@ -200,15 +319,18 @@ def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: 
 
 @contextmanager
 def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path]:
+    """A local file with the bytes of `file`. UserError afterwards if they are not those that were summed."""
     fs, path = fsspec.url_to_fs(file.url)
-    if isinstance(fs, LocalFileSystem):
-        yield Path(path)
-        return
-    copy = folder / "input"
-    with hub.one_line(source):
-        fs.get_file(path, str(copy))
+    local = _is_local(fs)
+    copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
+    if not local:
+        with hub.one_line(source):
+            fs.get_file(path, str(copy))
     yield copy
-    copy.unlink()
+    if file.sha256 and file_sha256(copy) != file.sha256:
+        raise UserError(f"source {file.source}: {file.url} changed while it was read", "Run the command again")
+    if not local:
+        copy.unlink()
 
 
 def _json_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
@@ -261,21 +383,41 @@ def _parquet_records(
     path: Path, kind: Format, source: SourceRecipe, max_bytes: int
 ) -> Iterator[tuple[int, Record | Bad]]:
     """Rows as dicts of the columns that are read. Text is handed on as bytes: Parquet does not promise UTF-8."""
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(path, buffer_size=READ_BUFFER)
     mapped = [name for name in read_columns(source) if name in file.schema_arrow.names]
     position = 0
-    for batch in file.iter_batches(batch_size=ROWS_PER_READ, columns=mapped or file.schema_arrow.names[:1]):
-        columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+    for batch in file.iter_batches(batch_size=_rows_per_read(file), columns=mapped or file.schema_arrow.names[:1]):
+        columns = {name: _values(batch.column(name), max_bytes) for name in batch.schema.names}
         for row in range(batch.num_rows):
-            yield position, {name: values[row] for name, values in columns.items()}
+            record = {name: values[row] for name, values in columns.items()}
+            too_long = any(value is TOO_LONG for value in record.values())
+            yield (
+                position,
+                Bad(position, "record_too_long", f"more than {max_bytes} characters") if too_long else record,
+            )
             position += 1
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _rows_per_read(file: pq.ParquetFile) -> int:
+    """ROWS_PER_READ, or fewer where a row takes so many bytes that those would not fit BYTES_PER_READ."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    longest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
+    return int(min(max(BYTES_PER_READ / max(longest, 1), 1), ROWS_PER_READ))
+
+
+def _values(column: pa.Array, max_bytes: int) -> list[Any]:
+    """The values of a column, text as bytes; TOO_LONG for text that cannot have `max_bytes` characters or fewer."""
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     kind = _as_bytes(column.type)
-    return (column if kind == column.type else column.cast(kind)).to_pylist()
+    column = column if kind == column.type else column.cast(kind)
+    if not pa.types.is_large_binary(kind):
+        return column.to_pylist()
+    long = pc.fill_null(pc.greater(pc.binary_length(column), UTF8_BYTES * max_bytes), False)
+    values = pc.if_else(long, pa.scalar(None, kind), column).to_pylist() if pc.any(long).as_py() else column.to_pylist()
+    for row in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
+        values[row] = TOO_LONG
+    return values
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
@@ -289,6 +431,33 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def _html_record(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+    """The file's bytes as a record; of one that is too long no more than `max_bytes` are read."""
+    with path.open("rb") as stream:
+        data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
+    elif data.strip():
+        yield 0, {source.columns.text: data}
+
+
+def _warc_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+    for position, page in enumerate(warc.pages(path, max_bytes)):
+        if isinstance(page, Refused):
+            yield position, Bad(position, *page.args)
+        else:
+            yield position, dict(zip((source.columns.text, source.columns.url), page, strict=True))
+
+
+READERS = {
+    "jsonl": _json_records,
+    "jsonl.zst": _json_records,
+    "parquet": _parquet_records,
+    "html": _html_record,
+    "warc": _warc_records,
+}
+
+
 # -- a record as a document ------------------------------------------------------------------------------------------
 
 
@@ -297,10 +466,10 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
         parts = document(record, source)
     except Refused as refused:
         return Bad(position, *refused.args)
-    fields = tuple(getattr(parts, field) for field in FIELDS)
+    fields = tuple(getattr(parts, name) for name in FIELDS)
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, fields, parts.doubt)
+    return Good(position, fields, parts.doubt, parts.scores, parts.metadata)
 
 
 def _first_words(error: Exception) -> str:

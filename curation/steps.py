@@ -1,6 +1,6 @@
 """The steps a file goes through, as Datatrove pipeline steps that hand on batches of Arrow tables.
 
-    Read → Normalise → Annotate → Score → Decontaminate → Sign → Write          one task per input file
+    Read → Normalise → Identify → Annotate → Score → Decontaminate → Sign → Write          one task per input file
 
 What goes from step to step is a `Batch`: so many records read, the documents made of them (columns are added on the
 way), and the rows for quarantine. Write puts a task's tables and, last, its record with checksums into a folder aside
@@ -24,18 +24,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
+from curation.boilerplate import remove_lines
 from curation.classifier import Classifier
 from curation.config import (
     ANSWERED,
+    PROSE,
+    CurateRecipe,
     DecontaminateRecipe,
     NearDuplicatesRecipe,
-    QualityRecipe,
     ScoreRecipe,
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
+from curation.language import Identifier
 from curation.normalise import normalise
-from curation.quality import RULES, SCORES, judge, scores
+from curation.quality import SCORES, scores
 from curation.signatures import as_column, signatures
 from curation.sources import FIELDS, Bad, Good, InputFile, read_records
 from curation.tasks import RECORD
@@ -47,7 +50,7 @@ from manifests.tables import QUARANTINE
 BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
 TEXT_FIELDS = ("text", "question", "response", "answer")
 DOUBT = ("doubt", "doubt_evidence")
-RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT)])
+RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")])
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,9 @@ class Read(PipelineStep):
 
     name, type = "Read", "📖 curation"
 
-    def __init__(self, tasks: list[Task], max_record_bytes: int):
+    def __init__(self, tasks: list[Task], recipe: CurateRecipe):
         super().__init__()
-        self.tasks, self.max_record_bytes = tasks, max_record_bytes
+        self.tasks, self.max_record_bytes, self.scores = tasks, recipe.max_record_bytes, recipe.source_scores
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Batches:
         task = self.tasks[rank]
@@ -110,23 +113,26 @@ class Read(PipelineStep):
         yield self._batch(task, found)
 
     def _batch(self, task: Task, found: list[Good | Bad]) -> Batch:
-        good = [(record.position, *record.fields, *_doubt(record)) for record in found if isinstance(record, Good)]
+        good = [_row(record) for record in found if isinstance(record, Good)]
         columns = list(zip(*good, strict=True)) if good else [()] * len(RAW)
         documents = pa.table([pa.array(values, kind.type) for values, kind in zip(columns, RAW, strict=True)], RAW)
+        for name in self.scores:  # of all sources, so that the files of all tasks have the same columns
+            score = [record.scores.get(name) for record in found if isinstance(record, Good)]
+            documents = documents.append_column(name, pa.array(score, pa.float64()))
         bad = [record for record in found if isinstance(record, Bad)]
         quarantine = [{"source": task.file.source, "file": task.file.name, **vars(record)} for record in bad]
         return Batch(len(found), documents, pa.Table.from_pylist(quarantine, QUARANTINE.schema))
 
 
 class Normalise(PipelineStep):
-    """Every text normalised, and `text` composed of question and response where the role has these and the adapter gave
-    no text of its own."""
+    """Every text normalised, pages rid of boilerplate lines if these are to go, and `text` composed of question and
+    response where the role has these and the adapter gave no text of its own."""
 
     name, type = "Normalise", "🧹 curation"
 
-    def __init__(self, tasks: list[Task]):
+    def __init__(self, tasks: list[Task], remove_boilerplate: bool = False):
         super().__init__()
-        self.tasks = tasks
+        self.tasks, self.remove_boilerplate = tasks, remove_boilerplate
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         role = self.tasks[rank].source.role
@@ -136,17 +142,37 @@ class Normalise(PipelineStep):
                 texts["text"] = pc.coalesce(texts["text"], _answered(texts["question"], texts["response"]))
             elif role == "rl":
                 texts["text"] = texts["question"]
+            if self.remove_boilerplate:
+                texts["boilerplate_chars"] = pa.repeat(pa.scalar(0, pa.int64()), len(texts["text"]))
+                if role in PROSE:
+                    texts["text"], texts["boilerplate_chars"] = remove_lines(texts["text"])
             yield batch.with_columns(texts)
 
 
+class Identify(PipelineStep):
+    """The language of each document."""
+
+    name, type = "Identify", "🌐 curation"
+
+    def __init__(self, model: Path | None, digest: str | None):
+        super().__init__()
+        self.model, self.digest = model, digest
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        identifier = _identifier(self.model, self.digest)
+        for batch in data:
+            language, score = identifier.identify(batch.text())
+            yield batch.with_columns({"language": language, "language_score": pa.array(score)})
+
+
 class Annotate(PipelineStep):
-    """Identity, counts, digest, scores, and the doubt of the adapter or the first quality rule broken."""
+    """Identity, counts, digest and scores."""
 
     name, type = "Annotate", "🔎 curation"
 
-    def __init__(self, tasks: list[Task], tokenizer: str, limits: QualityRecipe):
+    def __init__(self, tasks: list[Task], tokenizer: str):
         super().__init__()
-        self.tasks, self.tokenizer, self.limits = tasks, tokenizer, limits
+        self.tasks, self.tokenizer = tasks, tokenizer
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         source = self.tasks[rank].source
@@ -156,16 +182,11 @@ class Annotate(PipelineStep):
             plain = texts.to_pylist()
             words = split(texts)
             found = scores(texts, words)
-            rule, evidence = judge(found, source.role, self.limits)
-            names = pa.array([RULES[position] if position >= 0 else None for position in rule], pa.string())
-            doubt, because = (batch.documents[name].cast(pa.string()).combine_chunks() for name in DOUBT)
             columns = {
                 "base_id": _base_ids(source.name, batch.documents),
                 "n_chars": pc.utf8_length(texts).cast(pa.int64()),
                 "n_tokens": pa.array(vocabulary.count(plain), pa.int64()),
                 "text_digest": pa.array([_digest(text.encode()) for text in plain], pa.string()),
-                "quality_rule": pc.coalesce(doubt, names),
-                "quality_evidence": pc.coalesce(because, pa.array(evidence, pa.string())),
             }
             batch = replace(batch, words=words)
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
@@ -187,7 +208,7 @@ class Score(PipelineStep):
 
 
 class Decontaminate(PipelineStep):
-    """Coverage of the benchmark item that a document holds, and the evidence."""
+    """Coverage of the benchmark item that a document holds, the evidence, and where in the text it stands."""
 
     name, type = "Decontaminate", "🧪 curation"
 
@@ -198,9 +219,7 @@ class Decontaminate(PipelineStep):
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         index = _item_index(self.items, self.settings.model_dump_json())
         for batch in data:
-            matches = index.find(batch.text())
-            evidence = pa.array(matches.evidence, pa.string())
-            yield batch.with_columns({"contamination": pa.array(matches.coverage), "held_item": evidence})
+            yield batch.with_columns(index.columns(batch.text()))
 
 
 class Sign(PipelineStep):
@@ -260,8 +279,10 @@ class Write(PipelineStep):
         return totals
 
 
-def _doubt(record: Good) -> tuple[str | None, str | None]:
-    return (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
+def _row(record: Good) -> tuple[Any, ...]:
+    """The values of RAW."""
+    doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
+    return record.position, *record.fields, *doubt, record.metadata
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:
@@ -299,6 +320,11 @@ def _vocabulary(path: str) -> Vocabulary:
 def _classifier(path: Path, label: str, digest: str) -> Classifier:
     """Keyed by the model's digest, so that a model trained again at the same path is never taken for the old one."""
     return Classifier.load(path, label, digest)
+
+
+@lru_cache(maxsize=1)
+def _identifier(path: Path | None, digest: str | None) -> Identifier:
+    return Identifier.load(path, digest)
 
 
 @lru_cache(maxsize=1)

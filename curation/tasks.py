@@ -24,7 +24,7 @@ from manifests.identity import json_digest
 from manifests.progress import progress
 from manifests.store import file_sha256
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
 new rules'."""
 RECORD = "done.json"
@@ -33,23 +33,31 @@ POLL_SECONDS = 0.05
 LOG_TAIL = 3000
 USER_ERROR = 3
 """Exit status of a worker that met what the user can put right; the last line of its log says what."""
+ORPHANED, NO_ROOM = 4, 5
+"""Exit status of a worker whose parent has gone, and of one that found the disk full."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` the
-    digest of the classifier, if there is one."""
+    """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` and
+    `language` the digests of the classifier and of the model that identifies languages, if there are files of these."""
 
     folder: Path
     recipe: CurateRecipe
     tokenizer: Path
     files: tuple[InputFile, ...]
     model: str | None = None
+    language: str | None = None
 
     @property
-    def classifier(self) -> Path:
+    def classifier(self) -> Path | None:
         """The classifier's model, copied here under its digest: training another at its path changes nothing here."""
-        return self.folder / f"{self.model}.bin"
+        return self.folder / f"{self.model}.bin" if self.model else None
+
+    @property
+    def language_model(self) -> Path | None:
+        """The model that identifies languages, copied here like the classifier."""
+        return self.folder / f"{self.language}.bin" if self.language else None
 
     @property
     def items(self) -> Path:
@@ -70,16 +78,17 @@ class Job:
         path = self.log_folder / "job.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         files = [vars(file) for file in self.files]
-        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files, "model": self.model}
+        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files}
+        plain |= {"model": self.model, "language": self.language}
         path.write_text(json.dumps(plain | {"recipe": self.recipe.model_dump(mode="json")}))
         return path
 
     @classmethod
     def load(cls, path: Path) -> "Job":
         plain = json.loads(path.read_bytes())
-        files = tuple(InputFile(**file) for file in plain["files"])
+        files = tuple(InputFile(**file | {"parts": tuple(file["parts"])}) for file in plain["files"])
         recipe = CurateRecipe.model_validate(plain["recipe"])
-        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"])
+        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"], plain["language"])
 
 
 def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:
@@ -125,7 +134,7 @@ def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> l
 
 @contextmanager
 def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
-    """One worker process per share; none outlives the block."""
+    """One worker process per share; none outlives the block, nor this process: see `curation.worker`."""
     path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     single = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} if len(shares) > 1 else {}
     processes = []
@@ -135,7 +144,7 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             with _log(job, number).open("wb") as log:
                 environment = os.environ | single | {"PYTHONPATH": path}
                 processes.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
                 )
         yield processes
     finally:
@@ -143,6 +152,7 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             if process.poll() is None:
                 process.terminate()
             process.wait()
+            process.stdin.close()
 
 
 def _log(job: Path, number: int) -> Path:
@@ -154,6 +164,11 @@ def _check(status: int, log: Path) -> None:
         raise UserError(
             f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
             "Run the same command again, with fewer --workers if memory is short: finished files are kept",
+        )
+    if status == NO_ROOM:
+        raise UserError(
+            f"no room is left for the intermediate files in {log.parent.parent.parent}",
+            "Make room, or choose another --store; the same command goes on where it stopped",
         )
     said = log.read_text(errors="replace") if status else ""
     if status == USER_ERROR:

@@ -3,10 +3,11 @@
 A word is a run of letters, lower-cased where ASCII, or a number (`1,000` is 1000, `3.5` is one word), or one operator
 of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is no operator. Letters and digits never
 share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are the same
-words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter.
+words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter. Scripts that put no
+spaces between words (Chinese and Japanese, Thai, Lao, Burmese, Khmer) give a word per character, which for Thai and its
+neighbours is more than a reader would count; their punctuation separates.
 
-All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word. Leaves out
-scripts without spaces (a sentence of them is one word).
+All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word.
 """
 
 from dataclasses import dataclass
@@ -30,13 +31,13 @@ SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
 MASKS = np.array([0, 0x6E756D626572, 0x6F70657261746F72], np.uint64)
 """What stands for any number and any operator in a masked shingle."""
 
-_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _LEAD = range(6)
+_SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _ALONE, _LEAD = range(7)
 
 
 def _byte_classes() -> np.ndarray:
     classes = np.full(256, _SPACE, np.uint8)
     classes[0x80:] = _LETTER
-    classes[[0xC3, 0xE2]] = _LEAD  # what they begin is told by the bytes after them, see _foreign
+    classes[[0xC3, *range(0xE0, 0xEA), 0xEF, 0xF0]] = _LEAD  # the bytes after them tell, see _foreign
     for characters, name in (
         ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER),
         ("0123456789", _DIGIT),
@@ -48,6 +49,27 @@ def _byte_classes() -> np.ndarray:
 
 
 CLASSES = _byte_classes()
+
+
+def _script_classes() -> np.ndarray:
+    """Class of a character by its first two bytes, for first bytes from 0xE0 on, flat."""
+    classes = np.full((32, 256), _LETTER, np.uint8)
+    for first, seconds, name in (
+        *((first, range(0x80, 0xC0), _ALONE) for first in range(0xE3, 0xEA)),  # kana, Han
+        (0xE2, [0x80], _BREAK),  # U+2000 to U+203F: dashes, quotes, ellipsis, bullets
+        (0xE2, [0x88, 0x89], _OPERATOR),  # U+2200 to U+227F: mathematical operators
+        (0xE3, [0x80], _BREAK),  # U+3000 to U+303F: 。「」
+        (0xEF, [0xBC], _BREAK),  # U+FF01 to U+FF1F: （），：
+        (0xEF, range(0xA4, 0xAC), _ALONE),
+        (0xF0, range(0xA0, 0xB4), _ALONE),  # rare Han
+        (0xE0, range(0xB8, 0xBC), _ALONE),  # Thai, Lao
+        (0xE1, [0x80, 0x81, 0x9E, 0x9F], _ALONE),  # Burmese, Khmer
+    ):
+        classes[first - 0xE0, list(seconds)] = name
+    return classes.ravel()
+
+
+SCRIPTS = _script_classes()
 BYTES_PER_WORD = 3
 """Room made for words at first: text has 5 to 6 bytes a word, formulas some 2, and room never written costs nothing."""
 LOWER = np.arange(256, dtype=np.uint64)
@@ -141,16 +163,12 @@ def _shingles(hashes, offsets, starts, n):
 @numba.njit(cache=True, nogil=True)
 def _foreign(data, at, end):
     """Class and length in bytes of the character that the _LEAD byte at `at` begins."""
-    if at + 1 < end:
-        following = data[at + 1]
-        if data[at] == 0xC3 and following in (0x97, 0xB7):  # × ÷
-            return _OPERATOR, 2
-        if data[at] == 0xE2 and at + 2 < end:
-            if following == 0x80:  # dashes, quotes, ellipsis, bullets: U+2000 to U+203F
-                return _BREAK, 3
-            if following in (0x88, 0x89):  # mathematical operators: U+2200 to U+227F
-                return _OPERATOR, 3
-    return _LETTER, 1
+    if data[at] == 0xC3:
+        return (_OPERATOR, 2) if at + 1 < end and data[at + 1] in (0x97, 0xB7) else (_LETTER, 1)  # × ÷
+    if at + 2 >= end or (data[at] == 0xEF and 0x90 <= data[at + 2] <= 0x99):  # fullwidth digits
+        return _LETTER, 1
+    kind = np.int64(SCRIPTS[(np.int64(data[at]) - 0xE0) * 256 + data[at + 1]])
+    return kind, 1 if kind == _LETTER else 4 if data[at] >= 0xF0 else 3
 
 
 @numba.njit(cache=True, nogil=True)
@@ -218,8 +236,8 @@ def _split(data, offsets, classes, lower):
                     kind = np.int64(classes[data[at]]) if at < end else _SPACE
                     if kind == _LEAD:
                         kind, length = _foreign(data, at, end)
-            elif kind == _OPERATOR:
-                flags[words] = np.uint8(OPERATOR) | after_break
+            elif kind in (_OPERATOR, _ALONE):
+                flags[words] = np.uint8(OPERATOR if kind == _OPERATOR else WORD) | after_break
                 for position in range(at, at + length):
                     value = (value ^ np.uint64(data[position])) * FNV_PRIME
                 at += length

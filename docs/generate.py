@@ -15,7 +15,8 @@ import typer
 from typer.testing import CliRunner
 
 import octo
-from curation.config import ClassifierRecipe, CurateRecipe
+from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe, QualityRecipe
+from curation.quality import RULES
 from evaluation.config import EvalRecipe
 from manifests.catalog_docs import sql_reference
 from manifests.recipe import Local, Recipe
@@ -26,6 +27,7 @@ from training.config import TrainRecipe
 HERE = Path(__file__).resolve().parent
 RECIPES: dict[str, type[Recipe]] = {
     "octo curate": CurateRecipe,
+    "octo annotate": AnnotateRecipe,
     "octo classifier": ClassifierRecipe,
     "octo mix": MixRecipe,
     "octo train": TrainRecipe,
@@ -61,6 +63,7 @@ def recipe_reference() -> str:
         parts += [f"# `{verb}`", ""]
         for part in _models(model, []):
             parts += [f"## {part.__name__}", "", " ".join((part.__doc__ or "").split()), "", *_fields(part), ""]
+            parts += [*_quality_rules(), ""] if part is QualityRecipe else []
     return "\n".join(parts)
 
 
@@ -88,6 +91,17 @@ def _fields(model: type[Recipe]) -> list[str]:
         rows.append(
             f"| `{name}` | {default} | {local}{' '.join((field.description or '').split())} |".replace("||", "\\|\\|")
         )
+    return rows
+
+
+def _quality_rules() -> list[str]:
+    """The rules in the order in which the first broken one is named."""
+    limits = QualityRecipe()
+    rows = ["| rule | dropped when | roles | why | after |", "|---|---|---|---|---|"]
+    for rule in RULES:
+        sign = "<" if rule.limit.startswith("min") else ">"
+        when = f"`{rule.score}` {sign} `{rule.limit}` ({getattr(limits, rule.limit)})"
+        rows.append(f"| `{rule.name}` | {when} | {', '.join(rule.roles)} | {rule.why} | {rule.follows} |")
     return rows
 
 

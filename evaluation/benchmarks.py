@@ -237,11 +237,17 @@ def _adapter(recipe: BenchmarkRecipe) -> Callable[[Row], Item]:
 
 
 def _read_bytes(path: str) -> bytes:
+    hint = "Give the path of a JSONL file"
     try:
+        fs, name = fsspec.url_to_fs(path)
+        if fs.exists(name) and not fs.isfile(name):  # opening a pipe would wait for ever
+            raise UserError(f"benchmark file {path} is no regular file", hint)
         with fsspec.open(path, "rb", compression="infer") as file:
             return file.read()  # type: ignore[union-attr]
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read benchmark file {path}: {error}", "Give the path of a JSONL file") from error
+    except UserError:
+        raise
+    except Exception as error:  # each decompressor raises exceptions of its own
+        raise UserError(f"cannot read benchmark file {path}: {' '.join(str(error).split())}", hint) from error
 
 
 @dataclass(frozen=True)
@@ -263,7 +269,7 @@ def _read_rows(data: bytes, adapter: Callable[[Row], Item]) -> tuple[list[tuple[
             continue
         try:
             item = adapter(_row(text))
-        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (ValueError, TypeError, RecursionError) as error:  # TypeError: a list was expected, or text
             bad.append(_Bad(line, _reason(error), " ".join(str(error).split())[:200]))
             continue
         identity = item.id or _digest(item)
@@ -279,14 +285,16 @@ def _row(text: bytes) -> Row:
     row = json.loads(text.decode("utf-8"))
     if not isinstance(row, dict):
         raise ValueError(f"a {type(row).__name__}, not an object")
+    if b"\\u" in text:
+        json.dumps(row, ensure_ascii=False).encode()  # raises for half a surrogate pair, which no table can hold
     return row
 
 
-def _reason(error: ValueError) -> str:
+def _reason(error: Exception) -> str:
     match error:
-        case UnicodeDecodeError():
+        case UnicodeError():
             return "invalid_utf8"
-        case json.JSONDecodeError():
+        case json.JSONDecodeError() | RecursionError():
             return "invalid_json"
         case _:
             return "missing_or_invalid_field"

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-from sympy import Basic, MatrixBase
+from sympy import Basic, Expr, MatrixBase, N
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at each call without a timeout of its own
 
@@ -41,7 +41,21 @@ MAX_EXPONENT = 1_000_000
 """Largest plain exponent: 9^{999999} takes sympy 20 ms, one hundred times that is past any patience."""
 MAX_FACTORIAL = 100_000
 
+MIN_ROUNDED = 1e-2
+"""Numbers below are compared by their ratio: math-verify rounds to six places, and 2.88e-19 would equal 3.88e-19."""
+RELATIVE = 1e-4
+
 _SPELLING = re.compile(r"\\[dt]frac(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])|(?<!\\)(?:\$|\\[()\[\]])|[−–]|\s+")
+_UNICODE = str.maketrans(
+    {"½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
+    | {"·": r"\cdot ", "∙": r"\cdot ", "⋅": r"\cdot ", "∞": r"\infty ", "°": r"^{\circ}"}
+    | {chr(ord("０") + digit): str(digit) for digit in range(10)}
+)
+_SUPERSCRIPT = re.compile("[⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]{1,20}")
+_LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "+-0123456789n")
+_ROOT = re.compile(r"√\s*(?:\(([^()]{1,100})\)|(\d+(?:\.\d+)?|[A-Za-z]))")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))")
 _SCIENTIFIC = re.compile(r"^(-?\d{1,20}(?:\.\d{0,20})?)[eE]\+?(-?\d{1,4})$")
 _LATEX, _PLAIN = (LatexExtractionConfig(),), (ExprExtractionConfig(),)
 _ARITHMETIC = re.compile(r"[-+*/^().\d\s]+%?")
@@ -53,9 +67,15 @@ _TOWER = re.compile(r"(?:\^|\*\*)[\s{(]*(\d+)[\s)}]*(?:\^|\*\*)[\s{(]*(\d+)")
 
 def normalise(text: str) -> str:
     """`text` without what never changes its meaning: math delimiters, \\left and \\right, display fractions, Unicode
-    minus, runs of blanks, a closing full stop. "2e11" becomes 2 \\cdot 10^{11}: math-verify reads Euler's number."""
+    minus, runs of blanks, a closing full stop. What math-verify would misread is spelled out: √2, ½ and x² in LaTeX,
+    degrees under sine and its like as radians, and "2e11", where it takes e for Euler's number."""
     text = _SPELLING.sub(_spell, text).strip()
     text = text[:-1].rstrip() if text.endswith(".") else text
+    if not text.isascii():
+        text = _SUPERSCRIPT.sub(lambda found: f"^{{{found[0].translate(_LOWERED)}}}", text.translate(_UNICODE))
+        text = _ROOT.sub(r"\\sqrt{\1\2}", text).strip()
+    if _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", text)
     return _SCIENTIFIC.sub(r"\1 \\cdot 10^{\2}", text)
 
 
@@ -166,11 +186,19 @@ def _parse(text: str) -> list[Any]:
 
 def _same(gold: Any, target: Any) -> bool:
     try:
-        return verify(gold, target, timeout_seconds=None, raise_on_error=True)
+        return verify(gold, target, timeout_seconds=None, raise_on_error=True) and not _small_and_apart(gold, target)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # whatever sympy throws at two things it cannot compare: math-verify, too, calls them unequal
         return False
+
+
+def _small_and_apart(gold: Any, target: Any) -> bool:
+    """Whether both are numbers below MIN_ROUNDED that differ by more than RELATIVE of the larger one."""
+    if not all(isinstance(item, Expr) and item.is_number and item.is_real for item in (gold, target)):
+        return False
+    first, second = abs(N(gold)), abs(N(target))
+    return bool(max(first, second) < MIN_ROUNDED and abs(N(gold - target)) > RELATIVE * max(first, second))
 
 
 def _is_expression(parsed: list[Any]) -> bool:

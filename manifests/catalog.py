@@ -128,11 +128,10 @@ class Catalog:
         return f"read_parquet([{files}], union_by_name=true, filename=true{row})"
 
     def _view(self, spec: tables.TableSpec, key: str, parts: list[str], extra: str = "") -> None:
-        """A view over `parts`, or an empty one with the documented columns."""
-        if not parts:
-            self._hold(f"hidden.{spec.name}", spec.schema.empty_table())
-            parts = [f"SELECT NULL::VARCHAR AS {key}, * {', ' + extra if extra else ''} FROM hidden.{spec.name}"]
-        self._run(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join(parts)}")
+        """A view over `parts` with every documented column: rows written before a column existed hold NULL there."""
+        self._hold(f"hidden.{spec.name}", spec.schema.empty_table())
+        empty = f"SELECT NULL::VARCHAR AS {key}, * {', ' + extra if extra else ''} FROM hidden.{spec.name}"
+        self._run(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join([*parts, empty])}")
 
     def _funnel_view(self, manifests: Iterable[Manifest]) -> None:
         """`in` as counted while reading, beside kept, dropped and quarantined as they lie in the rows."""
@@ -144,13 +143,13 @@ class Catalog:
         schema = pa.schema(
             [("manifest", pa.string()), ("source", pa.string()), ("documents", pa.int64()), ("tokens", pa.int64())]
         )
-        self._hold("hidden.inputs", pa.Table.from_pylist(counted, schema=schema))
+        self._hold("hidden.counted", pa.Table.from_pylist(counted, schema=schema))
         self._run(_FUNNEL)
 
 
 _FUNNEL = """
 CREATE VIEW funnel AS
-SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.inputs
+SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.counted
 UNION ALL
 SELECT manifest, source, IF(drop_reason IS NULL, 'kept', 'dropped') AS outcome, drop_reason AS reason,
        count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens
@@ -238,11 +237,12 @@ MAIN_FAMILY = {
     "prompts": "prompts",
     "benchmark": "items",
     "classifier": "labels",
+    "annotations": "annotations",
 }
 
 
 def main_rows(manifest: Manifest) -> int:
-    """Rows of the family a kind is named for: documents, sequences, prompts, items or labels."""
+    """Rows of the family a kind is named for: documents, sequences, prompts, items, labels or annotations."""
     family = MAIN_FAMILY[manifest.kind]
     return manifest.families[family].rows if family in manifest.families else 0
 
@@ -335,6 +335,8 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
             sql = _DIFF_ROWS.format(table="prompts", key="prompt_id", columns="(position, question, answer)")
         case "classifier":
             sql = _DIFF_ROWS.format(table="labels", key="doc_id", columns="(label, held_out, score)")
+        case "annotations":
+            sql = _DIFF_ROWS.format(table="annotations", key="(doc_id, ordinal)", columns="(response, verdict)")
         case _:
             sql = _DIFF_ROWS.format(table="items", key="item_id", columns="(question, answer, choices, solution)")
     return query(store, sql, [a.id, b.id])

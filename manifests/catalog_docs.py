@@ -30,6 +30,33 @@ WHERE drop_reason IS NULL
 GROUP BY ALL
 ORDER BY tokens DESC
 """,
+    "Which benchmark items do documents hold, and what stands there?": """
+SELECT l.manifest, l.benchmark, l.item_id, i.split, l.coverage, d.source, l.doc_id, i.question,
+  substr(t.text, l.span_start + 1, l.span_length) AS passage
+FROM leaks l
+JOIN documents d ON d.manifest = l.manifest AND d.doc_id = l.doc_id
+JOIN texts t ON t.manifest = l.manifest AND t.doc_id = l.doc_id
+LEFT JOIN (FROM items JOIN lineage ON lineage.parent = items.manifest) i
+  ON i.child = l.manifest AND i.benchmark = l.benchmark AND i.item_id = l.item_id
+ORDER BY l.manifest, l.benchmark, l.coverage DESC, l.item_id
+LIMIT 50
+""",
+    "How many items of each benchmark are held, by how many documents, and how closely?": """
+SELECT manifest, drop_evidence->>'benchmark' AS benchmark, count(DISTINCT drop_evidence->>'item') AS items,
+  count(*) AS documents, min(CAST(drop_evidence->>'coverage' AS DOUBLE)) AS least_coverage
+FROM documents
+WHERE drop_reason = 'contaminated'
+GROUP BY ALL
+ORDER BY manifest, items DESC
+""",
+    "What do rules drop, and how near to their limits? (`octo curate --reselect` moves a limit.)": """
+SELECT manifest, source, drop_reason, drop_evidence->>'score' AS score, drop_evidence->>'limit' AS least_or_most,
+  count(*) AS documents, quantile_cont(CAST(drop_evidence->>'value' AS DOUBLE), 0.5) AS median
+FROM documents
+WHERE drop_evidence->>'score' IS NOT NULL
+GROUP BY ALL
+ORDER BY documents DESC
+""",
     "What share of its tokens had each component given a run by every step?": """
 SELECT run, step, component,
   sum(sum(tokens)) OVER (PARTITION BY run, component ORDER BY step)
@@ -55,6 +82,12 @@ SELECT run, source, step, avg(reward) AS reward, avg(CAST(verdict = 'CORRECT' AS
 FROM rollouts
 GROUP BY ALL
 ORDER BY run, source, step
+""",
+    "How many answers of a language model are good, and why not the others?": """
+SELECT name, model, task, verdict, count(*) AS rows, round(avg(length_ratio), 3) AS length_ratio
+FROM annotations JOIN (SELECT manifest, name, recipe->>'model' AS model FROM manifests) USING (manifest)
+GROUP BY ALL
+ORDER BY name, rows DESC
 """,
     "How do all evaluations compare, and which run did each evaluate?": """
 SELECT benchmark, metric, parent AS evaluated, run, value, low, high, n
@@ -93,7 +126,7 @@ def _view(spec: TableSpec) -> str:
         f"| `{name}` | {SQL_TYPES[kind]} | {'yes' if nullable else ''} | {docs[name].replace('|', chr(92) + '|')} |"
         for name, kind, nullable in rows
     ]
-    more = "\nMore columns may follow: scores of documents, metrics of RL steps.\n" if spec.open else ""
+    more = f"\nMore columns may follow: {spec.more}.\n" if spec.open else ""
     head = "| column | type | may be NULL | meaning |\n|---|---|---|---|"
     return "\n".join([f"### {spec.name}\n", spec.meaning, "", head, *lines, more])
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,7 +28,7 @@ from manifests.identity import TableDigest, canonical_json, json_digest, schema_
 from manifests.provenance import provenance
 from manifests.store import OBJECT, Store, file_sha256
 
-KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier")
+KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier", "annotations")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
 """The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""
@@ -112,10 +113,37 @@ class Manifest:
         self._require_table(family)
         return pa.concat_tables(self.store.read_table(file.path, columns) for file in self.files(family))
 
+    def take(self, family: str, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+        """`columns` of `rows` (ascending) in order, in batches. Row groups that hold none of them are not read."""
+        self._require_table(family)
+        start = 0
+        for file in self.files(family):
+            here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + file.rows)] - start
+            if len(here):
+                with self.store.open(file.path) as source:
+                    yield from _rows_of(pq.ParquetFile(source), columns, here)
+            start += file.rows
+
     def _require_table(self, family: str) -> None:
         tables = [name for name, known in self.families.items() if known.format == "parquet"]
         if family not in tables:
             raise UserError(f"{self.ref} ({self.kind}) has no {family}", f"It has {', '.join(tables) or 'no tables'}")
+
+
+def _rows_of(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """`rows` of one file; each row group is read no further than its last of them."""
+    start = 0
+    for group in range(file.num_row_groups):
+        end = start + file.metadata.row_group(group).num_rows
+        here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)]
+        for batch in file.iter_batches(ROWS_PER_BLOCK, row_groups=[group], columns=columns) if len(here) else ():
+            chosen = here[np.searchsorted(here, start) : np.searchsorted(here, start + len(batch))] - start
+            if len(chosen):
+                yield batch.take(pa.array(chosen))
+            start += len(batch)
+            if here[-1] < start:
+                break
+        start = end
 
 
 # -- building ------------------------------------------------------------------------------------------------------
@@ -151,6 +179,11 @@ class Draft:
         with self.store.temporary() as folder:
             files = tuple(self._parquet_files(folder, tables, schema, digest, rows_per_file))
         self.families[family] = Family("parquet", identity, digest.rows, schema_names(schema), digest.columns(), files)
+
+    def keep(self, manifest: Manifest, family: str) -> None:
+        """The family of another manifest of this store as it is: the same files, nothing read or written."""
+        self._refuse_twice(family)
+        self.families[family] = manifest.families[family]
 
     def write_raw(self, family: str, sources: dict[str, Path | bytes], identity: bool = True) -> None:
         """Store opaque files under their logical names; their bytes are their content. A Path is moved."""

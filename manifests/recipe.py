@@ -71,7 +71,7 @@ def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "Give the path of a YAML recipe") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}", "Correct the file") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md")
@@ -107,7 +107,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"override {override!r} is not of the form field.part=value", "Write budget.tokens=20B")
     try:
         plain = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"override {override!r}: the value is no YAML", "Put quotes around it") from error
     *parents, last = name.split(".")
     node: Any = data

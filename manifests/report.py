@@ -39,6 +39,9 @@ NAMED = 9
 SAMPLES = 4
 """Documents or responses shown of each kind."""
 SAMPLE_CHARS = 1500
+LEAKS = 10
+"""Documents shown of each benchmark that they hold items of."""
+LEAK_CHARS = 300
 BENCHMARK_BOXES = 3
 """Benchmarks that are drawn one by one in the lineage; more are drawn as one box."""
 RL_CURVES = {
@@ -141,6 +144,8 @@ class _Report:
                 return self.prompts(thing)
             case Manifest(kind="classifier"):
                 return self.classifier(thing)
+            case Manifest(kind="annotations"):
+                return self.annotations(thing)
             case Manifest():
                 return self.benchmark(thing)
             case RunDirectory(record={"kind": "train"}):
@@ -362,7 +367,20 @@ class _Report:
             {"benchmark": name, "size": sizes.get(name), "found": 0, "documents": 0, "tokens": 0} | found.get(name, {})
             for name in sorted(sizes.keys() | found.keys())
         ]
-        return [element("h3", "Contamination"), _table(rows, "benchmark size found documents tokens")] if rows else []
+        summary = _table(rows, "benchmark size found documents tokens")
+        return [element("h3", "Contamination"), summary, *self.leaks(manifest)] if rows else []
+
+    def leaks(self, manifest: Manifest) -> list[Html | None]:
+        """Per benchmark the documents that cover most of an item: what the item asks beside what the document holds."""
+        shown = self.rows(_LEAKS, manifest.id, list(manifest.parents), LEAKS, LEAK_CHARS)
+        if not shown:
+            return []
+        query = f"""octo sql --format csv "FROM leaks WHERE manifest = '{manifest.id}'" > leaks.csv"""
+        columns = "benchmark item_id split part coverage source doc_id question span"
+        return [
+            _table(shown, columns, f"Items and the documents that hold them, up to {LEAKS} of each benchmark"),
+            element("p", "All of them: ", element("code", query)),
+        ]
 
     def licences(self, manifest: Manifest) -> list[Html | None]:
         return [
@@ -449,6 +467,17 @@ class _Report:
         selected = _table(cuts, "threshold selected precision recall")
         heaviest = fold("Words that weigh most", [_table(words, "label rank word weight count")])
         return _Part(lede, [element("h3", "What each threshold selects"), selected, heaviest])
+
+    def annotations(self, manifest: Manifest) -> _Part:
+        """What was asked of how many documents, and what became of the answers."""
+        documents, rows = manifest.counts["documents"], number(main_rows(manifest), "row")
+        lede = (
+            f"{number(documents, 'document')} shown to {manifest.recipe['model']} ({manifest.recipe['task']}); {rows}."
+        )
+        found = self.rows(_ANSWERS, manifest.id)
+        table = _table(found, "verdict score rows documents prompt_tokens completion_tokens")
+        prompt = fold("What was asked", element("pre", manifest.recipe["prompt"]))
+        return _Part(lede, [element("h3", "Answers"), table, prompt])
 
     def benchmark(self, manifest: Manifest) -> _Part:
         groups = self.rows(_ITEM_GROUPS, manifest.id)
@@ -703,6 +732,13 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "level": "Level",
     "label": "Label",
     "word": ("Word", code),
+    "item_id": ("Item", code),
+    "doc_id": ("Document", code),
+    "part": "Part",
+    "question": "The item asks",
+    "span": "The document holds",
+    "score": "Score",
+    "verdict": "Verdict",
     # how much
     "documents": ("Documents", count),
     "documents_in": ("Documents in", count),
@@ -743,8 +779,12 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "selected": ("Selected", count),
     "precision": ("Precision", percent),
     "recall": ("Recall", percent),
+    "coverage": ("Covered", percent),
     "rank": ("Rank", count),
     "count": ("Seen", count),
+    "rows": ("Rows", count),
+    "prompt_tokens": ("Tokens of requests", count),
+    "completion_tokens": ("Tokens of answers", count),
 }
 """Heading of a column wherever it appears, and how its values are written when not as they are."""
 
@@ -857,6 +897,20 @@ FROM documents WHERE manifest = $1 AND drop_reason = 'contaminated' GROUP BY ALL
 _ITEMS = """
 SELECT benchmark, count(*) AS n FROM items WHERE list_contains($1::VARCHAR[], manifest) GROUP BY ALL
 """
+_LEAKS = """
+WITH chosen AS (
+  FROM leaks WHERE manifest = $1
+  QUALIFY row_number() OVER (PARTITION BY benchmark ORDER BY coverage DESC, doc_id) <= $3),
+asked AS (
+  SELECT benchmark, item_id, any_value(split) AS split, any_value(left(question, $4)) AS question
+  FROM items WHERE list_contains($2::VARCHAR[], manifest) GROUP BY ALL),
+held AS (SELECT doc_id, text FROM texts WHERE manifest = $1 AND doc_id IN (SELECT doc_id FROM chosen))
+SELECT benchmark, item_id, split, part, coverage, source, doc_id, question,
+  left(substr(text, span_start + 1, span_length), $4) AS span
+FROM chosen JOIN (SELECT doc_id, source FROM documents WHERE manifest = $1) USING (doc_id)
+LEFT JOIN asked USING (benchmark, item_id) LEFT JOIN held USING (doc_id)
+ORDER BY benchmark, coverage DESC, doc_id
+"""
 _LICENCES = """
 SELECT coalesce(license, 'not stated') AS license, count(*) AS documents,
   count(*) FILTER (drop_reason IS NULL) AS kept,
@@ -887,6 +941,11 @@ FROM members WHERE manifest = $1 GROUP BY ALL ORDER BY ALL
 """
 _PROMPT_SOURCES = """
 SELECT source, count(*) AS prompts FROM prompts WHERE manifest = $1 GROUP BY ALL ORDER BY prompts DESC, source
+"""
+_ANSWERS = """
+SELECT score, verdict, count(*) AS rows, count(DISTINCT doc_id) AS documents,
+       sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens
+FROM annotations WHERE manifest = $1 GROUP BY score, verdict ORDER BY verdict <> 'ok', score, rows DESC, verdict
 """
 _ITEM_GROUPS = """
 SELECT split, subject, level, count(*) AS items FROM items WHERE manifest = $1 GROUP BY ALL ORDER BY ALL LIMIT 100

@@ -75,7 +75,10 @@ class Store:
     """A folder or fsspec URL that holds manifests, objects and runs. Paths are relative, with forward slashes."""
 
     def __init__(self, url: str | Path):
-        self.fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
+        try:
+            self.fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"no store can be at {url}: {error}", "Give a folder or an fsspec URL") from error
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(Path(root).resolve()) if self.is_local else root.rstrip("/")
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
@@ -260,9 +263,13 @@ class Store:
 
         Inside a local store under work/; for a remote store under $OCTO_SCRATCH or the user's cache folder.
         """
-        folder = (Path(self.root) if self.is_local else self._cache()) / "work" / name
+        folder = self.scratch_path(name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def scratch_path(self, name: str) -> Path:
+        """Where `scratch` is or would be; makes nothing."""
+        return (Path(self.root) if self.is_local else self._cache()) / "work" / name
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:

@@ -21,11 +21,13 @@ class TableSpec:
     schema: pa.Schema
     docs: dict[str, str]
     open: bool = False
+    more: str = "scores of documents, metrics of RL steps"
+    """What the further columns of an open table are."""
 
 
-def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open: bool = False) -> TableSpec:
+def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open: bool = False, **more) -> TableSpec:
     fields = [pa.field(column.rstrip("?"), kind, nullable=column.endswith("?")) for column, kind, _ in columns]
-    return TableSpec(name, meaning, pa.schema(fields), {c.rstrip("?"): doc for c, _, doc in columns}, open)
+    return TableSpec(name, meaning, pa.schema(fields), {c.rstrip("?"): doc for c, _, doc in columns}, open, **more)
 
 
 # -- families of a corpus manifest ---------------------------------------------------------------------------------
@@ -50,6 +52,10 @@ DOCUMENTS = _table(
     ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
     open=True,
+    more="""the scores `words`, `boilerplate`, `symbol_ratio`, `repetition`, `loop`, `math_density` of the quality rules
+(docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; a classifier's score; and,
+where the recipe asks for them, `language` (as the model's labels write it, `und` for a text without words),
+`language_score`, and `boilerplate_chars`, the characters of boilerplate lines taken out""",
 )
 TEXTS = _table(
     "texts",
@@ -66,6 +72,7 @@ ORIGINS = _table(
     ("doc_id", TEXT, "as in documents"),
     ("file", TEXT, "file, relative to the path of its source"),
     ("position", LONG, "line or row in the file, from 0"),
+    ("native_id?", TEXT, "identifier that the source gave; doc_id of the annotated document for what a model wrote"),
 )
 QUARANTINE = _table(
     "quarantine",
@@ -75,6 +82,37 @@ QUARANTINE = _table(
     ("position?", LONG, "line or row in the file, from 0; NULL for the whole file"),
     ("reason", TEXT, "what was wrong, from a fixed vocabulary"),
     ("detail", TEXT, "the first characters of the error"),
+)
+LEAKS = _table(
+    "leaks",
+    "The benchmark item that each contaminated document holds, and where: the one that it covers most.",
+    ("doc_id", TEXT, "as in documents"),
+    ("benchmark", TEXT, "name of the benchmark"),
+    ("item_id", TEXT, "as in items"),
+    ("part", TEXT, "what of the item is held: question"),
+    ("coverage", REAL, "1 - edits / words of the item"),
+    (
+        "span_start?",
+        LONG,
+        "first character of the passage in the text, from 0: substr(text, span_start + 1, span_length)",
+    ),
+    ("span_length?", LONG, "characters of the passage; both NULL where the item's words cannot be placed"),
+)
+DOUBTS = _table(
+    "doubts",
+    "What speaks against a document before anything is measured; its drop reason unless it is contaminated.",
+    ("doc_id", TEXT, "as in documents"),
+    ("reason", TEXT, "excluded or unverified"),
+    ("evidence", TEXT, "JSON: what it rests on"),
+)
+INPUTS = _table(
+    "inputs",
+    "The files that were read; provenance, no part of the identity.",
+    ("source", TEXT, "name of the source in the recipe"),
+    ("file", TEXT, "file, relative to the path of its source"),
+    ("format", TEXT, "jsonl, jsonl.zst or parquet"),
+    ("bytes", LONG, "size"),
+    ("sha256", TEXT, "checksum of its bytes, as hex"),
 )
 
 # -- benchmark, mixture and prompts manifests ----------------------------------------------------------------------
@@ -169,6 +207,37 @@ FEATURES = _table(
     ("count", LONG, "how often it was seen in training"),
 )
 
+# -- annotations manifest ------------------------------------------------------------------------------------------
+
+ANNOTATIONS = _table(
+    "annotations",
+    "What a language model said of documents: one row per document, or one per question-answer pair found in it.",
+    ("doc_id", TEXT, "as in documents of the corpus that was asked about"),
+    ("source", TEXT, "source of the document"),
+    ("url?", TEXT, "url of the document"),
+    ("task", TEXT, "score, rewrite or questions"),
+    ("ordinal", LONG, "which pair of the document, from 0; 0 for other tasks"),
+    ("response?", TEXT, "the answer as received, in the row of ordinal 0; NULL when there was none"),
+    ("score?", LONG, "score: 0 to 5"),
+    ("text?", TEXT, "rewrite: the rewritten text"),
+    ("question?", TEXT, "questions: the question"),
+    ("solution?", TEXT, "questions: the worked answer"),
+    ("answer?", TEXT, "questions: the final answer alone"),
+    (
+        "verdict",
+        TEXT,
+        "ok, or why the row is not good: endpoint_error, source_too_long, truncated, refusal, unparsable, no_score, "
+        "no_pairs, too_short, too_long, repetition, numbers_lost, formulae_lost",
+    ),
+    ("evidence?", TEXT, "JSON: what the verdict rests on; NULL for ok"),
+    ("length_ratio?", REAL, "rewrite: characters of the text per character of its source"),
+    ("repetition?", REAL, "rewrite, questions: share of 5-word runs that occurred before"),
+    ("numbers_kept?", REAL, "rewrite: share of the source's numbers in the text; NULL when it has none"),
+    ("formulae_kept?", REAL, "rewrite: share of the source's formulae in the text; NULL when it has none"),
+    ("prompt_tokens", LONG, "tokens of the request, as the server counted; 0 beyond ordinal 0"),
+    ("completion_tokens", LONG, "tokens of the answer, as the server counted; 0 beyond ordinal 0"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -249,7 +318,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID"),
     ("name", TEXT, "name"),
     ("version", TEXT, "version"),
-    ("kind", TEXT, "corpus, mixture, prompts, benchmark or classifier"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier or annotations"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests it was made from"),
     ("rows", LONG, "rows of its main family"),
@@ -289,8 +358,8 @@ LINEAGE = _table(
     ("relation", TEXT, "made from (manifests), launched with (run from manifest), started from (run from run)"),
 )
 
-FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, ITEMS, COMPONENTS, MEMBERS, SEQUENCES, PROMPTS,
-                LABELS, THRESHOLDS, FEATURES)  # fmt: skip
+FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, INPUTS, ITEMS, COMPONENTS, MEMBERS, SEQUENCES,
+                PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

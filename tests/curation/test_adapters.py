@@ -9,16 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+import octo
 from curation.adapters import REASONS, SHAPES, Parts, Refused, document, needed
 from curation.config import CurateRecipe, SourceRecipe
 from curation.known_sources import KNOWN
 from curation.pipeline import curate, plan
 from curation.sources import FIELDS, Bad, Good, check_columns, find_files, read_records
+from curation.vocabulary import PROJECT
+from manifests.catalog import query
 from manifests.errors import UserError
-from manifests.recipe import parse, semantic
+from manifests.recipe import load, parse, semantic
 from manifests.store import Store
 
+pytestmark = pytest.mark.usefixtures("in_process")
 ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}
 
 
@@ -51,7 +56,8 @@ def test_a_row_becomes_a_document_from_jsonl_and_parquet(name, tmp_path):
     source = known(name, path=str(tmp_path))
     files = find_files(source, None)
     check_columns(source, files)
-    assert [list(read_records(file, source, 10**6, tmp_path)) for file in files] == [[Good(0, expected)]] * 2
+    good = Good(0, expected, None, ROWS[name].get("scores", {}), ROWS[name].get("metadata"))
+    assert [list(read_records(file, source, 10**6, tmp_path)) for file in files] == [[good]] * 2
 
 
 def test_openr1_takes_the_first_verified_generation():
@@ -86,7 +92,7 @@ def test_distilled_reads_thought_and_answer_of_a_message():
     replied = {"role": "assistant", "content": "<think>3 divides it.</think><answer>No.</answer>", "info": info}
     response = "<think>\n3 divides it.\n</think>\nNo."
     expected = Parts(text=f"Is 9 prime?\n{response}", question="Is 9 prime?", response=response, answer="no")
-    source = known("am-deepseek-distilled-40m")
+    source = known("am-deepseek-distilled-40m", scores=None)
     assert document({"messages": [asked, replied]}, source) == expected
     assert document({"messages": [asked, replied | {"info": None}]}, source) == expected
     assert refused(source.name, {"messages": [asked]}) == "not_a_dialogue"
@@ -118,6 +124,20 @@ def test_the_quality_rule_of_a_source_drops_and_keeps_the_evidence():
     flagged = known("numinamath-1.5", only={"synthetic": ["false"], "problem_is_valid": ["Yes"]})
     assert document(ROWS["numinamath-1.5"]["row"], flagged).doubt is None
     assert document(ROWS["numinamath-1.5"]["row"] | {"synthetic": True}, flagged).doubt
+
+
+def test_scores_of_a_source_are_numbers_or_nothing():
+    row = ROWS["finemath-3plus"]["row"]
+    for value, number in ((3, 3.0), (2.5, 2.5), (None, None), (float("nan"), None)):
+        assert document(row | {"score": value}, known("finemath-3plus")).scores["finemath_score"] == number
+    for value in ("3.2", True, [3.2]):
+        assert refused("finemath-3plus", row | {"score": value}) == "wrong_type"
+    assert document({"text": "t"}, known("finemath-3plus")).scores == {
+        "finemath_score": None,
+        "finemath_int_score": None,
+    }
+    with pytest.raises(UserError, match=r"scores\.quality"):
+        parse({"name": "s", "path": "x", "role": "web", "scores": {"quality": "score"}}, SourceRecipe, "test")
 
 
 def test_answers_of_math_numina_and_simplerl():
@@ -152,7 +172,7 @@ def test_nothing_in_a_record_raises(name, data):
 
 
 def test_every_adapter_serves_a_known_source():
-    assert {source.adapter for source in KNOWN.values()} == set(SHAPES)
+    assert {source.adapter for source in KNOWN.values()} | {"html", "annotation"} == set(SHAPES)
 
 
 def test_nested_text_that_is_no_utf8_is_one_bad_record(tmp_path):
@@ -185,16 +205,51 @@ def corpus(tokenizer, **source) -> CurateRecipe:
     return parse({"name": "c", "tokenizer": str(tokenizer), "sources": [source]}, CurateRecipe, "test")
 
 
+def printed(name: str, folder: Path, *overrides: str) -> CurateRecipe:
+    """The recipe that `octo sources NAME --recipe` prints, loaded."""
+    done = CliRunner().invoke(octo.app, ["sources", name, "--recipe"])
+    assert done.exit_code == 0
+    (folder / "r.yaml").write_text(done.output)
+    return load(folder / "r.yaml", CurateRecipe, overrides)
+
+
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_recipe_of_each_source_loads_and_is_planned_at_a_commit(name, tokenizer, tmp_path):
-    store = Store(tmp_path / "store")
+def test_the_printed_recipe_of_each_source_is_planned_without_the_hub(name, tmp_path):
+    store, recipe, row = Store(tmp_path / "store"), printed(name, tmp_path), KNOWN[name]
+    read, note = plan(store, recipe)[:2]
+    assert read.what.startswith(f"{name} ({row.role}): {row.path} ")
+    assert (read.documents, read.tokens) == (row.documents, row.tokens)
+    assert "the hub was not asked" in note.what
+    assert ("needs revision=" in read.what) == (name in UNPINNED) == (name in note.what)
     if name in UNPINNED:
-        recipe = corpus(tokenizer, known=name)
-        for build in (plan, curate):
-            with pytest.raises(UserError, match="revision=<commit>"):
-                build(store, recipe)
-    row = plan(store, corpus(tokenizer, known=name, **({"revision": "0" * 40} if name in UNPINNED else {})))[0]
-    assert KNOWN[name].hub_id in row.what and row.what.startswith(name)
+        with pytest.raises(UserError, match=rf"sources\.0\.revision \({name}\)\. Give each its revision=<commit>"):
+            curate(store, recipe)
+        pinned = plan(store, printed(name, tmp_path, f"sources.0.revision={'a1' * 20}"))
+        assert "a1" * 20 in pinned[0].what and "no commit" not in pinned[1].what
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_printed_recipe_of_each_source_is_planned_on_a_local_copy(name, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text(json.dumps(ROWS[name]["row"]))
+    pq.write_table(pa.Table.from_pylist([ROWS[name]["row"]] * 3), tmp_path / "in" / "b.parquet")
+    rows = plan(Store(tmp_path / "store"), printed(name, tmp_path, f"sources.0.path={tmp_path / 'in'}"))
+    assert rows[0].what.startswith(f"{name} ({KNOWN[name].role}): {tmp_path}")
+    assert rows[0].files == 2 and (rows[0].bytes or 0) > 0
+    assert [row.stage for row in rows] == ["read", "annotate", "decontaminate", "quality", "copies", "freeze"]
+
+
+def test_the_corpus_of_the_paper_is_planned_and_what_lacks_a_commit_is_named_at_once(tmp_path):
+    recipe, store = load(PROJECT / "recipes" / "octothinker" / "corpus.yaml", CurateRecipe), Store(tmp_path)
+    assert all(source.known == source.name for source in recipe.sources)
+    missing = [source.name for source in recipe.sources if source.name in UNPINNED]
+    rows = plan(store, recipe)
+    (note,) = [row for row in rows if row.stage == "note"]
+    assert note.what.endswith(f"; no commit is pinned yet for {', '.join(missing)}")
+    assert sum(row.tokens or 0 for row in rows) > 4_000_000_000_000
+    with pytest.raises(UserError) as error:
+        curate(store, recipe)
+    assert [name for name in KNOWN if f"({name})" in str(error.value)] == [name for name in KNOWN if name in missing]
 
 
 def test_given_fields_win_over_known_ones_and_where_it_lies_bears_no_identity():
@@ -216,3 +271,30 @@ def test_doubts_become_drop_reasons_and_dialogues_keep_their_layout(store, token
     assert json.loads(dropped["drop_evidence"])["value"] == "gpt-3.5"
     texts = manifest.read("texts").to_pylist()
     assert {row["text"] for row in texts} == {ROWS["wildchat-1m"]["parts"]["text"]}
+
+
+def test_what_sources_bring_becomes_columns(tokenizer, tmp_path):
+    """Two sources, one with scores; the same record twice with other scores, in either order of files."""
+    page = {"text": "one page", "url": "u", "score": 3, "crawl": "CC-MAIN-2023-50"}
+    made = []
+    for number, order in enumerate(([page, page | {"score": 4.5}], [page | {"score": 4.5}, page])):
+        (tmp_path / f"{number}").mkdir()
+        for name, row in zip("ab", order, strict=True):
+            (tmp_path / f"{number}" / f"{name}.jsonl").write_text(json.dumps(row))
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps({"text": "another"}))
+        brings = {"scores": {"page_score": "score"}, "metadata": ["crawl"]}
+        scored = {"name": "scored", "path": str(tmp_path / f"{number}"), "role": "general"} | brings
+        plain = {"name": "plain", "path": str(tmp_path / f"{number}.jsonl"), "role": "general"}
+        recipe = {"name": "c", "tokenizer": str(tokenizer), "sources": [plain, scored]}
+        made.append(curate(Store(tmp_path / f"store{number}"), parse(recipe, CurateRecipe, "test")))
+    assert made[0].id == made[1].id
+    documents = made[0].read("documents")
+    assert documents.schema.field("page_score").type == pa.float64()
+    assert sorted(documents["page_score"].to_pylist(), key=str) == [3.0, 4.5, None]
+    assert query(made[0].store, "SELECT DISTINCT metadata->>'crawl' AS crawl FROM documents WHERE page_score > 4") == (
+        pa.table({"crawl": ["CC-MAIN-2023-50"]})
+    )
+    with pytest.raises(UserError, match="no file has column scroe"):
+        curate(made[0].store, corpus(tokenizer, **scored | {"scores": {"page_score": "scroe"}}))
+    with pytest.raises(UserError, match=r"page_score is a source's score"):
+        parse(recipe | {"classifier": {"model": "default", "column": "page_score"}}, CurateRecipe, "test")

@@ -14,17 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation import fit
-from curation.classifier import LONGEST, Classifier, model_path, prepare
+from curation.classifier import DEFAULT, DEFAULT_SHA256, LONGEST, Classifier, model_path, prepare
 from curation.config import ClassifierRecipe, CurateRecipe, ScoreRecipe
 from curation.pipeline import curate, plan
 from curation.sample import write_sample
 from curation.steps import Batch, Score
-from manifests.catalog import diff, query
+from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify
-from manifests.recipe import parse
+from manifests.recipe import load, parse
 from manifests.report import report
 from manifests.store import Store, file_sha256
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 SMALL = {"dimensions": 8, "buckets": 10_000, "learning_rate": 0.5, "epochs": 5, "min_count": 1, "held_out": 0.3}
 
@@ -217,11 +219,42 @@ def test_a_threshold_drops_the_roles_it_is_for_with_evidence(store, pages, token
 
 
 def test_the_model_is_in_the_identity_and_its_path_is_not(store, pages, tokenizer, made, tmp_path):
-    shutil.copyfile(model_path(made), tmp_path / "copy.bin")
-    by_name = curate(store, scored(pages, tokenizer, made.ref))
-    by_path = curate(store, scored(pages, tokenizer, str(tmp_path / "copy.bin"), "by-path"))
-    assert by_path.id == by_name.id
-    assert by_name.recipe["classifier"]["model"] == Classifier.load(model_path(made), "positive").digest
+    made_by = []
+    for name in ("one", "two"):
+        shutil.copyfile(model_path(made), tmp_path / f"{name}.bin")
+        made_by.append(curate(store, scored(pages, tokenizer, str(tmp_path / f"{name}.bin"), name)))
+    assert made_by[0].id == made_by[1].id and made_by[0].parents == ()
+    assert made_by[0].recipe["classifier"]["model"] == Classifier.load(model_path(made), "positive").digest
+
+
+def test_a_classifier_manifest_is_a_parent_of_what_it_scored(store, corpus, pages, tokenizer, made):
+    child = curate(store, scored(pages, tokenizer, made.ref))
+    assert child.parents == (made.id,)
+    assert curate(store, scored(pages, tokenizer, made.id, "by-id")).id == child.id
+    edges = {(row["child"], row["parent"]): row["depth"] for row in lineage(store, child.id).to_pylist()}
+    assert edges[child.id, made.id] == -1 and edges[made.id, corpus.id] == -2
+    anew = curate(store, scored(pages, tokenizer, made.ref, "anew", min=0.5, roles=["general"]), base=child)
+    assert anew.parents == (made.id,) and "low_score" in anew.read("documents")["drop_reason"].to_pylist()
+
+
+# -- the model that comes with the project ---------------------------------------------------------------------------
+
+
+def test_the_default_model_is_what_its_recipes_make(tmp_path):
+    store = Store(tmp_path)
+    recipes = Path(__file__).parents[2] / "recipes" / "quickstart"
+    assert file_sha256(DEFAULT) == DEFAULT_SHA256 and DEFAULT.stat().st_size < 200_000
+    curate(store, load(recipes / "corpus.yaml", CurateRecipe))
+    again = fit.train(store, load(recipes / "classifier.yaml", ClassifierRecipe))
+    assert file_sha256(model_path(again)) == DEFAULT_SHA256
+    assert again.counts["average_precision"] == 1.0
+
+
+def test_default_names_it_in_a_recipe(store, pages, tokenizer):
+    found = curate(store, scored(pages, tokenizer, "default", "by-default"))
+    assert found.recipe["classifier"]["model"] == DEFAULT_SHA256 and found.parents == ()
+    rows = found.read("documents").to_pylist()
+    assert all(row["math_score"] < 0.5 for row in rows if row["source"] == "general")
 
 
 def test_a_model_trained_again_at_its_path_gives_its_own_scores(store, corpus, pages, tokenizer, made, tmp_path):

@@ -13,6 +13,7 @@ from curation.config import DecontaminateRecipe
 from curation.decontaminate import CANDIDATE_SHARE, ItemIndex
 from curation.sample import edited
 from curation.sample_pages import general_page, math_page
+from curation.spans import span
 from curation.words import split
 
 STORY = (
@@ -76,6 +77,24 @@ def test_evidence_names_benchmark_item_and_coverage():
     expected = {"benchmark": "b", "item": "story", "part": "question", "coverage": 1.0}
     assert json.loads(matches.evidence[0]) == expected
     assert matches.coverage.tolist() == [1.0, 0.0] and matches.evidence[1] is None
+
+
+@pytest.mark.parametrize("name", ["story", "latex", "short"])
+def test_the_span_is_the_passage_that_holds_the_item(name):
+    draw = random.Random(2)
+    before, after = f"{general_page(draw)}\n\nÜbung — ", f"\n\n{math_page(draw)}"
+    for asked in (QUESTIONS[name], edited(random.Random(3), QUESTIONS[name], 0.05)):
+        found = index().columns(pa.array(["nothing at all", before + asked + after], pa.large_string()))
+        assert found["span_start"][0].as_py() is found["span_length"][0].as_py() is None
+        start, length = (found[name][1].as_py() for name in ("span_start", "span_length"))
+        passage = (before + asked + after)[start : start + length]
+        assert passage in asked and len(passage) > 0.9 * len(asked)
+
+
+def test_a_span_by_hand():
+    assert span("One. What is 58+13 then?", "what is 58 + 13?") == (5, 13)
+    assert span("q a b x c d q", "a b c d") == (2, 9)
+    assert span("...", "words") is span("words", "?") is None
 
 
 def test_coverage_is_a_limit_of_the_recipe():

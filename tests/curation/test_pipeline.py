@@ -28,7 +28,7 @@ from manifests.recipe import parse
 from manifests.store import Store
 
 PRECEDENCE = {
-    "contaminated", "too_short", "boilerplate", "symbols", "not_mathematical", "repetition",
+    "contaminated", "too_short", "boilerplate", "symbols", "not_mathematical", "loop", "repetition",
     "exact_duplicate", "near_duplicate",
 }  # fmt: skip
 
@@ -286,6 +286,7 @@ def test_a_plan_names_the_stages_and_writes_nothing(small, tokenizer, tmp_path):
         "freeze benchmark",
         "annotate",
         "decontaminate",
+        "quality",
         "copies",
         "freeze",
     ]

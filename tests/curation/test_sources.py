@@ -181,6 +181,16 @@ def test_a_remote_file_is_copied_and_the_copy_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_remote_files_read_at_the_same_time_do_not_meet(tmp_path):
+    for name in "ab":
+        with fsspec.open(f"memory://pair/{name}.jsonl", "wb") as stream:
+            stream.write(lines(*({"text": f"{name} {n}"} for n in range(9))))
+    source = recipe("memory://pair")  # type: ignore[arg-type]
+    readers = [read_records(file, source, LIMIT, tmp_path) for file in find_files(source, None)]
+    texts = [[record.fields[2] for record in pair if isinstance(record, Good)] for pair in zip(*readers, strict=True)]
+    assert texts == [[f"a {n}", f"b {n}"] for n in range(9)]
+
+
 def test_what_the_user_must_put_right(tmp_path):
     with pytest.raises(UserError, match="nothing at"):
         find_files(recipe(tmp_path / "absent"), None)
@@ -193,3 +203,34 @@ def test_what_the_user_must_put_right(tmp_path):
     wrong = recipe(tmp_path / "a.jsonl", columns={"text": "body"})
     with pytest.raises(UserError, match="no file has column body"):
         check_columns(wrong, find_files(wrong, None))
+
+
+PAGE = b"<title>T</title><link rel=canonical href=https://a.org/1><p>Let <math><mi>x</mi></math> be caf\xe9.</p>"
+
+
+def test_html_files_are_one_record_each_and_read_in_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("curation.sources.PAGES_PER_TASK", 3)
+    pages = {"a.html": PAGE, "b.htm": b"", "c/d.html": b"<nav>x</nav>", "e.html": b"<p>" + b"x" * LIMIT, "f.html": PAGE}
+    for name, data in pages.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    files = find_files(recipe(tmp_path), None)
+    assert [file.parts for file in files] == [("a.html", "b.htm", "c/d.html"), ("e.html", "f.html")]
+    found = [(record.position, getattr(record, "reason", "good")) for record in read(tmp_path)]
+    assert found == [(0, "good"), (1, "empty_file"), (2, "no_text"), (0, "record_too_long"), (1, "good")]
+    good, _, refused, *_ = read(tmp_path)
+    assert isinstance(good, Good) and good.fields[:3] == ("https://a.org/1", None, "Let $x$ be café.")
+    assert isinstance(refused, Bad) and refused.detail.startswith("c/d.html: ")
+    assert files[0].files[2].url == f"file://{tmp_path}/c/d.html"
+
+
+def test_a_column_of_html(tmp_path):
+    pq.write_table(
+        pa.table({"html": [PAGE, b"<nav>x</nav>", b" ", None], "link": ["u", "v", "w", "x"]}), tmp_path / "a.parquet"
+    )
+    (tmp_path / "b.jsonl").write_bytes(lines({"html": "<p>caf&eacute; <img class=latex alt='$y$'>"}))
+    fields = {"adapter": "html", "columns": {"text": "html", "url": "link"}}
+    first, *bad_ones, last = read(tmp_path, **fields)
+    assert isinstance(first, Good) and first.fields[:3] == ("u", None, "Let $x$ be café.")
+    assert [record.reason for record in bad_ones] == ["no_text", "empty_field", "null_field"]  # type: ignore[union-attr]
+    assert isinstance(last, Good) and last.fields[2] == "café $y$"

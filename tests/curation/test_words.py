@@ -65,3 +65,13 @@ def test_shingles_of_a_batch_are_those_of_each_text(texts, n):
 def test_masking_hides_numbers_and_operators_alone():
     left, right, other = split(["add 3 + 4 now"]), split(["add 9 - 7 now"]), split(["put 3 + 4 now"])
     assert left.masked().tolist() == right.masked().tolist() != other.masked().tolist()
+
+
+def test_scripts_without_spaces_give_a_word_per_character():
+    assert len(hashes("每天早上，小明吃三个苹果。")) == 11
+    assert hashes("明天（上）") == hashes("明 天 上") == hashes("明天上")
+    assert len(hashes("ひらがな")) == 4 and len(hashes("ไทย")) == 3 and len(hashes("𠀀𠀁")) == 2
+    assert len(hashes("他有12个x")) == 5
+    assert len(hashes("한국어는 띄어쓰기")) == len(hashes("שלום עולם")) == len(hashes("नमस्ते दुनिया")) == 2
+    assert len(hashes("𝑥𝑦 １２")) == 2
+    assert split(["明，天"]).flags.tolist() == [WORD | AFTER_BREAK, WORD | AFTER_BREAK]

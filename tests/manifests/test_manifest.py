@@ -5,9 +5,12 @@ import os
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import manifests.manifest
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import (
@@ -52,6 +55,39 @@ def test_a_family_without_rows_keeps_its_schema(folder: Store):
     empty = draft.commit("empty", "1")
     assert empty.read("quarantine").schema.equals(tables.QUARANTINE.schema)
     assert verify(folder, empty) == []
+
+
+@pytest.mark.parametrize("rows", [[], [0], [5], [0, 3, 4, 9], [2, 3], list(range(10))])
+def test_some_rows_are_read_from_the_groups_that_hold_them(folder: Store, monkeypatch, rows: list[int]):
+    monkeypatch.setattr(manifests.manifest, "ROWS_PER_BLOCK", 2)
+    monkeypatch.setattr(manifests.manifest, "ROWS_PER_GROUP", 2)
+    draft, read = Draft(folder, "corpus", {}), []
+    table = pa.table({"n": range(10), "text": [f"text {n}" for n in range(10)]})
+    draft.write("rows", [table], table.schema, rows_per_file=6)
+    made = draft.commit("rows", "1")
+    batches_of = pq.ParquetFile.iter_batches
+
+    def watched(file, size, row_groups, columns):
+        read.extend(row_groups)
+        return batches_of(file, size, row_groups=row_groups, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    batches = list(made.take("rows", ["n"], np.array(rows, np.int64)))
+    assert [row for batch in batches for row in batch["n"].to_pylist()] == rows
+    assert len(read) == len({row // 2 for row in rows})
+
+
+def test_a_family_is_kept_as_it_is(store: Store, corpus):
+    made = corpus(store)
+    before = store.list("objects")
+    draft = Draft(store, "corpus", {"seed": 2})
+    for family in ("documents", "texts"):
+        draft.keep(made, family)
+    again = draft.commit("kept", "1")
+    assert again.files("texts") == made.files("texts") and store.list("objects") == before
+    assert again.id != made.id and verify(store, again) == []
+    with pytest.raises(ValueError, match="already written"):
+        draft.keep(made, "texts")
 
 
 def test_a_raw_file_may_have_any_name(store: Store):

@@ -111,6 +111,11 @@ def hostile_corpus(store: Store) -> Manifest:
     draft.write("documents", [pa.Table.from_pylist(documents, schema=schema)], schema)
     texts = rows_of(tables.TEXTS, *({"doc_id": row["doc_id"], "text": HOSTILE * 100} for row in documents))
     bad = rows_of(tables.QUARANTINE, {"source": f"web{HOSTILE}", "file": HOSTILE, "reason": HOSTILE, "detail": HOSTILE})
+    same = {"benchmark": HOSTILE, "item_id": HOSTILE, "part": "question"}
+    leaks = [{"doc_id": f"{row:032x}", "coverage": row / 4} | same for row in (2, 3)]
+    spans = [{"span_start": 0, "span_length": 20}, {"span_start": None, "span_length": None}]
+    held = rows_of(tables.LEAKS, *(leak | span for leak, span in zip(leaks, spans, strict=True)))
+    draft.write("leaks", [held], tables.LEAKS.schema, identity=False)
     draft.write("texts", [texts], tables.TEXTS.schema)
     draft.write("quarantine", [bad], tables.QUARANTINE.schema)
     counts = {"inputs": {f"web{HOSTILE}": {"records": 7, "tokens": 75}}}
@@ -198,6 +203,17 @@ def test_the_funnel_on_the_page_is_that_of_sql(folder: Store, corpus) -> None:
     for row in query(folder, "FROM funnel WHERE manifest = $1", [manifest.id]).to_pylist():
         reason = row["reason"] or "–"
         assert [row["source"], row["outcome"], reason, f"{row['documents']:,}", f"{row['tokens']:,}"] in shown
+
+
+def test_leaks_are_shown_with_their_passage_the_closest_first(everything: tuple[Store, list[str]]) -> None:
+    store, made = everything
+    parsed = Parsed(report(store, [made[0]]))
+    shown = [row for row in parsed.rows if row[:2] == [HOSTILE, HOSTILE]]
+    assert [(row[4], row[6], row[8]) for row in shown] == [
+        ("75.0%", f"{3:032x}", "–"),
+        ("50.0%", f"{2:032x}", HOSTILE[:20]),
+    ]
+    assert f"FROM leaks WHERE manifest = '{made[0]}'" in parsed.text
 
 
 def test_a_funnel_that_does_not_balance_is_called_so(folder: Store) -> None:

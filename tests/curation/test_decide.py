@@ -1,0 +1,88 @@
+"""One reason for each document: rules by role and limit, the first of several named, with evidence."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from curation.config import CurateRecipe
+from curation.decide import decide, reasons
+from curation.duplicates import Copies
+from curation.quality import scores
+from curation.words import split
+
+ALIGNED = r"""
+We show the identity by collecting terms. \begin{align*} (a+b)^3 &= (a+b)(a+b)^2 \\ &= (a+b)(a^2 + 2ab + b^2) \\
+&= a^3 + 3a^2b + 3ab^2 + b^3 \end{align*} and $$\left| \sum_{k} a_k b_k \right| \le \|a\| \cdot \|b\|$$ as \(|x| < 1\).
+"""
+LOOP = "The answer is found by adding both sides of the equation together. " * 20
+LEAK = json.dumps({"benchmark": "b", "item": "i", "part": "question", "coverage": 1.0})
+
+
+def recipe(**changes) -> CurateRecipe:
+    source = {"name": "s", "path": "x", "role": "web"}
+    return CurateRecipe.model_validate({"name": "n", "tokenizer": "t", "sources": [source]} | changes)
+
+
+def measured(texts: list[str], role: str = "web", **columns) -> pa.Table:
+    """Rows as `decide` takes them, measured of `texts`."""
+    array, nothing = pa.array(texts, pa.large_string()), pa.nulls(len(texts), pa.string())
+    table = pa.table(scores(array, split(array)))
+    plain = {
+        "doc_id": [f"{number:032x}" for number in range(len(texts))],
+        "role": [role] * len(texts),
+        "rank": [0] * len(texts),
+        "n_chars": [len(text) for text in texts],
+        "held_item": nothing,
+        "doubt": nothing,
+        "doubt_evidence": nothing,
+    }
+    for name, values in (plain | columns).items():
+        table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
+    return table
+
+
+def broken(text: str, role: str = "web", **changes) -> str | None:
+    return reasons(measured([text], role), recipe(**changes))[0][0].as_py()
+
+
+def test_limits_come_from_the_recipe_and_evidence_says_them():
+    rows = measured(["Four words stand here"])
+    assert reasons(rows, recipe(quality={"min_words": 4, "min_math_density": 0}))[1].to_pylist() == [None]
+    (evidence,) = reasons(rows, recipe(quality={"min_words": 5}))[1].to_pylist()
+    assert json.loads(evidence) == {"score": "words", "value": 4.0, "limit": 5}
+
+
+def test_the_first_reason_is_named_and_the_others_wait_behind_it():
+    doubts = {"doubt": pa.array(["excluded"] * 2 + [None] * 2, pa.string())}
+    doubts["doubt_evidence"] = pa.array(["{}"] * 2 + [None] * 2, pa.string())
+    held = {"held_item": pa.array([LEAK, None, None, None], pa.string()), "math_score": [0.1, 0.1, 0.1, None]}
+    classifier = {"classifier": {"model": "m.bin", "min": 0.5}}
+    rows = measured(["Too few words."] * 2 + [ALIGNED] * 2, **doubts, **held)
+    reason, evidence = reasons(rows, recipe(**classifier))
+    assert reason.to_pylist() == ["contaminated", "excluded", "low_score", None]
+    assert evidence.to_pylist()[:2] == [LEAK, "{}"]
+    assert json.loads(evidence.to_pylist()[2]) == {"score": "math_score", "value": 0.1, "limit": 0.5}
+
+
+def test_only_sound_documents_compete_and_the_best_comes_first():
+    rows = measured([ALIGNED, "Too few words.", ALIGNED, ALIGNED], rank=[1, 0, 0, 1])
+
+    def copies(ranked: np.ndarray) -> Copies:
+        assert ranked.tolist() == [2, 0, 3]
+        return Copies(np.array([0, 0, 2]), np.array([1, 0.75, 1]), np.array([0, 0, 2]), np.zeros(3, np.bool_))
+
+    decided = decide(rows, recipe(), copies).to_pylist()
+    name = rows["doc_id"].to_pylist()
+    assert [row["drop_reason"] for row in decided] == ["near_duplicate", "too_short", None, None]
+    assert [row["cluster_id"] for row in decided] == [name[0], None, name[0], None]
+    assert decided[0]["keeper_id"] == name[2] and decided[2]["keeper_id"] is None
+    assert json.loads(decided[0]["drop_evidence"])["similarity"] == 0.75
+
+
+def test_no_document_needs_no_copies():
+    def never(ranked: np.ndarray) -> Copies:
+        raise AssertionError
+
+    rows = measured(["short"])
+    assert [decide(table, recipe(), never).num_rows for table in (rows, rows[:0])] == [1, 0]
