@@ -40,7 +40,7 @@ def fitted(texts: pa.Array, folder: Path, dimensions: int, buckets: int) -> Clas
     source, model = folder / "lines.txt", folder / "model.bin"
     labels = (b"__label__positive ", b"__label__negative ")
     source.write_bytes(b"".join(labels[row % 2] + line for row, line in enumerate(prepare(texts))))
-    settings = {"dim": dimensions, "bucket": buckets, "wordNgrams": 2, "minCount": 3, "epoch": 1}
+    settings: dict[str, float] = {"dim": dimensions, "bucket": buckets, "wordNgrams": 2, "minCount": 3, "epoch": 1}
     fit_file(source, model, settings)
     return Classifier.load(model, "positive")
 

@@ -19,12 +19,13 @@ from curation.words import (
     LOWER,
     NUMBER,
     OPERATOR,
+    SCRIPTS,
     SHINGLE_PRIME,
     WORD,
     utf8,
 )
 
-SPACE, LETTER, DIGIT, SIGN, BREAK, LEAD = range(6)
+SPACE, LETTER, DIGIT, SIGN, BREAK, ALONE, LEAD = range(7)
 MARGIN = 4
 """Bytes of zeros around and between texts, so that no text is seen from another."""
 
@@ -44,7 +45,7 @@ def numpy_words(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     offsets = np.searchsorted(places, starts)
     since = np.diff(np.searchsorted(np.flatnonzero(kind == BREAK), places), prepend=0) > 0
     since[offsets[:-1][np.diff(offsets) > 0]] = True
-    kinds = np.select([kind[places] == LETTER, kind[places] == DIGIT], [WORD, NUMBER], OPERATOR).astype(np.uint8)
+    kinds = np.select([kind[places] == SIGN, kind[places] == DIGIT], [OPERATOR, NUMBER], WORD).astype(np.uint8)
     return _word_hashes(data, kind, first), kinds | np.where(since, AFTER_BREAK, 0).astype(np.uint8), offsets
 
 
@@ -72,7 +73,7 @@ def _at(values: np.ndarray, distance: int) -> np.ndarray:
 def _kinds(data: np.ndarray, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The class of each byte, what joins digits being DIGIT; and whether a word begins there."""
     kind = np.where(raw == LEAD, LETTER, raw).astype(np.uint8)
-    signs = _foreign(data, kind)
+    later = _foreign(data, kind, np.flatnonzero(raw == LEAD))
     letters = (raw == LETTER) | (raw == LEAD)
     around = _at(letters, -2) & _at(letters, -1) & _at(letters, 1) & _at(letters, 2)
     kind[(data == 45) & around] = SPACE
@@ -81,28 +82,30 @@ def _kinds(data: np.ndarray, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     thousands = following & (data == 44) & _at(digit, 2) & _at(digit, 3) & ~_at(digit, 4)
     kind[following & (data == 46) | thousands] = DIGIT
     run = (kind == LETTER) | (kind == DIGIT)
-    first = run & (_at(kind, -1) != kind) | (kind == SIGN)
-    first[signs] = False
+    first = run & (_at(kind, -1) != kind) | (kind == SIGN) | (kind == ALONE)
+    first[later] = False
     return kind, first
 
 
-def _foreign(data: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """Set the kinds of operators and breaks of several bytes; returns where an operator's later bytes are."""
-    following = _at(data, 1)
-    pairs = np.flatnonzero((data == 0xC3) & ((following == 0x97) | (following == 0xB7)))
-    breaks = np.flatnonzero((data == 0xE2) & (following == 0x80))
-    triples = np.flatnonzero((data == 0xE2) & ((following == 0x88) | (following == 0x89)))
-    later = np.concatenate([pairs + 1, triples + 1, triples + 2])
-    for places in (pairs, triples, later):
-        kind[places] = SIGN
-    for distance in range(3):
-        kind[breaks + distance] = BREAK
-    return later
+def _foreign(data: np.ndarray, kind: np.ndarray, leads: np.ndarray) -> np.ndarray:
+    """Set the kinds of characters of several bytes that are no letters; returns where the later bytes of words are."""
+    second, third = data[leads + 1], data[leads + 2]
+    table = SCRIPTS[np.maximum(data[leads].astype(np.int64) - 0xE0, 0) * 256 + second]
+    fullwidth = (data[leads] == 0xEF) & (third >= 0x90) & (third <= 0x99)
+    latin = np.where((second == 0x97) | (second == 0xB7), SIGN, LETTER)  # × ÷
+    found = np.where(data[leads] == 0xC3, latin, np.where(fullwidth, LETTER, table))
+    length = np.select([data[leads] == 0xC3, data[leads] >= 0xF0], [2, 4], 3)
+    later = [np.empty(0, np.int64)]
+    for place in range(4):
+        own = (found != LETTER) & (place < length)
+        kind[leads[own] + place] = found[own]
+        later.append(leads[own & (found != BREAK)] + place)
+    return np.concatenate(later[2:])
 
 
 def _word_hashes(data: np.ndarray, kind: np.ndarray, first: np.ndarray) -> np.ndarray:
     """FNV-1a of each word, mixed; the commas of 1,000 left out."""
-    hashed = ((kind == LETTER) | (kind == DIGIT) | (kind == SIGN)) & ~((kind == DIGIT) & (data == 44))
+    hashed = (kind != SPACE) & (kind != BREAK) & ~((kind == DIGIT) & (data == 44))
     values = LOWER.astype(np.uint8)[data[hashed]]
     at = np.flatnonzero(first[hashed])
     lengths = np.diff(at, append=len(values))

@@ -88,7 +88,7 @@ class Texts:
                 exact_file.write(exact.data)
                 masked_file.write(masked.data)
                 counts.append(np.diff(ends))
-        exact, masked = (_mapped(path) for path in paths)
+        exact, masked = map(_mapped, paths)
         return cls(settings, ranks, np.argsort(ranks), exact, masked, np.cumsum(np.concatenate(counts)))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:

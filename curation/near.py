@@ -4,7 +4,7 @@ The family `bands` holds, band by band, the upper half of each document's band k
 signed, and of each band only the row groups that can hold its key are read. What they give is read, signed and put into
 datasketch's MinHashLSH with the bands and rows that the corpus was made with, which says what shares a band indeed: the
 answer is that of a MinHashLSH of all signatures (tested). These documents are then compared with the text itself.
-Dropped documents are found too. A manifest without `bands` (made before 2026-11-21) has its signatures put into
+Dropped documents are found too. A manifest without `bands`, made by an earlier version, has all its signatures put into
 MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts at once.
 """
 
@@ -84,7 +84,7 @@ def _looked_up(manifest: Manifest, keys: np.ndarray) -> np.ndarray:
     """Rows, ascending, whose key in some band is like that of `keys` in its upper half."""
     upper = (keys >> np.uint64(32)).tolist()
     found = [np.empty(0, np.int64)]
-    for file in manifest.files("bands"):
+    for file in (file for file in manifest.files("bands") if file.rows):
         with manifest.store.open(file.path) as source:
             found += _rows_of_keys(pq.ParquetFile(source), upper)
     return np.unique(np.concatenate(found))
@@ -96,7 +96,7 @@ def _rows_of_keys(file: pq.ParquetFile, upper: list[int]) -> Iterator[np.ndarray
         columns = (file.metadata.row_group(group).column(column).statistics for column in range(2))
         (first, last), (least, most) = ((limits.min, limits.max) for limits in columns)
         if first < last or least <= upper[first] <= most:
-            band, key, row = (column.to_numpy() for column in file.read_row_group(group).columns)
+            band, key, row = (column.to_numpy() for column in file.read_row_group(group, use_threads=False).columns)
             yield row[key == np.array(upper, np.uint32)[band]]
 
 

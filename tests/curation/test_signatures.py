@@ -25,7 +25,7 @@ def test_equal_to_datasketch_on_the_same_shingles(texts, n, length):
         assert np.array_equal(ours[position], oracle.hashvalues)
 
 
-ROUGH = st.text(st.sampled_from("abXY 0123,.-+=^{}$\\\n()×÷−–…éâ漢·"), max_size=60)
+ROUGH = st.text(st.sampled_from("abXY 0123,.-+=^{}$\\\n()×÷−–…éâ漢，。１กé𠀀·"), max_size=60)
 
 
 @settings(deadline=None)  # the first call compiles
