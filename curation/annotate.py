@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from datatrove.data import Document
 
 from curation.config import AnnotateRecipe
-from curation.duplicates import spilling_database
+from curation.assemble import spilling_database
 from curation.inference import Reply, answers_kept, ask
 from curation.verdicts import VERSION, rows
 from manifests.catalog import Catalog, query

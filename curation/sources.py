@@ -86,7 +86,7 @@ class InputFile:
     @property
     def files(self) -> "list[InputFile]":
         """The files themselves."""
-        return [replace(self, name=name, url=self.url + name, parts=()) for name in self.parts] or [self]
+        return [replace(self, name=name, url=self.url + name, parts=(), sha256="") for name in self.parts] or [self]
 
 
 @dataclass(frozen=True)
@@ -299,6 +299,8 @@ def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: 
         for record in _records(part, source, max_bytes, folder):
             named = {"detail": f"{part.name}: {record.detail}"} if isinstance(record, Bad) else {}
             yield replace(record, position=position, **named)
+    if file.sha256 and checksum(replace(file, sha256=""), source) != file.sha256:
+        raise _changed(file)
 
 
 def _records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
@@ -328,9 +330,13 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
             fs.get_file(path, str(copy))
     yield copy
     if file.sha256 and file_sha256(copy) != file.sha256:
-        raise UserError(f"source {file.source}: {file.url} changed while it was read", "Run the command again")
+        raise _changed(file)
     if not local:
         copy.unlink()
+
+
+def _changed(file: InputFile) -> UserError:
+    return UserError(f"source {file.source}: {file.url} changed while it was read", "Run the command again")
 
 
 def _json_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:

@@ -217,7 +217,7 @@ def printed(name: str, folder: Path, *overrides: str) -> CurateRecipe:
 def test_the_printed_recipe_of_each_source_is_planned_without_the_hub(name, tmp_path):
     store, recipe, row = Store(tmp_path / "store"), printed(name, tmp_path), KNOWN[name]
     read, note = plan(store, recipe)[:2]
-    assert read.what.startswith(f"{name} ({row.role}): {row.path} ")
+    assert read.what.startswith(f"{name} ({row.role}): {row.path}")
     assert (read.documents, read.tokens) == (row.documents, row.tokens)
     assert "the hub was not asked" in note.what
     assert ("needs revision=" in read.what) == (name in UNPINNED) == (name in note.what)
