@@ -373,9 +373,11 @@ def why(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """A document's life: source, scores, why it was dropped, which mixtures hold it."""
+    """A document's life: source, scores, why it was dropped, where mixtures hold it, the steps that read it."""
     from manifests import catalog
     from manifests.errors import UserError
+    from mixtures.trace import uses
+    from training.consumed import steps_that_read
 
     home = open_store(store)
     found = catalog.query(home, WHY_DOCUMENT, [doc_id]).to_pylist()
@@ -383,22 +385,31 @@ def why(
         raise UserError(
             f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
         )
-    held = catalog.query(home, WHY_MEMBER, [doc_id]).to_pylist()
+    held = uses(home, doc_id)
+    life = {
+        "mixtures": held.to_pylist(),
+        "steps": steps_that_read(home, held).to_pylist(),
+        "prompts": catalog.query(home, WHY_PROMPT, [doc_id]).to_pylist(),
+        "rollouts": catalog.query(home, WHY_ROLLOUTS, [doc_id]).to_pylist(),
+    }
     if json_:
-        print(json.dumps({"documents": found, "mixtures": held}, ensure_ascii=False))
+        print(json.dumps({"documents": found, **life}, ensure_ascii=False, default=str))
         return
     for row in found:
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
-    show_rows(held, "Mixtures that hold it, and the runs launched with them")
+    titles = ("Mixtures: the sequences that hold it", "Training: the steps that read it", "Prompts made of it",
+              "Reinforcement: its responses")  # fmt: skip
+    for title, rows in zip(titles, life.values(), strict=True):
+        show_rows(rows, title if rows else f"{title}: none")
 
 
 WHY_DOCUMENT = """
 SELECT d.*, o.file, o.position, t.text[:400] AS text FROM documents d
 LEFT JOIN origins o USING (manifest, doc_id) LEFT JOIN texts t USING (manifest, doc_id) WHERE d.doc_id = $1
 """
-WHY_MEMBER = """
-SELECT m.manifest AS mixture, m.component, m.n_tokens, m.token_start, list(DISTINCT r.run) AS runs
-FROM members m LEFT JOIN runs r ON list_contains(r.manifests, m.manifest) WHERE m.doc_id = $1 GROUP BY ALL
+WHY_PROMPT = "SELECT manifest AS prompts, position, prompt_id FROM prompts WHERE doc_id = $1 ORDER BY ALL"
+WHY_ROLLOUTS = """
+SELECT run, step, count(*) AS responses, avg(reward) AS reward FROM rollouts WHERE doc_id = $1 GROUP BY ALL ORDER BY ALL
 """
 
 
@@ -406,22 +417,27 @@ FROM members m LEFT JOIN runs r ON list_contains(r.manifests, m.manifest) WHERE 
 def trace(
     what: Annotated[str, typer.Argument(help="A training run, or a mixture manifest.")],
     step: Annotated[int | None, typer.Option("--step", min=1, help="Step of the run, from 1.")] = None,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Data-parallel rank, from 0; default all.")] = None,
+    ranks: Annotated[int, typer.Option("--ranks", min=1, help="Data-parallel ranks there were.")] = 1,
     sequence: Annotated[int | None, typer.Option("--sequence", min=0, help="Sequence of the mixture, from 0.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="With the text of each span.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """What the model saw at a step of a run, or what a sequence of a mixture holds: documents and spans of tokens."""
+    import numpy as np
+
     from manifests.errors import UserError
     from manifests.manifest import resolve
     from manifests.runs import load_run
-    from mixtures.reader import trace as trace_sequences
-    from training.launch import trace as trace_step
+    from mixtures.trace import trace as trace_sequences
+    from training.consumed import trace as trace_step
 
     home = open_store(store)
     if step is not None:
-        spans = trace_step(home, load_run(home, what), step)
+        spans = trace_step(home, load_run(home, what), step, rank, ranks, text)
     elif sequence is not None:
-        spans = trace_sequences(home, resolve(home, what), sequence)
+        spans = trace_sequences(home, resolve(home, what), np.array([sequence]), text)
     else:
         raise UserError("trace needs --step (of a run) or --sequence (of a mixture)", "See `octo trace --help`")
     show(spans, f"{what}, {'step' if step else 'sequence'} {step or sequence}", json_)

@@ -108,7 +108,7 @@ def test_what_was_consumed_is_what_was_planned(walk, mixture, run):
 
 
 def test_a_step_leads_back_to_its_documents(walk):
-    from training.launch import trace
+    from training.consumed import trace
 
     spans = trace(walk["store"], walk["first"], 1).to_pylist()
     consumed = catalog.query(
@@ -166,6 +166,8 @@ def test_a_checkpoint_opens_with_transformers(walk):
         ("runs show {zero}", "achieved|reward"),
         ("report quickstart@1 {zero}", ".html"),
         ("why {doc_id}", "quickstart|n_tokens"),
+        ("why {doc_id} --json", "{first}|{base}"),
+        ("trace {base} --step 1 --rank 1 --ranks 2 --text", "url"),
     ],
 )
 def test_every_verb_runs_on_the_walk(walk, command, says):
