@@ -239,20 +239,32 @@ GROUP BY label ORDER BY label DESC
 
 @app.command()
 def mix(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture or of prompts.")],
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture, of prompts, or of a grid of mixtures.")],
     overrides: Overrides = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="One mixture of a grid; default all.")] = None,
+    extend: Annotated[str | None, typer.Option("--extend", help="Mixture whose first steps are kept.")] = None,
+    step: Annotated[int | None, typer.Option("--from-step", min=1, help="Steps of it that are kept.")] = None,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
     """Select documents by SQL, apportion a budget exactly, freeze tokens and order as a manifest."""
-    from manifests.recipe import load
+    from manifests.errors import UserError
+    from manifests.manifest import resolve
     from mixtures import mix as mixing
-    from mixtures.config import MixRecipe
+    from mixtures.config import load_mixes
+    from mixtures.extend import start_after
 
-    home, config = open_store(store), load(recipe, MixRecipe, overrides or [])
-    show_rows(mixing.plan(home, config).rows(), f"Plan of {config.name}@{config.version}")
-    if not plan:
-        print(mixing.mix(home, config).id)
+    home = open_store(store)
+    if (extend is None) != (step is None):
+        raise UserError("--extend and --from-step go together", "Give --extend MIXTURE --from-step N")
+    for config in load_mixes(recipe, overrides or [], cell):
+        batch = config.budget.batch if config.budget else None
+        start = start_after(resolve(home, extend), step, batch) if extend and step else None
+        title = f"Plan of {config.name}@{config.version}"
+        if plan:
+            show_rows(mixing.plan(home, config, start).rows(), title)
+        else:
+            print(mixing.mix(home, config, start, lambda planned, title=title: show_rows(planned.rows(), title)).id)
 
 
 @app.command()
@@ -586,6 +598,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from manifests.manifest import copy_manifest, load_all, resolve
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
+    from mixtures.extend import Start
     from mixtures.mix import mix as build_mixture
 
     settings = manifest.provenance.get("settings")
@@ -605,7 +618,9 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
         case "classifier":
             settings = settings | {"corpus": manifest.parents[0]}
             return train_classifier(scratch, parse(settings, ClassifierRecipe, manifest.ref))
-    return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
+    first = manifest.recipe.get("first")
+    start = Start(resolve(scratch, first["mixture"]), first["sequences"]) if first else None
+    return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref), start)
 
 
 @manifest_app.command(name="tag")

@@ -8,6 +8,7 @@ loop over tokens or documents. Leaves out shuffling: `mixtures.order` fixed the 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +59,10 @@ class Batch:
 
 
 class MixtureReader:
-    """Random access to the sequences of a mixture manifest. `n_sequences`, `sequence_length` (inputs), `vocab_size`."""
+    """Random access to the sequences of a mixture manifest. `n_sequences`, `sequence_length` (inputs), `vocab_size`.
+
+    The first `n_inherited` sequences are those of the mixture that this one extends; 0 for any other.
+    """
 
     def __init__(self, store: Store, manifest: Manifest):
         if manifest.kind != "mixture":
@@ -66,8 +70,9 @@ class MixtureReader:
         self.sequence_length = int(manifest.recipe["sequence_length"])
         self.vocab_size, self.eos_id = int(manifest.recipe["vocab_size"]), int(manifest.recipe["eos_id"])
         components = manifest.read("components", ["component", "sequences"])
-        self.order = order_of(manifest, components["sequences"].to_pylist())
+        self.order = order_of(manifest.recipe, components["sequences"].to_pylist())
         self.n_sequences = self.order.n_sequences
+        self.n_inherited = int(manifest.recipe.get("first", {}).get("sequences", 0))
         members = manifest.read("members", ["component", "doc_id", "source", "n_tokens", "token_start"])
         self._components = [_Component(manifest, name, members) for name in components["component"].to_pylist()]
 
@@ -101,10 +106,10 @@ class MixtureReader:
         return np.sort(np.concatenate(found))
 
 
-def order_of(manifest: Manifest, counts: list[int]) -> Order | Continued:
-    """The order of a mixture of `counts[i]` sequences of component i, whose recipe names the parts of an extended one:
-    what each part apportioned, and how much of it is read before the next."""
-    first, *others = manifest.recipe.get("parts", [{"sequences": sum(counts), "counts": counts}])
+def order_of(recipe: dict[str, Any], counts: list[int]) -> Order | Continued:
+    """The order of a mixture of `counts[i]` sequences of component i. The `recipe` of an extended one names its parts:
+    what each part apportioned, and how many of its sequences are read before the next."""
+    first, *others = recipe.get("parts", [{"sequences": sum(counts), "counts": counts}])
     order, read = Order(first["counts"]), first["sequences"]
     for part in others:
         order, read = Continued(order, read, part["counts"]), read + part["sequences"]
