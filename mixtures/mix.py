@@ -26,7 +26,7 @@ from manifests.recipe import semantic
 from manifests.store import Store
 from mixtures.config import ComponentRecipe, MixRecipe
 from mixtures.extend import Start, check_same_streams, continued
-from mixtures.order import BLOCK, document_keys, permutation
+from mixtures.order import BLOCK, permutation
 from mixtures.plan import Allotment, Plan, Supply, solve
 from mixtures.prompts import PromptsPlan, choose_prompts, write_prompts
 from mixtures.reader import order_of
@@ -59,24 +59,35 @@ def mix(
     if start:
         check_same_streams(start, identity)
     scratch = store.scratch(f"mix-{key[:16]}")
-    selections = _selections(store, recipe, corpora)
     if vocabulary:
-        counts = _token_counts(recipe, selections, vocabulary)
-        supplies = [_counted(*each, start) for each in zip(recipe.components, selections, counts, strict=True)]
-        planned = _solved(recipe, supplies, start)
-        (tell or _silent)(planned)
-        parts = zip(recipe.components, selections, counts, planned.allotments, strict=True)
-        members = [_members(*part, recipe) for part in parts]
+        planned, members = _chosen(store, recipe, corpora, vocabulary, start, tell or _silent)
         draft = Draft(store, recipe.kind, identity | _parts(planned, start), parents)
         totals = _write_mixture(draft, members, planned.sequence_length, vocabulary, scratch)
     else:
-        chosen = choose_prompts(recipe, selections)
+        chosen = choose_prompts(recipe, _selections(store, recipe, corpora))
         (tell or _silent)(chosen)
         draft = Draft(store, recipe.kind, identity, parents)
         totals = write_prompts(draft, chosen)
     manifest = draft.commit(recipe.name, recipe.version, totals, key, given.model_dump(mode="json"))
     shutil.rmtree(scratch)
     return manifest
+
+
+def _chosen(
+    store: Store,
+    recipe: MixRecipe,
+    corpora: list[Manifest],
+    vocabulary: Vocabulary,
+    start: Start | None,
+    tell: Callable[[Plan | PromptsPlan], None],
+) -> tuple[Plan, list["_Members"]]:
+    """The plan, and the documents that it reads. The selections, many times as long, are given up on return."""
+    selections = _selections(store, recipe, corpora)
+    counts = _token_counts(recipe, selections, vocabulary)
+    planned = _solved_by_count(recipe, selections, counts, start)
+    tell(planned)
+    parts = zip(recipe.components, selections, counts, planned.allotments, strict=True)
+    return planned, [_members(*part, recipe) for part in parts]
 
 
 def _silent(_: Plan | PromptsPlan) -> None:
@@ -99,9 +110,7 @@ def plan(store: Store, recipe: MixRecipe, start: Start | None = None) -> Plan | 
         return choose_prompts(recipe, selections)
     if start:
         check_same_streams(start, _identity(recipe, corpora, vocabulary))
-    counts = _token_counts(recipe, selections, vocabulary)
-    supplies = [_counted(*each, start) for each in zip(recipe.components, selections, counts, strict=True)]
-    return _solved(recipe, supplies, start)
+    return _solved_by_count(recipe, selections, _token_counts(recipe, selections, vocabulary), start)
 
 
 # -- what goes in --------------------------------------------------------------------------------------------------
@@ -213,6 +222,13 @@ def _counted(part: ComponentRecipe, selection: Selection, tokens: np.ndarray, st
     return Supply(part.name, part.weight, part.max_epochs, documents, int(tokens.sum()), part.min_tokens, used=used)
 
 
+def _solved_by_count(
+    recipe: MixRecipe, selections: list[Selection], counts: list[np.ndarray], start: Start | None
+) -> Plan:
+    supplies = [_counted(*each, start) for each in zip(recipe.components, selections, counts, strict=True)]
+    return _solved(recipe, supplies, start)
+
+
 def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> Plan:
     budget, read = recipe.budget.count(_length(recipe)) if recipe.budget else 0, start.sequences if start else 0
     if start and budget <= read:
@@ -236,34 +252,33 @@ def _parts(planned: Plan, start: Start | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Members:
-    """The documents of one component that are read, in the order of its token file.
+    """The documents of one component that are read, beside where they go in its token file.
 
-    `chosen` are positions in the selection; `starts` and `counts` are tokens, EOS included. All int64.
+    `selection` holds them in the order of the corpus; `places` says where each of them goes.
     """
 
     component: ComponentRecipe
     selection: Selection
     allotment: Allotment
     template: str | None
-    chosen: np.ndarray
-    starts: np.ndarray
-    counts: np.ndarray
+    places: Places
 
     @property
     def tokens(self) -> int:
-        return int(self.counts.sum())
+        return int(self.places.counts.sum())
 
     def table(self) -> pa.Table:
-        n = len(self.chosen)
+        n, in_file = len(self.selection.rows), np.argsort(self.places.ordinals)
+        documents = self.selection.documents(["doc_id", "source"]).take(in_file)
         return pa.table(
             {
                 "component": pa.repeat(self.component.name, n),
                 "ordinal": np.arange(n),
-                "doc_id": self.selection.doc_ids.take(self.chosen),
-                "source": self.selection.sources.take(self.chosen),
+                "doc_id": documents["doc_id"],
+                "source": documents["source"],
                 "corpus": pa.repeat(self.selection.corpus.id, n),
-                "n_tokens": self.counts,
-                "token_start": self.starts,
+                "n_tokens": self.places.counts[in_file],
+                "token_start": self.places.starts[in_file],
             }
         )
 
@@ -271,13 +286,15 @@ class _Members:
 def _members(
     part: ComponentRecipe, selection: Selection, counts: np.ndarray, given: Allotment, recipe: MixRecipe
 ) -> _Members:
-    """The documents in the order of the first epoch; of less than one epoch, only as many as are read."""
-    order = permutation(document_keys(selection.doc_ids), recipe.seed, part.name, 0)
-    ends = np.cumsum(counts[order])
+    """The documents that are read: the first of the first epoch's order, or all of them."""
+    order = permutation(selection.keys, recipe.seed, part.name, 0)
     needed = given.tokens + 1 if given.sequences else 0  # the last label looks one token ahead
+    ends = np.cumsum(counts[order])
     chosen = order[: int(np.searchsorted(ends, needed)) + 1] if needed else order[:0]
-    counts = counts[chosen]
-    return _Members(part, selection, given, recipe.template(part), chosen, np.cumsum(counts) - counts, counts)
+    by_row = np.argsort(chosen)  # the order of the corpus: its texts are read once, front to back
+    sizes = counts[chosen]
+    places = Places((np.cumsum(sizes) - sizes)[by_row], sizes[by_row], by_row)
+    return _Members(part, selection.take(chosen[by_row]), given, recipe.template(part), places)
 
 
 def _write_mixture(
@@ -291,7 +308,7 @@ def _write_mixture(
     draft.write_raw("tokenizer", {"tokenizer.json": vocabulary.path.read_bytes()})
     sequences, documents = (
         sum(part.allotment.sequences for part in members),
-        sum(len(part.chosen) for part in members),
+        sum(len(part.places.counts) for part in members),
     )
     return {"sequences": sequences, "tokens": sequences * length, "documents": documents}
 
@@ -335,12 +352,9 @@ def _sequence_tables(recipe: dict[str, Any], members: list[_Members], length: in
 def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path) -> dict[str, Path | bytes]:
     """Token files of the components that are read at all, by logical name."""
     files: dict[str, Path | bytes] = {}
-    with progress("mix: tokenize", sum(len(part.chosen) for part in members)) as advance:
+    with progress("mix: tokenize", sum(len(part.places.counts) for part in members)) as advance:
         for part in filter(lambda part: part.tokens, members):
             target = scratch / f"{part.component.name}.ds"
-            by_row = np.argsort(part.chosen)  # the order of the corpus: its texts are read once, front to back
-            selected = part.selection.take(part.chosen[by_row])
-            places = Places(part.starts[by_row], part.counts[by_row], by_row)
-            write_tokens(selected, places, vocabulary, part.template, target, advance)
+            write_tokens(part.selection, part.places, vocabulary, part.template, target, advance)
             files |= {target.name: target, f"{target.name}.index": target.with_name(f"{target.name}.index")}
     return files

@@ -243,16 +243,22 @@ def document_keys(doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
     From the ID and not from the row, so that documents added to a corpus leave the rest in the same relative order.
     """
+    chunks = doc_ids.chunks if isinstance(doc_ids, pa.ChunkedArray) else [doc_ids]
+    keys = [np.empty(0, np.uint64)]
+    for chunk in chunks:
+        keys += [_keys(chunk.slice(start, _ROWS)) for start in range(0, len(chunk), _ROWS)]
+    return np.concatenate(keys)
+
+
+_ROWS = 1 << 16
+"""IDs turned into keys at a time: their digits fit the cache."""
+
+
+def _keys(doc_ids: pa.Array) -> np.ndarray:
     ids = doc_ids.cast(pa.binary()).cast(pa.binary(32))
-    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
-    digits = np.concatenate([_bytes(chunk)[:, :16] for chunk in chunks] or [np.empty((0, 16), np.uint8)])
+    digits = np.frombuffer(ids.buffers()[1], np.uint8)[ids.offset * 32 :][: len(ids) * 32].reshape(-1, 32)[:, :16]
     values = np.where(digits <= ord("9"), digits - ord("0"), digits - ord("a") + 10)
     return (values[:, 0::2] << 4 | values[:, 1::2]).view(">u8").ravel().astype(np.uint64)
-
-
-def _bytes(ids: pa.FixedSizeBinaryArray) -> np.ndarray:
-    width = ids.type.byte_width
-    return np.frombuffer(ids.buffers()[1], np.uint8)[ids.offset * width :][: len(ids) * width].reshape(-1, width)
 
 
 def permutation(keys: np.ndarray, seed: int, component: str, epoch: int) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_rows_and_texts_belong_together_over_many_files(
     with Catalog(store) as catalog:
         chosen = select(catalog, cut, ComponentRecipe(name="c", manifest="toy@cut", where="score > 0.3"))
     read = [text for _, batch in chosen.texts(["text"]) for text in batch.column("text").to_pylist()]
-    assert read == [texts[doc_id] for doc_id in chosen.doc_ids.to_pylist()]
+    assert read == [texts[doc_id] for doc_id in chosen.documents(["doc_id"])["doc_id"].to_pylist()]
     assert chosen.rows.tolist() == [
         i for i, row in enumerate(documents) if row["score"] > 0.3 and row["drop_reason"] is None
     ]
