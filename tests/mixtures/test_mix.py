@@ -311,3 +311,74 @@ def test_prompts_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=says):
         mix(store, recipe(kind="prompts", components=components, budget=budget))
+
+
+# -- differences ---------------------------------------------------------------------------------------------------
+
+
+def test_a_difference_of_mixtures_is_what_a_plain_comparison_finds_with_its_cause(
+    store: Store, corpus: Corpus, document: Documents, recipe: Recipes
+) -> None:
+    pages = [document("web", i) for i in range(60)] + [document("qa", i) for i in range(25)]
+    corpus([dict(page) for page in pages])
+    other = corpus([dict(page) for page in pages[20:]], version="2")
+    plain = recipe().model_dump(mode="json")["components"]
+    heavier = [plain[0] | {"weight": 5}, plain[1]]
+    moved = [
+        plain[0] | {"where": "role = 'web' AND score > 0.2"},
+        {**plain[1], "name": "rest", "where": "score <= 0.2"},
+    ]
+    newer = [plain[0] | {"manifest": "toy@2"}, plain[1]]
+    old = mix(store, recipe(name="old"))
+    for name, change, cause in (
+        ("seed", {"seed": 6}, "seed 5 → 6"),
+        ("weight", {"components": heavier}, "weight 3.0 → 5.0"),
+        ("newer", {"components": newer}, f"corpus {old.parents[0]} → {other.id}"),
+        (
+            "moved",
+            {"components": moved, "budget": {"sequences": 60}},
+            "where role = 'web' → role = 'web' AND score > 0.2",
+        ),
+    ):
+        new = mix(store, recipe(name=name, **change))
+        rows = catalog.diff(store, "old@1", f"{name}@1").to_pylist()
+        assert {(row["component"], row["change"]): row["documents"] for row in rows if row["documents"]} == compared(
+            old, new
+        )
+        assert {(row["component"], row["change"]): row["sequences"] for row in rows if row["sequences"]} == places(
+            old, new
+        )
+        assert cause in next(row["cause"] for row in rows if row["component"] == "web")
+    causes = {row["component"]: row["cause"] for row in catalog.diff(store, "old@1", "weight@1").to_pylist()}
+    assert causes["qa"] == "weight of web 3.0 → 5.0"
+
+
+def compared(old: Manifest, new: Manifest) -> dict[tuple[str, str], int]:
+    """Documents of each component by what happened to them."""
+    a, b = (
+        {(m["component"], m["doc_id"]): (m["ordinal"], m["n_tokens"]) for m in made.read("members").to_pylist()}
+        for made in (old, new)
+    )
+    changes: Counter[tuple[str, str]] = Counter()
+    for key in a.keys() | b.keys():
+        elsewhere = {doc_id for _, doc_id in (a if key in b else b)}
+        if key in a and key in b:
+            changes[key[0], "moved" if a[key] != b[key] else "same"] += 1
+        elif key in b:
+            changes[key[0], "moved" if key[1] in elsewhere else "added"] += 1
+        else:
+            changes[key[0], "same" if key[1] in elsewhere else "removed"] += 1
+    return {key: n for key, n in changes.items() if key[1] != "same"}
+
+
+def places(old: Manifest, new: Manifest) -> dict[tuple[str, str], int]:
+    """Sequences of each component by what happened to their place."""
+    a, b = (
+        {(s["component"], s["index"]): s["sequence"] for s in made.read("sequences").to_pylist()} for made in (old, new)
+    )
+    changes = Counter(
+        (key[0], "added" if key not in a else "removed" if key not in b else "moved")
+        for key in a.keys() | b.keys()
+        if a.get(key) != b.get(key)
+    )
+    return dict(changes)
