@@ -430,7 +430,6 @@ def trace(
     what: Annotated[str, typer.Argument(help="A training run, or a mixture manifest.")],
     step: Annotated[int | None, typer.Option("--step", min=1, help="Step of the run, from 1.")] = None,
     rank: Annotated[int | None, typer.Option("--rank", min=0, help="Data-parallel rank, from 0; default all.")] = None,
-    ranks: Annotated[int, typer.Option("--ranks", min=1, help="Data-parallel ranks there were.")] = 1,
     sequence: Annotated[int | None, typer.Option("--sequence", min=0, help="Sequence of the mixture, from 0.")] = None,
     text: Annotated[bool, typer.Option("--text", help="With the text of each span.")] = False,
     json_: JsonOption = False,
@@ -447,7 +446,7 @@ def trace(
 
     home = open_store(store)
     if step is not None:
-        spans = trace_step(home, load_run(home, what), step, rank, ranks, text)
+        spans = trace_step(home, load_run(home, what), step, rank, text)
     elif sequence is not None:
         spans = trace_sequences(home, resolve(home, what), np.array([sequence]), text)
     else:

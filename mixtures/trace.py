@@ -68,7 +68,8 @@ def _with_documents(store: Store, manifest: Manifest, spans: pa.Table) -> pa.Tab
     for name in ("role", "url"):
         spans = spans.append_column(name, documents[name].take(row))
     scored = [name for name in documents.column_names if name not in {*DOCUMENTS.schema.names, *PLACES}]
-    return spans.append_column("scores", [pa.array(map(json.dumps, documents.select(scored).take(row).to_pylist()))])
+    scores = [json.dumps({name: found[name] for name in scored}) for found in documents.take(row).to_pylist()]
+    return spans.append_column("scores", pa.array(scores, pa.string()))
 
 
 _DOCUMENTS = "FROM documents WHERE manifest IN (SELECT unnest($1)) AND doc_id IN (SELECT unnest($2))"

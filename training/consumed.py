@@ -1,45 +1,75 @@
-"""What a training run read: the documents behind a step, and the steps behind a document.
+"""What training runs read: the documents behind a step, and the steps behind a document.
 
-Both follow from the run's record (its mixture, its batch) and the mixture's order; the ledgers of the run add the loss
-and how far it got. A data-parallel rank of R reads a contiguous R-th of each step's sequences. Leaves out which
+Both follow from a run's record (its mixtures, its steps, its batch) and the order of the mixture; the ledger adds the
+loss and how far the run got. A data-parallel rank reads a contiguous part of each step's sequences. Leaves out which
 micro-batch of the rank a sequence lay in.
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from manifests import catalog
 from manifests.errors import UserError
-from manifests.manifest import resolve
-from manifests.recipe import parse
-from manifests.runs import RunDirectory
+from manifests.manifest import Manifest, load_all
+from manifests.runs import RunDirectory, load_runs
 from manifests.store import Store
-from mixtures.reader import MixtureReader
 from mixtures.trace import trace as trace_sequences
-from training.config import TrainRecipe
 from training.schedule import positions
 
 
-def trace(
-    store: Store, run: RunDirectory, step: int, rank: int | None = None, ranks: int = 1, text: bool = False
-) -> pa.Table:
-    """The documents behind `step` of a training run, or behind the share of `rank` (of `ranks`): see
-    `mixtures.trace.trace`. UserError for a step, a rank or a run that is not there."""
+@dataclass(frozen=True)
+class Reading:
+    """A run's steps `first` to `last` read `mixture`, `batch` sequences a step from its beginning."""
+
+    run: str
+    mixture: Manifest
+    first: int
+    last: int
+    batch: int
+
+    def step_of(self, sequence: int) -> int:
+        return self.first + sequence // self.batch
+
+
+def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, text: bool = False) -> pa.Table:
+    """The documents behind `step` of a training run, or behind what `rank` read of it: see `mixtures.trace.trace`.
+
+    UserError for a step, a rank or a run that is not there.
+    """
     if run.record["kind"] != "train":
         raise UserError(f"{run.id} is a run of kind {run.record['kind']}", "Trace a training run; see `octo runs list`")
-    recipe = parse(run.record["config"], TrainRecipe, run.id)
-    mixture = resolve(store, run.record["manifests"][0]["id"])
-    n_sequences = MixtureReader(store, mixture).n_sequences
-    steps = recipe.steps or -(-n_sequences // recipe.batch_sequences)
-    if not 1 <= step <= steps:
-        raise UserError(f"{run.id} has no step {step}", f"Its steps are 1 to {steps}")
-    if rank is not None and not 0 <= rank < ranks:
-        raise UserError(
-            f"there is no rank {rank} of {ranks}", "Ranks count from 0; give --ranks, as --rank 3 --ranks 8"
-        )
-    sequences = positions(step, recipe.batch_sequences, n_sequences)
-    share = sequences if rank is None else np.array_split(sequences, ranks)[rank]
-    return trace_sequences(store, mixture, share, text)
+    readings = list(_readings(run.record, {manifest.id: manifest for manifest in load_all(store)[0]}))
+    reading = next((reading for reading in readings if reading.first <= step <= reading.last), None)
+    if reading is None:
+        raise UserError(f"{run.id} has no step {step}", f"Its steps are 1 to {readings[-1].last}")
+    total = reading.mixture.counts["sequences"]
+    sequences = positions(step - reading.first + 1, reading.batch, total)
+    return trace_sequences(store, reading.mixture, _share(run, sequences, rank), text)
+
+
+def _share(run: RunDirectory, sequences: np.ndarray, rank: int | None) -> np.ndarray:
+    """The part of a step's sequences that a data-parallel rank reads; all of them where no rank is named."""
+    ranks = (run.record["config"].get("parallel") or {}).get("dp", 1)
+    if rank is None:
+        return sequences
+    if not 0 <= rank < ranks:
+        raise UserError(f"{run.id} has no rank {rank}", f"Its data-parallel ranks are 0 to {ranks - 1}")
+    return np.array_split(sequences, ranks)[rank]
+
+
+def _readings(record: dict[str, Any], manifests: dict[str, Manifest]) -> Iterator[Reading]:
+    """What a training run reads, stage by stage."""
+    config, first = record["config"], 1
+    asked = [config["steps"], *(stage["steps"] for stage in config.get("then") or ())]
+    for manifest, steps in zip(record["manifests"], asked, strict=True):
+        mixture, batch = manifests[manifest["id"]], config["batch_sequences"]
+        last = first - 1 + (steps or -(-mixture.counts["sequences"] // batch))
+        yield Reading(record["id"], mixture, first, last, batch)
+        first = last + 1
 
 
 def steps_that_read(store: Store, uses: pa.Table) -> pa.Table:
@@ -48,19 +78,24 @@ def steps_that_read(store: Store, uses: pa.Table) -> pa.Table:
     A row per run, step and sequence: run, step, loss (of the step), mixture, sequence, epoch, start, length. Steps that
     a run did not reach, by its ledger, are no rows.
     """
-    if not uses.num_rows:
-        return pa.table({"run": pa.array([], pa.string())})
-    return catalog.query(store, _STEPS, [uses.select(_USES).to_pylist()])
+    manifests = {manifest.id: manifest for manifest in load_all(store)[0]}
+    readings = [
+        reading
+        for record in load_runs(store)
+        if record["kind"] == "train" and all(manifest["id"] in manifests for manifest in record["manifests"])
+        for reading in _readings(record, manifests)
+    ]
+    found = [
+        {"run": reading.run, "step": reading.step_of(use["sequence"])} | {name: use[name] for name in _KEPT}
+        for use in uses.to_pylist()
+        for reading in readings
+        if reading.mixture.id == use["mixture"] and reading.step_of(use["sequence"]) <= reading.last
+    ]
+    return catalog.query(store, _WITH_LOSS, [found]) if found else pa.table({"run": pa.array([], pa.string())})
 
 
-_USES = ["mixture", "sequence", "epoch", "start", "length"]
-_STEPS = """
-WITH uses AS (SELECT unnest($1, recursive := true)),
-launched AS (
-  SELECT run, unnest(manifests) AS mixture, CAST(config->>'batch_sequences' AS BIGINT) AS batch
-  FROM runs WHERE kind = 'train')
-SELECT run, s.step, s.loss, mixture, sequence, epoch, start, length
-FROM uses JOIN launched USING (mixture) JOIN steps s USING (run)
-WHERE s.step = sequence // batch + 1
-ORDER BY ALL
+_KEPT = ("mixture", "sequence", "epoch", "start", "length")
+_WITH_LOSS = """
+SELECT run, step, loss, mixture, sequence, epoch, start, length
+FROM (SELECT unnest($1, recursive := true)) JOIN steps USING (run, step) ORDER BY ALL
 """

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from manifests.errors import UserError
-from manifests.manifest import Manifest, check_launch
+from manifests.manifest import Manifest, check_launch, resolve
+from manifests.recipe import parse
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store, file_sha256
 from mixtures.reader import MixtureReader
 from training.config import TrainRecipe
+from training.schedule import positions
 
 BACKEND = "torch"
 
@@ -67,6 +70,17 @@ def plan(store: Store, manifest: Manifest, recipe: TrainRecipe, parent: RunDirec
         "lr": recipe.optimizer.lr,
         "schedule": recipe.schedule.shape,
     }
+
+
+def trace(store: Store, run: RunDirectory, step: int) -> pa.Table:
+    """The documents behind `step` of a training run, as spans of the sequences it read."""
+    if run.record["kind"] != "train":
+        raise UserError(f"{run.id} is a run of kind {run.record['kind']}", "Trace a training run; see `octo runs list`")
+    recipe = parse(run.record["config"], TrainRecipe, run.id)
+    reader = MixtureReader(store, resolve(store, run.record["manifests"][0]["id"]))
+    if not 1 <= step <= (steps := _steps(reader, recipe)):
+        raise UserError(f"{run.id} has no step {step}", f"Its steps are 1 to {steps}")
+    return reader.batch(positions(step, recipe.batch_sequences, reader.n_sequences)).spans
 
 
 def last_checkpoint(run: RunDirectory) -> Path:

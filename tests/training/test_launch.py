@@ -25,8 +25,7 @@ from manifests.store import Store
 from mixtures.reader import MixtureReader
 from training.checkpoints import load_optimizer, write_checkpoint
 from training.config import TrainRecipe
-from training.consumed import trace
-from training.launch import last_checkpoint, plan, train
+from training.launch import last_checkpoint, plan, trace, train
 from training.torch_backend import adamw, new_model
 
 HERE = Path(__file__).parent
