@@ -2,8 +2,9 @@
 
 `mix` makes the manifest, `plan` says beforehand what it would hold. Promises. The same recipe over the same corpora
 with the same tokenizer gives the same ID, and built again it is found, not made. Corpora are verified before they are
-read. Every number of a plan is counted, none estimated. Sets of prompts, the other kind of recipe, are made by
-`mixtures.prompts`; trainers read through `mixtures.reader`.
+read. Every number of a plan is counted, or marked as declared where the corpus is not there. Memory is some 30 bytes
+for each selected document; text and tokens stream. Sets of prompts, the other kind of recipe, are made by
+`mixtures.prompts`; trainers read through `mixtures.reader`; going on from another mixture is `mixtures.extend`.
 """
 
 import shutil
@@ -33,61 +34,29 @@ from mixtures.reader import order_of
 from mixtures.selection import Selection, select
 from mixtures.tokens import Places, count_tokens, write_tokens
 
+Tell = Callable[[Plan | PromptsPlan], None]
+"""Is given the plan before anything is written."""
 
-def mix(
-    store: Store,
-    recipe: MixRecipe,
-    start: Start | None = None,
-    tell: Callable[[Plan | PromptsPlan], None] | None = None,
-) -> Manifest:
+
+def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell | None = None) -> Manifest:
     """The manifest that `recipe` describes, built now or found. UserError for whatever the recipe gets wrong.
 
     From a `start` the first part of the order is that of the mixture named there, and the recipe's budget counts it.
     `tell` is given the plan before anything is written; of a manifest that is found there is none.
     """
-    given, recipe = recipe, continued(recipe, start) if start else recipe
-    corpora = _corpora(store, recipe)
-    parents = list({corpus.id: corpus for corpus in corpora}.values()) + ([start.mixture] if start else [])
-    vocabulary = _vocabulary(recipe)
-    identity = _identity(recipe, corpora, vocabulary) | (start.identity if start else {})
-    key = build_key(recipe.kind, identity, parents)
+    asked = _Inputs.of(store, recipe, start)
+    key = build_key(recipe.kind, asked.identity, asked.parents)
     if built := find_built(store, key):
         known = built.ref == f"{recipe.name}@{recipe.version}"
         return built if known else tag(store, built.id, recipe.name, recipe.version)
-    for parent in parents:
+    for parent in asked.parents:
         check_launch(store, parent)
-    if start:
-        check_same_streams(start, identity)
     scratch = store.scratch(f"mix-{key[:16]}")
-    if vocabulary:
-        planned, members = _chosen(store, recipe, corpora, vocabulary, start, tell or _silent)
-        draft = Draft(store, recipe.kind, identity | _parts(planned, start), parents)
-        totals = _write_mixture(draft, members, planned.sequence_length, vocabulary, scratch)
-    else:
-        chosen = choose_prompts(recipe, _selections(store, recipe, corpora))
-        (tell or _silent)(chosen)
-        draft = Draft(store, recipe.kind, identity, parents)
-        totals = write_prompts(draft, chosen)
-    manifest = draft.commit(recipe.name, recipe.version, totals, key, given.model_dump(mode="json"))
+    build = _build_mixture if recipe.kind == "mixture" else _build_prompts
+    draft, totals = build(store, asked, scratch, tell or _silent)
+    manifest = draft.commit(recipe.name, recipe.version, totals, key, recipe.model_dump(mode="json"))
     shutil.rmtree(scratch)
     return manifest
-
-
-def _chosen(
-    store: Store,
-    recipe: MixRecipe,
-    corpora: list[Manifest],
-    vocabulary: Vocabulary,
-    start: Start | None,
-    tell: Callable[[Plan | PromptsPlan], None],
-) -> tuple[Plan, list["_Members"]]:
-    """The plan, and the documents that it reads. The selections, many times as long, are given up on return."""
-    selections = _selections(store, recipe, corpora)
-    counts = _token_counts(recipe, selections, vocabulary)
-    planned = _solved_by_count(recipe, selections, counts, start)
-    tell(planned)
-    parts = zip(recipe.components, selections, counts, planned.allotments, strict=True)
-    return planned, [_members(*part, recipe) for part in parts]
 
 
 def _silent(_: Plan | PromptsPlan) -> None:
@@ -100,20 +69,42 @@ def plan(store: Store, recipe: MixRecipe, start: Start | None = None) -> Plan | 
     Of a component whose manifest is not in the store the declared size stands for the count; with nothing but such
     components neither data nor tokenizer are needed.
     """
-    recipe = continued(recipe, start) if start else recipe
     declared = {part.name for part in recipe.components if _is_declared(store, part)}
     if recipe.kind == "mixture" and declared:
-        return _planned_from_sizes(store, recipe, start, declared)
-    corpora = _corpora(store, recipe)
-    selections, vocabulary = _selections(store, recipe, corpora), _vocabulary(recipe)
-    if not vocabulary:
-        return choose_prompts(recipe, selections)
-    if start:
-        check_same_streams(start, _identity(recipe, corpora, vocabulary))
-    return _solved_by_count(recipe, selections, _token_counts(recipe, selections, vocabulary), start)
+        return _planned_from_sizes(store, continued(recipe, start) if start else recipe, start, declared)
+    if recipe.kind == "prompts":
+        return choose_prompts(recipe, _selections(store, recipe, _corpora(store, recipe)))
+    return _selected(store, _Inputs.of(store, recipe, start))[0]
 
 
 # -- what goes in --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """A recipe with all that it names looked up: a corpus per component, a tokenizer unless it is for prompts."""
+
+    recipe: MixRecipe
+    start: Start | None
+    corpora: list[Manifest]
+    vocabulary: Vocabulary | None
+
+    @classmethod
+    def of(cls, store: Store, recipe: MixRecipe, start: Start | None) -> "_Inputs":
+        recipe = continued(recipe, start) if start else recipe
+        found = cls(recipe, start, _corpora(store, recipe), _vocabulary(recipe))
+        if start:
+            check_same_streams(start, found.identity)
+        return found
+
+    @property
+    def parents(self) -> list[Manifest]:
+        corpora = {corpus.id: corpus for corpus in self.corpora}
+        return [*corpora.values(), *([self.start.mixture] if self.start else [])]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return _identity(self.recipe, self.corpora, self.vocabulary) | (self.start.identity if self.start else {})
 
 
 def _is_declared(store: Store, part: ComponentRecipe) -> bool:
@@ -147,9 +138,8 @@ def _planned_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, de
         vocabulary, selections = _vocabulary(recipe), _selections(store, counted, _corpora(store, counted))
         assert vocabulary
         counts = _token_counts(counted, selections, vocabulary)
-        supplies |= {
-            part.name: _counted(part, *each, start) for part, *each in zip(there, selections, counts, strict=True)
-        }
+        for part, selection, tokens in zip(there, selections, counts, strict=True):
+            supplies[part.name] = _counted(part, selection, tokens, start)
     return _solved(recipe, [supplies[part.name] for part in recipe.components], start)
 
 
@@ -222,11 +212,13 @@ def _counted(part: ComponentRecipe, selection: Selection, tokens: np.ndarray, st
     return Supply(part.name, part.weight, part.max_epochs, documents, int(tokens.sum()), part.min_tokens, used=used)
 
 
-def _solved_by_count(
-    recipe: MixRecipe, selections: list[Selection], counts: list[np.ndarray], start: Start | None
-) -> Plan:
-    supplies = [_counted(*each, start) for each in zip(recipe.components, selections, counts, strict=True)]
-    return _solved(recipe, supplies, start)
+def _selected(store: Store, asked: _Inputs) -> tuple[Plan, list[Selection], list[np.ndarray]]:
+    """The plan, and what it chooses from: each component's documents and their tokens."""
+    assert asked.vocabulary
+    selections = _selections(store, asked.recipe, asked.corpora)
+    counts = _token_counts(asked.recipe, selections, asked.vocabulary)
+    parts = zip(asked.recipe.components, selections, counts, strict=True)
+    return _solved(asked.recipe, [_counted(*part, asked.start) for part in parts], asked.start), selections, counts
 
 
 def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> Plan:
@@ -297,20 +289,35 @@ def _members(
     return _Members(part, selection.take(chosen[by_row]), given, recipe.template(part), places)
 
 
-def _write_mixture(
-    draft: Draft, members: list[_Members], length: int, vocabulary: Vocabulary, scratch: Path
-) -> dict[str, Any]:
-    """All families of a mixture; returns the counts for its record."""
+def _chosen(store: Store, asked: _Inputs, tell: Tell) -> tuple[Plan, list[_Members]]:
+    """The plan, and the documents that it reads. The selections, many times as long, are given up on return."""
+    planned, selections, counts = _selected(store, asked)
+    tell(planned)
+    parts = zip(asked.recipe.components, selections, counts, planned.allotments, strict=True)
+    return planned, [_members(*part, asked.recipe) for part in parts]
+
+
+def _build_mixture(store: Store, asked: _Inputs, scratch: Path, tell: Tell) -> tuple[Draft, dict[str, Any]]:
+    """All families of a mixture, and the counts for its record."""
+    planned, members = _chosen(store, asked, tell)
+    vocabulary, length = asked.vocabulary, planned.sequence_length
+    assert vocabulary
+    draft = Draft(store, "mixture", asked.identity | _parts(planned, asked.start), asked.parents)
     draft.write("components", [_components_table(members)], tables.COMPONENTS.schema)
     draft.write("members", (part.table() for part in members), tables.MEMBERS.schema)
     draft.write("sequences", _sequence_tables(draft.recipe, members, length), tables.SEQUENCES.schema)
     draft.write_raw("tokens", _token_files(members, vocabulary, scratch))
     draft.write_raw("tokenizer", {"tokenizer.json": vocabulary.path.read_bytes()})
-    sequences, documents = (
-        sum(part.allotment.sequences for part in members),
-        sum(len(part.places.counts) for part in members),
-    )
-    return {"sequences": sequences, "tokens": sequences * length, "documents": documents}
+    documents = sum(len(part.places.counts) for part in members)
+    return draft, {"sequences": planned.sequences, "tokens": planned.tokens, "documents": documents}
+
+
+def _build_prompts(store: Store, asked: _Inputs, _: Path, tell: Tell) -> tuple[Draft, dict[str, Any]]:
+    """The one family of a set of prompts, and the counts for its record."""
+    chosen = choose_prompts(asked.recipe, _selections(store, asked.recipe, asked.corpora))
+    tell(chosen)
+    draft = Draft(store, "prompts", asked.identity, asked.parents)
+    return draft, write_prompts(draft, chosen)
 
 
 def _components_table(members: list[_Members]) -> pa.Table:

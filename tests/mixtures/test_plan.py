@@ -90,6 +90,12 @@ def test_a_refusal_is_right_and_offers_only_what_is_feasible(asked: list[Supply]
         assert apportion(tried, n, *bounds) is not None
 
 
+def test_the_last_label_needs_a_token_of_its_own() -> None:
+    assert solve([Supply("a", 1, 1, 5, 10 * LENGTH + 1)], 10, LENGTH).tokens == 10 * LENGTH
+    with pytest.raises(UserError, match="> max_epochs 1"):
+        solve([Supply("a", 1, 1, 5, 10 * LENGTH)], 10, LENGTH)
+
+
 def test_the_conflict_says_what_is_short_and_what_would_do() -> None:
     asked = [Supply("qa", 5, 4, 10**6, 1_200_000_000), Supply("web", 95, 4, 10**6, 73_800_000_000)]
     with pytest.raises(UserError) as refusal:
