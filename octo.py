@@ -388,7 +388,7 @@ def why(
     """A document's life: source, scores, why it was dropped, where mixtures hold it, the steps that read it."""
     from manifests import catalog
     from manifests.errors import UserError
-    from mixtures.trace import uses
+    from mixtures.tracing import uses
     from training.consumed import steps_that_read
 
     home = open_store(store)
@@ -441,7 +441,7 @@ def trace(
     from manifests.errors import UserError
     from manifests.manifest import resolve
     from manifests.runs import load_run
-    from mixtures.trace import trace as trace_sequences
+    from mixtures.tracing import trace as trace_sequences
     from training.consumed import trace as trace_step
 
     home = open_store(store)

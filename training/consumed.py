@@ -17,7 +17,7 @@ from manifests.errors import UserError
 from manifests.manifest import Manifest, load_all
 from manifests.runs import RunDirectory, load_runs
 from manifests.store import Store
-from mixtures.trace import trace as trace_sequences
+from mixtures.tracing import trace as trace_sequences
 from training.schedule import positions
 
 
@@ -36,7 +36,7 @@ class Reading:
 
 
 def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, text: bool = False) -> pa.Table:
-    """The documents behind `step` of a training run, or behind what `rank` read of it: see `mixtures.trace.trace`.
+    """The documents behind `step` of a training run, or behind what `rank` read of it: see `mixtures.tracing.trace`.
 
     UserError for a step, a rank or a run that is not there.
     """
@@ -73,7 +73,7 @@ def _readings(record: dict[str, Any], manifests: dict[str, Manifest]) -> Iterato
 
 
 def steps_that_read(store: Store, uses: pa.Table) -> pa.Table:
-    """The steps of training runs that read documents, from their `uses` (see `mixtures.trace.uses`).
+    """The steps of training runs that read documents, from their `uses` (see `mixtures.tracing.uses`).
 
     A row per run, step and sequence: run, step, loss (of the step), mixture, sequence, epoch, start, length. Steps that
     a run did not reach, by its ledger, are no rows.

@@ -14,7 +14,7 @@ from mixtures.config import MixRecipe
 from mixtures.extend import start_after
 from mixtures.mix import mix, plan
 from mixtures.reader import MixtureReader
-from mixtures.trace import uses
+from mixtures.tracing import uses
 
 Recipes = Callable[..., MixRecipe]
 WEB = {"name": "web", "manifest": "toy@1", "where": "role = 'web'", "weight": 3}

@@ -7,7 +7,7 @@ import pytest
 
 from manifests.errors import UserError
 from manifests.runs import load_run
-from mixtures.trace import uses
+from mixtures.tracing import uses
 from training.consumed import steps_that_read, trace
 from training.launch import train
 

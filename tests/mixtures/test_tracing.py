@@ -12,7 +12,7 @@ from manifests.store import Store
 from mixtures.config import MixRecipe
 from mixtures.mix import mix
 from mixtures.reader import MixtureReader
-from mixtures.trace import trace, uses
+from mixtures.tracing import trace, uses
 
 LENGTH = 16
 
