@@ -275,20 +275,32 @@ GROUP BY label ORDER BY label DESC
 
 @app.command()
 def mix(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture or of prompts.")],
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture, of prompts, or of a grid of mixtures.")],
     overrides: Overrides = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="One mixture of a grid; default all.")] = None,
+    extend: Annotated[str | None, typer.Option("--extend", help="Mixture whose first steps are kept.")] = None,
+    step: Annotated[int | None, typer.Option("--from-step", min=1, help="Steps of it that are kept.")] = None,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
     """Select documents by SQL, apportion a budget exactly, freeze tokens and order as a manifest."""
-    from manifests.recipe import load
+    from manifests.errors import UserError
+    from manifests.manifest import resolve
     from mixtures import mix as mixing
-    from mixtures.config import MixRecipe
+    from mixtures.config import load_mixes
+    from mixtures.extend import start_after
 
-    home, config = open_store(store), load(recipe, MixRecipe, overrides or [])
-    show_rows(mixing.plan(home, config).rows(), f"Plan of {config.name}@{config.version}")
-    if not plan:
-        print(mixing.mix(home, config).id)
+    home = open_store(store)
+    if (extend is None) != (step is None):
+        raise UserError("--extend and --from-step go together", "Give --extend MIXTURE --from-step N")
+    for config in load_mixes(recipe, overrides or [], cell):
+        batch = config.budget.batch if config.budget else None
+        start = start_after(resolve(home, extend), step, batch) if extend and step else None
+        title = f"Plan of {config.name}@{config.version}"
+        if plan:
+            show_rows(mixing.plan(home, config, start).rows(), title)
+        else:
+            print(mixing.mix(home, config, start, lambda planned, title=title: show_rows(planned.rows(), title)).id)
 
 
 @app.command()
@@ -409,9 +421,11 @@ def why(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """A document's life: source, scores, why it was dropped, which mixtures hold it."""
+    """A document's life: source, scores, why it was dropped, where mixtures hold it, the steps that read it."""
     from manifests import catalog
     from manifests.errors import UserError
+    from mixtures.tracing import uses
+    from training.consumed import steps_that_read
 
     home = open_store(store)
     found = catalog.query(home, WHY_DOCUMENT, [doc_id]).to_pylist()
@@ -419,16 +433,24 @@ def why(
         raise UserError(
             f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
         )
-    held = catalog.query(home, WHY_MEMBER, [doc_id]).to_pylist()
-    said = catalog.query(home, WHY_ANNOTATED, [doc_id]).to_pylist()
+    held = uses(home, doc_id)
+    life = {
+        "annotations": catalog.query(home, WHY_ANNOTATED, [doc_id]).to_pylist(),
+        "mixtures": held.to_pylist(),
+        "steps": steps_that_read(home, held).to_pylist(),
+        "prompts": catalog.query(home, WHY_PROMPT, [doc_id]).to_pylist(),
+        "rollouts": catalog.query(home, WHY_ROLLOUTS, [doc_id]).to_pylist(),
+    }
     if json_:
-        print(json.dumps({"documents": found, "annotations": said, "mixtures": held}, ensure_ascii=False))
+        print(json.dumps({"documents": found, **life}, ensure_ascii=False, default=str))
         return
     for row in found:
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
-    if said:
-        show_rows(said, "What a language model said of it, and of the document that it was made from")
-    show_rows(held, "Mixtures that hold it, and the runs launched with them")
+    titles = ("What a language model said of it, and of the document that it was made from",
+              "Mixtures: the sequences that hold it", "Training: the steps that read it", "Prompts made of it",
+              "Reinforcement: its responses")  # fmt: skip
+    for title, rows in zip(titles, life.values(), strict=True):
+        show_rows(rows, title if rows else f"{title}: none")
 
 
 WHY_DOCUMENT = """
@@ -447,9 +469,9 @@ FROM annotations a LEFT JOIN made ON made.annotations = a.manifest AND made.sour
 WHERE a.doc_id = $1 OR made.doc_id = $1
 GROUP BY ALL ORDER BY ALL
 """
-WHY_MEMBER = """
-SELECT m.manifest AS mixture, m.component, m.n_tokens, m.token_start, list(DISTINCT r.run) AS runs
-FROM members m LEFT JOIN runs r ON list_contains(r.manifests, m.manifest) WHERE m.doc_id = $1 GROUP BY ALL
+WHY_PROMPT = "SELECT manifest AS prompts, position, prompt_id FROM prompts WHERE doc_id = $1 ORDER BY ALL"
+WHY_ROLLOUTS = """
+SELECT run, step, count(*) AS responses, avg(reward) AS reward FROM rollouts WHERE doc_id = $1 GROUP BY ALL ORDER BY ALL
 """
 
 
@@ -457,22 +479,26 @@ FROM members m LEFT JOIN runs r ON list_contains(r.manifests, m.manifest) WHERE 
 def trace(
     what: Annotated[str, typer.Argument(help="A training run, or a mixture manifest.")],
     step: Annotated[int | None, typer.Option("--step", min=1, help="Step of the run, from 1.")] = None,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Data-parallel rank, from 0; default all.")] = None,
     sequence: Annotated[int | None, typer.Option("--sequence", min=0, help="Sequence of the mixture, from 0.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="With the text of each span.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """What the model saw at a step of a run, or what a sequence of a mixture holds: documents and spans of tokens."""
+    import numpy as np
+
     from manifests.errors import UserError
     from manifests.manifest import resolve
     from manifests.runs import load_run
-    from mixtures.reader import trace as trace_sequences
-    from training.launch import trace as trace_step
+    from mixtures.tracing import trace as trace_sequences
+    from training.consumed import trace as trace_step
 
     home = open_store(store)
     if step is not None:
-        spans = trace_step(home, load_run(home, what), step)
+        spans = trace_step(home, load_run(home, what), step, rank, text)
     elif sequence is not None:
-        spans = trace_sequences(home, resolve(home, what), sequence)
+        spans = trace_sequences(home, resolve(home, what), np.array([sequence]), text)
     else:
         raise UserError("trace needs --step (of a run) or --sequence (of a mixture)", "See `octo trace --help`")
     show(spans, f"{what}, {'step' if step else 'sequence'} {step or sequence}", json_)
@@ -621,6 +647,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from manifests.manifest import copy_manifest, load_all
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
+    from mixtures.extend import Start
     from mixtures.mix import mix as build_mixture
 
     settings = manifest.provenance.get("settings")
@@ -639,7 +666,9 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
         case "classifier":
             settings = settings | dict(zip(("corpus", "annotations"), manifest.parents, strict=False))
             return train_classifier(scratch, parse(settings, ClassifierRecipe, manifest.ref))
-    return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref))
+    first = manifest.recipe.get("first")
+    start = Start(resolve(scratch, first["mixture"]), first["sequences"]) if first else None
+    return build_mixture(scratch, parse(settings, MixRecipe, manifest.ref), start)
 
 
 @manifest_app.command(name="tag")

@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datatrove.data import Document
 
-from curation.config import AnnotateRecipe
 from curation.assemble import spilling_database
+from curation.config import AnnotateRecipe
 from curation.inference import Reply, answers_kept, ask
 from curation.verdicts import VERSION, rows
 from manifests.catalog import Catalog, query

@@ -11,11 +11,15 @@ each, for the life of the process. Leaves out: chat templates, decoding.
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import gigatoken
+import httpx
 import numpy as np
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from tokenizers import Tokenizer
 
 from manifests.errors import UserError
@@ -24,6 +28,7 @@ from manifests.store import file_sha256
 PROJECT = Path(__file__).resolve().parent.parent
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 """Names under which tokenizers know the end of a document, in order of preference."""
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 BATCH = 1024
 PIECES = (
     "the sum of", "Théorème", "x", "I'll", "DON'T", "_name", "https://a.b/c?d=1", "$", r"\frac{1}{2}", "12345", "3.14",
@@ -47,7 +52,8 @@ class Vocabulary:
 
     @classmethod
     def load(cls, place: str | Path) -> "Vocabulary":
-        """From a tokenizer.json or a folder with one, looked for in the working directory and then in the project.
+        """From a tokenizer.json or a folder with one, looked for in the working directory and then in the project, or
+        from a model of the hub (`ORG/NAME` or `ORG/NAME@REVISION`).
 
         Raises UserError when there is none, when it is damaged, or when it has no end-of-text token.
         """
@@ -122,4 +128,20 @@ def locate(place: str | Path) -> Path:
         path = path / "tokenizer.json" if path.is_dir() else path
         if path.is_file():
             return path
-    raise UserError(f"no tokenizer at {place}", "Give a tokenizer.json or the folder that holds one")
+    if model := HUB_ID.fullmatch(str(place)):
+        return _from_hub(model[1], model[2])
+    raise UserError(f"no tokenizer at {place}", "Give a tokenizer.json, the folder that holds one, or a hub ID")
+
+
+def _from_hub(model: str, revision: str | None) -> Path:
+    """The tokenizer.json of a model, from the hub or from the copy that an earlier download left."""
+    cached = try_to_load_from_cache(model, "tokenizer.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:  # asks for the commit first: that fails at once without a network, where a download tries for half a minute
+        return Path(hf_hub_download(model, "tokenizer.json", revision=HfApi().model_info(model, revision=revision).sha))
+    except (HfHubHTTPError, EntryNotFoundError, httpx.HTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"no tokenizer at {model}, here or on the hub: {reason}", "Give a folder that holds one"
+        ) from error

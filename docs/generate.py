@@ -20,7 +20,7 @@ from curation.quality import RULES
 from evaluation.config import EvalRecipe
 from manifests.catalog_docs import sql_reference
 from manifests.recipe import Local, Recipe
-from mixtures.config import MixRecipe
+from mixtures.config import GridRecipe, MixRecipe
 from rl.config import RLRecipe
 from training.config import TrainRecipe
 
@@ -30,6 +30,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "octo annotate": AnnotateRecipe,
     "octo classifier": ClassifierRecipe,
     "octo mix": MixRecipe,
+    "octo mix, a grid": GridRecipe,
     "octo train": TrainRecipe,
     "octo rl": RLRecipe,
     "octo eval": EvalRecipe,

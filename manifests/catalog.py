@@ -292,19 +292,25 @@ FROM pairs WHERE a_id IS NULL OR b_id IS NULL OR was <> is_now OR moved OR other
 GROUP BY ALL ORDER BY ALL
 """
 _DIFF_MEMBERS = """
-WITH a AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $1 GROUP BY ALL),
-b AS (SELECT component, source, doc_id, sum(n_tokens) AS n FROM members WHERE manifest = $2 GROUP BY ALL),
-c AS (SELECT component, sequences AS s, tokens FROM components WHERE manifest = $1),
-d AS (SELECT component, sequences AS s, tokens FROM components WHERE manifest = $2)
-SELECT coalesce(b.component, a.component) || '/' || coalesce(b.source, a.source) AS source,
-  CASE WHEN a.doc_id IS NULL THEN 'added' WHEN b.doc_id IS NULL THEN 'removed' ELSE 'changed' END AS change,
-  CASE WHEN a.doc_id IS NOT NULL AND b.doc_id IS NOT NULL THEN 'token count' END AS reason,
-  count(*)::BIGINT AS documents, sum(coalesce(b.n, a.n))::BIGINT AS tokens
-FROM a FULL JOIN b USING (component, source, doc_id) WHERE a.n IS DISTINCT FROM b.n GROUP BY ALL
-UNION ALL
-SELECT component, 'changed', format('sequences {} → {}', coalesce(c.s, 0), coalesce(d.s, 0)), 0::BIGINT,
-  (coalesce(d.tokens, 0) - coalesce(c.tokens, 0))::BIGINT
-FROM c FULL JOIN d USING (component) WHERE c.s IS DISTINCT FROM d.s ORDER BY ALL
+WITH a AS (SELECT component, doc_id, ordinal, n_tokens FROM members WHERE manifest = $1),
+b AS (SELECT component, doc_id, ordinal, n_tokens FROM members WHERE manifest = $2),
+documents AS (
+  SELECT component, CASE WHEN a.ordinal IS NULL THEN IF(doc_id IN (SELECT doc_id FROM a), 'moved', 'added')
+      WHEN b.ordinal IS NULL THEN 'removed' WHEN a.n_tokens <> b.n_tokens THEN 'changed' ELSE 'moved' END AS change,
+    count(*)::BIGINT AS documents, sum(coalesce(b.n_tokens, a.n_tokens))::BIGINT AS tokens
+  FROM a FULL JOIN b USING (component, doc_id)
+  WHERE (a.ordinal, a.n_tokens) IS DISTINCT FROM (b.ordinal, b.n_tokens)
+    AND NOT (b.ordinal IS NULL AND doc_id IN (SELECT doc_id FROM b))
+  GROUP BY ALL),
+c AS (SELECT component, index, sequence FROM sequences WHERE manifest = $1),
+d AS (SELECT component, index, sequence FROM sequences WHERE manifest = $2),
+places AS (
+  SELECT component, count(*)::BIGINT AS sequences,
+    CASE WHEN c.sequence IS NULL THEN 'added' WHEN d.sequence IS NULL THEN 'removed' ELSE 'moved' END AS change
+  FROM c FULL JOIN d USING (component, index) WHERE c.sequence IS DISTINCT FROM d.sequence GROUP BY ALL)
+SELECT component, change, coalesce(documents, 0) AS documents, coalesce(tokens, 0) AS tokens,
+  coalesce(sequences, 0) AS sequences
+FROM documents FULL JOIN places USING (component, change) ORDER BY ALL
 """
 _DIFF_ROWS = """
 WITH a AS (SELECT {key} AS id, {columns} AS content FROM {table} WHERE manifest = $1),
@@ -320,8 +326,9 @@ FROM a FULL JOIN b ON a.id = b.id WHERE a.content IS DISTINCT FROM b.content GRO
 def diff(store: Store, left: str, right: str) -> pa.Table:
     """What `right` has that `left` has not, and the other way round: source, change, reason, documents, tokens.
 
-    Empty when both hold the same documents with the same decisions; in a mixture the row of a component says how its
-    sequences changed, and its tokens are the difference. Manifests of different kinds cannot be compared.
+    Empty when both hold the same documents with the same decisions. Of mixtures: component, change (added, removed,
+    moved: to another component or place of the order; changed: other tokens), documents, tokens, sequences, and cause,
+    what in their recipes differs. Manifests of different kinds cannot be compared.
     """
     a, b = resolve(store, left), resolve(store, right)
     if a.kind != b.kind:
@@ -330,7 +337,9 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
         case "corpus":
             sql = _DIFF_DOCUMENTS
         case "mixture":
-            sql = _DIFF_MEMBERS
+            changes = query(store, _DIFF_MEMBERS, [a.id, b.id])
+            causes = [_cause(a.recipe, b.recipe, component) for component in changes["component"].to_pylist()]
+            return changes.append_column("cause", pa.array(causes, pa.string()))
         case "prompts":
             sql = _DIFF_ROWS.format(table="prompts", key="prompt_id", columns="(position, question, answer)")
         case "classifier":
@@ -340,6 +349,33 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
         case _:
             sql = _DIFF_ROWS.format(table="items", key="item_id", columns="(question, answer, choices, solution)")
     return query(store, sql, [a.id, b.id])
+
+
+def _cause(old: dict[str, Any], new: dict[str, Any], component: str) -> str:
+    """Fields of two mixtures' recipes that differ and so changed `component`: its own, the shared, others' weights."""
+    before, after = ({part["name"]: part for part in recipe.get("components", ())} for recipe in (old, new))
+    own = _changes(before.get(component, {}), after.get(component, {}), "")
+    if component in before.keys() ^ after.keys():
+        own = [f"{component} is in one recipe only"]
+    shared = _changes(old, new, "", {"components", "parts", "kind"})
+    others = [
+        change
+        for name in sorted({*before, *after} - {component})
+        for change in _changes(before.get(name, {}), after.get(name, {}), f" of {name}")
+        if change.startswith("weight")
+    ]
+    return "; ".join([*own, *shared, *others])
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], whose: str, but: Iterable[str] = ()) -> list[str]:
+    """`weight of qa 2 → 5`, for every field that differs."""
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name not in but]
+    return [f"{name}{whose} {_short(old.get(name))} → {_short(new.get(name))}" for name in sorted(names)]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else "none" if value is None else _json(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def funnel(store: Store, ref: str) -> pa.Table:

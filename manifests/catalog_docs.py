@@ -76,6 +76,163 @@ JOIN members m ON m.manifest = s.manifest AND m.component = s.component
 WHERE s.sequence < 8 AND s.epoch = 0
 ORDER BY s.manifest, s.sequence, m.token_start
 """,
+    "Did every component give a run what the mixture planned?": """
+SELECT u.run, c.component, c.tokens AS planned, sum(u.tokens)::BIGINT AS achieved, c.epochs, c.max_epochs
+FROM components c
+JOIN runs r ON list_contains(r.manifests, c.manifest)
+JOIN consumption u ON u.run = r.run AND u.component = c.component
+GROUP BY ALL
+ORDER BY u.run, c.component
+""",
+    "Which steps stand out by their loss, and what had they read? (`octo trace RUN --step N --text` shows it.)": """
+WITH around AS (
+  SELECT run, step, loss, avg(loss) OVER nearby AS mean, stddev_samp(loss) OVER nearby AS spread
+  FROM steps
+  WINDOW nearby AS (PARTITION BY run ORDER BY step ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING)),
+spikes AS (SELECT * FROM around WHERE loss > mean + 2 * spread)
+SELECT run, step, loss, mean AS mean_of_20_before, component, source, tokens
+FROM spikes JOIN consumption USING (run, step)
+ORDER BY (loss - mean) / spread DESC, tokens DESC
+LIMIT 50
+""",
+    "Which documents lay in the first step of each run? (First epoch; for later ones see `octo trace`.)": """
+WITH launched AS (
+  SELECT r.run, m.manifest, CAST(m.recipe->>'sequence_length' AS BIGINT) AS n,
+    CAST(r.config->>'batch_sequences' AS BIGINT) AS batch
+  FROM runs r JOIN manifests m ON list_contains(r.manifests, m.manifest) WHERE m.kind = 'mixture')
+SELECT DISTINCT run, s.component, m.source, m.doc_id, d.url
+FROM launched l
+JOIN sequences s ON s.manifest = l.manifest AND s.sequence < l.batch AND s.epoch = 0
+JOIN members m ON m.manifest = l.manifest AND m.component = s.component
+  AND m.token_start < (s.index + 1) * n AND m.token_start + m.n_tokens > s.index * n
+JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
+ORDER BY ALL
+""",
+    "In which steps does a component make the loss higher? (Correlation of its share of a step with the loss.)": """
+WITH shares AS (
+  SELECT run, step, component, sum(tokens) / sum(sum(tokens)) OVER (PARTITION BY run, step) AS share
+  FROM consumption GROUP BY run, step, component)
+SELECT run, component, corr(share, loss) AS correlation, avg(share) AS mean_share, count(*) AS steps
+FROM shares JOIN steps USING (run, step)
+GROUP BY ALL
+ORDER BY run, component
+""",
+    "What do two mixtures share?": """
+WITH held AS (SELECT DISTINCT manifest, doc_id, n_tokens FROM members)
+SELECT a.manifest AS mixture, b.manifest AS other, count(*) AS documents, sum(a.n_tokens)::BIGINT AS tokens,
+  count(*) / any_value(whole.documents) AS share_of_the_first
+FROM held a JOIN held b ON a.doc_id = b.doc_id AND a.manifest <> b.manifest
+JOIN (SELECT manifest, count(*) AS documents FROM held GROUP BY ALL) whole ON whole.manifest = a.manifest
+GROUP BY a.manifest, b.manifest
+ORDER BY ALL
+""",
+    "How much of each source do the mixtures use, and how often?": """
+WITH used AS (
+  SELECT m.manifest, m.corpus, m.source, count(DISTINCT m.doc_id) AS documents, any_value(c.epochs) AS epochs
+  FROM members m JOIN components c USING (manifest, component) GROUP BY ALL),
+kept AS (
+  SELECT manifest AS corpus, source, count(*) AS documents FROM documents WHERE drop_reason IS NULL GROUP BY ALL)
+SELECT u.manifest AS mixture, source, kept.documents AS kept, u.documents AS used,
+  u.documents / kept.documents AS share, epochs
+FROM used u JOIN kept USING (corpus, source)
+ORDER BY mixture, source
+""",
+    "Which components come near the limit of their epochs?": """
+SELECT manifest AS mixture, component, available_documents, available_tokens, tokens, epochs, max_epochs,
+  epochs / max_epochs AS used
+FROM components
+ORDER BY used DESC
+""",
+    "How many tokens of a mixture come from which domain?": """
+SELECT m.manifest AS mixture, regexp_extract(d.url, '://([^/:]+)', 1) AS domain, count(*) AS documents,
+  sum(m.n_tokens)::BIGINT AS tokens
+FROM members m JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
+GROUP BY ALL
+ORDER BY mixture, tokens DESC
+LIMIT 100
+""",
+    "How many tokens are from which year? (The year that stands in the address, where one does.)": """
+SELECT source, TRY_CAST(nullif(regexp_extract(url, '/((19|20)[0-9]{2})[/-]', 1), '') AS INTEGER) AS year,
+  count(*) AS documents, sum(n_tokens)::BIGINT AS tokens
+FROM documents
+WHERE drop_reason IS NULL
+GROUP BY ALL
+ORDER BY source, year
+""",
+    "Under which licences are the tokens of a mixture, each counted as often as it is read?": """
+SELECT m.manifest AS mixture, coalesce(d.license, 'not stated') AS license, count(*) AS documents,
+  round(sum(m.n_tokens * c.tokens / t.tokens))::BIGINT AS tokens_read
+FROM members m
+JOIN components c USING (manifest, component)
+JOIN (SELECT manifest, component, sum(n_tokens) AS tokens FROM members GROUP BY ALL) t USING (manifest, component)
+JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
+GROUP BY ALL
+ORDER BY mixture, tokens_read DESC
+""",
+    "Does a mixture hold documents that its corpus dropped, and why? (Only where its recipe allows the reason.)": """
+SELECT m.manifest AS mixture, m.component, d.drop_reason, count(*) AS documents, sum(m.n_tokens)::BIGINT AS tokens
+FROM members m JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
+WHERE d.drop_reason IS NOT NULL
+GROUP BY ALL
+ORDER BY ALL
+""",
+    "Which benchmark items leaked into which sources?": """
+SELECT source, drop_evidence->>'benchmark' AS benchmark, drop_evidence->>'item' AS item, count(*) AS documents
+FROM documents
+WHERE drop_reason = 'contaminated'
+GROUP BY ALL
+ORDER BY documents DESC, source, benchmark, item
+""",
+    "Which near-duplicate clusters are the largest, and which document was kept of each?": """
+SELECT manifest, cluster_id, any_value(keeper_id) AS keeper, count(*) AS documents, list(DISTINCT source) AS sources
+FROM documents
+WHERE cluster_id IS NOT NULL
+GROUP BY manifest, cluster_id
+ORDER BY documents DESC, manifest, cluster_id
+LIMIT 20
+""",
+    "How unevenly are tokens spread? (Share of a component's tokens in its longest hundredth of documents.)": """
+WITH ranked AS (
+  SELECT manifest, component, n_tokens,
+    percent_rank() OVER (PARTITION BY manifest, component ORDER BY n_tokens DESC) AS place
+  FROM members)
+SELECT manifest AS mixture, component, count(*) AS documents, median(n_tokens) AS median_tokens,
+  max(n_tokens) AS longest, sum(n_tokens) FILTER (place <= 0.01) / sum(n_tokens) AS share_of_the_longest_1_percent
+FROM ranked
+GROUP BY ALL
+ORDER BY ALL
+""",
+    "Was any prompt of RL also read in mid-training?": """
+SELECT p.manifest AS prompts, m.manifest AS mixture, m.component, count(*) AS documents
+FROM prompts p JOIN members m USING (doc_id)
+GROUP BY ALL
+ORDER BY ALL
+""",
+    "How many tokens of each source has a model seen, over all stages that led to it?": """
+WITH RECURSIVE stages AS (
+  SELECT run AS model, run, parent FROM runs
+  UNION ALL SELECT s.model, r.run, r.parent FROM stages s JOIN runs r ON r.run = s.parent)
+SELECT model, source, sum(tokens)::BIGINT AS tokens
+FROM stages JOIN consumption USING (run)
+GROUP BY ALL
+ORDER BY ALL
+""",
+    "Which manifests and runs does a score rest on?": """
+WITH RECURSIVE roots AS (
+  SELECT DISTINCT s.run AS score, l.parent, l.relation FROM scores s JOIN lineage l ON l.child = s.run
+  UNION SELECT r.score, l.parent, l.relation FROM roots r JOIN lineage l ON l.child = r.parent)
+SELECT score, relation, parent, name || '@' || version AS name
+FROM roots LEFT JOIN manifests ON manifest = parent
+ORDER BY ALL
+""",
+    "Which prompts are always or never solved in an RL run, so that they teach nothing?": """
+SELECT run, prompt_id, any_value(doc_id) AS document, avg(CAST(verdict = 'CORRECT' AS INTEGER)) AS solved,
+  count(*) AS responses
+FROM rollouts
+GROUP BY run, prompt_id
+HAVING solved IN (0, 1)
+ORDER BY run, solved, prompt_id
+""",
     "How did the reward of each source change over an RL run?": """
 SELECT run, source, step, avg(reward) AS reward, avg(CAST(verdict = 'CORRECT' AS INTEGER)) AS accuracy,
   count(*) AS responses

@@ -1,14 +1,23 @@
-"""Recipe of a mixture of tokens, or of a set of prompts for reinforcement learning.
+"""Recipe of a mixture of tokens, or of a set of prompts for reinforcement learning; and a grid of such recipes.
 
 Loads neither torch nor datatrove. What a manifest is called and where the tokenizer lies are local: in the identity
-stand the corpus manifest's ID, the tokenizer's digest and the number of sequences that the budget comes to.
+stand the corpus manifest's ID, the tokenizer's digest, the text of the templates and the number of sequences that the
+budget comes to. Sizes that are declared serve plans alone.
 """
 
-from typing import Annotated, Literal
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from manifests.recipe import Amount, Local, Recipe
+from manifests.errors import UserError
+from manifests.recipe import Amount, Local, Recipe, load, parse
+
+FIELDS = ("text", "question", "response", "answer")
+"""What a template may name: columns of `texts`."""
 
 
 class ComponentRecipe(Recipe):
@@ -16,8 +25,12 @@ class ComponentRecipe(Recipe):
 
     name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
     """Name of the component in every table."""
-    manifest: Annotated[str, Local]
-    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
+    manifest: Annotated[str | None, Local] = None
+    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity. A plan can do without."""
+    known: Annotated[str | None, Local] = None
+    """Source whose published size (`octo sources`) a plan uses while the manifest is not there."""
+    declared: Annotated[Amount | None, Field(gt=0), Local] = None
+    """Tokens that a plan uses while the manifest is not there; goes before the size of `known`."""
     where: str = "true"
     """SQL condition over the columns of `documents`, as `role = 'web' AND math_density > 0.1`. Dropped documents are
     left out without being named here."""
@@ -30,6 +43,14 @@ class ComponentRecipe(Recipe):
     than twice."""
     min_tokens: Annotated[Amount, Field(ge=0)] = 0
     """Fewest tokens that the component must get; a plan that gives it less is refused."""
+    format: Annotated[str | None, Local] = None
+    """Name of the template in `formats` that its documents are written with; by default `text` as it is."""
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> "ComponentRecipe":
+        if not (self.manifest or self.known or self.declared):
+            raise ValueError("give `manifest`, or for a plan alone `known` or `declared`")
+        return self
 
 
 class BudgetRecipe(Recipe):
@@ -42,26 +63,31 @@ class BudgetRecipe(Recipe):
     steps: Annotated[Amount, Field(gt=0)] | None = None
     """Optimizer steps; needs `batch`."""
     batch: Annotated[Amount, Field(gt=0)] | None = None
-    """Sequences of one step."""
+    """Sequences of one step. Beside `tokens` or `sequences` it rounds the budget down to whole steps."""
     prompts: Annotated[Amount, Field(gt=0)] | None = None
     """Prompts, for kind prompts."""
 
     @model_validator(mode="after")
     def _one_unit(self) -> "BudgetRecipe":
-        if (self.steps is None) != (self.batch is None):
-            raise ValueError("`steps` and `batch` go together")
         units = (self.tokens, self.sequences, self.steps, self.prompts)
         if sum(unit is not None for unit in units) != 1:
             raise ValueError("give one of `tokens`, `sequences`, `steps` with `batch`, or `prompts`")
+        if self.steps is not None and self.batch is None:
+            raise ValueError("`steps` and `batch` go together")
         return self
 
     def count(self, sequence_length: int) -> int:
-        """The budget in whole sequences of `sequence_length` tokens, or in prompts."""
-        if self.tokens is not None:
-            return self.tokens // sequence_length
+        """The budget in whole sequences of `sequence_length` tokens, or in prompts. UserError when that is none."""
         if self.steps is not None and self.batch is not None:
             return self.steps * self.batch
-        return self.sequences or self.prompts or 0
+        asked = self.tokens // sequence_length if self.tokens is not None else self.sequences or self.prompts or 0
+        if not asked:
+            wrong = f"the budget holds no sequence of {sequence_length} tokens"
+            raise UserError(wrong, "Raise the budget or shorten the sequences")
+        if asked < (self.batch or 1):
+            wrong = f"the budget of {asked} sequences is smaller than one batch of {self.batch}"
+            raise UserError(wrong, f"Raise it to {self.batch} sequences, {(self.batch or 1) * sequence_length} tokens")
+        return asked - asked % (self.batch or 1)
 
 
 class MixRecipe(Recipe):
@@ -82,6 +108,9 @@ class MixRecipe(Recipe):
     tokenizer: Annotated[str | None, Local] = None
     """A tokenizer.json or a folder with one, relative to the working directory or to the project; needed for a mixture.
     Its digest enters the identity."""
+    formats: Annotated[dict[str, str], Local] = Field(default={})
+    """Templates by name, as "User:{question}\\nAssistant:{response}": fields are text, question, response and answer.
+    The template, not its name, enters the identity of the components that use it."""
     seed: int = 0
     """Seed of the permutations of documents."""
 
@@ -103,3 +132,86 @@ class MixRecipe(Recipe):
         if self.budget and (self.budget.prompts is not None) != (self.kind == "prompts"):
             raise ValueError("a budget in prompts is for kind prompts, and no other is")
         return self
+
+    @field_validator("formats")
+    @classmethod
+    def _templates(cls, formats: dict[str, str]) -> dict[str, str]:
+        for name, template in formats.items():
+            fields = [field for _, field in parsed(template) if field is not None]
+            if not fields or (unknown := sorted({*fields} - {*FIELDS})):
+                wrong = f"names {', '.join(unknown)}" if fields else "names no field"
+                raise ValueError(f"template {name} {wrong}; a template may name {', '.join(FIELDS)}")
+        return formats
+
+    @model_validator(mode="after")
+    def _formats_are_named(self) -> "MixRecipe":
+        for part in self.components:
+            if part.format and (part.format not in self.formats or self.kind == "prompts"):
+                raise ValueError(f"component {part.name}: there is no format {part.format} for {self.kind}")
+        return self
+
+    def template(self, component: ComponentRecipe) -> str | None:
+        """The text of the template that `component` is written with, if any."""
+        return self.formats[component.format] if component.format else None
+
+
+def parsed(template: str) -> list[tuple[str, str | None]]:
+    """(text, field after it) of a template, in order. ValueError for anything but plain fields in braces."""
+    parts = list(string.Formatter().parse(template))
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise ValueError(f"{template!r}: a field is a name in braces and nothing more")
+    return [(text, field) for text, field, _, _ in parts]
+
+
+# -- grids ---------------------------------------------------------------------------------------------------------
+
+
+class CellRecipe(Recipe):
+    """One mixture of a grid: what it takes of each source."""
+
+    weights: dict[str, float] = Field(min_length=1)
+    """Weight of each source that the mixture is made of."""
+    budget: BudgetRecipe | None = None
+    """Its own budget; by default that of the grid."""
+
+
+class GridRecipe(Recipe):
+    """Mixtures that differ in the weights of their sources: a table in place of a recipe for each."""
+
+    name: Annotated[str, Local]
+    """Name of the manifests, before `-` and the name of the cell."""
+    version: Annotated[str, Local] = "1"
+    """Version of every manifest."""
+    sources: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Components by name: every field of a component but name and weight."""
+    cells: dict[str, CellRecipe] = Field(min_length=1)
+    """Mixtures by name."""
+    budget: BudgetRecipe
+    """How long the mixtures are."""
+    sequence_length: Annotated[Amount, Field(gt=0)]
+    """Input tokens of one sequence."""
+    tokenizer: Annotated[str, Local]
+    """As in a mixture."""
+    seed: int = 0
+    """Seed of the permutations of documents."""
+
+    def cell(self, name: str) -> MixRecipe:
+        """The recipe of one cell. UserError for a cell or a source that the grid has not."""
+        if name not in self.cells:
+            raise UserError(f"{self.name} has no cell {name}", f"It has {', '.join(self.cells)}")
+        cell = self.cells[name]
+        if unknown := ", ".join(sorted({*cell.weights} - {*self.sources})):
+            raise UserError(f"cell {name} weighs {unknown}, which is no source", "Name it under `sources`")
+        components = [{"name": source, "weight": w, **self.sources[source]} for source, w in cell.weights.items()]
+        shared = self.model_dump(include={"version", "sequence_length", "tokenizer", "seed"})
+        plain = {"name": f"{self.name}-{name}", "components": components, "budget": cell.budget or self.budget}
+        return parse(shared | plain, MixRecipe, f"cell {name}")
+
+
+def load_mixes(path: str | Path, overrides: Sequence[str] = (), cell: str | None = None) -> list[MixRecipe]:
+    """The recipe in the file `path`; of a grid (a file with `cells`) the one called `cell`, or all of them."""
+    is_grid = Path(path).is_file() and re.search(r"^cells:", Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+    if not cell and not is_grid:
+        return [load(path, MixRecipe, list(overrides))]
+    grid = load(path, GridRecipe, list(overrides))
+    return [grid.cell(name) for name in ([cell] if cell else grid.cells)]

@@ -2,12 +2,13 @@
 
 `mix` makes the manifest, `plan` says beforehand what it would hold. Promises. The same recipe over the same corpora
 with the same tokenizer gives the same ID, and built again it is found, not made. Corpora are verified before they are
-read. Every number of a plan is counted, none estimated. Sets of prompts, the other kind of recipe, are made by
-`mixtures.prompts`; trainers read through `mixtures.reader`.
+read. Every number of a plan is counted, or marked as declared where the corpus is not there. Memory is some 30 bytes
+for each selected document; text and tokens stream. Sets of prompts, the other kind of recipe, are made by
+`mixtures.prompts`; trainers read through `mixtures.reader`; going on from another mixture is `mixtures.extend`.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curation.known_sources import lookup
 from curation.vocabulary import Vocabulary
 from manifests import tables
 from manifests.catalog import Catalog
@@ -24,55 +26,133 @@ from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
 from mixtures.config import ComponentRecipe, MixRecipe
-from mixtures.order import BLOCK, Order, document_keys, permutation
+from mixtures.extend import Start, check_same_streams, continued
+from mixtures.order import BLOCK, permutation
 from mixtures.plan import Allotment, Plan, Supply, solve
 from mixtures.prompts import PromptsPlan, choose_prompts, write_prompts
+from mixtures.reader import order_of
 from mixtures.selection import Selection, select
-from mixtures.tokens import count_tokens, write_tokens
+from mixtures.tokens import Places, count_tokens, write_tokens
+
+Tell = Callable[[Plan | PromptsPlan], None]
+"""Is given the plan before anything is written."""
 
 
-def mix(store: Store, recipe: MixRecipe) -> Manifest:
-    """The manifest that `recipe` describes, built now or found. UserError for whatever the recipe gets wrong."""
-    corpora = _corpora(store, recipe)
-    parents = list({corpus.id: corpus for corpus in corpora}.values())
-    vocabulary = _vocabulary(recipe)
-    identity = _identity(recipe, corpora, vocabulary)
-    key = build_key(recipe.kind, identity, parents)
+def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell | None = None) -> Manifest:
+    """The manifest that `recipe` describes, built now or found. UserError for whatever the recipe gets wrong.
+
+    From a `start` the first part of the order is that of the mixture named there, and the recipe's budget counts it.
+    `tell` is given the plan before anything is written; of a manifest that is found there is none.
+    """
+    asked = _Inputs.of(store, recipe, start)
+    key = build_key(recipe.kind, asked.identity, asked.parents)
     if built := find_built(store, key):
         known = built.ref == f"{recipe.name}@{recipe.version}"
         return built if known else tag(store, built.id, recipe.name, recipe.version)
-    for parent in parents:
+    for parent in asked.parents:
         check_launch(store, parent)
-    draft = Draft(store, recipe.kind, identity, parents)
     scratch = store.scratch(f"mix-{key[:16]}")
-    selections = _selections(store, recipe, corpora)
-    if vocabulary:
-        counts = _write_mixture(draft, recipe, selections, vocabulary, scratch)
-    else:
-        counts = write_prompts(draft, choose_prompts(recipe, selections))
-    manifest = draft.commit(recipe.name, recipe.version, counts, key, recipe.model_dump(mode="json"))
+    build = _build_mixture if recipe.kind == "mixture" else _build_prompts
+    draft, totals = build(store, asked, scratch, tell or _silent)
+    manifest = draft.commit(recipe.name, recipe.version, totals, key, recipe.model_dump(mode="json"))
     shutil.rmtree(scratch)
     return manifest
 
 
-def plan(store: Store, recipe: MixRecipe) -> Plan | PromptsPlan:
-    """What `mix` would make, from the same selection and counts; writes nothing. Its `rows()` are a table."""
-    selections, vocabulary = _selections(store, recipe, _corpora(store, recipe)), _vocabulary(recipe)
-    if not vocabulary:
-        return choose_prompts(recipe, selections)
-    return _solved(recipe, selections, _token_counts(selections, vocabulary))
+def _silent(_: Plan | PromptsPlan) -> None:
+    """Tells nobody."""
+
+
+def plan(store: Store, recipe: MixRecipe, start: Start | None = None) -> Plan | PromptsPlan:
+    """What `mix` would make, from the same selection and counts; writes nothing. Its `rows()` are a table.
+
+    Of a component whose manifest is not in the store the declared size stands for the count; with nothing but such
+    components neither data nor tokenizer are needed.
+    """
+    declared = {part.name for part in recipe.components if _is_declared(store, part)}
+    if recipe.kind == "mixture" and declared:
+        return _planned_from_sizes(store, continued(recipe, start) if start else recipe, start, declared)
+    if recipe.kind == "prompts":
+        return choose_prompts(recipe, _selections(store, recipe, _corpora(store, recipe)))
+    return _selected(store, _Inputs.of(store, recipe, start))[0]
 
 
 # -- what goes in --------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """A recipe with all that it names looked up: a corpus per component, a tokenizer unless it is for prompts."""
+
+    recipe: MixRecipe
+    start: Start | None
+    corpora: list[Manifest]
+    vocabulary: Vocabulary | None
+
+    @classmethod
+    def of(cls, store: Store, recipe: MixRecipe, start: Start | None) -> "_Inputs":
+        recipe = continued(recipe, start) if start else recipe
+        found = cls(recipe, start, _corpora(store, recipe), _vocabulary(recipe))
+        if start:
+            check_same_streams(start, found.identity)
+        return found
+
+    @property
+    def parents(self) -> list[Manifest]:
+        corpora = {corpus.id: corpus for corpus in self.corpora}
+        return [*corpora.values(), *([self.start.mixture] if self.start else [])]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return _identity(self.recipe, self.corpora, self.vocabulary) | (self.start.identity if self.start else {})
+
+
+def _is_declared(store: Store, part: ComponentRecipe) -> bool:
+    """Whether a plan must do with the declared size of a component, since its manifest is not there."""
+    if part.manifest is None:
+        return True
+    try:
+        resolve(store, part.manifest)
+    except UserError:
+        if part.known or part.declared:
+            return True
+        raise
+    return False
+
+
+def _declared(part: ComponentRecipe) -> Supply:
+    """The supply of a component whose documents are not there, from the size that somebody gave."""
+    known = lookup(part.known) if part.known else None
+    tokens = part.declared or (known.tokens if known else None)
+    size = "declared" if part.declared else "known" if tokens else "unknown"
+    documents = known.documents if known else None
+    return Supply(part.name, part.weight, part.max_epochs, documents, tokens, part.min_tokens, size)
+
+
+def _planned_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, declared: set[str]) -> Plan:
+    """A plan of which the components in `declared` have their size from the recipe, the others from the store."""
+    there = [part for part in recipe.components if part.name not in declared]
+    supplies = {part.name: _declared(part) for part in recipe.components if part.name in declared}
+    if there:
+        counted = recipe.model_copy(update={"components": tuple(there)})
+        vocabulary, selections = _vocabulary(recipe), _selections(store, counted, _corpora(store, counted))
+        assert vocabulary
+        counts = _token_counts(counted, selections, vocabulary)
+        for part, selection, tokens in zip(there, selections, counts, strict=True):
+            supplies[part.name] = _counted(part, selection, tokens, start)
+    return _solved(recipe, [supplies[part.name] for part in recipe.components], start)
+
+
 def _corpora(store: Store, recipe: MixRecipe) -> list[Manifest]:
     """The corpus of each component."""
-    corpora = [resolve(store, component.manifest) for component in recipe.components]
-    for component, corpus in zip(recipe.components, corpora, strict=True):
-        if corpus.kind != "corpus":
+    corpora = []
+    for component in recipe.components:
+        if component.manifest is None:
+            raise UserError(f"component `{component.name}` names no manifest", "Name a corpus, or give --plan")
+        corpora.append(resolve(store, component.manifest))
+        if corpora[-1].kind != "corpus":
             raise UserError(
-                f"component `{component.name}`: {corpus.ref} is a {corpus.kind}",
+                f"component `{component.name}`: {corpora[-1].ref} is a {corpora[-1].kind}",
                 "Name a corpus manifest; see `octo manifest list`",
             )
     return corpora
@@ -87,10 +167,12 @@ def _length(recipe: MixRecipe) -> int:
 
 
 def _identity(recipe: MixRecipe, corpora: list[Manifest], vocabulary: Vocabulary | None) -> dict[str, Any]:
-    """What the manifest is made of, resolved: corpora by ID, the tokenizer by digest, the budget as a count."""
+    """What the manifest is made of, resolved: corpora by ID, templates by text, the tokenizer by digest, the budget as
+    a count."""
     components = [
-        semantic(component) | {"corpus": corpus.id}
+        semantic(component) | {"corpus": corpus.id} | ({"template": template} if template else {})
         for component, corpus in zip(recipe.components, corpora, strict=True)
+        for template in [recipe.template(component)]
     ]
     budget = recipe.budget.count(_length(recipe)) if recipe.budget else None
     identity = {"kind": recipe.kind, "components": components, "seed": recipe.seed}
@@ -114,23 +196,47 @@ def _selections(store: Store, recipe: MixRecipe, corpora: list[Manifest]) -> lis
     return selections
 
 
-def _token_counts(selections: list[Selection], vocabulary: Vocabulary) -> list[np.ndarray]:
+def _token_counts(recipe: MixRecipe, selections: list[Selection], vocabulary: Vocabulary) -> list[np.ndarray]:
     """Tokens of every selected document, EOS included, per component."""
     with progress("mix: count", len(selections)) as advance:
         counts = []
-        for selection in selections:
-            counts.append(count_tokens(selection, vocabulary))
+        for part, selection in zip(recipe.components, selections, strict=True):
+            counts.append(count_tokens(selection, vocabulary, recipe.template(part)))
             advance(1)
     return counts
 
 
-def _solved(recipe: MixRecipe, selections: list[Selection], counts: list[np.ndarray]) -> Plan:
-    supplies = [
-        Supply(part.name, part.weight, part.max_epochs, len(selection.rows), int(tokens.sum()), part.min_tokens)
-        for part, selection, tokens in zip(recipe.components, selections, counts, strict=True)
-    ]
-    budget = recipe.budget.count(_length(recipe)) if recipe.budget else 0
-    return solve(supplies, budget, _length(recipe))
+def _counted(part: ComponentRecipe, selection: Selection, tokens: np.ndarray, start: Start | None) -> Supply:
+    """The supply of a component whose documents are there."""
+    documents, used = len(selection.rows), start.used.get(part.name, 0) if start else 0
+    return Supply(part.name, part.weight, part.max_epochs, documents, int(tokens.sum()), part.min_tokens, used=used)
+
+
+def _selected(store: Store, asked: _Inputs) -> tuple[Plan, list[Selection], list[np.ndarray]]:
+    """The plan, and what it chooses from: each component's documents and their tokens."""
+    assert asked.vocabulary
+    selections = _selections(store, asked.recipe, asked.corpora)
+    counts = _token_counts(asked.recipe, selections, asked.vocabulary)
+    parts = zip(asked.recipe.components, selections, counts, strict=True)
+    return _solved(asked.recipe, [_counted(*part, asked.start) for part in parts], asked.start), selections, counts
+
+
+def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> Plan:
+    budget, read = recipe.budget.count(_length(recipe)) if recipe.budget else 0, start.sequences if start else 0
+    if start and budget <= read:
+        raise UserError(
+            f"the budget of {budget} sequences ends before the extension begins, at {read}",
+            "The budget counts what is kept of the old mixture: raise it",
+        )
+    return solve(supplies, budget - read, _length(recipe))
+
+
+def _parts(planned: Plan, start: Start | None) -> dict[str, Any]:
+    """What the recipe of an extended mixture says of its order: see `mixtures.reader.order_of`."""
+    if not start:
+        return {}
+    counts = [part.sequences - part.supply.used for part in planned.allotments]
+    return {"parts": [*start.parts, {"sequences": sum(counts), "counts": counts}]}
 
 
 # -- what comes out ------------------------------------------------------------------------------------------------
@@ -138,62 +244,80 @@ def _solved(recipe: MixRecipe, selections: list[Selection], counts: list[np.ndar
 
 @dataclass(frozen=True)
 class _Members:
-    """The documents of one component that are read, in the order of its token file.
+    """The documents of one component that are read, beside where they go in its token file.
 
-    `chosen` are positions in the selection; `starts` and `counts` are tokens, EOS included. All int64.
+    `selection` holds them in the order of the corpus; `places` says where each of them goes.
     """
 
     component: ComponentRecipe
     selection: Selection
     allotment: Allotment
-    chosen: np.ndarray
-    starts: np.ndarray
-    counts: np.ndarray
+    template: str | None
+    places: Places
 
     @property
     def tokens(self) -> int:
-        return int(self.counts.sum())
+        return int(self.places.counts.sum())
 
     def table(self) -> pa.Table:
-        n = len(self.chosen)
+        n, in_file = len(self.selection.rows), np.argsort(self.places.ordinals)
+        documents = self.selection.documents(["doc_id", "source"]).take(in_file)
         return pa.table(
             {
                 "component": pa.repeat(self.component.name, n),
                 "ordinal": np.arange(n),
-                "doc_id": self.selection.doc_ids.take(self.chosen),
-                "source": self.selection.sources.take(self.chosen),
+                "doc_id": documents["doc_id"],
+                "source": documents["source"],
                 "corpus": pa.repeat(self.selection.corpus.id, n),
-                "n_tokens": self.counts,
-                "token_start": self.starts,
+                "n_tokens": self.places.counts[in_file],
+                "token_start": self.places.starts[in_file],
             }
         )
 
 
-def _members(part: ComponentRecipe, selection: Selection, counts: np.ndarray, given: Allotment, seed: int) -> _Members:
-    """The documents in the order of the first epoch; of less than one epoch, only as many as are read."""
-    order = permutation(document_keys(selection.doc_ids), seed, part.name, 0)
-    ends = np.cumsum(counts[order])
+def _members(
+    part: ComponentRecipe, selection: Selection, counts: np.ndarray, given: Allotment, recipe: MixRecipe
+) -> _Members:
+    """The documents that are read: the first of the first epoch's order, or all of them."""
+    order = permutation(selection.keys, recipe.seed, part.name, 0)
     needed = given.tokens + 1 if given.sequences else 0  # the last label looks one token ahead
+    ends = np.cumsum(counts[order])
     chosen = order[: int(np.searchsorted(ends, needed)) + 1] if needed else order[:0]
-    counts = counts[chosen]
-    return _Members(part, selection, given, chosen, np.cumsum(counts) - counts, counts)
+    by_row = np.argsort(chosen)  # the order of the corpus: its texts are read once, front to back
+    sizes = counts[chosen]
+    places = Places((np.cumsum(sizes) - sizes)[by_row], sizes[by_row], by_row)
+    return _Members(part, selection.take(chosen[by_row]), given, recipe.template(part), places)
 
 
-def _write_mixture(
-    draft: Draft, recipe: MixRecipe, selections: list[Selection], vocabulary: Vocabulary, scratch: Path
-) -> dict[str, Any]:
-    """All families of a mixture; returns the counts for its record."""
-    counts = _token_counts(selections, vocabulary)
-    solved = _solved(recipe, selections, counts)
-    parts = zip(recipe.components, selections, counts, solved.allotments, strict=True)
-    members = [_members(*part, recipe.seed) for part in parts]
+def _chosen(store: Store, asked: _Inputs, tell: Tell) -> tuple[Plan, list[_Members]]:
+    """The plan, and the documents that it reads. The selections, many times as long, are given up on return."""
+    planned, selections, counts = _selected(store, asked)
+    tell(planned)
+    parts = zip(asked.recipe.components, selections, counts, planned.allotments, strict=True)
+    return planned, [_members(*part, asked.recipe) for part in parts]
+
+
+def _build_mixture(store: Store, asked: _Inputs, scratch: Path, tell: Tell) -> tuple[Draft, dict[str, Any]]:
+    """All families of a mixture, and the counts for its record."""
+    planned, members = _chosen(store, asked, tell)
+    vocabulary, length = asked.vocabulary, planned.sequence_length
+    assert vocabulary
+    draft = Draft(store, "mixture", asked.identity | _parts(planned, asked.start), asked.parents)
     draft.write("components", [_components_table(members)], tables.COMPONENTS.schema)
     draft.write("members", (part.table() for part in members), tables.MEMBERS.schema)
-    draft.write("sequences", _sequence_tables(members, solved.sequence_length), tables.SEQUENCES.schema)
+    draft.write("sequences", _sequence_tables(draft.recipe, members, length), tables.SEQUENCES.schema)
     draft.write_raw("tokens", _token_files(members, vocabulary, scratch))
     draft.write_raw("tokenizer", {"tokenizer.json": vocabulary.path.read_bytes()})
-    documents = sum(len(part.chosen) for part in members)
-    return {"sequences": solved.sequences, "tokens": solved.tokens, "documents": documents}
+    documents = sum(len(part.places.counts) for part in members)
+    return draft, {"sequences": planned.sequences, "tokens": planned.tokens, "documents": documents}
+
+
+def _build_prompts(store: Store, asked: _Inputs, _: Path, tell: Tell) -> tuple[Draft, dict[str, Any]]:
+    """The one family of a set of prompts, and the counts for its record."""
+    chosen = choose_prompts(asked.recipe, _selections(store, asked.recipe, asked.corpora))
+    tell(chosen)
+    draft = Draft(store, "prompts", asked.identity, asked.parents)
+    return draft, write_prompts(draft, chosen)
 
 
 def _components_table(members: list[_Members]) -> pa.Table:
@@ -217,9 +341,9 @@ def _components_table(members: list[_Members]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=tables.COMPONENTS.schema)
 
 
-def _sequence_tables(members: list[_Members], length: int) -> Iterator[pa.Table]:
+def _sequence_tables(recipe: dict[str, Any], members: list[_Members], length: int) -> Iterator[pa.Table]:
     """The whole order, in pieces of constant size."""
-    order = Order([part.allotment.sequences for part in members])
+    order = order_of(recipe, [part.allotment.sequences for part in members])
     names = pa.array([part.component.name for part in members])
     tokens = np.array([max(1, part.tokens) for part in members])
     with progress("mix: order", order.n_sequences) as advance:
@@ -235,11 +359,9 @@ def _sequence_tables(members: list[_Members], length: int) -> Iterator[pa.Table]
 def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path) -> dict[str, Path | bytes]:
     """Token files of the components that are read at all, by logical name."""
     files: dict[str, Path | bytes] = {}
-    with progress("mix: tokenize", sum(len(part.chosen) for part in members)) as advance:
+    with progress("mix: tokenize", sum(len(part.places.counts) for part in members)) as advance:
         for part in filter(lambda part: part.tokens, members):
             target = scratch / f"{part.component.name}.ds"
-            by_row = np.argsort(part.chosen)  # the order of the corpus: its texts are read once, front to back
-            selected = part.selection.take(part.chosen[by_row])
-            write_tokens(selected, part.starts[by_row], part.counts[by_row], vocabulary, target, advance)
+            write_tokens(part.selection, part.places, vocabulary, part.template, target, advance)
             files |= {target.name: target, f"{target.name}.index": target.with_name(f"{target.name}.index")}
     return files

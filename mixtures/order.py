@@ -2,7 +2,8 @@
 
 `Order(counts)` interleaves nᵢ = `counts[i]` sequences of each component i, N in all. Promises: among the first p
 sequences, for every p, the number of component i differs from p·nᵢ/N by less than one; the order depends on the counts
-alone; any position is computed without walking from the start, in memory that does not grow with the stream.
+alone; any position is computed without walking from the start, in memory that does not grow with the stream, and so is
+the place of any sequence of a component. `Continued` goes on from a place in an order with other counts.
 
 How. The k-th sequence of component i must lie in the slots [⌊(k-1)N/nᵢ⌋, ⌈kN/nᵢ⌉): that is the promise, restated as
 unit jobs with release times and deadlines. Such a schedule always exists (Steiner and Yeomans 1993; Baruah, Cohen,
@@ -17,7 +18,7 @@ Documents within a component are permuted by `permutation`. Leaves out reading: 
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numba
@@ -64,6 +65,30 @@ class Order:
             component[here], index[here] = components[inside], indexes[inside]
         return component, index
 
+    def positions(self, component: int, indexes: np.ndarray) -> np.ndarray:
+        """Where the sequences `indexes` (int) of `component` stand, int64: the inverse of `at`, at the same cost each.
+
+        IndexError outside [0, counts[component]).
+        """
+        if len(indexes) and (min(indexes) < 0 or max(indexes) >= self.counts[component]):
+            raise IndexError(f"component {component} has {self.counts[component]} sequences, not {indexes}")
+        return np.array([self._position(component, int(index)) for index in indexes], np.int64)
+
+    def _position(self, component: int, index: int) -> int:
+        used = np.searchsorted(self._used, component)
+        block = self._narrow(lambda span: span.before[used] <= index < span.after[used]).first
+        components, indexes = self._scheduled(block)
+        return block * self.block + int(np.flatnonzero((components == component) & (indexes == index))[0])
+
+    def counts_before(self, position: int) -> np.ndarray:
+        """How many of the first `position` sequences are of each component: int64, summing to `position`."""
+        if position >= self.n_sequences:
+            return self.counts.copy()
+        before, block = np.zeros_like(self.counts), position // self.block
+        before[self._used] = self._narrow(lambda span: span.first <= block < span.last).before
+        components, _ = self._scheduled(block)
+        return before + np.bincount(components[: position % self.block], minlength=len(before))
+
     def _scheduled(self, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Components and indexes of a whole block; the latest few are kept."""
         if block not in self._blocks:
@@ -73,24 +98,71 @@ class Order:
         return self._blocks[block]
 
     def _schedule(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        span, counts, n = self._halve_down_to(block), self.counts[self._used], self.n_sequences
+        span = self._narrow(lambda span: span.first <= block < span.last)
+        counts, n = self.counts[self._used], self.n_sequences
         start, stop = block * self.block, min((block + 1) * self.block, n)
         components, indexes, complete = _earliest_deadline_first(counts, n, start, stop, span.before, span.after)
         if not complete:
             raise RuntimeError(f"no schedule for [{start}, {stop}) of counts {self.counts.tolist()}")
         return self._used[components], indexes
 
-    def _halve_down_to(self, block: int) -> "_Span":
-        """The span of one block. The path from the whole stream is kept: the next block shares most of it."""
-        while not self._path[-1].first <= block < self._path[-1].last:
+    def _narrow(self, holds: Callable[["_Span"], bool]) -> "_Span":
+        """The one block that `holds`, as every span around it must. The path from the whole stream is kept: what is
+        asked next shares most of it."""
+        while not holds(self._path[-1]):
             self._path.pop()
         while (span := self._path[-1]).last - span.first > 1:
-            middle = (span.first + span.last) // 2
-            counts = self.counts[self._used]
-            at_cut = _counts_at_cut(counts, self.n_sequences, middle * self.block, span.before, span.after)
-            left, right = replace(span, last=middle, after=at_cut), replace(span, first=middle, before=at_cut)
-            self._path.append(left if block < middle else right)
+            left, right = self._halves(span)
+            self._path.append(left if holds(left) else right)
         return self._path[-1]
+
+    def _halves(self, span: "_Span") -> tuple["_Span", "_Span"]:
+        middle, counts = (span.first + span.last) // 2, self.counts[self._used]
+        at_cut = _counts_at_cut(counts, self.n_sequences, middle * self.block, span.before, span.after)
+        return replace(span, last=middle, after=at_cut), replace(span, first=middle, before=at_cut)
+
+
+class Continued:
+    """The first `read` sequences of the order `first`, then an order of `counts[i]` more of each component.
+
+    Positions and indexes go on where `first` is left, so nothing is read twice or skipped. Of the second part, any
+    prefix holds each component within one sequence of its own weight. `counts` may name components that `first` has
+    not, after those that it has.
+    """
+
+    def __init__(self, first: "Order | Continued", read: int, counts: Sequence[int]):
+        self.first, self.read, self.rest = first, read, Order(counts)
+        self.used = np.zeros(len(counts), np.int64)
+        self.used[: len(first.counts)] = first.counts_before(read)
+        self.counts = self.used + self.rest.counts
+        self.n_sequences = read + self.rest.n_sequences
+
+    def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Order.at`."""
+        positions = np.asarray(positions, np.int64)
+        component, index = np.empty_like(positions), np.empty_like(positions)
+        old = positions < self.read
+        component[old], index[old] = self.first.at(positions[old])
+        component[~old], index[~old] = self.rest.at(positions[~old] - self.read)
+        index[~old] += self.used[component[~old]]
+        return component, index
+
+    def positions(self, component: int, indexes: np.ndarray) -> np.ndarray:
+        """As `Order.positions`."""
+        indexes = np.asarray(indexes, np.int64)
+        found, old = np.empty_like(indexes), indexes < self.used[component]
+        if old.any():
+            found[old] = self.first.positions(component, indexes[old])
+        found[~old] = self.read + self.rest.positions(component, indexes[~old] - self.used[component])
+        return found
+
+    def counts_before(self, position: int) -> np.ndarray:
+        """As `Order.counts_before`."""
+        if position >= self.read:
+            return self.used + self.rest.counts_before(position - self.read)
+        before = np.zeros_like(self.counts)
+        before[: len(self.first.counts)] = self.first.counts_before(position)
+        return before
 
 
 @dataclass(frozen=True)
@@ -171,16 +243,22 @@ def document_keys(doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
     From the ID and not from the row, so that documents added to a corpus leave the rest in the same relative order.
     """
+    chunks = doc_ids.chunks if isinstance(doc_ids, pa.ChunkedArray) else [doc_ids]
+    keys = [np.empty(0, np.uint64)]
+    for chunk in chunks:
+        keys += [_keys(chunk.slice(start, _ROWS)) for start in range(0, len(chunk), _ROWS)]
+    return np.concatenate(keys)
+
+
+_ROWS = 1 << 16
+"""IDs turned into keys at a time: their digits fit the cache."""
+
+
+def _keys(doc_ids: pa.Array) -> np.ndarray:
     ids = doc_ids.cast(pa.binary()).cast(pa.binary(32))
-    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
-    digits = np.concatenate([_bytes(chunk)[:, :16] for chunk in chunks] or [np.empty((0, 16), np.uint8)])
+    digits = np.frombuffer(ids.buffers()[1], np.uint8)[ids.offset * 32 :][: len(ids) * 32].reshape(-1, 32)[:, :16]
     values = np.where(digits <= ord("9"), digits - ord("0"), digits - ord("a") + 10)
     return (values[:, 0::2] << 4 | values[:, 1::2]).view(">u8").ravel().astype(np.uint64)
-
-
-def _bytes(ids: pa.FixedSizeBinaryArray) -> np.ndarray:
-    width = ids.type.byte_width
-    return np.frombuffer(ids.buffers()[1], np.uint8)[ids.offset * width :][: len(ids) * width].reshape(-1, width)
 
 
 def permutation(keys: np.ndarray, seed: int, component: str, epoch: int) -> np.ndarray:

@@ -16,42 +16,54 @@ from fractions import Fraction
 from typing import Any
 
 from manifests.errors import UserError
+from mixtures.order import MOST_SEQUENCES
 
 
 @dataclass(frozen=True)
 class Supply:
-    """What a component offers and asks for. `tokens` count one EOS per document; they may be declared, not counted."""
+    """What a component offers and asks for. `tokens` count one EOS per document; None where nobody knows.
+
+    `size` says where the numbers are from: counted, declared, known or unknown. `used` are sequences that an earlier
+    part of the mixture has read; they count towards `max_epochs` and `min_tokens`.
+    """
 
     name: str
     weight: float
     max_epochs: float
-    documents: int
-    tokens: int
+    documents: int | None
+    tokens: int | None
     min_tokens: int = 0
+    size: str = "counted"
+    used: int = 0
 
     def most(self, length: int) -> int:
-        """Most whole sequences of `length` tokens that `max_epochs` allows."""
-        return max(0, (math.floor(_exact(self.max_epochs) * self.tokens) - 1) // length)
+        """Most whole sequences of `length` tokens that `max_epochs` allows beside those that are used."""
+        if self.tokens is None:
+            return MOST_SEQUENCES
+        return max(0, (math.floor(_exact(self.max_epochs) * self.tokens) - 1) // length - self.used)
 
     def least(self, length: int) -> int:
-        """Fewest sequences that hold `min_tokens`."""
-        return -(-self.min_tokens // length)
+        """Fewest sequences that, with those that are used, hold `min_tokens`."""
+        return max(0, -(-self.min_tokens // length) - self.used)
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """What a component gets: whole sequences, and what that comes to."""
+    """What a component gets: whole sequences, and what that comes to. `sequences` and `tokens` hold what was used; the
+    shares are of what is apportioned."""
 
     supply: Supply
     share_wanted: float
     share_possible: float
     share: float
+    wanted: float
     sequences: int
     tokens: int
 
     @property
-    def epochs(self) -> float:
-        return self.tokens / self.supply.tokens if self.supply.tokens else 0.0
+    def epochs(self) -> float | None:
+        """How often its documents are read; None where its size is not known."""
+        return None if self.supply.tokens is None else self.tokens / max(1, self.supply.tokens)
 
 
 @dataclass(frozen=True)
@@ -71,14 +83,16 @@ class Plan:
         return [
             {
                 "component": part.supply.name,
+                "size": part.supply.size,
                 "documents": part.supply.documents,
                 "available_tokens": part.supply.tokens,
                 "share_wanted": round(part.share_wanted, 6),
                 "share_possible": round(part.share_possible, 6),
                 "share": round(part.share, 6),
+                "wanted_tokens": round(part.wanted),
                 "sequences": part.sequences,
                 "tokens": part.tokens,
-                "epochs": round(part.epochs, 4),
+                "epochs": None if part.epochs is None else round(part.epochs, 4),
                 "max_epochs": part.supply.max_epochs,
             }
             for part in self.allotments
@@ -86,10 +100,11 @@ class Plan:
 
 
 def solve(supplies: Sequence[Supply], sequences: int, length: int) -> Plan:
-    """The plan for `sequences` of `length` tokens. UserError names what conflicts and what would do."""
+    """The plan for `sequences` of `length` tokens, beside those that are used. UserError names what conflicts and what
+    would do."""
     if sequences < 1:
         raise UserError(f"the budget holds no sequence of {length} tokens", "Raise the budget or shorten the sequences")
-    if empty := [f"`{supply.name}`" for supply in supplies if not supply.documents or not supply.tokens]:
+    if empty := [f"`{supply.name}`" for supply in supplies if 0 in (supply.documents, supply.tokens)]:
         raise UserError(f"{', '.join(empty)} selects no document", "Correct its `where` or leave it out")
     counts = _apportioned(supplies, sequences, length)
     if counts is None:
@@ -98,13 +113,13 @@ def solve(supplies: Sequence[Supply], sequences: int, length: int) -> Plan:
 
 
 def allotted(supplies: Sequence[Supply], counts: Sequence[int], length: int) -> Plan:
-    """The plan that gives each component `counts[i]` sequences of `length` tokens."""
-    n = sum(counts)
-    parts = [
-        Allotment(supply, float(share), min(1.0, supply.most(length) / n), count / n, count, count * length)
-        for supply, share, count in zip(supplies, _shares(supplies), counts, strict=True)
-    ]
-    return Plan(n, length, tuple(parts))
+    """The plan that gives each component `counts[i]` sequences of `length` tokens, beside those that are used."""
+    n, parts = sum(counts), []
+    for supply, share, count in zip(supplies, _shares(supplies), counts, strict=True):
+        total, possible = supply.used + count, min(1.0, supply.most(length) / n)
+        wanted = float(share * n * length)
+        parts.append(Allotment(supply, float(share), possible, count / n, wanted, total, total * length))
+    return Plan(n + sum(supply.used for supply in supplies), length, tuple(parts))
 
 
 def apportion(weights: Sequence[Fraction], n: int, least: Sequence[int], most: Sequence[int]) -> list[int] | None:
@@ -164,10 +179,10 @@ def _conflict(supplies: Sequence[Supply], n: int, length: int) -> UserError:
 def _complaint(supply: Supply, quota: Fraction, low: int | Fraction, high: int | Fraction, n: int, length: int) -> str:
     """What keeps a component from having `low` to `high` sequences; empty when nothing does."""
     most, least = supply.most(length), supply.least(length)
-    wanted = f"{_percent(quota / n)} of {short(n * length)}"
+    wanted, tokens = f"{_percent(quota / n)} of {short(n * length)}", short(supply.tokens or 0)
     if least > most:
         return (
-            f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {short(supply.tokens)} tokens and max_epochs "
+            f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {tokens} tokens and max_epochs "
             f"{supply.max_epochs:g} allow {short(most * length)}"
         )
     if least > high:
@@ -175,9 +190,10 @@ def _complaint(supply: Supply, quota: Fraction, low: int | Fraction, high: int |
         return f"`{supply.name}` has min_tokens {short(supply.min_tokens)}; {wanted} gives it {gets}"
     if most < low:
         needs = math.ceil(high) * length
-        epochs = float(_three_digits(Fraction(needs, supply.tokens)))
+        epochs = float(_three_digits(Fraction(needs + supply.used * length, supply.tokens or 1)))
+        read = f" after {short(supply.used * length)} that were read" if supply.used else ""
         return (
-            f"`{supply.name}` has {short(supply.tokens)} tokens; {wanted} needs {short(needs)} = {epochs:g} epochs "
+            f"`{supply.name}` has {tokens} tokens; {wanted} needs {short(needs)}{read} = {epochs:g} epochs "
             f"> max_epochs {supply.max_epochs:g}"
         )
     return ""
@@ -194,7 +210,9 @@ def _other_shares(supplies: Sequence[Supply], n: int, length: int) -> str:
         percents = {i: _three_digits(Fraction(100 * count, n), rounding) for i, count in fixed.items()}
         rest = Fraction(100 - sum(percents.values())) / (sum(w for i, w in enumerate(weights) if i not in fixed) or 1)
         tried = [percents[i] if i in percents else weight * rest for i, weight in enumerate(weights)]
-        if min(tried) > 0 and apportion(tried, n, least, most):
+        if all(share > 0 for share, weight in zip(tried, weights, strict=True) if weight) and apportion(
+            tried, n, least, most
+        ):
             shares = ", ".join(f"`{supplies[i].name}` to {float(percent):g}%" for i, percent in percents.items())
             return f"set the share of {shares} (the rest by weight)"
     return ""
@@ -206,7 +224,7 @@ def _at_bounds(weights: list[Fraction], n: int, least: list[int], most: list[int
     Each round fixes the side that is further out (as CSS lays out flexible boxes), so it ends after at most m rounds.
     """
     fixed: dict[int, int] = {}
-    while free := [i for i in range(len(weights)) if i not in fixed]:
+    while free := [i for i, weight in enumerate(weights) if weight and i not in fixed]:
         scale = Fraction(n - sum(fixed.values())) / sum(weights[i] for i in free)
         over = {i: most[i] for i in free if weights[i] * scale > most[i]}
         under = {i: least[i] for i in free if weights[i] * scale < least[i]}
@@ -222,7 +240,7 @@ def _more_epochs(supplies: Sequence[Supply], quotas: list[Fraction], n: int, len
     up."""
     for rounding in (math.floor, math.ceil):
         raised = {
-            i: replace(s, max_epochs=_epochs(max(math.ceil(q), s.least(length)) * length + 1, s.tokens))
+            i: replace(s, max_epochs=_epochs((max(math.ceil(q), s.least(length)) + s.used) * length + 1, s.tokens or 1))
             for i, (s, q) in enumerate(zip(supplies, quotas, strict=True))
             if s.most(length) < max(rounding(q), s.least(length))
         }
@@ -242,7 +260,7 @@ def _smaller_minimum(supplies: Sequence[Supply], quotas: list[Fraction], n: int,
     down."""
     for rounding in (math.ceil, math.floor):
         lowered = {
-            i: replace(s, min_tokens=_rounded(min(math.floor(q), s.most(length)) * length, math.floor))
+            i: replace(s, min_tokens=_rounded((min(math.floor(q), s.most(length)) + s.used) * length, math.floor))
             for i, (s, q) in enumerate(zip(supplies, quotas, strict=True))
             if s.least(length) > min(rounding(q), s.most(length))
         }
@@ -254,14 +272,16 @@ def _smaller_minimum(supplies: Sequence[Supply], quotas: list[Fraction], n: int,
 def _other_budget(supplies: Sequence[Supply], n: int, length: int) -> str:
     """The nearest budget at which every share fits between its bounds."""
     shares = _shares(supplies)
-    highest = min(math.floor(s.most(length) / share) for s, share in zip(supplies, shares, strict=True))
-    lowest = max(math.ceil(s.least(length) / share) for s, share in zip(supplies, shares, strict=True))
+    weighed = [(supply, share) for supply, share in zip(supplies, shares, strict=True) if share]
+    highest = min(math.floor(supply.most(length) / share) for supply, share in weighed)
+    lowest = max(math.ceil(supply.least(length) / share) for supply, share in weighed)
     if lowest > highest or highest < 1:
         return ""
     nearest, verb = (highest, "lower") if n > highest else (lowest, "raise")
+    used = sum(supply.used for supply in supplies)
     for rounding in (round, math.floor, math.ceil):
-        tokens = _rounded(nearest * length, rounding)
-        if _apportioned(supplies, tokens // length, length):
+        tokens = _rounded((nearest + used) * length, rounding)
+        if tokens // length > used and _apportioned(supplies, tokens // length - used, length):
             return f"{verb} the budget to {short(tokens)}"
     return ""
 

@@ -20,7 +20,7 @@ from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft
 from mixtures.config import MixRecipe
-from mixtures.order import Order, document_keys, permutation
+from mixtures.order import Order, permutation
 from mixtures.plan import apportion
 from mixtures.selection import Selection
 
@@ -65,7 +65,7 @@ def choose_prompts(recipe: MixRecipe, selections: list[Selection]) -> PromptsPla
 
 
 def _refuse_repeats(selections: list[Selection]) -> None:
-    doc_ids = pa.chunked_array([chunk for selection in selections for chunk in selection.doc_ids.chunks], pa.string())
+    doc_ids = pa.concat_tables(selection.documents(["doc_id"]) for selection in selections)["doc_id"]
     if repeats := len(doc_ids) - pc.count_distinct(doc_ids).as_py():
         raise UserError(f"{repeats} documents are selected by more than one component", "Make the `where`s disjoint")
 
@@ -87,19 +87,20 @@ def write_prompts(draft: Draft, chosen: PromptsPlan) -> dict[str, Any]:
 
 def _pool(selection: Selection, count: int, seed: int, component: str) -> pa.Table:
     """The first `count` prompts of a component in its seeded order."""
-    order = permutation(document_keys(selection.doc_ids), seed, component, 0)[:count]
+    order = permutation(selection.keys, seed, component, 0)[:count]
     by_row = np.argsort(order)  # the order of the corpus: its texts are read once, front to back
     selected = selection.take(order[by_row])
     schema = pa.schema([tables.TEXTS.schema.field(name) for name in ("question", "answer")])
     texts = pa.Table.from_batches([batch for _, batch in selected.texts(schema.names)], schema)
     _refuse_missing(component, texts)
-    doc_ids, corpus = selected.doc_ids.to_pylist(), selected.corpus.id
+    documents, corpus = selected.documents(["doc_id", "source"]), selected.corpus.id
+    doc_ids = documents["doc_id"].to_pylist()
     asked = zip(doc_ids, texts["question"].to_pylist(), texts["answer"].to_pylist(), strict=True)
     table = pa.table(
         {
             "prompt_id": [hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:32] for prompt in asked],
-            "doc_id": selected.doc_ids,
-            "source": selected.sources,
+            "doc_id": documents["doc_id"],
+            "source": documents["source"],
             "corpus": pa.repeat(corpus, len(doc_ids)),
             "question": texts["question"],
             "answer": texts["answer"],

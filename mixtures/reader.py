@@ -4,11 +4,11 @@ A component is one long stream of tokens: its documents in the order of epoch 0,
 after each. Sequence k of it has the S tokens from k·S on as inputs and one more for the last label, so every token is
 an input exactly once per epoch. Promises. Positions determine everything: batch size, ranks and workers do not.
 Consumption is exact: per step the tokens sum to sequences · S. Work is vectorised over memory maps, with no Python
-loop over tokens or documents. Leaves out label masks and shuffling: `segment` says where documents begin,
-`mixtures.order` fixed the order.
+loop over tokens or documents. Leaves out shuffling: `mixtures.order` fixed the order.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.store import Store
-from mixtures.order import Order, document_keys, permutation
+from mixtures.order import Continued, Order, document_keys, permutation
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,34 @@ class Batch:
     consumption: list[tuple[str, str, int, int]]
     spans: pa.Table
 
+    @property
+    def label_mask(self) -> np.ndarray:
+        """Whether each label, tokens[:, 1:], is to be learned: bool [B, S], False for the first token of a document."""
+        return self.segment[:, 1:] == self.segment[:, :-1]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Position of each input within its document's part of the sequence, int64 [B, S]: 0, 1, …, from 0 again where
+        the next document begins."""
+        inputs = self.segment[:, :-1]
+        begins = np.ones_like(inputs, bool)
+        begins[:, 1:] = inputs[:, 1:] != inputs[:, :-1]
+        places = np.broadcast_to(np.arange(inputs.shape[1]), inputs.shape)
+        return places - np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+
+    @property
+    def boundaries(self) -> np.ndarray:
+        """Where the documents of the flattened inputs [B·S] begin, and B·S at the end: int32, what attention kernels
+        for packed sequences call cu_seqlens."""
+        begins = np.flatnonzero(self.positions == 0)
+        return np.append(begins, self.segment[:, :-1].size).astype(np.int32)
+
 
 class MixtureReader:
-    """Random access to the sequences of a mixture manifest. `n_sequences`, `sequence_length` (inputs), `vocab_size`."""
+    """Random access to the sequences of a mixture manifest. `n_sequences`, `sequence_length` (inputs), `vocab_size`.
+
+    The first `n_inherited` sequences are those of the mixture that this one extends; 0 for any other.
+    """
 
     def __init__(self, store: Store, manifest: Manifest):
         if manifest.kind != "mixture":
@@ -45,8 +70,9 @@ class MixtureReader:
         self.sequence_length = int(manifest.recipe["sequence_length"])
         self.vocab_size, self.eos_id = int(manifest.recipe["vocab_size"]), int(manifest.recipe["eos_id"])
         components = manifest.read("components", ["component", "sequences"])
-        self.order = Order(components["sequences"].to_pylist())
+        self.order = order_of(manifest.recipe, components["sequences"].to_pylist())
         self.n_sequences = self.order.n_sequences
+        self.n_inherited = int(manifest.recipe.get("first", {}).get("sequences", 0))
         members = manifest.read("members", ["component", "doc_id", "source", "n_tokens", "token_start"])
         self._components = [_Component(manifest, name, members) for name in components["component"].to_pylist()]
 
@@ -70,13 +96,24 @@ class MixtureReader:
         sequences = pa.array(positions[table["sequence"].to_numpy()])
         return Batch(tokens, segment, consumption, table.set_column(0, "sequence", sequences))
 
+    def sequences_with(self, doc_id: str) -> np.ndarray:
+        """Positions of the sequences that read any of a document, ascending, through all epochs. Empty for a document
+        that the mixture does not hold. int64."""
+        found = [
+            self.order.positions(number, component.windows_of(doc_id, self.sequence_length, count))
+            for number, (component, count) in enumerate(zip(self._components, self.order.counts, strict=True))
+        ]
+        return np.sort(np.concatenate(found))
 
-def trace(store: Store, manifest: Manifest, sequence: int) -> pa.Table:
-    """The documents that one sequence of a mixture holds: see `Batch.spans`."""
-    reader = MixtureReader(store, manifest)
-    if not 0 <= sequence < reader.n_sequences:
-        raise UserError(f"{manifest.ref} has no sequence {sequence}", f"They count from 0 to {reader.n_sequences - 1}")
-    return reader.batch(np.array([sequence])).spans
+
+def order_of(recipe: dict[str, Any], counts: list[int]) -> Order | Continued:
+    """The order of a mixture of `counts[i]` sequences of component i. The `recipe` of an extended one names its parts:
+    what each part apportioned, and how many of its sequences are read before the next."""
+    first, *others = recipe.get("parts", [{"sequences": sum(counts), "counts": counts}])
+    order, read = Order(first["counts"]), first["sequences"]
+    for part in others:
+        order, read = Continued(order, read, part["counts"]), read + part["sequences"]
+    return order
 
 
 _NO_SPANS = pa.schema(
@@ -171,6 +208,18 @@ class _Component:
             counts = self.counts[order]
             self._orders[epoch] = order, np.cumsum(counts) - counts
         return self._orders[epoch]
+
+    def windows_of(self, doc_id: str, length: int, count: int) -> np.ndarray:
+        """Which of the first `count` windows of `length` inputs hold any of a document, through all epochs. int64."""
+        (places,) = np.nonzero(pc.equal(self.doc_ids, doc_id).to_numpy(zero_copy_only=False))
+        windows = [np.empty(0, np.int64)]
+        for epoch in range(-(-int(count) * length // self.n_tokens) if len(places) else 0):
+            order, begins = self._epoch(epoch)
+            begin = begins[np.isin(order, places)] + epoch * self.n_tokens
+            last = (begin + self.counts[places] - 1) // length
+            windows += [np.arange(first, end + 1) for first, end in zip(begin // length, last, strict=True)]
+        found = np.unique(np.concatenate(windows))
+        return found[found < count]
 
     def read(self, pieces: _Pieces) -> np.ndarray:
         """The tokens of all pieces end to end."""

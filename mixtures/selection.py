@@ -18,11 +18,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from manifests import tables
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from mixtures.config import ComponentRecipe
+from mixtures.order import document_keys
 
 PLACES = {"manifest", "shard", "row"}
 """Columns of the catalog that say where a row lies and not what it is."""
@@ -34,55 +37,86 @@ _CHANGING = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CO
 """Functions whose value is not given by their arguments: random(), now(), uuid(), …; ago() is a macro over now()."""
 
 
+PIECE = 1 << 14
+"""Rows of a family handed on together: some 40 MB of text."""
+
+
 @dataclass(frozen=True)
 class Selection:
-    """Documents of a corpus, in its order. `rows` are their int64 positions in it; the other columns lie beside them.
+    """Documents of a corpus, in its order: three numbers each, since a corpus may have 10⁹.
 
-    `n_tokens` (int64, without EOS) are as the corpus counted them.
+    `rows` are their int64 positions in the corpus, `keys` what permutations are made from (uint64, see
+    `mixtures.order.document_keys`), `n_tokens` (int64, without EOS) what the corpus counted.
     """
 
     corpus: Manifest
     rows: np.ndarray
-    doc_ids: pa.ChunkedArray
-    sources: pa.ChunkedArray
+    keys: np.ndarray
     n_tokens: np.ndarray
 
     def take(self, chosen: np.ndarray) -> "Selection":
         """The documents at the positions `chosen` (ascending)."""
-        doc_ids, sources = self.doc_ids.take(chosen), self.sources.take(chosen)
-        return Selection(self.corpus, self.rows[chosen], doc_ids, sources, self.n_tokens[chosen])
+        return Selection(self.corpus, self.rows[chosen], self.keys[chosen], self.n_tokens[chosen])
+
+    def documents(self, columns: list[str]) -> pa.Table:
+        """`columns` of their rows of `documents`."""
+        schema = pa.schema([tables.DOCUMENTS.schema.field(name) for name in columns])
+        return pa.Table.from_batches((batch.cast(schema) for _, batch in self._scan("documents", columns)), schema)
 
     def texts(self, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """`columns` of their texts, in batches, each with the position here of its first document."""
+        return self._scan("texts", columns)
+
+    def _scan(self, family: str, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Row groups that hold none of the documents are not read: a corpus is ordered by source."""
         start = 0
-        for batch in self.corpus.scan("texts", columns):
-            first, last = np.searchsorted(self.rows, [start, start + batch.num_rows])
-            if last > first:
-                yield int(first), batch.take(pa.array(self.rows[first:last] - start))
-            start += batch.num_rows
+        for file in self.corpus.files(family):
+            if self._among(start, start + file.rows)[0]:
+                with self.corpus.store.open(file.path) as source:
+                    yield from self._scan_file(pq.ParquetFile(source), start, columns)
+            start += file.rows
+
+    def _scan_file(
+        self, parquet: pq.ParquetFile, start: int, columns: list[str]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for group in range(parquet.num_row_groups):
+            n = parquet.metadata.row_group(group).num_rows
+            count, first = self._among(start, start + n)
+            if count:
+                table = parquet.read_row_group(group, columns).take(self.rows[first : first + count] - start)
+                for batch in table.combine_chunks().to_batches(max_chunksize=PIECE):
+                    yield first, batch
+                    first += batch.num_rows
+            start += n
+
+    def _among(self, start: int, stop: int) -> tuple[int, int]:
+        """How many of the documents are rows [start, stop) of the corpus, and the position here of the first."""
+        first, last = np.searchsorted(self.rows, [start, stop]).tolist()
+        return last - first, first
 
 
 def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe) -> Selection:
     """The documents of `component`. UserError names the component for a `where` that is wrong, refused or empty."""
     names = _check_expression(component)
     sql = (
-        "SELECT shard, row, doc_id, source, n_tokens, drop_reason "
-        f"FROM (FROM documents WHERE manifest = $1) WHERE (\n{component.where}\n)"
+        "SELECT row + list_extract($3, list_position($2, shard)) AS position, doc_id, source, n_tokens, drop_reason "
+        f"FROM (FROM (FROM documents WHERE manifest = $1) WHERE (\n{component.where}\n)) "
+        "WHERE $5 OR drop_reason IS NULL OR list_contains($4::VARCHAR[], drop_reason)"
     )
+    tells = "drop_reason" in names  # where nothing will be said of dropped documents, DuckDB leaves them out
     try:
-        found = catalog.query(sql, [corpus.id])
+        found = catalog.query(sql, [corpus.id, *_shards(corpus), list(component.allow), tells])
     except UserError as error:
         raise _wrong(component, error.what) from error
     dropped = pc.and_(pc.is_valid(found["drop_reason"]), pc.invert(_allowed(found["drop_reason"], component.allow)))
-    if "drop_reason" in names:
+    if tells:
         _refuse_dropped(component, found.filter(dropped)["drop_reason"])
-    kept = found.filter(pc.invert(dropped))
-    if not kept.num_rows:
+        found = found.filter(pc.invert(dropped))
+    if not found.num_rows:
         raise _wrong(component, f"selects no document of {corpus.ref}", "See `octo sql 'DESCRIBE documents'`")
-    rows = _positions(corpus, kept)
-    order = np.argsort(rows)
-    kept = kept.take(order)
-    return Selection(corpus, rows[order], kept["doc_id"], kept["source"], kept["n_tokens"].to_numpy())
+    rows, keys = found["position"].to_numpy(), document_keys(found["doc_id"])
+    order = np.argsort(rows, kind="stable")  # in order already but for what DuckDB's threads did
+    return Selection(corpus, rows[order], keys[order], found["n_tokens"].to_numpy()[order])
 
 
 def _allowed(reasons: pa.ChunkedArray, allow: tuple[str, ...]) -> pa.ChunkedArray:
@@ -97,15 +131,11 @@ def _refuse_dropped(component: ComponentRecipe, reasons: pa.ChunkedArray) -> Non
         raise _wrong(component, f"selects dropped documents: {named}", f"If that is meant, write allow: [{allow}]")
 
 
-def _positions(corpus: Manifest, found: pa.Table) -> np.ndarray:
-    """Row of each document in the whole corpus, from its file and row there."""
-    starts, start = {}, 0
-    for file in corpus.files("documents"):
-        starts[file.path.rsplit("/", 1)[-1]] = start
-        start += file.rows
-    shards = pc.dictionary_encode(found["shard"]).combine_chunks()
-    offsets = np.array([starts[name] for name in shards.dictionary.to_pylist()], np.int64)
-    return offsets[shards.indices.to_numpy()] + found["row"].to_numpy()
+def _shards(corpus: Manifest) -> tuple[list[str], list[int]]:
+    """File of each part of the corpus, as the catalog names it, and the row of the whole that it begins with."""
+    names = [file.path.rsplit("/", 1)[-1] for file in corpus.files("documents")]
+    rows = [file.rows for file in corpus.files("documents")]
+    return names, [sum(rows[:number]) for number in range(len(rows))]
 
 
 # -- judging the condition -----------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_every_recipe_in_the_project_loads():
     from curation.config import ClassifierRecipe, CurateRecipe
     from evaluation.config import EvalRecipe
     from manifests.recipe import load
-    from mixtures.config import MixRecipe
+    from mixtures.config import GridRecipe, MixRecipe
     from rl.config import RLRecipe
     from training.config import TrainRecipe
 
@@ -105,6 +105,10 @@ def test_every_recipe_in_the_project_loads():
         "decay": MixRecipe,
         "prompts": MixRecipe,
         "mix": MixRecipe,
+        "decay-long": MixRecipe,
+        "decay-short": MixRecipe,
+        "decay-hybrid": MixRecipe,
+        "ablations": GridRecipe,
         "train": TrainRecipe,
         "train-stable": TrainRecipe,
         "train-decay": TrainRecipe,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,11 @@ def test_a_damaged_corpus_is_refused(store: Store, toy: Manifest, recipe: Recipe
         ({"components": [{"name": "web", "manifest": "toy@1", "where": "role = 'poetry'"}]}, "selects no document"),
         ({"components": [{"name": "web", "manifest": "toy@1", "where": "role = = 1"}]}, "is no SQL condition"),
         ({"tokenizer": "nowhere"}, "nowhere"),
+        ({"tokenizer": "no-such-org/no-such-model"}, "no tokenizer at no-such-org/no-such-model"),
         ({"budget": {"tokens": 15}}, "the budget holds no sequence of 16 tokens"),
+        ({"budget": {"tokens": 100, "batch": 8}}, "the budget of 6 sequences is smaller than one batch of 8"),
+        ({"components": [{"name": "web", "manifest": "toy@1", "where": "true; DROP TABLE x"}]}, "is no SQL condition"),
+        ({"components": [{"name": "web", "manifest": "toy@1", "where": "drop_reason = 'too_short'"}]}, "7 too_short"),
         ({"budget": {"tokens": "1M"}}, "epochs > max_epochs 1"),
     ],
 )
@@ -172,6 +177,94 @@ def test_a_mixture_is_no_corpus(store: Store, toy: Manifest, recipe: Recipes) ->
     mix(store, recipe())
     with pytest.raises(UserError, match="mixture@1 is a mixture"):
         mix(store, recipe(name="b", components=[{"name": "a", "manifest": "mixture@1"}]))
+
+
+# -- templates -----------------------------------------------------------------------------------------------------
+
+QA_ASKED = {"name": "qa", "manifest": "toy@1", "where": "role = 'qa'", "format": "asked"}
+ASKED = {"asked": "User:{question}\nAssistant:{text} So {{{answer}}}."}
+
+
+def test_a_template_lays_out_the_fields_of_a_document(
+    store: Store, toy: Manifest, recipe: Recipes, tokenizer: Path
+) -> None:
+    made = mix(store, recipe(components=[QA_ASKED], formats=ASKED, budget={"sequences": 20}))
+    texts = {row["doc_id"]: row for row in toy.read("texts").to_pylist()}
+    decode = Tokenizer.from_file(str(tokenizer / "tokenizer.json")).decode
+    tokens = np.fromfile(made.local("tokens")["qa.ds"], np.uint16)
+    for row in made.read("members").to_pylist():
+        ids = tokens[row["token_start"] : row["token_start"] + row["n_tokens"] - 1].tolist()
+        given = texts[row["doc_id"]]
+        assert decode(ids) == f"User:{given['question']}\nAssistant:{given['text']} So {{{given['answer']}}}."
+    assert verify(store, made) == []
+
+
+def test_the_text_of_a_template_is_identity_and_its_name_is_not(store: Store, toy: Manifest, recipe: Recipes) -> None:
+    plain = recipe(name="plain", components=[{**QA_ASKED, "format": None}], budget={"sequences": 9})
+    asked = recipe(name="asked", components=[QA_ASKED], formats=ASKED, budget={"sequences": 9})
+    renamed = recipe(
+        name="b", components=[{**QA_ASKED, "format": "x"}], formats={"x": ASKED["asked"]}, budget={"sequences": 9}
+    )
+    unused = recipe(name="c", components=[{**QA_ASKED, "format": None}], formats=ASKED, budget={"sequences": 9})
+    ids = [mix(store, each).id for each in (plain, asked, renamed, unused)]
+    assert ids[0] == ids[3] != ids[1] == ids[2]
+
+
+def test_a_template_whose_field_is_missing_is_refused(store: Store, toy: Manifest, recipe: Recipes) -> None:
+    web = {"name": "web", "manifest": "toy@1", "where": "role = 'web'", "format": "asked"}
+    with pytest.raises(UserError, match="53 of 53 documents lack one of its fields") as refusal:
+        plan(store, recipe(components=[web], formats=ASKED))
+    assert "\n" not in str(refusal.value)
+
+
+# -- the oracle ----------------------------------------------------------------------------------------------------
+
+
+class Wrong:
+    """A fast tokenizer with a fault: the last token of a text of more than 50 characters is another one."""
+
+    def __init__(self, oracle: Tokenizer):
+        self.oracle = oracle
+
+    def encode(self, text: str) -> np.ndarray:
+        ids = np.array(self.oracle.encode(text, add_special_tokens=False).ids, np.uint16)
+        ids[-1] += len(text) > 50
+        return ids
+
+
+def test_tokens_that_the_oracle_does_not_give_are_refused(
+    store: Store, toy: Manifest, recipe: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted fault: a fast tokenizer that passes short probes and is wrong on some documents, of equal length."""
+    load = Vocabulary.load
+    monkeypatch.setattr(Vocabulary, "load", lambda place: replace(load(place), fast=Wrong(load(place).tokenizer)))
+    with pytest.raises(
+        UserError, match="gigatoken and Hugging Face give different tokens for the document that begins"
+    ):
+        mix(store, recipe())
+    assert not [path for path in store.list("manifests") if "mixture" in path]
+    monkeypatch.undo()
+    assert verify(store, mix(store, recipe())) == []
+
+
+# -- declared sizes ------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_takes_counts_where_there_are_any_and_declared_sizes_elsewhere(
+    store: Store, toy: Manifest, recipe: Recipes
+) -> None:
+    components = [
+        {"name": "web", "manifest": "toy@1", "where": "role = 'web'", "declared": 7},
+        {"name": "new", "manifest": "later@1", "declared": "1K"},
+        {"name": "bare", "known": "megamath-qa", "weight": 2},
+    ]
+    rows = plan(store, recipe(components=components, budget={"sequences": 40})).rows()
+    assert [row["size"] for row in rows] == ["counted", "declared", "known"]
+    assert rows[0]["documents"] == 53 and [row["available_tokens"] for row in rows[1:]] == [1000, 7_000_000_000]
+    with pytest.raises(UserError, match="no manifest later@1"):
+        mix(store, recipe(components=components[:2], budget={"sequences": 40}))
+    with pytest.raises(UserError, match="component `bare` names no manifest"):
+        mix(store, recipe(components=components[2:], budget={"sequences": 40}))
 
 
 # -- prompts -------------------------------------------------------------------------------------------------------
@@ -218,3 +311,74 @@ def test_prompts_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=says):
         mix(store, recipe(kind="prompts", components=components, budget=budget))
+
+
+# -- differences ---------------------------------------------------------------------------------------------------
+
+
+def test_a_difference_of_mixtures_is_what_a_plain_comparison_finds_with_its_cause(
+    store: Store, corpus: Corpus, document: Documents, recipe: Recipes
+) -> None:
+    pages = [document("web", i) for i in range(60)] + [document("qa", i) for i in range(25)]
+    corpus([dict(page) for page in pages])
+    other = corpus([dict(page) for page in pages[20:]], version="2")
+    plain = recipe().model_dump(mode="json")["components"]
+    heavier = [plain[0] | {"weight": 5}, plain[1]]
+    moved = [
+        plain[0] | {"where": "role = 'web' AND score > 0.2"},
+        {**plain[1], "name": "rest", "where": "score <= 0.2"},
+    ]
+    newer = [plain[0] | {"manifest": "toy@2"}, plain[1]]
+    old = mix(store, recipe(name="old"))
+    for name, change, cause in (
+        ("seed", {"seed": 6}, "seed 5 → 6"),
+        ("weight", {"components": heavier}, "weight 3.0 → 5.0"),
+        ("newer", {"components": newer}, f"corpus {old.parents[0]} → {other.id}"),
+        (
+            "moved",
+            {"components": moved, "budget": {"sequences": 60}},
+            "where role = 'web' → role = 'web' AND score > 0.2",
+        ),
+    ):
+        new = mix(store, recipe(name=name, **change))
+        rows = catalog.diff(store, "old@1", f"{name}@1").to_pylist()
+        assert {(row["component"], row["change"]): row["documents"] for row in rows if row["documents"]} == compared(
+            old, new
+        )
+        assert {(row["component"], row["change"]): row["sequences"] for row in rows if row["sequences"]} == places(
+            old, new
+        )
+        assert cause in next(row["cause"] for row in rows if row["component"] == "web")
+    causes = {row["component"]: row["cause"] for row in catalog.diff(store, "old@1", "weight@1").to_pylist()}
+    assert causes["qa"] == "weight of web 3.0 → 5.0"
+
+
+def compared(old: Manifest, new: Manifest) -> dict[tuple[str, str], int]:
+    """Documents of each component by what happened to them."""
+    a, b = (
+        {(m["component"], m["doc_id"]): (m["ordinal"], m["n_tokens"]) for m in made.read("members").to_pylist()}
+        for made in (old, new)
+    )
+    changes: Counter[tuple[str, str]] = Counter()
+    for key in a.keys() | b.keys():
+        elsewhere = {doc_id for _, doc_id in (a if key in b else b)}
+        if key in a and key in b:
+            changes[key[0], "moved" if a[key] != b[key] else "same"] += 1
+        elif key in b:
+            changes[key[0], "moved" if key[1] in elsewhere else "added"] += 1
+        else:
+            changes[key[0], "same" if key[1] in elsewhere else "removed"] += 1
+    return {key: n for key, n in changes.items() if key[1] != "same"}
+
+
+def places(old: Manifest, new: Manifest) -> dict[tuple[str, str], int]:
+    """Sequences of each component by what happened to their place."""
+    a, b = (
+        {(s["component"], s["index"]): s["sequence"] for s in made.read("sequences").to_pylist()} for made in (old, new)
+    )
+    changes = Counter(
+        (key[0], "added" if key not in a else "removed" if key not in b else "moved")
+        for key in a.keys() | b.keys()
+        if a.get(key) != b.get(key)
+    )
+    return dict(changes)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtures.order import Order, document_keys, permutation
+from mixtures.order import Continued, Order, document_keys, permutation
 
 counts = st.one_of(
     st.lists(st.integers(0, 60), min_size=1, max_size=30),
@@ -61,6 +61,52 @@ def test_positions_may_be_asked_in_any_order_and_grouping(
     for everything, some in zip(whole, fresh, strict=True):
         assert some.shape == (1, len(asked))
         assert (everything[asked] == some).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(counts, blocks, st.data())
+def test_places_and_prefixes_are_found_without_walking(
+    given_counts: list[int], block: int, data: st.DataObject
+) -> None:
+    order = Order(given_counts, block)
+    component, index = order.at(np.arange(order.n_sequences))
+    asked = data.draw(st.lists(st.integers(0, order.n_sequences - 1), min_size=1, max_size=20))
+    fresh = Order(given_counts, block)
+    for position in asked:
+        assert fresh.positions(int(component[position]), index[position : position + 1]).tolist() == [position]
+    for position in (*asked, order.n_sequences):
+        before = np.bincount(component[:position], minlength=len(given_counts))
+        assert fresh.counts_before(position).tolist() == before.tolist()
+    with pytest.raises(IndexError):
+        order.positions(0, np.array([given_counts[0]]))
+
+
+more = st.lists(st.integers(0, 40), max_size=3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(counts, st.lists(st.tuples(st.floats(0, 1), st.lists(st.integers(0, 60), max_size=40), more), max_size=3))
+def test_a_continued_order_begins_with_the_old_one_and_skips_and_repeats_nothing(
+    given_counts: list[int], parts: list[tuple[float, list[int], list[int]]]
+) -> None:
+    order: Order | Continued = Order(given_counts)
+    for share, again, new in parts:
+        old, read = order, int(share * order.n_sequences)
+        counts = [*(again + [0] * len(old.counts))[: len(old.counts)], *new]
+        order = Continued(old, read, counts)
+        positions = np.arange(order.n_sequences)
+        component, index = order.at(positions)
+        assert [part[:read].tolist() for part in (component, index)] == [
+            part.tolist() for part in old.at(np.arange(read))
+        ]
+        assert order.n_sequences == read + sum(counts)
+        for i, n in enumerate(order.counts):
+            assert index[component == i].tolist() == list(range(n))
+            assert (order.positions(i, np.arange(n)) == positions[component == i]).all()
+        if sum(counts):
+            assert largest_deviation(component[read:], counts) < sum(counts)
+        for p in {0, read, order.n_sequences // 2, order.n_sequences}:
+            assert order.counts_before(p).tolist() == np.bincount(component[:p], minlength=len(counts)).tolist()
 
 
 def test_a_step_far_into_a_long_stream_stands_by_itself() -> None:

@@ -90,6 +90,12 @@ def test_a_refusal_is_right_and_offers_only_what_is_feasible(asked: list[Supply]
         assert apportion(tried, n, *bounds) is not None
 
 
+def test_the_last_label_needs_a_token_of_its_own() -> None:
+    assert solve([Supply("a", 1, 1, 5, 10 * LENGTH + 1)], 10, LENGTH).tokens == 10 * LENGTH
+    with pytest.raises(UserError, match="> max_epochs 1"):
+        solve([Supply("a", 1, 1, 5, 10 * LENGTH)], 10, LENGTH)
+
+
 def test_the_conflict_says_what_is_short_and_what_would_do() -> None:
     asked = [Supply("qa", 5, 4, 10**6, 1_200_000_000), Supply("web", 95, 4, 10**6, 73_800_000_000)]
     with pytest.raises(UserError) as refusal:
@@ -128,22 +134,14 @@ def test_empty_budgets_and_selections_are_refused(asked: list[Supply], sequences
         solve(asked, sequences, LENGTH)
 
 
-def test_the_stable_mixture_of_the_paper_is_planned_from_declared_sizes() -> None:
-    """Tokens and passes of the published table: 50,000 steps of 512 sequences of 8,192."""
-    published = {  # weight in %, size in tokens, passes at 200B
-        "web_pro_max": (72.5, 73.8e9, 1.96),
-        "dclm": (10, 4000e9, 0.005),
-        "text_code": (10, 50.3e9, 0.40),
-        "qa": (5, 7.0e9, 1.43),
-        "code": (1.25, 28.1e9, 0.09),
-        "translated": (1.25, 7.2e9, 0.35),
-    }
-    asked = [Supply(name, weight, 2, 1, int(size)) for name, (weight, size, _) in published.items()]
-    plan = solve(asked, 200_000_000_000 // 8192, 8192)
-    for part in plan.allotments:
-        weight, _, passes = published[part.supply.name]
-        assert part.tokens == pytest.approx(weight / 100 * 200e9, abs=8192)
-        assert part.epochs == pytest.approx(passes, abs=0.005)
+def test_a_component_of_unknown_size_is_planned_without_a_limit() -> None:
+    asked = [Supply("known", 1, 1, 10, 10_000), Supply("unknown", 3, 1, None, None, size="unknown")]
+    rows = {row["component"]: row for row in solve(asked, 100, LENGTH).rows()}
+    assert (rows["unknown"]["sequences"], rows["unknown"]["epochs"], rows["unknown"]["share_possible"]) == (75, None, 1)
+    with pytest.raises(
+        UserError, match=r"^`known` has 10K tokens; 25% of 64K needs 16K = 1\.6 epochs > max_epochs 1\."
+    ):
+        solve(asked, 1000, LENGTH)
 
 
 @given(st.integers(0, 10**13))
@@ -158,12 +156,19 @@ def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
         ({"components": []}, "components"),
         ({"components": [{"name": "a", "manifest": "toy@1", "weight": -1}]}, "greater than 0"),
         ({"components": [{"name": "a", "manifest": "toy@1", "wieght": 1}]}, "unknown field `components.0.wieght`"),
+        ({"components": [{"name": "a"}]}, "give `manifest`, or for a plan alone `known` or `declared`"),
+        ({"components": [{"name": "a", "manifest": "x@1", "format": "f"}]}, "component a: there is no format f"),
+        ({"formats": {"f": "{poem}"}}, "template f names poem; a template may name text, question, response, answer"),
+        ({"formats": {"f": "plain"}}, "template f names no field"),
+        ({"formats": {"f": "{text!r}"}}, "a field is a name in braces and nothing more"),
+        ({"formats": {"f": "{text"}}, "`formats`: expected '}'"),
         (
             {"components": [{"name": "a", "manifest": "x@1"}, {"name": "a", "manifest": "x@1"}]},
             "two components are called a",
         ),
         ({"budget": {"tokens": "1M", "sequences": 5}}, "give one of"),
         ({"budget": {"steps": 5}}, "`steps` and `batch` go together"),
+        ({"budget": {"batch": 5}}, "give one of"),
         ({"budget": {"prompts": 5}}, "for kind prompts"),
         ({"budget": None}, "a mixture needs budget"),
         ({"tokenizer": None, "sequence_length": None}, "a mixture needs sequence_length, tokenizer"),
@@ -196,3 +201,6 @@ def test_a_budget_comes_to_the_same_sequences_in_every_unit() -> None:
         return recipe.budget.count(128)
 
     assert sequences(tokens=128 * 640 + 127) == sequences(sequences=640) == sequences(steps=20, batch=32) == 640
+    assert sequences(tokens=128 * 671, batch=32) == sequences(sequences=671, batch=32) == 640
+    with pytest.raises(UserError, match=r"the budget of 31 sequences is smaller than one batch of 32\. Raise it to 32"):
+        sequences(tokens=128 * 32 - 1, batch=32)

@@ -15,7 +15,7 @@ from manifests.store import Store
 from mixtures.config import MixRecipe
 from mixtures.mix import mix
 from mixtures.order import document_keys, permutation
-from mixtures.reader import MixtureReader, trace
+from mixtures.reader import MixtureReader
 
 LENGTH = 16
 
@@ -133,13 +133,17 @@ def test_consumption_counts_sequences_that_hold_a_source(store: Store, mixture: 
     assert {source for component, source, *_ in expected if component == "web"} == {"rl", "web"}
 
 
-def test_trace_names_the_documents_of_one_sequence(store: Store, mixture: Manifest) -> None:
-    spans = trace(store, mixture, 33).to_pylist()
-    assert spans == [
-        s for s in MixtureReader(store, mixture).batch(np.arange(280)).spans.to_pylist() if s["sequence"] == 33
-    ]
-    with pytest.raises(UserError, match="no sequence 280"):
-        trace(store, mixture, 280)
+def test_masks_positions_and_boundaries_follow_the_documents(store: Store, mixture: Manifest) -> None:
+    batch = MixtureReader(store, mixture).batch(np.arange(280))
+    spans = batch.spans.to_pylist()
+    for n in range(280):
+        lengths = [span["length"] for span in spans if span["sequence"] == n]
+        assert batch.positions[n].tolist() == [place for length in lengths for place in range(length)]
+        ends = set(np.cumsum(lengths[:-1]).tolist())
+        masked = set((np.flatnonzero(~batch.label_mask[n, :-1]) + 1).tolist())
+        assert masked == ends
+    assert batch.boundaries.tolist() == np.cumsum([0] + [span["length"] for span in spans]).tolist()
+    assert batch.boundaries.dtype == np.int32
 
 
 def test_only_a_mixture_is_read(store: Store, toy: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from manifests.catalog import Catalog
@@ -76,7 +77,7 @@ def test_what_is_no_plain_condition_is_refused_in_one_line(selecting: Selecting,
 
 
 def test_rows_and_texts_belong_together_over_many_files(
-    store: Store, corpus: Callable[..., Manifest], toy: Manifest
+    store: Store, corpus: Callable[..., Manifest], toy: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents = toy.read("documents").to_pylist()
     rows = [row | text for row, text in zip(documents, toy.read("texts").to_pylist(), strict=True)]
@@ -85,8 +86,11 @@ def test_rows_and_texts_belong_together_over_many_files(
     assert cut.id == toy.id and len(cut.files("documents")) > 5
     with Catalog(store) as catalog:
         chosen = select(catalog, cut, ComponentRecipe(name="c", manifest="toy@cut", where="score > 0.3"))
-    read = [text for _, batch in chosen.texts(["text"]) for text in batch.column("text").to_pylist()]
-    assert read == [texts[doc_id] for doc_id in chosen.doc_ids.to_pylist()]
+    monkeypatch.setattr("mixtures.selection.PIECE", 2)
+    pieces = list(chosen.texts(["text"]))
+    assert [first for first, _ in pieces] == list(np.cumsum([0, *(batch.num_rows for _, batch in pieces)])[:-1])
+    read = [text for _, batch in pieces for text in batch.column("text").to_pylist()]
+    assert read == [texts[doc_id] for doc_id in chosen.documents(["doc_id"])["doc_id"].to_pylist()]
     assert chosen.rows.tolist() == [
         i for i, row in enumerate(documents) if row["score"] > 0.3 and row["drop_reason"] is None
     ]
