@@ -644,7 +644,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
-    from manifests.manifest import copy_manifest, load_all
+    from manifests.manifest import copy_manifest, load_all, resolve
     from manifests.recipe import parse
     from mixtures.config import MixRecipe
     from mixtures.extend import Start

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -212,7 +213,7 @@ print(json.dumps([len(records), records[1].reason, peak() - before]))
 """
 
 
-@pytest.mark.parametrize(("name", "megabytes"), [("a.jsonl", 30), ("a.parquet", 700)])
+@pytest.mark.parametrize(("name", "megabytes"), [("a.jsonl", 30), ("a.parquet", 520)])
 def test_a_document_of_100_mb_is_left_out_at_the_cost_of_its_page(name, megabytes, tmp_path):
     rows = [row(1), row(2, text="word " * 20_000_000), row(3)]
     (tmp_path / name).write_bytes(lines(*rows) if name == "a.jsonl" else parquet(rows))
@@ -220,7 +221,7 @@ def test_a_document_of_100_mb_is_left_out_at_the_cost_of_its_page(name, megabyte
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
     records, reason, grown = json.loads(done.stdout)
     assert (records, reason) == (3, "record_too_long")
-    assert grown < megabytes  # as Python strings the Parquet document alone would come to twice its page more
+    assert grown < megabytes  # the Parquet document takes 430 MB in pyarrow; made a Python string, 620
 
 
 # -- what the user must put right ------------------------------------------------------------------------------------
@@ -300,6 +301,20 @@ def test_a_tokenizer_or_classifier_that_is_none(field, data, capsys, monkeypatch
     assert field in refusal(capsys, monkeypatch, tmp_path, recipe)
 
 
+@pytest.fixture
+def promptly():
+    """Fails a test that still runs after a minute: one that waits at a pipe waits for ever."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def make_pipe(place: Path) -> None:
     os.mkfifo(place / "p.jsonl")
 
@@ -336,6 +351,7 @@ def make_nameless(place: Path) -> None:
         (make_nameless, "no file has column text"),
     ],
 )
+@pytest.mark.usefixtures("promptly")
 def test_a_folder_that_cannot_be_read_whole(make, says, capsys, monkeypatch, tmp_path, tokenizer):
     place = tmp_path / "in"
     place.mkdir()
@@ -349,6 +365,7 @@ def source_at(path: Path) -> SourceRecipe:
     return SourceRecipe.model_validate({"name": "s", "path": str(path), "role": "general"})
 
 
+@pytest.mark.usefixtures("promptly")
 def test_a_pipe_as_a_benchmark_does_not_hang(capsys, monkeypatch, tmp_path, tokenizer):
     (tmp_path / "a.jsonl").write_bytes(lines(row(1)))
     os.mkfifo(tmp_path / "pipe.jsonl")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import octo
-from curation.pipeline import curate
+from curation.pipeline import curate, input_files
 from manifests.store import Store
 
 ROOT = Path(octo.__file__).parent
@@ -70,6 +70,7 @@ def wait_until(holds: Callable[[], object]) -> None:
 def test_however_a_build_ends_no_worker_stays_and_the_next_run_goes_on(sample, tokenizer, corpus, tmp_path):
     recipe, store = tmp_path / "r.yaml", tmp_path / "store"
     recipe.write_text(json.dumps(sample.recipe(tokenizer).model_dump(mode="json")))
+    tasks = len(input_files(sample.recipe(tokenizer), None))
 
     for end, status in ((signal.SIGKILL, -9), (signal.SIGTERM, -15), (None, 130)):
         session = Session.start(recipe, store)
@@ -82,6 +83,7 @@ def test_however_a_build_ends_no_worker_stays_and_the_next_run_goes_on(sample, t
         assert session.process.wait(PATIENCE) == status, session.said.decode()
         wait_until(lambda session=session: not session.workers())
         os.close(session.terminal)
+        assert len(list(store.rglob("done.json"))) < tasks  # they did not come to the end of their work
     assert b"octo: interrupted. What is done is kept" in session.said and b"Traceback" not in session.said
 
     assert list(store.rglob("done.json")) and Store(store).list("manifests/sample") == []
