@@ -200,12 +200,13 @@ def test_one_native_id_with_several_texts_is_several_documents(corpus, documents
     assert len(item_6) == 3 and sum(row["drop_reason"] == "exact_duplicate" for row in item_6) >= 2
 
 
-PEAK = """
-import json, resource, sys
+# VmHWM, not ru_maxrss: the latter begins with what the parent of the process had
+PEAK = r"""
+import json, re, sys
 from pathlib import Path
 from curation.config import SourceRecipe
 from curation.sources import find_files, read_records
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10
 source = SourceRecipe(name="s", path=sys.argv[1], role="general")
 before = peak()
 records = [record for file in find_files(source, None) for record in read_records(file, source, 10**6, Path())]

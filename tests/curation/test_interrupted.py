@@ -11,8 +11,9 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 import octo
 from curation.pipeline import curate, input_files
@@ -20,44 +21,17 @@ from manifests.store import Store
 
 ROOT = Path(octo.__file__).parent
 PATIENCE = 120.0
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-@dataclass(frozen=True)
-class Session:
-    """`octo curate` with two workers on a pseudo-terminal of its own, as a shell in a window starts it."""
+def command(recipe: Path, store: Path) -> list[str]:
+    return [sys.executable, "-m", "octo", "curate", str(recipe), "--store", str(store), "--workers", "2"]
 
-    process: subprocess.Popen[bytes]
-    terminal: int
-    store: Path
-    said: bytearray
 
-    @classmethod
-    def start(cls, recipe: Path, store: Path) -> "Session":
-        ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "octo", "curate", str(recipe), "--store", str(store), "--workers", "2"]
-        process = subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
-        os.close(theirs)
-        session = cls(process, ours, store, bytearray())
-        threading.Thread(target=session._listen, daemon=True).start()
-        return session
-
-    def _listen(self) -> None:
-        try:
-            while data := os.read(self.terminal, 1 << 16):
-                self.said.extend(data)
-        except OSError:  # what the end of a terminal looks like
-            return
-
-    def press_ctrl_c(self) -> None:
-        os.write(self.terminal, b"\x03")
-
-    def workers(self) -> list[str]:
-        """Curation workers that write into this store, whoever started them."""
-        found = subprocess.run(["pgrep", "-f", f"curation.worker {self.store}"], capture_output=True, text=True)
-        return found.stdout.split()
+def workers(store: Path) -> list[str]:
+    """Curation workers that write into `store`, whoever started them."""
+    found = subprocess.run(["pgrep", "-f", f"curation.worker {store}"], capture_output=True, text=True, check=False)
+    return found.stdout.split()
 
 
 def wait_until(holds: Callable[[], object]) -> None:
@@ -67,24 +41,58 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_however_a_build_ends_no_worker_stays_and_the_next_run_goes_on(sample, tokenizer, corpus, tmp_path):
-    recipe, store = tmp_path / "r.yaml", tmp_path / "store"
-    recipe.write_text(json.dumps(sample.recipe(tokenizer).model_dump(mode="json")))
-    tasks = len(input_files(sample.recipe(tokenizer), None))
+@pytest.fixture
+def build(sample, tokenizer, tmp_path) -> tuple[Path, Path, int]:
+    """A recipe of the sample, an empty store, and how many tasks there are."""
+    recipe = sample.recipe(tokenizer)
+    (tmp_path / "r.yaml").write_text(json.dumps(recipe.model_dump(mode="json")))
+    return tmp_path / "r.yaml", tmp_path / "store", len(input_files(recipe, None))
 
-    for end, status in ((signal.SIGKILL, -9), (signal.SIGTERM, -15), (None, 130)):
-        session = Session.start(recipe, store)
-        wait_until(lambda session=session: len(session.workers()) == 2)
-        if end:
-            session.process.send_signal(end)
-        else:
-            wait_until(lambda: list(store.rglob("done.json")))
-            session.press_ctrl_c()
-        assert session.process.wait(PATIENCE) == status, session.said.decode()
-        wait_until(lambda session=session: not session.workers())
-        os.close(session.terminal)
-        assert len(list(store.rglob("done.json"))) < tasks  # they did not come to the end of their work
-    assert b"octo: interrupted. What is done is kept" in session.said and b"Traceback" not in session.said
 
-    assert list(store.rglob("done.json")) and Store(store).list("manifests/sample") == []
+def check_ended_early(store: Path, tasks: int) -> None:
+    """No worker is there any more, and they did not just come to the end of their work."""
+    wait_until(lambda: not workers(store))
+    assert len(list(store.rglob("done.json"))) < tasks
+    assert Store(store).list("manifests/sample") == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_a_command_that_is_killed(end, build):
+    recipe, store, tasks = build  # without a terminal, whose end would end them
+    process = subprocess.Popen(
+        command(recipe, store), env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: len(workers(store)) == 2)
+    process.send_signal(end)
+    assert process.wait(PATIENCE) == -end
+    check_ended_early(store, tasks)
+
+
+def test_after_ctrl_c_on_a_terminal_the_next_run_goes_on(build, sample, tokenizer, corpus):
+    recipe, store, tasks = build
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(recipe, store), env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    said = bytearray()
+    listener = threading.Thread(target=listen, args=(ours, said))
+    listener.start()
+    wait_until(lambda: list(store.rglob("done.json")))
+    os.write(ours, b"\x03")
+    assert process.wait(PATIENCE) == 130, said.decode()
+    listener.join()
+    os.close(ours)
+    assert b"octo: interrupted. What is done is kept" in said and b"Traceback" not in said
+    check_ended_early(store, tasks)
     assert curate(Store(store), sample.recipe(tokenizer), workers=2).id == corpus.id
+
+
+def listen(terminal: int, said: bytearray) -> None:
+    """Read what is written to a terminal until its other end is closed."""
+    try:
+        while data := os.read(terminal, 1 << 16):
+            said.extend(data)
+    except OSError:  # what that looks like
+        return
