@@ -216,7 +216,8 @@ def test_the_worked_queries_of_the_reference_find_what_they_ask_for(walk):
 
     # nothing of the sample is read in spite of its drop reason, or both in training and in RL; two steps teach little;
     # no language model is asked
-    may_be_empty = ("How many answers of a language model are good", "Does a mixture hold documents that its corpus dropped", "Was any prompt of RL also read",
+    may_be_empty = ("How many answers of a language model are good",
+                    "Does a mixture hold documents that its corpus dropped", "Was any prompt of RL also read",
                     "Which steps stand out", "Which prompts are always or never solved")  # fmt: skip
     found = {question: catalog.query(walk["store"], sql).num_rows for question, sql in QUERIES.items()}
     assert len(found) >= 20
