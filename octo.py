@@ -261,6 +261,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a training run.")],
     overrides: Overrides = None,
     start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
+    backend: Annotated[str, typer.Option("--backend", help="torch or nanotron.")] = "torch",
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -271,12 +272,14 @@ def train(
     from training import launch
     from training.config import TrainRecipe
 
+    if backend not in ("torch", "nanotron"):
+        raise typer.BadParameter(f"{backend!r} is neither torch nor nanotron")
     home, config = open_store(store), load(recipe, TrainRecipe, overrides or [])
     mixture, parent = resolve(home, manifest), load_run(home, start) if start else None
     if plan:
-        show_rows([launch.plan(home, mixture, config, parent)], f"Plan of training on {mixture.ref}")
+        show_rows(launch.plan(home, mixture, config, parent, backend), f"Plan of training on {mixture.ref}")
         return
-    run = launch.train(home, mixture, config, parent=parent)
+    run = launch.train(home, mixture, config, parent, backend)
     show_rows([summary_row(run)], f"Run on {mixture.ref}")
     print(run.id)
 
@@ -384,12 +387,15 @@ def why(
             f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
         )
     held = catalog.query(home, WHY_MEMBER, [doc_id]).to_pylist()
+    losses = catalog.query(home, WHY_LOSS, [doc_id]).to_pylist()
     if json_:
-        print(json.dumps({"documents": found, "mixtures": held}, ensure_ascii=False))
+        print(json.dumps({"documents": found, "mixtures": held, "losses": losses}, ensure_ascii=False))
         return
     for row in found:
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
     show_rows(held, "Mixtures that hold it, and the runs launched with them")
+    if losses:
+        show_rows(losses, "Loss on it, where a run kept that (document_losses: true)")
 
 
 WHY_DOCUMENT = """
@@ -399,6 +405,10 @@ LEFT JOIN origins o USING (manifest, doc_id) LEFT JOIN texts t USING (manifest, 
 WHY_MEMBER = """
 SELECT m.manifest AS mixture, m.component, m.n_tokens, m.token_start, list(DISTINCT r.run) AS runs
 FROM members m LEFT JOIN runs r ON list_contains(r.manifests, m.manifest) WHERE m.doc_id = $1 GROUP BY ALL
+"""
+WHY_LOSS = """
+SELECT run, step, epoch, sum(labels)::BIGINT AS labels, sum(loss * labels) / sum(labels) AS loss
+FROM losses WHERE doc_id = $1 AND labels > 0 GROUP BY ALL ORDER BY run, step
 """
 
 
@@ -443,6 +453,14 @@ def near(
     is_file = len(text) < 4096 and Path(text).is_file()
     content = Path(text).read_text(encoding="utf-8") if is_file else text
     show_rows([vars(row) for row in find_near(corpus, content, threshold)], f"Near-duplicates in {corpus.ref}", json_)
+
+
+@app.command()
+def doctor(json_: JsonOption = False) -> None:
+    """Which backends, samplers and places work on this machine, and what is missing for the others."""
+    from training.doctor import doctor as examine
+
+    show_rows(examine(), "What works on this machine", json_)
 
 
 @app.command()
