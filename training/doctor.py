@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 NANOTRON = "git+https://github.com/huggingface/nanotron@7bc99232"
-INSTALL_NANOTRON = f'pip install --no-deps "nanotron @ {NANOTRON}" && pip install dacite einops psutil'
+INSTALL_NANOTRON = f"pip install '.[nanotron]' && pip install --no-deps 'nanotron @ {NANOTRON}'"
 NANOTRON_NEEDS = ("dacite", "einops", "psutil", "datasets", "datatrove")
 NANOTRON_NEEDS_ON_CUDA = ("flash_attn", "triton", "grouped_gemm")
 """On a CPU `training.nanotron_cpu` stands in for these."""

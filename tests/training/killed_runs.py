@@ -167,9 +167,13 @@ def _after(run: Path, seconds: float) -> Callable[[], bool]:
     def is_time() -> bool:
         if not seen and (run / SIGN[BACKEND]).exists():
             seen.append(time.monotonic())
-        return bool(seen) and time.monotonic() - seen[0] > seconds
+        return time.monotonic() - seen[0] > seconds if seen else _is_done(run)
 
     return is_time
+
+
+def _is_done(run: Path) -> bool:
+    return (run / "run.json").exists() and '"status": "done"' in (run / "run.json").read_text()
 
 
 def main(folder: Path, manifest: str, recipe: Path, how: str, count: int) -> str:
