@@ -172,8 +172,8 @@ def deaths(store: Store, manifest: Manifest, recipe: TrainRecipe, how: str, coun
     return [int(word) for word in done.stdout.split() if word.isdigit()]
 
 
-MANY_PARTS = {"batch_sequences": 4, "micro_batch_sequences": 3, "checkpoint_every": 3, "threads": 1}
-"""Thirteen steps, the last a short one; five checkpoints."""
+MANY_PARTS = {"batch_sequences": 4, "micro_batch_sequences": 3, "checkpoint_every": 3, "threads": 1, "track": []}
+"""Thirteen steps, the last a short one; five checkpoints. No tracker: it would take a second of each attempt."""
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(mixture, recipe):

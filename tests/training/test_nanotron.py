@@ -1,5 +1,6 @@
 """Nanotron beside plain torch: the same losses, documents, checkpoints and refusals. Runs wherever nanotron can."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -102,6 +103,21 @@ def test_a_run_goes_on_from_a_run_of_the_other_backend(built, recipe, tmp_path, 
     torch_run = train(store, web, decay, train(store, mixture, stable))
     other = train(store, web, decay, train(store, mixture, stable, backend=first), second)
     alike(torch_run, other)
+
+
+@pytest.mark.parametrize("parallel", [{}, {"dp": 2}])
+def test_bfloat16_goes_on_from_its_float32_weights(built, recipe, tmp_path, both, parallel):
+    """Nanotron computes in bfloat16 and updates float32 copies; those are what a checkpoint holds."""
+    store, half = fresh(built, tmp_path / "store"), recipe(**TWO_STAGES, precision="bfloat16", parallel=parallel)
+    whole = train(store, resolve(store, "mixture@1"), half, backend="nanotron")
+    assert column(whole, "loss") == pytest.approx(column(both["torch"], "loss"), rel=0.02)
+    stopped = Store(shutil.copytree(tmp_path / "store", tmp_path / "stopped"))
+    folder = tmp_path / "stopped" / "runs" / whole.id
+    (folder / "checkpoints" / "10" / "complete.json").unlink()
+    (folder / "run.json").write_text(json.dumps(whole.record | {"status": "running"}))
+    other = train(stopped, resolve(stopped, "mixture@1"), half, backend="nanotron")
+    assert column(other, "loss") == column(whole, "loss")
+    assert all(torch.equal(weight, weights(other)[name]) for name, weight in weights(whole).items())
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(built, recipe, tmp_path):
