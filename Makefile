@@ -22,7 +22,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev
-	for name in identity grading curation mixtures; do $(BIN)/python -m benchmarks.$$name || exit; done
+	for name in identity grading curation mixtures training; do $(BIN)/python -m benchmarks.$$name || exit; done
 
 $(VENV)/.train: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -309,6 +309,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a training run.")],
     overrides: Overrides = None,
     start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
+    backend: Annotated[str, typer.Option("--backend", help="torch or nanotron.")] = "torch",
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -319,12 +320,14 @@ def train(
     from training import launch
     from training.config import TrainRecipe
 
+    if backend not in ("torch", "nanotron"):
+        raise typer.BadParameter(f"{backend!r} is neither torch nor nanotron")
     home, config = open_store(store), load(recipe, TrainRecipe, overrides or [])
     mixture, parent = resolve(home, manifest), load_run(home, start) if start else None
     if plan:
-        show_rows([launch.plan(home, mixture, config, parent)], f"Plan of training on {mixture.ref}")
+        show_rows(launch.plan(home, mixture, config, parent, backend), f"Plan of training on {mixture.ref}")
         return
-    run = launch.train(home, mixture, config, parent=parent)
+    run = launch.train(home, mixture, config, parent, backend)
     show_rows([summary_row(run)], f"Run on {mixture.ref}")
     print(run.id)
 
@@ -438,6 +441,7 @@ def why(
         "annotations": catalog.query(home, WHY_ANNOTATED, [doc_id]).to_pylist(),
         "mixtures": held.to_pylist(),
         "steps": steps_that_read(home, held).to_pylist(),
+        "losses": catalog.query(home, WHY_LOSS, [doc_id]).to_pylist(),
         "prompts": catalog.query(home, WHY_PROMPT, [doc_id]).to_pylist(),
         "rollouts": catalog.query(home, WHY_ROLLOUTS, [doc_id]).to_pylist(),
     }
@@ -447,7 +451,8 @@ def why(
     for row in found:
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
     titles = ("What a language model said of it, and of the document that it was made from",
-              "Mixtures: the sequences that hold it", "Training: the steps that read it", "Prompts made of it",
+              "Mixtures: the sequences that hold it", "Training: the steps that read it",
+              "Loss on it, where a run kept that (document_losses: true)", "Prompts made of it",
               "Reinforcement: its responses")  # fmt: skip
     for title, rows in zip(titles, life.values(), strict=True):
         show_rows(rows, title if rows else f"{title}: none")
@@ -472,6 +477,10 @@ GROUP BY ALL ORDER BY ALL
 WHY_PROMPT = "SELECT manifest AS prompts, position, prompt_id FROM prompts WHERE doc_id = $1 ORDER BY ALL"
 WHY_ROLLOUTS = """
 SELECT run, step, count(*) AS responses, avg(reward) AS reward FROM rollouts WHERE doc_id = $1 GROUP BY ALL ORDER BY ALL
+"""
+WHY_LOSS = """
+SELECT run, step, epoch, sum(labels)::BIGINT AS labels, sum(loss * labels) / sum(labels) AS loss
+FROM losses WHERE doc_id = $1 AND labels > 0 GROUP BY ALL ORDER BY run, step
 """
 
 
@@ -520,6 +529,14 @@ def near(
     is_file = len(text) < 4096 and Path(text).is_file()
     content = Path(text).read_text(encoding="utf-8") if is_file else text
     show_rows([vars(row) for row in find_near(corpus, content, threshold)], f"Near-duplicates in {corpus.ref}", json_)
+
+
+@app.command()
+def doctor(json_: JsonOption = False) -> None:
+    """Which backends, samplers and places work on this machine, and what is missing for the others."""
+    from training.doctor import doctor as examine
+
+    show_rows(examine(), "What works on this machine", json_)
 
 
 @app.command()

@@ -204,6 +204,31 @@ class RunDirectory:
             shutil.rmtree(self.store.full(checkpoint), ignore_errors=True)
 
 
+class Ledger:
+    """Rows of a run that are not stored yet.
+
+    `schemas` maps tables to their Arrow schemas. `flush` stores them in that order, so the table named last, `steps`,
+    never holds a step whose other rows are missing.
+    """
+
+    def __init__(self, run: RunDirectory, schemas: dict[str, pa.Schema]):
+        self.run, self.schemas = run, schemas
+        self._rows: dict[str, list[pa.Table]] = {table: [] for table in schemas}
+
+    def add(self, table: str, rows: list[dict[str, Any]] | pa.Table) -> None:
+        """Keep rows for the next flush."""
+        schema = self.schemas[table]
+        given = pa.Table.from_pylist(rows, schema=schema) if isinstance(rows, list) else rows
+        self._rows[table].append(given.select(schema.names).cast(schema))
+
+    def flush(self) -> None:
+        """Store what was added, one part per table."""
+        for table, rows in self._rows.items():
+            if rows:
+                self.run.append(table, pa.concat_tables(rows))
+                rows.clear()
+
+
 def _steps_of(path: str) -> tuple[int, int]:
     first, last, _ = path.rsplit("/", 1)[1].split("-")
     return int(first), int(last)

@@ -261,6 +261,20 @@ CONSUMPTION = _table(
     ("sequences", LONG, "sequences of the step that hold at least one token of this source"),
     ("tokens", LONG, "input tokens of this source in the step"),
 )
+LOSSES = _table(
+    "losses",
+    "The loss on each document, where a training run keeps it (`document_losses: true`).",
+    ("step", LONG, "optimizer step, from 1"),
+    ("sequence", LONG, "position in the stage's mixture, from 0"),
+    ("component", TEXT, "component of the mixture"),
+    ("source", TEXT, "source of the document"),
+    ("doc_id", TEXT, "as in documents"),
+    ("epoch", LONG, "epoch of the document, from 0"),
+    ("start", LONG, "first of its tokens that the sequence holds"),
+    ("length", LONG, "tokens of it that the sequence holds"),
+    ("labels", LONG, "of these, tokens that predict another one of the document"),
+    ("loss?", REAL, "mean loss over them, before the step; NULL when there is none"),
+)
 ROLLOUTS = _table(
     "rollouts",
     "One row per sampled response of an RL run.",
@@ -308,7 +322,7 @@ SCORES = _table(
     ("n", LONG, "items or responses it rests on"),
     ("method", TEXT, "how the interval was made: wilson, bootstrap or none"),
 )
-LEDGERS = (STEPS, CONSUMPTION, ROLLOUTS, SAMPLES, SCORES)
+LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, SAMPLES, SCORES)
 
 # -- views that the catalog makes ----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ Shapes: P prompts, G responses of a group, N = P·G responses, L tokens of the l
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from evaluation.templates import render
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.progress import progress
-from manifests.runs import RunDirectory
+from manifests.runs import Ledger, RunDirectory
 from manifests.tables import CONSUMPTION, ROLLOUTS, STEPS
 from rl.config import RLRecipe
 from rl.objective import advantages, policy_loss, token_logprobs
@@ -39,6 +39,8 @@ from training.torch_backend import adamw, update
 METRICS = ("reward", "accuracy", "length_mean", "length_p95", "truncated_share", "entropy", "zero_spread_share")
 """Columns of `steps` beyond those of training."""
 STEPS_SCHEMA = pa.schema([*STEPS.schema, *(pa.field(name, pa.float64()) for name in METRICS)])
+SCHEMAS = {"rollouts": ROLLOUTS.schema, "consumption": CONSUMPTION.schema, "steps": STEPS_SCHEMA}
+"""The ledgers of a run, in the order in which they are stored."""
 COMPONENT = "prompts"
 """What the one component of a prompts manifest is called in `consumption`."""
 
@@ -58,22 +60,6 @@ class Rollouts:
     advantages_N: Tensor
 
 
-@dataclass
-class Ledger:
-    """Rows that are not stored yet."""
-
-    run: RunDirectory
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    consumption: list[dict[str, Any]] = field(default_factory=list)
-    rollouts: list[dict[str, Any]] = field(default_factory=list)
-
-    def flush(self) -> None:
-        self.run.append("rollouts", pa.Table.from_pylist(self.rollouts, schema=ROLLOUTS.schema))
-        self.run.append("consumption", pa.Table.from_pylist(self.consumption, schema=CONSUMPTION.schema))
-        self.run.append("steps", pa.Table.from_pylist(self.steps, schema=STEPS_SCHEMA))
-        self.steps, self.consumption, self.rollouts = [], [], []
-
-
 def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path, tokenizer: Any) -> None:
     """Reinforce up to `recipe.steps`, from the run's own last checkpoint if it has one, else from folder `start`."""
     if recipe.threads:
@@ -84,7 +70,7 @@ def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, st
     optimizer = adamw(model, recipe.optimizer)
     if done:
         load_optimizer(folder, optimizer)
-    rows, ledger = prompts.read("prompts").to_pylist(), Ledger(run)
+    rows, ledger = prompts.read("prompts").to_pylist(), Ledger(run, SCHEMAS)
     run.truncate(done)
     grader = Grader(recipe.grading_workers, recipe.grading_seconds)
     with grader, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
@@ -96,7 +82,9 @@ def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, st
             _record(ledger, rollouts, learned | {"seconds": time.perf_counter() - began}, recipe)
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
                 ledger.flush()
-                run.save_checkpoint(step, lambda to: write_checkpoint(to, model, optimizer, start), recipe.keep)
+                run.save_checkpoint(
+                    step, lambda to: write_checkpoint(to, model, optimizer.state_dict(), start), recipe.keep
+                )
             advance(1, note=f"reward {_metrics(rollouts)['reward']:.2f}")
 
 
@@ -225,12 +213,12 @@ def _record(ledger: Ledger, rollouts: Rollouts, learned: dict[str, float], recip
     """Rows of all three ledgers."""
     used = [len(i) + c.tokens for i, c in zip(rollouts.prompt_ids, rollouts.completions, strict=True)]
     fixed = {"step": rollouts.step, "stage": recipe.stage, "lr": recipe.optimizer.lr, "tokens": sum(used)}
-    ledger.steps.append(fixed | learned | _metrics(rollouts))
+    ledger.add("steps", [fixed | learned | _metrics(rollouts)])
     sources = np.array([prompt["source"] for prompt in rollouts.prompts])
     for source in sorted(set(sources.tolist())):
         counts = {"sequences": int((sources == source).sum()), "tokens": int(np.array(used)[sources == source].sum())}
-        ledger.consumption.append({"step": rollouts.step, "component": COMPONENT, "source": source} | counts)
-    ledger.rollouts.extend(_rollout_row(rollouts, i) for i in range(len(used)))
+        ledger.add("consumption", [{"step": rollouts.step, "component": COMPONENT, "source": source} | counts])
+    ledger.add("rollouts", [_rollout_row(rollouts, i) for i in range(len(used))])
 
 
 def _rollout_row(rollouts: Rollouts, i: int) -> dict[str, Any]:

@@ -4,8 +4,9 @@
     tokenizer.json  tokenizer_config.json                      byte for byte those that the run started with
     resume.pt                                                  optimizer and random states; tensors and numbers alone
 
+Both backends write and read this one format, so a run of one goes on from a run of the other, at any number of ranks.
 `resume.pt` is read with `weights_only=True`: nothing in a store is unpickled. A float32 checkpoint written and loaded
-leaves no bit changed. Leaves out sharded checkpoints and those of other engines.
+leaves no bit changed. Leaves out checkpoints in shards: one process writes all, 12 bytes per weight.
 """
 
 import json
@@ -27,11 +28,12 @@ RESUME = "resume.pt"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
-def write_checkpoint(folder: Path, model: Any, optimizer: Optimizer, tokenizer: Path) -> None:
-    """Fill `folder`. `tokenizer` is a folder whose tokenizer files are copied as they are."""
+def write_checkpoint(folder: Path, model: Any, optimizer: dict[str, Any], tokenizer: Path) -> None:
+    """Fill `folder`. `optimizer` is the state of AdamW over `model.parameters()`, whichever engine it comes from;
+    `tokenizer` is a folder whose tokenizer files are copied as they are."""
     model.save_pretrained(folder)
     copy_tokenizer(tokenizer, folder)
-    torch.save({"optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}, folder / RESUME)
+    torch.save({"optimizer": optimizer, "random": torch.get_rng_state()}, folder / RESUME)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -52,7 +54,7 @@ def load_weights(folder: Path) -> Any:
 
 def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
     """Give `optimizer` the running means of the checkpoint in `folder`; its own settings (betas, decay) stay."""
-    state = _resume_state(folder)["optimizer"]
+    state = resume_state(folder)["optimizer"]
     if len(state["state"]) != sum(len(group["params"]) for group in optimizer.param_groups):
         raise UserError(f"the optimizer state in {folder} is of another model", "Set carry_optimizer: false")
     groups = optimizer.state_dict()["param_groups"]
@@ -61,13 +63,14 @@ def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
 
 def load_random_state(folder: Path) -> None:
     """Set torch's CPU random state to what it was when the checkpoint was written."""
-    torch.set_rng_state(_resume_state(folder)["random"])
+    torch.set_rng_state(resume_state(folder)["random"])
 
 
-def _resume_state(folder: Path) -> dict[str, Any]:
+def resume_state(folder: Path, mmap: bool = False) -> dict[str, Any]:
+    """What `resume.pt` holds, with tensors mapped from the file on demand if `mmap`; UserError when there is none."""
     if not (folder / RESUME).is_file():
         raise UserError(f"{folder} has no {RESUME}", "Set carry_optimizer: false, or start from a run of this project")
-    return torch.load(folder / RESUME, map_location="cpu", weights_only=True)
+    return torch.load(folder / RESUME, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def write_tokenizer(folder: Path, tokenizer_json: Path, eos_id: int) -> None:

@@ -1,7 +1,7 @@
-"""Recipe of a mid-training stage: what to start from, the optimizer, the schedule, the batch.
+"""Recipe of a mid-training run: what to start from, the optimizer, the schedule, the batch, the stages after the first.
 
-Loads neither torch nor datatrove. What cannot change a result beyond rounding (threads, how often to checkpoint) is
-local. A stage is one run; the next stage is another recipe, launched from the first run.
+Loads neither torch nor datatrove. What cannot change a result beyond rounding (threads, ranks, micro-batches, how often
+to checkpoint) is local. The next stage is either another recipe, launched from the first run, or an item of `then`.
 """
 
 from typing import Annotated, Literal
@@ -13,9 +13,24 @@ from manifests.recipe import Amount, Local, Recipe
 Count = Annotated[Amount, Field(gt=0)]
 
 
-class ModelRecipe(Recipe):
-    """A Llama to initialise from random weights; fields as in transformers' `LlamaConfig`."""
+class RopeScalingRecipe(Recipe):
+    """Llama 3's scaling of the rotary frequencies; fields as in transformers' `rope_parameters`."""
 
+    factor: Annotated[float, Field(ge=1)]
+    """By how much the low frequencies are slowed: 32 in Llama 3.2, 8 in Llama 3.1."""
+    low_freq_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Wavelengths beyond the original context divided by this are slowed by the whole factor."""
+    high_freq_factor: Annotated[float, Field(gt=0)] = 4.0
+    """Wavelengths below the original context divided by this are left as they are."""
+    original_max_position_embeddings: Count = 8192
+    """Context before the scaling, in tokens."""
+
+
+class ModelRecipe(Recipe):
+    """A Llama or Qwen2 to initialise from random weights; fields as in transformers' configurations."""
+
+    architecture: Literal["qwen2"] | None = None
+    """`qwen2` has biases on query, key and value; by default a Llama."""
     vocab_size: Count | None = None
     """Rows of the embedding; by default as many as the mixture's tokenizer has tokens."""
     hidden_size: Count
@@ -32,6 +47,10 @@ class ModelRecipe(Recipe):
     """Longest context, in tokens."""
     rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
     """Base of the rotary position encoding."""
+    rope_scaling: RopeScalingRecipe | None = None
+    """Scaling of its frequencies, as Llama 3.1 and 3.2 have it; by default none."""
+    rms_norm_eps: Annotated[float, Field(gt=0)] | None = None
+    """Added to the mean square in a norm; by default 1e-6."""
     tie_word_embeddings: bool = False
     """Whether the embedding serves as output layer too."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.02
@@ -54,7 +73,7 @@ class OptimizerRecipe(Recipe):
 
 
 class ScheduleRecipe(Recipe):
-    """The learning rate over the steps of the stage; see `training.schedule`."""
+    """The learning rate over the steps of one stage; see `training.schedule`."""
 
     shape: Literal["constant", "cosine", "linear", "1-sqrt"] = "constant"
     """How the learning rate goes from its peak to its minimum."""
@@ -64,10 +83,37 @@ class ScheduleRecipe(Recipe):
     """Steps in which the learning rate climbs linearly to its peak."""
 
 
-class TrainRecipe(Recipe):
-    """One stage of mid-training on one mixture manifest."""
+StageName = Annotated[str, Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")]
 
-    stage: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+class ParallelRecipe(Recipe):
+    """How a run is spread over processes. Sums are rounded differently under other numbers; nothing else changes."""
+
+    dp: Count = 1
+    """Ranks that share the sequences of a batch."""
+    tp: Count = 1
+    """Ranks that share each layer (nanotron)."""
+
+
+class NextStageRecipe(Recipe):
+    """A stage that follows in the same run, with its own mixture and its own learning rate."""
+
+    stage: StageName
+    """Name of the stage in the ledgers."""
+    manifest: Annotated[str, Local]
+    """Mixture manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; by default the recipe's."""
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    """The learning rate over the steps of this stage."""
+    steps: Count | None = None
+    """Steps of the stage; by default its whole mixture."""
+
+
+class TrainRecipe(Recipe):
+    """Mid-training on one mixture manifest, and on further ones when there are stages in `then`."""
+
+    stage: StageName
     """Name of the stage in the ledgers: stable, decay-long, …"""
     model: ModelRecipe | None = None
     """Architecture to initialise; leave out when the run starts from another run or from a model folder."""
@@ -81,23 +127,42 @@ class TrainRecipe(Recipe):
     """The learning rate over the steps."""
     batch_sequences: Count
     """Sequences of one step."""
-    micro_batch_sequences: Count | None = None
-    """Sequences of one forward pass; by default the whole batch. Gradients add up to those of the whole batch."""
+    micro_batch_sequences: Annotated[Count | None, Local] = None
+    """Sequences of one forward pass of a rank; by default all of the rank. Gradients add up to the whole batch's."""
     steps: Count | None = None
     """Steps of the stage; by default the whole mixture, with a shorter last batch if need be."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights and optimizer are float32 always."""
+    attention: Literal["document"] | None = None
+    """`document`: a token attends to its own document alone; by default to all before it in the sequence."""
+    then: tuple[NextStageRecipe, ...] | None = None
+    """Stages that follow in the same run; optimizer state and the count of steps go on."""
+    parallel: Annotated[ParallelRecipe, Local] = ParallelRecipe()
+    """Processes of the run."""
     checkpoint_every: Annotated[Count, Local] = 1000
     """Steps between checkpoints. The last step always has one."""
     keep: Annotated[int, Field(ge=0), Local] = 2
     """Checkpoints to keep; 0 keeps all."""
     threads: Annotated[int | None, Field(gt=0), Local] = None
     """Threads of a CPU run. Sums are rounded differently under another number, so bit-exact resume needs the same."""
+    compile: Annotated[bool, Local] = False
+    """Whether torch compiles the model; worth its minutes on a GPU."""
+    document_losses: Annotated[bool, Local] = False
+    """Whether the ledger `losses` gets the loss on each document; one more softmax per step."""
+    track: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...] | None, Local] = None
+    """Where to show the metrics besides the ledgers; by default TensorBoard files in the run, where it is installed."""
 
     @model_validator(mode="after")
     def _one_start(self) -> "TrainRecipe":
         if self.model and self.start:
             raise ValueError("`model` and `start` exclude each other: new weights, or those of a folder")
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "TrainRecipe":
+        names = [self.stage, *(following.stage for following in self.then or ())]
+        if len(set(names)) < len(names):
+            raise ValueError("two stages of a run have one name")
         return self

@@ -97,6 +97,6 @@ def train_recipe(**values: Any) -> TrainRecipe:
     return parse(plain | values, TrainRecipe, "recipe")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> Callable[..., TrainRecipe]:
     return train_recipe

@@ -1,13 +1,17 @@
-"""Started by test_launch.py: `python killed_runs.py FOLDER MANIFEST RECIPE STRIDE` kills a training run many times.
+"""Kills a training run many times. Started by test_launch.py and test_nanotron.py:
+
+    python killed_runs.py FOLDER MANIFEST RECIPE points STRIDE
+    python killed_runs.py FOLDER MANIFEST RECIPE random KILLS [BACKEND]
 
 FOLDER holds a store, `whole`, with the mixture MANIFEST and with the run that RECIPE (a YAML file) makes of it, never
 interrupted. Each attempt trains in a copy of the store without that run, in a process of its own, forked from this one,
 which has loaded torch but computes nothing. It dies at every STRIDE-th point of writing (OCTO_CRASH_AT), or by SIGKILL
-at a moment of its life. Then the launch is repeated, and the ledgers and weights must be those of the whole run, bit
-for bit. Prints the number of deaths.
+at a moment of its life, chosen or random; processes of an engine die with it. Then the launch is repeated, and the
+ledgers and weights must be those of the whole run, bit for bit. Prints the number of deaths.
 """
 
 import os
+import random
 import shutil
 import signal
 import sys
@@ -33,11 +37,16 @@ from training.launch import last_checkpoint, train
 assert torch_backend  # loaded here once, not in each process
 
 
+BACKEND = "torch"
+SIGN = {"torch": "tokenizer/tokenizer_config.json", "nanotron": "engine/progress.json"}
+"""What a backend writes into the folder of a run just before its first step, or at it."""
+
+
 def launch(folder: Path, manifest: str, recipe: Path, crash_at: int = 0) -> None:
     stores._points_passed = 0
     os.environ["OCTO_CRASH_AT"] = str(crash_at)
     store = Store(folder)
-    train(store, resolve(store, manifest), load(recipe, TrainRecipe))
+    train(store, resolve(store, manifest), load(recipe, TrainRecipe), backend=BACKEND)
 
 
 def fork(function: Callable[..., None], *arguments: object) -> int:
@@ -130,7 +139,44 @@ def walk_points(whole: RunDirectory, fresh: Callable[[], Path], manifest: str, r
     return deaths
 
 
-def main(folder: Path, manifest: str, recipe: Path, stride: int) -> str:
+def walk_random(whole: RunDirectory, fresh: Callable[[], Path], manifest: str, recipe: Path, kills: int) -> int:
+    """SIGKILL at moments drawn over the steps of a run; half the time what goes on from there is killed as well."""
+    draw, deaths = random.Random(0), 0
+    seconds = float(np.sum(whole.table("steps")["seconds"].to_numpy()))
+    while deaths < kills:
+        place = fresh()
+        for _ in range(draw.choice((1, 2))):
+            deaths += killed_when(
+                _after(place / "runs" / whole.id, draw.uniform(0, seconds)), start(place, manifest, recipe)
+            )
+        check(whole, place, manifest, recipe, "a random moment")
+    return deaths
+
+
+def start(place: Path, manifest: str, recipe: Path) -> int:
+    """Fork a launch in `place`, without the signs of life of the one before."""
+    for sign in (place / "runs").glob(f"*/{SIGN[BACKEND]}"):
+        sign.unlink()
+    return fork(launch, place, manifest, recipe)
+
+
+def _after(run: Path, seconds: float) -> Callable[[], bool]:
+    """When that many seconds have passed since the first sign of life, or the run has ended."""
+    seen: list[float] = []
+
+    def is_time() -> bool:
+        if not seen and (run / SIGN[BACKEND]).exists():
+            seen.append(time.monotonic())
+        return time.monotonic() - seen[0] > seconds if seen else _is_done(run)
+
+    return is_time
+
+
+def _is_done(run: Path) -> bool:
+    return (run / "run.json").exists() and '"status": "done"' in (run / "run.json").read_text()
+
+
+def main(folder: Path, manifest: str, recipe: Path, how: str, count: int) -> str:
     [record] = load_runs(Store(folder / "whole"))
     whole = load_run(Store(folder / "whole"), record["id"])
     provenance()  # done here once what each attempt would else do again: this, and loading compiled code
@@ -140,10 +186,13 @@ def main(folder: Path, manifest: str, recipe: Path, stride: int) -> str:
         shutil.rmtree(folder / "killed", ignore_errors=True)
         return Path(shutil.copytree(folder / "whole", folder / "killed", ignore=shutil.ignore_patterns("runs")))
 
+    if how == "random":
+        return f"{walk_random(whole, fresh, manifest, recipe, count)} at random"
     by_signal = walk_moments(whole, fresh, manifest, recipe)
-    return f"{by_signal} by signal, {walk_points(whole, fresh, manifest, recipe, stride)} at points of writing"
+    return f"{by_signal} by signal, {walk_points(whole, fresh, manifest, recipe, count)} at points of writing"
 
 
 if __name__ == "__main__":
-    print(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])), flush=True)
+    BACKEND = sys.argv[6] if len(sys.argv) > 6 else BACKEND
+    print(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4], int(sys.argv[5])), flush=True)
     os._exit(0)  # all is said; after many forks, threads of native libraries may abort the interpreter's own exit

@@ -25,7 +25,8 @@ from manifests.store import Store
 from mixtures.reader import MixtureReader
 from training.checkpoints import load_optimizer, write_checkpoint
 from training.config import TrainRecipe
-from training.launch import last_checkpoint, plan, trace, train
+from training.consumed import trace
+from training.launch import last_checkpoint, plan, train
 from training.torch_backend import adamw, new_model
 
 HERE = Path(__file__).parent
@@ -158,8 +159,8 @@ def test_a_run_that_failed_goes_on_when_launched_again(mixture, recipe, tmp_path
     assert same_runs(whole, train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3)))
 
 
-def deaths(store: Store, manifest: Manifest, recipe: TrainRecipe, stride: int) -> list[int]:
-    """How many by signal and at points of writing; see killed_runs.py."""
+def deaths(store: Store, manifest: Manifest, recipe: TrainRecipe, how: str, count: int) -> list[int]:
+    """How many by signal and at points of writing, or at random; see killed_runs.py."""
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # thousands of calls of fsync; a disk answers slowly
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         shutil.copytree(store.root, Path(folder) / "whole")
@@ -167,25 +168,31 @@ def deaths(store: Store, manifest: Manifest, recipe: TrainRecipe, stride: int) -
         (Path(folder) / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
         command = [sys.executable, str(HERE / "killed_runs.py"), folder, manifest.ref, f"{folder}/recipe.yaml"]
         environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*command, str(stride)], env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run([*command, how, str(count)], env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return [int(word) for word in done.stdout.split() if word.isdigit()]
 
 
-MANY_PARTS = {"batch_sequences": 4, "micro_batch_sequences": 3, "checkpoint_every": 3, "threads": 1}
-"""Thirteen steps, the last a short one; five checkpoints."""
+MANY_PARTS = {"batch_sequences": 4, "micro_batch_sequences": 3, "checkpoint_every": 3, "threads": 1, "track": []}
+"""Thirteen steps, the last a short one; five checkpoints. No tracker: it would take a second of each attempt."""
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(mixture, recipe):
     cosine = recipe(**MANY_PARTS, schedule={"shape": "cosine", "warmup_steps": 3})
-    by_signal, at_writes = deaths(*mixture, cosine, stride=23)
+    by_signal, at_writes = deaths(*mixture, cosine, "points", 23)
     assert by_signal == 5 and at_writes >= 5
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_every_write_ends_as_if_it_had_not_been(mixture, recipe):
-    _, at_writes = deaths(*mixture, recipe(**MANY_PARTS), stride=1)
+    _, at_writes = deaths(*mixture, recipe(**MANY_PARTS), "points", 1)
     assert at_writes > 150
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_at_random_ends_as_if_it_had_not_been(mixture, recipe):
+    [killed] = deaths(*mixture, recipe(**MANY_PARTS), "random", 20)
+    assert killed >= 20
 
 
 # -- stages and checkpoints ----------------------------------------------------------------------------------------
@@ -243,7 +250,7 @@ def test_a_checkpoint_opens_with_transformers(mixture, recipe, tmp_path):
     store, manifest = mixture
     model = new_model(recipe().model, 768, 0).eval()
     folder = last_checkpoint(train(store, manifest, recipe()))
-    write_checkpoint(tmp_path, model, adamw(model, recipe().optimizer), folder)
+    write_checkpoint(tmp_path, model, adamw(model, recipe().optimizer).state_dict(), folder)
     loaded, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     ids = tokenizer("What is 1+2+3?", return_tensors="pt")["input_ids"]
     assert torch.equal(loaded(ids).logits, model(ids).logits)

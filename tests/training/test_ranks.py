@@ -1,0 +1,102 @@
+"""Torch on two ranks, trackers, the doctor, and what the launcher says of an engine that fails."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import UserError
+from manifests.manifest import resolve
+from manifests.store import Store
+from training.doctor import doctor, is_installed, nanotron_lacks
+from training.launch import train
+from training.places import run_engine
+
+
+def losses(run):
+    return run.table("steps")["loss"].to_pylist()
+
+
+def test_two_ranks_and_any_micro_batch_compute_what_one_does(mixture, recipe, tmp_path):
+    """Seven sequences, and one in the last batch, which leaves a rank without any."""
+    store, manifest = mixture
+    alone = train(store, manifest, recipe(batch_sequences=7, document_losses=True))
+    spread = {"parallel": {"dp": 2}, "micro_batch_sequences": 3, "document_losses": True}
+    other = Store(shutil.copytree(tmp_path / "store", tmp_path / "two", ignore=shutil.ignore_patterns("runs")))
+    run = train(other, resolve(other, "mixture@1"), recipe(batch_sequences=7, **spread))
+    assert run.id == alone.id
+    assert losses(run) == pytest.approx(losses(alone), abs=1e-5)
+    assert run.table("consumption").equals(alone.table("consumption"))
+    documents = [one.table("losses") for one in (run, alone)]
+    assert documents[0].drop_columns("loss").equals(documents[1].drop_columns("loss"))
+    assert documents[0]["loss"].to_pylist() == pytest.approx(documents[1]["loss"].to_pylist(), abs=1e-5)
+
+
+def test_an_engine_that_fails_is_quoted(tmp_path):
+    with pytest.raises(UserError, match=r"the engine stopped: ZeroDivisionError: division by zero\. See .*log\.txt"):
+        run_engine(tmp_path, ["-c", "1 / 0"], "train", 0, 1)
+
+
+LAUNCH = """
+from pathlib import Path
+from training.places import run_engine
+run_engine(Path("."), ["engine.py"], "train", 0, 1)
+"""
+ENGINE = """
+import time
+from training.places import follow_launcher
+follow_launcher()
+open("up", "w")
+time.sleep(1)
+open("late", "w")
+"""
+
+
+def test_an_engine_does_not_outlive_its_launcher(tmp_path):
+    """The launcher is killed; its engine, which would write a file a second later, does not get there."""
+    (tmp_path / "launch.py").write_text(LAUNCH)
+    (tmp_path / "engine.py").write_text(ENGINE)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "launch.py"], cwd=tmp_path, env=environment)
+    while not (tmp_path / "up").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    time.sleep(1.5)
+    assert not (tmp_path / "late").exists()
+
+
+@pytest.mark.skipif(not is_installed("tensorboard"), reason="tensorboard is not installed")
+def test_tensorboard_has_the_metrics(mixture, recipe):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(*mixture, recipe(steps=3))
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    assert [scalar.step for scalar in events.Scalars("train/loss")] == [1, 2, 3]
+    assert [scalar.value for scalar in events.Scalars("train/loss")] == pytest.approx(losses(run))
+
+
+def test_the_doctor_names_what_is_missing():
+    rows = {(row["kind"], row["name"]): row for row in doctor()}
+    assert rows["backend", "torch"]["works"] == rows["place", "local"]["works"] == "yes"
+    assert all(row["works"] in ("yes", "no") and row["found or missing"] for row in rows.values())
+    nanotron = rows["backend", "nanotron"]
+    assert (nanotron["works"] == "yes") == (nanotron_lacks() is None)
+    if not is_installed("nanotron"):
+        assert "pip install '.[nanotron]'" in nanotron["found or missing"]
+
+
+@pytest.mark.skipif(is_installed("nanotron"), reason="nanotron is installed")
+def test_without_nanotron_the_launch_says_how_to_get_it(mixture, recipe):
+    store, manifest = mixture
+    with pytest.raises(
+        UserError, match=r"nanotron is not installed\. pip install .*--no-deps .*or train with --backend torch"
+    ):
+        train(store, manifest, recipe(), backend="nanotron")
+    assert not store.list("runs")

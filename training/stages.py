@@ -1,0 +1,133 @@
+"""The stages of a run: which step reads which sequences of which mixture, at which learning rate.
+
+Everything follows from the number of a step, so every backend, at any number of ranks, reads the same tokens in the
+same order, and a resumed run cannot slip. Steps count through the run; a stage's own schedule starts at its first.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from manifests.errors import UserError
+from manifests.manifest import Manifest, resolve
+from manifests.runs import RunDirectory
+from manifests.store import Store
+from mixtures.reader import Batch, MixtureReader
+from training.config import ScheduleRecipe, TrainRecipe
+from training.schedule import learning_rate, positions
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage laid out in the run: `first` is the number of its first step, `peak` its peak learning rate."""
+
+    name: str
+    manifest: Manifest
+    reader: MixtureReader
+    first: int
+    steps: int
+    batch_sequences: int
+    peak: float
+    schedule: ScheduleRecipe
+
+    @property
+    def last(self) -> int:
+        return self.first + self.steps - 1
+
+    def batch(self, step: int) -> Batch:
+        """What `step` of the run reads."""
+        return self.reader.batch(positions(step - self.first + 1, self.batch_sequences, self.reader.n_sequences))
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of `step` of the run."""
+        return learning_rate(step - self.first + 1, self.steps, self.peak, self.schedule)
+
+    def tokens(self) -> dict[str, int]:
+        """Planned tokens of each component, by the manifest's own table of the order."""
+        read = self.manifest.read("sequences", columns=["component"]).slice(0, self.steps * self.batch_sequences)
+        counts = read["component"].value_counts()
+        return {str(one["values"]): one["counts"].as_py() * self.reader.sequence_length for one in counts}
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where a run begins: `folder` holds the weights (None: random ones), `done` counts the steps behind them,
+    `carries_optimizer` says that the folder's optimizer state goes on."""
+
+    folder: Path | None
+    done: int
+    carries_optimizer: bool
+
+
+def lay_out(store: Store, manifests: list[Manifest], recipe: TrainRecipe) -> tuple[Stage, ...]:
+    """The stages of `recipe`, each on its manifest; UserError when a mixture is too short or does not fit the first."""
+    then = recipe.then or ()
+    plans = [(recipe.stage, recipe.steps, recipe.optimizer.lr, recipe.schedule)]
+    plans += [(stage.stage, stage.steps, stage.lr or recipe.optimizer.lr, stage.schedule) for stage in then]
+    stages: list[Stage] = []
+    for manifest, (name, steps, peak, schedule) in zip(manifests, plans, strict=True):
+        reader, rows = MixtureReader(store, manifest), recipe.batch_sequences
+        first = stages[-1].last + 1 if stages else 1
+        stages.append(Stage(name, manifest, reader, first, _steps(reader, rows, steps), rows, peak, schedule))
+        _check_alike(stages[0].reader, reader, manifest)
+    return tuple(stages)
+
+
+def _steps(reader: MixtureReader, rows: int, steps: int | None) -> int:
+    """Steps of a stage; UserError when the mixture is too short for those asked for."""
+    if steps and steps * rows > reader.n_sequences:
+        raise UserError(
+            f"{steps} steps of {rows} sequences need {steps * rows}; the mixture has {reader.n_sequences}",
+            f"Train at most {reader.n_sequences // rows} steps, or mix with a greater budget",
+        )
+    return steps or -(-reader.n_sequences // rows)
+
+
+def _check_alike(first: MixtureReader, other: MixtureReader, manifest: Manifest) -> None:
+    shapes = [(reader.sequence_length, reader.vocab_size, reader.eos_id) for reader in (first, other)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"{manifest.ref} has sequences of {shapes[1][0]} tokens out of {shapes[1][1]}, the first stage of "
+            f"{shapes[0][0]} out of {shapes[0][1]}",
+            "Mix all stages of a run with one tokenizer and one sequence_length",
+        )
+
+
+def stage_at(stages: tuple[Stage, ...], step: int) -> Stage:
+    """The stage that `step` of the run, from 1 to its last, belongs to."""
+    return next(stage for stage in stages if step <= stage.last)
+
+
+def per_document(batch: Batch, nats_BS: np.ndarray, labels_BS: np.ndarray, step: int) -> pa.Table:
+    """The mean loss on each document of a batch, as rows of the ledger `losses`.
+
+    `nats_BS` is the loss at each input, `labels_BS` whether it counts. A document's last label may stand in the next
+    sequence; it is counted where its input is.
+    """
+    begins = np.flatnonzero(_begins(batch.segment[:, :-1]).ravel())
+    nats = np.add.reduceat(np.where(labels_BS, nats_BS, 0.0).ravel().astype(np.float64), begins)
+    counts = np.add.reduceat(labels_BS.ravel().astype(np.int64), begins)
+    spans = batch.spans
+    columns = {"step": np.full(spans.num_rows, step, np.int64)}
+    columns |= {name: spans[name] for name in ("sequence", "component", "source", "doc_id", "epoch", "start", "length")}
+    columns |= {"labels": counts, "loss": pa.array(nats / np.maximum(counts, 1), mask=counts == 0)}
+    return pa.table(columns)
+
+
+def _begins(segment_BS: np.ndarray) -> np.ndarray:
+    """Where a document begins within its sequence, bool [B, S]."""
+    changed = segment_BS[:, 1:] != segment_BS[:, :-1]
+    return np.concatenate([np.ones((len(segment_BS), 1), bool), changed], axis=1)
+
+
+def positions_within(segment_BS: np.ndarray) -> np.ndarray:
+    """The position of each token within its document's part of the sequence, int64 [B, S]."""
+    begins, place = _begins(segment_BS), np.arange(segment_BS.shape[1])
+    return place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+
+
+def stages_of(store: Store, run: RunDirectory, recipe: TrainRecipe) -> tuple[Stage, ...]:
+    """The stages of a run that was launched, by the manifests in its record."""
+    return lay_out(store, [resolve(store, manifest["id"]) for manifest in run.record["manifests"]], recipe)
