@@ -147,10 +147,12 @@ def _signatures(runs: np.ndarray, offsets: np.ndarray, multipliers: np.ndarray, 
         values = (values ^ (values >> np.uint32(shift))) * np.uint32(factor)
     values ^= values >> np.uint32(16)
     out = np.full((len(offsets) - 1, len(multipliers)), 0xFFFFFFFF, np.uint32)
-    room = np.empty((np.diff(offsets).max(initial=0), len(multipliers)), np.uint32)
+    multipliers, increments = multipliers[:, None], increments[:, None]
+    room = np.empty(len(multipliers) * np.diff(offsets).max(initial=0), np.uint32)
     for text, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
         if end > start:
-            permuted = np.multiply(values[start:end, None], multipliers, out=room[: end - start])
+            permuted = room[: len(multipliers) * (end - start)].reshape(len(multipliers), end - start)
+            np.multiply(multipliers, values[start:end], out=permuted)
             permuted += increments
-            permuted.min(axis=0, out=out[text])
+            permuted.min(axis=1, out=out[text])
     return out

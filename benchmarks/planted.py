@@ -20,7 +20,12 @@ problems. The others are pages of their own."""
 NEAR_EDITS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
 """Shares of words that near copies have changed: exact Jaccard similarities from 0.95 down to 0.5."""
 ITEM_EDITS = 0.08
-"""Share of words that edited leaks have changed; numbers stay."""
+"""Share of words that edited leaks have changed; numbers stay, those in words too: others make another problem."""
+SPELLED = re.compile(
+    r"(?i)(zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
+    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million"
+    r"|billion|half|twice|thrice|double|triple)"
+)
 ITEMS = 2000
 STORIES = (
     "A {thing} holds {a} boxes of {b} candles each, and {c} of them are broken. How many whole candles does it hold?",
@@ -83,11 +88,16 @@ def _planted(
         return template_page(draw, number), kind, -1
     if kind in ("verbatim", "edited"):
         item = draw.randrange(len(items))
-        question = edited(draw, items[item], ITEM_EDITS) if kind == "edited" else items[item]
+        question = _edited_question(draw, items[item]) if kind == "edited" else items[item]
         return f"{_page(draw)}\n\n{question}\n\n{_page(draw)}", kind, item
     original = draw.randrange(len(pages))
     share = NEAR_EDITS[number % len(NEAR_EDITS)] if kind == "near" else 0.0
     return edited(draw, pages[original][0], share), kind, original
+
+
+def _edited_question(draw: random.Random, question: str) -> str:
+    words = zip(question.split(" "), edited(draw, question, ITEM_EDITS).split(" "), strict=True)
+    return " ".join(word if SPELLED.fullmatch(word) else other for word, other in words)
 
 
 def read_items(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ files that it had finished. `plan` says what would happen and writes nothing.
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,24 +78,24 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     identity = _identity(recipe, vocabulary, model, language)
     if base:
         check_thresholds(base, identity)
-    sample = _sample(store, recipe, benchmarks_alone=base is not None)
-    annotations = _annotations(store, recipe)
-    files = files_of(base) if base else input_files(recipe, sample, annotations)
-    benchmarks = _benchmarks(store, recipe, sample)
-    scorer = [model.manifest] if model and model.manifest else []
-    parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
-    key = build_key("corpus", identity, parents, _contents(files))
-    manifest, draft = find_built(store, key), Draft(store, "corpus", identity, parents)
-    if base and not manifest:
-        manifest = reselect(draft, base, recipe, benchmarks, key)
-    if not manifest:
-        digests = (found.digest if found and found.path else None for found in (model, language))
-        job = Job(store.scratch(f"curate-{key[:16]}"), recipe, vocabulary.path, files, *digests)
-        _take_model(model, job.classifier)
-        _take_model(language, job.language_model)
-        manifest = _build(job, draft, benchmarks, key, workers)
-    if sample:
-        shutil.rmtree(sample)
+    with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
+        annotations = _annotations(store, recipe)
+        files = files_of(base) if base else input_files(recipe, sample, annotations)
+        benchmarks = _benchmarks(store, recipe, sample)
+        scorer = [model.manifest] if model and model.manifest else []
+        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
+        key = build_key("corpus", identity, parents, _contents(files))
+        draft = Draft(store, "corpus", identity, parents)
+        manifest = find_built(store, key)
+        if not manifest and base:
+            manifest = reselect(draft, base, recipe, benchmarks, key)
+        if not manifest:
+            with store.alone(f"curate-{key[:16]}") as folder:
+                digests = (found.digest if found and found.path else None for found in (model, language))
+                job = Job(folder, recipe, vocabulary.path, files, *digests)
+                _take_model(model, job.classifier)
+                _take_model(language, job.language_model)
+                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
@@ -212,16 +213,18 @@ def _identity(
     return identity
 
 
-def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Path | None:
-    """The folder of the built-in sample, written if a path of the recipe asks for it."""
+@contextmanager
+def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Iterator[Path | None]:
+    """A folder with the built-in sample, gone afterwards, if a path of the recipe asks for it."""
     paths = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
     paths += [] if benchmarks_alone else [source.path for source in recipe.sources]
     if not any(path.startswith(SAMPLE_SCHEME) for path in paths):
-        return None
-    folder = store.scratch(f"sample-{recipe.sample.seed}-{recipe.sample.documents}")
-    with progress("curate: sample"):
-        write_sample(folder, recipe.sample.seed, recipe.sample.documents)
-    return folder
+        yield None
+        return
+    with store.temporary() as folder:
+        with progress("curate: sample"):
+            write_sample(folder, recipe.sample.seed, recipe.sample.documents)
+        yield folder
 
 
 def input_files(

@@ -7,6 +7,7 @@ Blank lines are no records. An HTML file is one record, a WARC file one per resp
 the adapter html. How a record becomes a document is `curation.adapters`.
 """
 
+import codecs
 import hashlib
 import io
 import os
@@ -346,7 +347,7 @@ def _json_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int
             if not whole:
                 yield position, Bad(position, "record_too_long", f"more than {max_bytes} bytes")
             elif line.strip():
-                yield position, _parsed(position, line)
+                yield position, _parsed(position, line.removeprefix(codecs.BOM_UTF8) if position == 0 else line)
 
 
 def _decompressed(stream: Any, kind: Format) -> io.BufferedIOBase:

@@ -13,6 +13,7 @@ through all of them. Leaves out: locking of a store, file systems that cannot cr
 refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle rule should expire.
 """
 
+import fcntl
 import hashlib
 import inspect
 import os
@@ -266,6 +267,21 @@ class Store:
         folder = self.scratch_path(name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[Path]:
+        """`scratch(name)`, held by this process alone; UserError while another process of this machine holds it."""
+        while True:
+            folder = self.scratch(name)
+            with (folder / "lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    hint = "Wait until it has ended; then the same command finds its work done"
+                    raise UserError(f"another process is building the same in {folder}", hint) from None
+                if (folder / "lock").exists():  # else its last holder has removed the folder meanwhile
+                    yield folder
+                    return
 
     def scratch_path(self, name: str) -> Path:
         """Where `scratch` is or would be; makes nothing."""

@@ -51,11 +51,11 @@ def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell 
         return built if known else tag(store, built.id, recipe.name, recipe.version)
     for parent in asked.parents:
         check_launch(store, parent)
-    scratch = store.scratch(f"mix-{key[:16]}")
     build = _build_mixture if recipe.kind == "mixture" else _build_prompts
-    draft, totals = build(store, asked, scratch, tell or _silent)
-    manifest = draft.commit(recipe.name, recipe.version, totals, key, recipe.model_dump(mode="json"))
-    shutil.rmtree(scratch)
+    with store.alone(f"mix-{key[:16]}") as scratch:
+        draft, totals = build(store, asked, scratch, tell or _silent)
+        manifest = draft.commit(recipe.name, recipe.version, totals, key, recipe.model_dump(mode="json"))
+        shutil.rmtree(scratch)
     return manifest
 
 

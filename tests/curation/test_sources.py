@@ -67,6 +67,8 @@ def test_a_bad_line_is_named_and_its_neighbours_live(tmp_path, line, reason):
 def test_the_last_line_may_lack_its_end_and_blank_lines_are_no_records(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'\n{"text": "one"}\n\n  \n{"text": "two"}')
     assert [record.position for record in read(tmp_path / "a.jsonl")] == [1, 4]
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "after a byte order mark"}\n')
+    assert [record.position for record in read(tmp_path / "a.jsonl")] == [0] and not bad(tmp_path / "a.jsonl")
     (tmp_path / "b.jsonl").write_bytes(b'{"text": "' + b"x" * 5000)
     assert bad(tmp_path / "b.jsonl") == [(0, "record_too_long")]
 

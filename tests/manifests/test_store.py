@@ -160,3 +160,14 @@ def test_a_crash_point_ends_the_process_and_leaves_no_half_file(tmp_path: Path):
         assert done.stderr.startswith(f"crash point {point}: ")
         assert not written or Store(tmp_path).read("runs/r/x") == b"12345678"
     assert (point, done.returncode) == (5, 0)
+
+
+def test_of_two_that_build_the_same_one_is_told(store: Store):
+    with store.alone("build") as folder:
+        (folder / "part").write_text("1")
+        with pytest.raises(UserError, match="another process is building the same"), store.alone("build"):
+            pass
+        with store.alone("other"):
+            pass
+    with store.alone("build") as folder:
+        assert (folder / "part").read_text() == "1"
