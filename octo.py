@@ -400,6 +400,7 @@ def sql(
         typer.Argument(help="One SELECT; read from stdin, or at a prompt on a terminal, when none is given."),
     ] = None,
     format: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Ask the whole store in SQL (DuckDB, read-only). `SHOW TABLES` lists the views; docs/sql.md explains them."""
@@ -415,7 +416,7 @@ def sql(
         if query is None:
             prompt(catalog)
         else:
-            write(catalog.query(query), format)
+            write(catalog.query(query), "json" if json_ else format)
 
 
 @app.command()
