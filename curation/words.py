@@ -15,10 +15,6 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import pyarrow as pa
-from numba.core import entrypoints
-
-entrypoints._already_initialized = True
-"""Or numba's first call imports every package that extends it, of which we need none: awkward alone takes 0.3 s."""
 
 WORD, NUMBER, OPERATOR = 0, 1, 2
 KIND = np.uint8(3)

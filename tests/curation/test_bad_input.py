@@ -97,7 +97,7 @@ FILES: dict[str, tuple[bytes, int | None, list[str] | None]] = {
     "raw_nul.jsonl": (b'{"text": "raw \0 nul"}\n{"text": "crlf"}\r\n', 1, ["invalid_json"]),
     "control.parquet": (parquet([{"text": "nul \0", "id": "\0", "url": "\0"}]), 1, []),
     "utf16.jsonl": ('{"text": "x"}\n'.encode("utf-16"), 0, ["invalid_utf8", "invalid_json"]),
-    "bom.jsonl": (b"\xef\xbb\xbf" + lines(row(4), row(5)), 1, ["invalid_json"]),
+    "bom.jsonl": (b"\xef\xbb\xbf" + lines(row(4), row(5)), 2, []),
     "deep.jsonl": (DEEP + TOO_DEEP + DEEP, 2, ["invalid_json"]),
     "numbers.jsonl": (b'{"text": "a", "id": ' + b"9" * 500 + b'}\n{"text": "b", "id": NaN}', 0, ["invalid_json"] * 2),
     "empty.jsonl": (b"", 0, ["empty_file"]),
