@@ -28,8 +28,8 @@ from training.trackers import Tracker, open_trackers
 FLUSH_STEPS, FLUSH_SECONDS = 100, 300.0
 """Ledgers are stored after this many steps or seconds at the latest."""
 SPIKE_WINDOW, SPIKE_DEVIATIONS = 100, 10.0
-"""A spike lies this many standard deviations above the mean of the losses in the window before it. At 6 the quickstart's
-small batches give six alarms in 1,600 steps, and nothing is wrong."""
+"""A spike lies this many standard deviations above the mean of the losses in the window before it. At 6 the small
+batches of the quickstart give six alarms in 1,600 steps, and nothing is wrong."""
 
 
 def is_spike(loss: float, before: Sequence[float]) -> bool:
