@@ -735,7 +735,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "item_id": ("Item", code),
     "doc_id": ("Document", code),
     "part": "Part",
-    "question": "The item asks",
+    "item": "The item",
     "span": "The document holds",
     "score": "Score",
     "verdict": "Verdict",
