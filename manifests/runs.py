@@ -79,6 +79,10 @@ class RunDirectory:
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
 
+    def note(self, **facts: Any) -> None:
+        """Keep `facts`, plain JSON, in the record."""
+        self._update(**facts)
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """`start`, and whatever ends the block but `finish` is written down: an interrupt as stopped, an error as
