@@ -5,8 +5,8 @@
 
 Jobs are found by their names, so a launch that was killed between two submissions is completed by the next, and none
 submits what is there already. A node rebuilds its executor from the job's JSON file: the pickle that Datatrove writes
-is removed unread. The end depends on `afterany`, not `afterok`: it is what tells of failures, and no job waits for ever.
-States come from squeue, of ended jobs from sacct where the cluster keeps accounts, and of tasks from their own files.
+is removed unread. The end depends on `afterany`, not `afterok`: it is what tells of failures, and no job waits for
+ever. States come from squeue, of ended jobs from sacct where the cluster keeps accounts, of tasks from their own files.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from typing import Any
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
+from loguru import logger
 
 from curation.attempts import Line, Meter, Survey, process_goes_on
 from curation.build import Build
@@ -96,7 +97,9 @@ class Submission(SlurmPipelineExecutor):
 
     def launch(self) -> list[str]:
         """Submit; returns the job IDs."""
+        logger.disable("datatrove")  # it tells the terminal what the job table says
         self.run()
+        logger.enable("datatrove")
         Path(self.logging_dir.resolve_paths("executor.pik")).unlink()
         return self.ids
 

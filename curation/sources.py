@@ -1,10 +1,11 @@
 """From files to records: which files a source has, and every record in them, good or bad.
 
 Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
-REASONS. A file that breaks off gives the records before the break and one `Bad`; a file without records gives one. No
-content of a file raises; what the user must put right (a path that is not there, a column in no file) is a UserError.
-Blank lines are no records. An HTML file is one record, a WARC file one per response (`curation.warc`); both go through
-the adapter html. How a record becomes a document is `curation.adapters`.
+REASONS. A file that breaks off gives the records before the break and one `Bad`, a Parquet file this for each of its
+row groups; a file without records gives one. No content of a file raises; what the user must put right (a path that is
+not there, a column in no file) is a UserError. Blank lines are no records. An HTML file is one record, a WARC file one
+per response (`curation.warc`); both go through the adapter html. How a record becomes a document is
+`curation.adapters`.
 """
 
 import codecs

@@ -1,10 +1,12 @@
 """Runs tasks: `python -m curation.worker JOB NUMBER TASK…` runs those at these positions, for `curation.tasks`.
 
 Its standard input is a pipe that nothing is written to; that it ends says that the parent is gone, however it went, and
-then the worker ends too.
+then the worker ends too. So do its own children, of which Datatrove's LocalPipelineExecutor has one.
 """
 
+import ctypes
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -20,15 +22,21 @@ from curation.attempts import COUNTS, attempt
 from curation.tasks import NO_ROOM, ORPHANED, USER_ERROR, Job, task_record
 from manifests.errors import FULL, UserError, of_system
 
+PR_SET_PDEATHSIG = 1
+
 
 def end_with_parent() -> None:
-    """Wait in a thread for the parent's end. What it leaves behind is what any killed worker leaves."""
+    """Wait in a thread for the parent's end, and have the kernel do so for children that are forked. What it leaves
+    behind is what any killed worker leaves."""
 
     def wait() -> None:
         os.read(0, 1)  # not sys.stdin: its lock, held by a thread, aborts the interpreter's exit
         os._exit(ORPHANED)
 
     threading.Thread(target=wait, daemon=True).start()
+    if sys.platform == "linux":
+        kernel = ctypes.CDLL(None)
+        os.register_at_fork(after_in_child=lambda: kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 class Shares(PipelineStep):

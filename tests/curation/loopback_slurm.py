@@ -154,6 +154,7 @@ def _free_port() -> int:
 if __name__ == "__main__":
     if why := lacking():
         raise SystemExit(why)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with LoopbackSlurm(Path(sys.argv[1])):
         print(f"export SLURM_CONF={sys.argv[1]}/slurm.conf", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
