@@ -16,7 +16,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,11 @@ class Survey:
         """Every attempt so far, by the task and the time that it began."""
         found = []
         for path in self.job.attempts.glob("*.json"):
-            line = self._ended.get(path.name) or json.loads(path.read_bytes())
-            if "ended" in line:
-                self._ended[path.name] = line
-            found.append(line)
+            with suppress(FileNotFoundError):  # the build has just ended
+                line = self._ended.get(path.name) or json.loads(path.read_bytes())
+                if "ended" in line:
+                    self._ended[path.name] = line
+                found.append(line)
         return sorted(found, key=lambda line: (line["task"], line["started"]))
 
     def done(self) -> set[int]:

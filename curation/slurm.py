@@ -34,7 +34,7 @@ from curation.tasks import Job, pending
 from curation.vocabulary import PROJECT
 from manifests.errors import UserError
 from manifests.progress import progress
-from manifests.runs import RunDirectory, load_run
+from manifests.runs import RunDirectory
 
 ANNOTATE, FINISH = "annotate", "finish"
 DEFAULT_MAX_ARRAY = 1001
@@ -166,12 +166,12 @@ def wait(build: Build) -> None:
     survey = Survey(build.job, lambda line: True)
     with progress("curate: tasks on Slurm", len(build.job.files)) as advance:
         meter = Meter(survey, advance)
-        while load_run(build.run.store, build.run.id).status != "done":
+        while build.run.reload() != "done":
             meter.show()
             time.sleep(POLL_SECONDS)
             with contextlib.suppress(UserError):  # a controller that does not answer now
                 silent = 0 if elements(build.run.id) else silent + 1
-            if silent < (1 if load_run(build.run.store, build.run.id).status == "failed" else SILENT):
+            if silent < (1 if build.run.status == "failed" else SILENT):
                 continue
             if not retries:
                 raise build.lacking(pending(build.job))
@@ -180,8 +180,11 @@ def wait(build: Build) -> None:
 
 
 def refuse_while_submitted(run: RunDirectory) -> None:
-    """UserError while jobs of Slurm are at work on the same build."""
-    if run.record.get("slurm") and run.status != "done" and elements(run.id):
+    """UserError while jobs of Slurm are known to be at work on the same build; doing a task twice would be waste alone."""
+    alive: list[Element] = []
+    with contextlib.suppress(UserError):
+        alive = elements(run.id) if run.record.get("slurm") and run.status != "done" else []
+    if alive:
         raise UserError(
             f"{run.id} is being built by Slurm",
             f"See `octo runs show {run.id}`; scancel its jobs to build it elsewhere",

@@ -6,7 +6,6 @@ The Slurm of these tests is started on loopback from Debian's packages (marker e
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -21,13 +20,11 @@ from loopback_slurm import LoopbackSlurm, lacking
 
 from curation import slurm
 from curation.attempts import Survey, attempt
-from curation.config import CurateRecipe, PlaceRecipe
+from curation.config import PlaceRecipe
 from curation.pipeline import curate, submit
-from curation.shards import share
 from curation.tasks import Job, publish, run_tasks, task_record
 from curation.worker import run_task
 from manifests.errors import UserError
-from manifests.recipe import load
 from manifests.runs import load_run, load_runs
 from manifests.store import Store
 

@@ -1,4 +1,4 @@
-"""Large files in pieces: every record once, at its place in the whole file, and the same corpus at any size of a task."""
+"""Large files in pieces: each record once, at its place in the whole file, and one corpus at any size of a task."""
 
 import json
 from dataclasses import replace
