@@ -34,7 +34,7 @@ from curation.known_sources import KNOWN
 from curation.language import Identifier
 from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
-from curation.shards import estimate
+from curation.shards import cpu_seconds, estimate
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
 from curation.vocabulary import Vocabulary
@@ -170,15 +170,14 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
 def scripts(store: Store, recipe: CurateRecipe) -> list[tuple[str, str]]:
     """What `submit` would give to sbatch: titles with the dependencies, and scripts. The number of elements is about
     right where files would be cut."""
-    return slurm.scripts(recipe.place, _planned_jobs(store, recipe)[1])
+    return slurm.scripts(recipe.place, estimate(_listed(store, recipe), recipe.place.task_bytes)[1])
 
 
-def _planned_jobs(store: Store, recipe: CurateRecipe) -> tuple[int, int]:
-    """About how many tasks there would be, and jobs of Slurm or Ray; files of the hub and of the sample not counted."""
+def _listed(store: Store, recipe: CurateRecipe) -> tuple[InputFile, ...]:
+    """The files that can be known without asking the hub or making the sample."""
     annotations = _annotations(store, recipe)
     read = [source for source in recipe.sources if not on_hub(source) and not source.path.startswith(SAMPLE_SCHEME)]
-    files = tuple(file for source in read for file in _files_of(source, None, annotations.get(source.name)))
-    return estimate(files, recipe.place.task_bytes)
+    return tuple(file for source in read for file in _files_of(source, None, annotations.get(source.name)))
 
 
 def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
@@ -223,9 +222,11 @@ def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
 
 
 def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -> PlanRow:
-    tasks, jobs = _planned_jobs(store, recipe)
-    size = f"; about {tasks:,} tasks, in {jobs:,} jobs on slurm or ray" if tasks else ""
-    return PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary){size}")
+    files = _listed(store, recipe)
+    tasks, jobs = estimate(files, recipe.place.task_bytes)
+    work = f"{cpu_seconds(files) / 3600:,.2g} CPU-hours, {tasks:,} tasks, {jobs:,} jobs on slurm or ray"
+    what = f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"
+    return PlanRow("annotate", f"{what}; about {work}" if files else what, len(files) or None)
 
 
 def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:

@@ -20,6 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 from curation.sources import BROKEN, InputFile, Span, group_start
 
 BLOCK = 1 << 20
+TEXT_PER_BYTE = {"jsonl": 1, "jsonl.zst": 3.5, "parquet": 2.5, "html": 1, "warc": 3}
+"""Bytes of text, about, that a byte on disk holds."""
+TEXT_PER_CPU_SECOND = 12e6
+"""Measured from reading to freezing, see docs/log.md; pages of html and warc take several times as long."""
 
 
 def cut(files: tuple[InputFile, ...], task_bytes: int) -> tuple[InputFile, ...]:
@@ -45,6 +49,11 @@ def estimate(files: tuple[InputFile, ...], task_bytes: int) -> tuple[int, int]:
     pieces = [_cut_by_size(file, task_bytes) for file in files]
     made = tuple(replace(file, bytes=file.bytes // n) for file, n in zip(files, pieces, strict=True) for _ in range(n))
     return len(made), len(share(made, task_bytes))
+
+
+def cpu_seconds(files: tuple[InputFile, ...]) -> float:
+    """What one core would take for all of it, about."""
+    return sum(file.bytes * TEXT_PER_BYTE[file.format] for file in files) / TEXT_PER_CPU_SECOND
 
 
 def _cut_by_size(file: InputFile, task_bytes: int) -> int:

@@ -12,6 +12,7 @@ ever. States come from squeue, of ended jobs from sacct where the cluster keeps 
 import contextlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,7 +56,7 @@ class Submission(SlurmPipelineExecutor):
         settings = place.annotate if stage == ANNOTATE else place.finish
         self.memory = f"{int(settings.memory_gb * 1024)}M"
         python = "python" if place.venv or place.env_command else sys.executable
-        self.program = f"{python} -m curation.node {job} {stage} {launch}"
+        self.program = shlex.join([python, "-m", "curation.node", str(job), stage, str(launch)])
         super().__init__(
             pipeline,
             tasks=tasks,
@@ -89,8 +90,8 @@ class Submission(SlurmPipelineExecutor):
         return {name: value for name, value in given.items() if name not in unset} | {"mem": self.memory}
 
     def get_launch_file_contents(self, sbatch_args: dict[str, Any], run_script: str) -> str:
-        path = f"export PYTHONPATH={PROJECT}${{PYTHONPATH:+:$PYTHONPATH}}"
-        return super().get_launch_file_contents(sbatch_args, f"{path}\n{self.program}")
+        path = f"PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
+        return super().get_launch_file_contents(sbatch_args, f"{path} {self.program}")
 
     def launch_merge_stats(self) -> None:
         """Nothing: nobody reads them."""
@@ -180,7 +181,7 @@ def wait(build: Build) -> None:
 
 
 def refuse_while_submitted(run: RunDirectory) -> None:
-    """UserError while jobs of Slurm are known to be at work on the same build; doing a task twice would be waste alone."""
+    """UserError while jobs of Slurm are known to be at work on the same build: to do a task twice would be waste."""
     alive: list[Element] = []
     with contextlib.suppress(UserError):
         alive = elements(run.id) if run.record.get("slurm") and run.status != "done" else []

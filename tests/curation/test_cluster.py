@@ -117,7 +117,7 @@ def test_the_plan_holds_the_scripts_of_both_jobs_and_writes_nothing(monkeypatch,
     place = {"partition": "cpu", "workers": 7, "sbatch": {"account": "math"}, "env_command": "module load python"}
     (annotate, array), (finish, end) = slurm.scripts(PlaceRecipe.model_validate(place), 2500)
     assert annotate == "annotate: no dependency, 3 arrays of 1001 at most"
-    assert finish == "finish: --dependency=afterany:<annotate>"
+    assert finish == "finish: --dependency=afterany:annotate"
     for said in ("--array=0-1000%7", "--partition=cpu", "--mem=4096M", "--account=math", "module load python"):
         assert said in array
     assert "--time=12:00:00" in end and "--cpus-per-task=4" in end and "--array=0-0\n" in end
