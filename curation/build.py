@@ -92,8 +92,8 @@ class Build:
 
     def finish(self) -> Manifest:
         """Freeze the manifest; UserError while tasks are missing."""
-        if missing := pending(self.job):
-            raise self.lacking(missing)
+        if pending(self.job):
+            raise self.unfinished()
         recipe = self.job.recipe
         counts = write_families(self.draft, Assembly.of(self.job), recipe) | {"items": self.items}
         settings = recipe.model_dump(mode="json")
@@ -101,15 +101,20 @@ class Build:
         self.close(manifest)
         return manifest
 
-    def lacking(self, missing: list[int]) -> UserError:
-        """What is to be said of tasks that are not done."""
+    def unfinished(self) -> UserError:
+        """What is to be said of a build that has come to an end without its manifest."""
+        hint = f"`octo runs show {self.run.id}` has more; the same command does what is missing"
+        missing = pending(self.job)
+        if not missing:
+            why = self.run.record.get("reason") or "killed, out of memory (place.finish.memory_gb) perhaps"
+            return UserError(f"all tasks are done, but the manifest was not frozen: {why}", hint)
         tasks = Survey(self.job).tasks()
         failed = [tasks[number] for number in missing if tasks[number].state in ("failed", "killed")]
         first = failed[0] if failed else tasks[missing[0]]
         last_line = (first.why() if failed else "it never began").strip().splitlines()[-1]
         file = self.job.files[first.number]
         said = f"{len(missing)} of {len(tasks)} tasks are not done; {file.source}/{file.name}: {last_line}"
-        return UserError(said, f"`octo runs show {self.run.id}` has more; the same command does what is missing")
+        return UserError(said, hint)
 
     def close(self, manifest: Manifest) -> None:
         """Tell the story of the tasks in the run directory and remove what only they needed."""

@@ -99,7 +99,7 @@ class Submission(SlurmPipelineExecutor):
     def launch(self) -> list[str]:
         """Submit; returns the job IDs."""
         logger.disable("datatrove")  # it tells the terminal what the job table says
-        self.run()
+        self.launch_job()  # and not `run`, which takes a shell inside of an array job for a task
         logger.enable("datatrove")
         Path(self.logging_dir.resolve_paths("executor.pik")).unlink()
         return self.ids
@@ -165,7 +165,7 @@ def wait(build: Build) -> None:
     with the end of a log afterwards."""
     retries, silent = build.job.recipe.place.retries, 0
     survey = Survey(build.job, lambda line: True)
-    with progress("curate: tasks on Slurm", len(build.job.files)) as advance:
+    with progress(f"curate: {build.run.id} on Slurm", len(build.job.files)) as advance:
         meter = Meter(survey, advance)
         while build.run.reload() != "done":
             meter.show()
@@ -175,7 +175,7 @@ def wait(build: Build) -> None:
             if silent < (1 if build.run.status == "failed" else SILENT):
                 continue
             if not retries:
-                raise build.lacking(pending(build.job))
+                raise build.unfinished()
             retries, silent = retries - 1, 0
             submit(build)
 

@@ -25,10 +25,10 @@ class Standing:
 def standing(run: RunDirectory) -> Standing:
     """Look at the run directory, and ask Slurm where the run has jobs of it."""
     record = run.record
-    about = {"status": run.status, "created": record["created"], "finished": record.get("finished")}
+    about = {name: record.get(name) for name in ("status", "reason", "created", "finished")}
     if run.status != "done" and (run.path / "job.json").exists():
         return _unfinished(run, about)
-    told = [{"field": name, "value": value} for name, value in (about | record.get("summary", {})).items()]
+    told = [{"field": name, "value": value} for name, value in (about | record.get("summary", {})).items() if value]
     return Standing({f"Curation {run.id}": told}, {}, "It has ended; `octo report` shows its tasks")
 
 
