@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check docs test-docs bench clean
+.PHONY: quickstart test test-slurm check docs test-docs bench clean
 
 quickstart: $(VENV)/.train
 	$(BIN)/octo quickstart
@@ -13,6 +13,12 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+# A real Slurm on loopback, as root, on Debian or Ubuntu; minutes
+test-slurm: $(VENV)/.dev
+	PATH="$$PATH:/usr/sbin"; command -v munged slurmctld slurmd sbatch >/dev/null || \
+	  { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
+	$(BIN)/python -m pytest -m "engine and not slow" tests/curation/test_cluster.py -q
 
 check: $(VENV)/.dev
 	$(BIN)/pyright

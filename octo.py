@@ -195,6 +195,10 @@ def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,
     workers: WorkersOption = 1,
+    on: Annotated[
+        str, typer.Option("--on", help="local, slurm or ray; what these give is `place` in the recipe.")
+    ] = "local",
+    wait: Annotated[bool, typer.Option("--wait", help="With --on slurm: wait for the end, and try again.")] = False,
     reselect: Annotated[
         str | None,
         typer.Option("--reselect", help="Corpus manifest to decide anew by other thresholds; no source is read."),
@@ -208,13 +212,23 @@ def curate(
     from manifests import catalog
     from manifests.manifest import resolve
     from manifests.recipe import load
+    from manifests.runs import RunDirectory
 
+    if on not in ("local", "slurm", "ray"):
+        raise typer.BadParameter(f"{on!r} is none of local, slurm, ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
     base = resolve(home, reselect) if reselect else None
     if plan:
         show_rows([vars(row) for row in pipeline.plan(home, config, base)], f"Plan of {config.name}@{config.version}")
+        for title, script in pipeline.scripts(home, config) if on == "slurm" and not base else ():
+            print(f"\n# {title}\n{script}")
         return
-    corpus = pipeline.curate(home, config, workers, base)
+    if on == "slurm" and not wait and not base:
+        submitted = pipeline.submit(home, config)
+        if isinstance(submitted, RunDirectory):
+            show_run(submitted)
+            return
+    corpus = pipeline.curate(home, config, workers, base, on)
     show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
     print(corpus.id)
 
@@ -730,12 +744,33 @@ def runs_list(json_: JsonOption = False, store: StoreOption = None) -> None:
 
 
 @runs_app.command(name="show")
-def runs_show(run: Annotated[str, typer.Argument(help="Run ID or unique prefix.")], store: StoreOption = None) -> None:
-    """The record of a run: manifests, configuration, status, summary, provenance (JSON)."""
+def runs_show(
+    run: Annotated[str, typer.Argument(help="Run ID or unique prefix.")],
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """How a curation stands: its jobs, its tasks, what failed and why. Of other runs, or with --json, the record."""
     from manifests.runs import load_run
 
-    record = load_run(open_store(store), run).record
-    print(json.dumps(record, indent=1, ensure_ascii=False))
+    found = load_run(open_store(store), run)
+    if found.record["kind"] == "curate" and not json_:
+        show_run(found)
+    else:
+        print(json.dumps(found.record, indent=1, ensure_ascii=False))
+
+
+def show_run(run: "RunDirectory") -> None:
+    """A curation as it stands now; its ID last."""
+    from curation.standing import standing
+
+    now = standing(run)
+    for title, rows in now.tables.items():
+        if rows:
+            show_rows(rows, title)
+    for title, said in now.failures.items():
+        print(f"\n{title}\n{said}")
+    print(f"\n{now.next}")
+    print(run.id)
 
 
 # -- printing ------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from curation.duplicates import (
 from curation.near import BANDS, band_table
 from curation.quality import SCORES
 from curation.signatures import BandKeys, from_column
+from curation.sources import InputFile
 from curation.tasks import RULES_VERSION, Job, task_record
 from manifests.manifest import Draft
 from manifests.progress import progress
@@ -154,9 +155,8 @@ class Assembly(Documents):
 
     @cached_property
     def written(self) -> np.ndarray:  # type: ignore[override]
-        inputs = [
-            {"number": number, "source": file.source, "file": file.name} for number, file in enumerate(self.job.files)
-        ]
+        whole = whole_files(self.job)
+        inputs = [{"number": number, "source": file.source, "file": file.name} for number, file in enumerate(whole)]
         self.database.register("inputs", pa.Table.from_pylist(inputs))
         query = "SELECT row FROM numbered JOIN inputs USING (source, file) ORDER BY number, position"
         return self.database.sql(query).to_arrow_table()["row"].to_numpy()
@@ -168,6 +168,11 @@ class Assembly(Documents):
 
     def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
         return (batch["text"] for batch in self.joined("written.text", rows))
+
+
+def whole_files(job: Job) -> list[InputFile]:
+    """The input files in order, each once though several tasks may have read pieces of it; these follow each other."""
+    return list({(file.source, file.name): file for file in job.files}.values())
 
 
 def _written_files(job: Job) -> list[str]:
@@ -255,7 +260,7 @@ def _quarantine(job: Job) -> pa.Table:
 
 def _inputs(job: Job) -> pa.Table:
     rows = [{"source": file.source, "file": file.name, "format": file.format, "bytes": file.bytes,
-             "sha256": file.sha256} for file in job.files]  # fmt: skip
+             "sha256": file.sha256} for file in whole_files(job)]  # fmt: skip
     return pa.Table.from_pylist(rows, INPUTS.schema).sort_by([("source", "ascending"), ("file", "ascending")])
 
 

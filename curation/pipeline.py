@@ -5,20 +5,20 @@ dropped, or one row of `quarantine`. Promises. The ID depends on the records and
 or number, nor on workers, and work that is done already is found by its key. A build that was killed goes on with the
 files that it had finished. `plan` says what would happen and writes nothing.
 
-    config → sources → steps (one task per file; tasks, worker) → duplicates → assemble → manifest
+    config → sources → shards → steps (tasks and worker, slurm, on_ray) → duplicates → assemble (build) → manifest
 """
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
-import pyarrow.parquet as pq
 
-from curation.assemble import Assembly, write_families
+from curation import on_ray, slurm
+from curation.build import Build, scratch_name
 from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import (
     MANIFEST_SCHEME,
@@ -34,6 +34,7 @@ from curation.known_sources import KNOWN
 from curation.language import Identifier
 from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
+from curation.shards import cpu_seconds, estimate
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
 from curation.tasks import RULES_VERSION, Job, run_tasks
 from curation.vocabulary import Vocabulary
@@ -44,7 +45,11 @@ from manifests.manifest import Draft, Manifest, build_key, check_name, find_buil
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
-from manifests.store import Store, file_sha256
+from manifests.runs import RunDirectory
+from manifests.store import Store, file_sha256, try_lock
+
+Place = Literal["local", "slurm", "ray"]
+"""What executes the tasks of a build."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +65,61 @@ class PlanRow:
     tokens: int | None = None
 
 
-def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None) -> Manifest:
-    """The corpus manifest of `recipe`, built with `workers` processes or found.
+def curate(
+    store: Store,
+    recipe: CurateRecipe,
+    workers: int = 1,
+    base: Manifest | None = None,
+    on: Place = "local",
+) -> Manifest:
+    """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
     With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
     (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. Raises
     UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
-    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, or a field
-    that `base` cannot be decided anew by.
+    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
+    failed as often as `place` allows, or a field that `base` cannot be decided anew by.
     """
+    with _asked(store, recipe, base) as asked:
+        manifest = find_built(store, asked.key)
+        if not manifest and base:
+            manifest = reselect(asked.draft, base, recipe, asked.benchmarks, asked.key)
+        if not manifest or _is_left_open(store, asked.key):
+            manifest = _built(asked, workers, on)
+    named = manifest.ref == f"{recipe.name}@{recipe.version}"
+    return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
+
+
+def submit(store: Store, recipe: CurateRecipe) -> Manifest | RunDirectory:
+    """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
+    with _asked(store, recipe, None) as asked:
+        if (manifest := find_built(store, asked.key)) and not _is_left_open(store, asked.key):
+            return manifest
+        with store.alone(scratch_name(asked.key)) as folder:
+            build = _begun(asked, folder)
+            slurm.submit(build)
+            return build.run
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a recipe asks for, once all that it names has been looked at."""
+
+    store: Store
+    recipe: CurateRecipe
+    vocabulary: Vocabulary
+    model: "_Model | None"
+    language: "_Model | None"
+    sample: Path | None
+    files: tuple[InputFile, ...]
+    benchmarks: list[Manifest]
+    parents: list[Manifest]
+    key: str
+    draft: Draft
+
+
+@contextmanager
+def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None) -> Iterator[_Asked]:
     check_name(recipe.name, recipe.version)
     if not base:
         refuse_unpinned(recipe.sources)
@@ -86,18 +137,7 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
         parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
-        manifest = find_built(store, key)
-        if not manifest and base:
-            manifest = reselect(draft, base, recipe, benchmarks, key)
-        if not manifest:
-            with store.alone(f"curate-{key[:16]}") as folder:
-                digests = (found.digest if found and found.path else None for found in (model, language))
-                job = Job(folder, recipe, vocabulary.path, files, *digests)
-                _take_model(model, job.classifier)
-                _take_model(language, job.language_model)
-                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers)
-    named = manifest.ref == f"{recipe.name}@{recipe.version}"
-    return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
+        yield _Asked(store, recipe, vocabulary, model, language, sample, files, benchmarks, parents, key, draft)
 
 
 def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
@@ -119,12 +159,25 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
         *_about_the_hub(recipe.sources),
         *benchmarks,
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
-        PlanRow("annotate", f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"),
+        _planned_tasks(store, recipe, vocabulary),
         *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
         *_decisions(recipe),
         freeze,
         *_shorter(store, recipe, identity),
     ]
+
+
+def scripts(store: Store, recipe: CurateRecipe) -> list[tuple[str, str]]:
+    """What `submit` would give to sbatch: titles with the dependencies, and scripts. The number of elements is about
+    right where files would be cut."""
+    return slurm.scripts(recipe.place, estimate(_listed(store, recipe), recipe.place.task_bytes)[1])
+
+
+def _listed(store: Store, recipe: CurateRecipe) -> tuple[InputFile, ...]:
+    """The files that can be known without asking the hub or making the sample."""
+    annotations = _annotations(store, recipe)
+    read = [source for source in recipe.sources if not on_hub(source) and not source.path.startswith(SAMPLE_SCHEME)]
+    return tuple(file for source in read for file in _files_of(source, None, annotations.get(source.name)))
 
 
 def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
@@ -166,6 +219,14 @@ def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
     cut = "drops none" if settings.min is None else f"under {settings.min} {roles} are low_score"
     what = f"{settings.column} by {settings.model} ({model.digest[:12]}), label {settings.label}; {cut}"
     return PlanRow("score", what, 1, model.path.stat().st_size if model.path else None)
+
+
+def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -> PlanRow:
+    files = _listed(store, recipe)
+    tasks, jobs = estimate(files, recipe.place.task_bytes)
+    work = f"{cpu_seconds(files) / 3600:,.2g} CPU-hours, {tasks:,} tasks, {jobs:,} jobs on slurm or ray"
+    what = f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"
+    return PlanRow("annotate", f"{what}; about {work}" if files else what, len(files) or None)
 
 
 def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
@@ -323,9 +384,12 @@ def _language_model(settings: LanguageRecipe) -> _Model:
 
 def _take_model(model: _Model | None, place: Path | None) -> None:
     """Copy the model's file, if it has one, to `place`, where nobody trains; UserError if it has changed meanwhile."""
-    if model and model.path and place:
-        shutil.copyfile(model.path, place)
+    if model and model.path and place and not place.exists():
+        aside = place.with_suffix(".new")  # an earlier launch may have tasks at work that read it
+        shutil.copyfile(model.path, aside)
+        aside.rename(place)
         if file_sha256(place) != model.digest:
+            place.unlink()
             raise UserError(f"{model.path} changed while it was read", "Run the command again")
 
 
@@ -353,12 +417,42 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 # -- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
-    index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
-    pq.write_table(index.items, job.items)
-    run_tasks(job, workers)
-    counts = write_families(draft, Assembly.of(job), job.recipe)
-    counts["items"] = index.counts
-    manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
-    shutil.rmtree(job.folder)
+def _is_left_open(store: Store, key: str) -> bool:
+    """Whether a build froze its manifest and was killed before it had put its things away."""
+    folder = store.scratch_path(scratch_name(key))
+    with suppress(FileNotFoundError):
+        if lock := try_lock(folder / "lock"):
+            lock.close()
+            return True
+    return False
+
+
+def _begun(asked: _Asked, folder: Path) -> Build:
+    """The build in the scratch folder `folder`, with all that its tasks read."""
+    digests = (found.digest if found and found.path else None for found in (asked.model, asked.language))
+    job = Job(folder, asked.recipe, asked.vocabulary.path, asked.files, *digests)
+    _take_model(asked.model, job.classifier)
+    _take_model(asked.language, job.language_model)
+    index = ItemIndex.of(asked.benchmarks, asked.recipe.decontaminate)
+    build = Build.begin(asked.draft, asked.parents, asked.key, job, asked.sample)
+    return build.save(index.items, index.counts)
+
+
+def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
+    store, key = asked.store, asked.key
+    with store.alone(scratch_name(key)) as folder:
+        build = _begun(asked, folder)
+        if manifest := find_built(store, key):
+            build.close(manifest)
+            return manifest
+        if on == "slurm":
+            slurm.submit(build)
+        else:
+            slurm.refuse_while_submitted(build.run)
+            with build.run.running():
+                run_tasks(build.job, workers) if on == "local" else on_ray.run_tasks(build.job)
+                return build.finish()
+    slurm.wait(build)
+    manifest = find_built(store, key)
+    assert manifest, "Slurm has frozen it"
     return manifest

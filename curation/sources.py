@@ -1,10 +1,11 @@
 """From files to records: which files a source has, and every record in them, good or bad.
 
 Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
-REASONS. A file that breaks off gives the records before the break and one `Bad`; a file without records gives one. No
-content of a file raises; what the user must put right (a path that is not there, a column in no file) is a UserError.
-Blank lines are no records. An HTML file is one record, a WARC file one per response (`curation.warc`); both go through
-the adapter html. How a record becomes a document is `curation.adapters`.
+REASONS. A file that breaks off gives the records before the break and one `Bad`, a Parquet file this for each of its
+row groups; a file without records gives one. No content of a file raises; what the user must put right (a path that is
+not there, a column in no file) is a UserError. Blank lines are no records. An HTML file is one record, a WARC file one
+per response (`curation.warc`); both go through the adapter html. How a record becomes a document is
+`curation.adapters`.
 """
 
 import codecs
@@ -72,9 +73,20 @@ BROKEN = (OSError, ValueError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
+class Span:
+    """A stretch of a large file that is one task's: its bytes from `start` to `end` (of Parquet: the row groups that
+    begin there), the position of its first record, and the SHA-256 of these bytes."""
+
+    start: int
+    end: int
+    first: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class InputFile:
-    """One file of a source: `url` opens it, `name` is relative to the source's path. HTML files go together, one record
-    each in the order of `parts`, their names; `url` is then what all of them begin with."""
+    """One file of a source, or the `span` of one: `url` opens it, `name` is relative to the source's path. HTML files
+    go together, one record each in the order of `parts`, their names; `url` is then what all of them begin with."""
 
     source: str
     name: str
@@ -83,6 +95,12 @@ class InputFile:
     bytes: int
     sha256: str = ""
     parts: tuple[str, ...] = ()
+    span: Span | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that are read of it."""
+        return self.span.end - self.span.start if self.span else self.bytes
 
     @property
     def files(self) -> "list[InputFile]":
@@ -97,6 +115,10 @@ class Bad:
     position: int | None
     reason: str
     detail: str
+
+
+Placed = tuple[int, Record | Bad]
+"""A position and what was found there."""
 
 
 @dataclass(frozen=True)
@@ -310,13 +332,13 @@ def _records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path
         read = READERS[file.format]
         position, records = 0, 0
         try:
-            for position, record in read(path, file.format, source, max_bytes):
+            for position, record in read(path, file, source, max_bytes):
                 records += 1
                 yield record if isinstance(record, Bad) else _good(position, record, source, max_bytes)
         except BROKEN as error:
             yield Bad(position + 1 if records else None, "unreadable_file", _first_words(error))
             return
-        if not records:
+        if not records and not file.span:
             yield Bad(None, "empty_file", "no record")
 
 
@@ -330,20 +352,35 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
         with hub.one_line(source):
             fs.get_file(path, str(copy))
     yield copy
-    if file.sha256 and file_sha256(copy) != file.sha256:
+    known = file.span.sha256 if file.span else file.sha256
+    if known and _sum(copy, file.span) != known:
         raise _changed(file)
     if not local:
         copy.unlink()
+
+
+def _sum(path: Path, span: Span | None) -> str:
+    """SHA-256 of a file, or of one span of it."""
+    if not span:
+        return file_sha256(path)
+    found, left = hashlib.sha256(), span.end - span.start
+    with path.open("rb") as stream:
+        stream.seek(span.start)
+        while left > 0 and (block := stream.read(min(left, READ_BUFFER))):
+            found.update(block)
+            left -= len(block)
+    return found.hexdigest()
 
 
 def _changed(file: InputFile) -> UserError:
     return UserError(f"source {file.source}: {file.url} changed while it was read", "Run the command again")
 
 
-def _json_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+def _json_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
     with path.open("rb") as stream:
-        lines = _decompressed(stream, kind)
-        for position, (line, whole) in enumerate(_lines(lines, max_bytes)):
+        stream.seek(file.span.start if file.span else 0)
+        lines = _lines(_decompressed(stream, file.format), max_bytes, file.span.end if file.span else None)
+        for position, (line, whole) in enumerate(lines, file.span.first if file.span else 0):
             if not whole:
                 yield position, Bad(position, "record_too_long", f"more than {max_bytes} bytes")
             elif line.strip():
@@ -357,9 +394,9 @@ def _decompressed(stream: Any, kind: Format) -> io.BufferedIOBase:
     return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))  # type: ignore[arg-type]
 
 
-def _lines(stream: io.BufferedIOBase, max_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """Each line and whether it is whole; of a line that is too long only a part is ever in memory."""
-    while line := stream.readline(max_bytes + 1):
+def _lines(stream: io.BufferedIOBase, max_bytes: int, end: int | None = None) -> Iterator[tuple[bytes, bool]]:
+    """Each line that begins before `end`, and whether it is whole; of one too long only a part is ever in memory."""
+    while (end is None or stream.tell() < end) and (line := stream.readline(max_bytes + 1)):
         whole = len(line) <= max_bytes or line.endswith(b"\n")
         rest = line
         while not whole and rest and not rest.endswith(b"\n"):
@@ -386,23 +423,43 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _parquet_records(
-    path: Path, kind: Format, source: SourceRecipe, max_bytes: int
-) -> Iterator[tuple[int, Record | Bad]]:
-    """Rows as dicts of the columns that are read. Text is handed on as bytes: Parquet does not promise UTF-8."""
-    file = pq.ParquetFile(path, buffer_size=READ_BUFFER)
-    mapped = [name for name in read_columns(source) if name in file.schema_arrow.names]
-    position = 0
-    for batch in file.iter_batches(batch_size=_rows_per_read(file), columns=mapped or file.schema_arrow.names[:1]):
-        columns = {name: _values(batch.column(name), max_bytes) for name in batch.schema.names}
-        for row in range(batch.num_rows):
-            record = {name: values[row] for name, values in columns.items()}
-            too_long = any(value is TOO_LONG for value in record.values())
-            yield (
-                position,
-                Bad(position, "record_too_long", f"more than {max_bytes} characters") if too_long else record,
-            )
-            position += 1
+def _parquet_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
+    """Rows as dicts of the columns that are read, row group by row group: one that is damaged takes no other with it,
+    so what is read does not hang on which groups a task has."""
+    parquet, span = pq.ParquetFile(path, buffer_size=READ_BUFFER), file.span
+    names = parquet.schema_arrow.names
+    wanted = [name for name in read_columns(source) if name in names] or names[:1]
+    rows, position = _rows_per_read(parquet), 0
+    for group in range(parquet.num_row_groups):
+        if span is None or span.start <= group_start(parquet, group) < span.end:
+            batches = parquet.iter_batches(rows, row_groups=[group], columns=wanted)
+            yield from _rows_of(batches, position, max_bytes)
+        position += parquet.metadata.row_group(group).num_rows
+
+
+def group_start(parquet: pq.ParquetFile, group: int) -> int:
+    """The first byte of a row group."""
+    found = parquet.metadata.row_group(group)
+    columns = [found.column(number) for number in range(found.num_columns)]
+    offsets = [offset for c in columns for offset in (c.dictionary_page_offset, c.data_page_offset) if offset]
+    return min(offsets, default=0)
+
+
+def _rows_of(batches: Iterator[pa.RecordBatch], position: int, max_bytes: int) -> Iterator[Placed]:
+    """The rows of one group, up to its damage. Text is handed on as bytes: Parquet does not promise UTF-8."""
+    try:
+        for batch in batches:
+            columns = {name: _values(batch.column(name), max_bytes) for name in batch.schema.names}
+            for row in range(batch.num_rows):
+                record = {name: values[row] for name, values in columns.items()}
+                too_long = any(value is TOO_LONG for value in record.values())
+                yield (
+                    position,
+                    Bad(position, "record_too_long", f"more than {max_bytes} characters") if too_long else record,
+                )
+                position += 1
+    except BROKEN as error:
+        yield position, Bad(position, "unreadable_file", _first_words(error))
 
 
 def _rows_per_read(file: pq.ParquetFile) -> int:
@@ -438,7 +495,7 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _html_record(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+def _html_record(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
     """The file's bytes as a record; of one that is too long no more than `max_bytes` are read."""
     with path.open("rb") as stream:
         data = stream.read(max_bytes + 1)
@@ -448,7 +505,7 @@ def _html_record(path: Path, kind: Format, source: SourceRecipe, max_bytes: int)
         yield 0, {source.columns.text: data}
 
 
-def _warc_records(path: Path, kind: Format, source: SourceRecipe, max_bytes: int) -> Iterator[tuple[int, Record | Bad]]:
+def _warc_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
     for position, page in enumerate(warc.pages(path, max_bytes)):
         if isinstance(page, Refused):
             yield position, Bad(position, *page.args)

@@ -10,7 +10,6 @@ completion marks say (they are keyed by rank alone). What a step adds depends on
 
 import hashlib
 import json
-import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from curation.normalise import normalise
 from curation.quality import SCORES, scores
 from curation.signatures import as_column, signatures
 from curation.sources import FIELDS, Bad, Good, InputFile, read_records
-from curation.tasks import RECORD
+from curation.tasks import RECORD, publish
 from curation.vocabulary import Vocabulary
 from curation.words import Words, shingles, split
 from manifests.store import file_sha256
@@ -101,7 +100,6 @@ class Read(PipelineStep):
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Batches:
         task = self.tasks[rank]
-        task.folder.parent.mkdir(parents=True, exist_ok=True)
         found: list[Good | Bad] = []
         characters = 0
         for record in read_records(task.file, task.source, self.max_record_bytes, task.folder.parent):
@@ -251,12 +249,12 @@ class Write(PipelineStep):
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         task = self.tasks[rank]
         aside = task.folder.with_name(f"{task.folder.name}.{uuid.uuid4().hex}")
-        aside.mkdir(parents=True)
+        aside.parent.mkdir(exist_ok=True)  # and no folder above: a late task must not begin a build that has ended
+        aside.mkdir()
         totals = self._write_tables(task, data, aside)
         files = {path.name: file_sha256(path) for path in sorted(aside.iterdir())}
         (aside / RECORD).write_text(json.dumps(totals | {"files": files}))
-        shutil.rmtree(task.folder, ignore_errors=True)
-        aside.rename(task.folder)
+        publish(aside, task.folder)
         yield from ()
 
     def _write_tables(self, task: Task, data: Batches, folder: Path) -> dict[str, int]:

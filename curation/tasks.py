@@ -1,23 +1,26 @@
-"""Tasks in processes of their own: `run_tasks` gives each worker a share of the input files and watches it.
+"""A build's tasks: what each is, what shows that it is done, and `run_tasks`, which runs them on this machine.
 
-A worker (`python -m curation.worker`) runs Datatrove's LocalPipelineExecutor over its share, one task after the other.
-Datatrove's own pool is not used: it waits for ever for a child that was killed, while the parent here sees a dead
-worker, lets the others finish and raises; what they wrote is found by the next run. Leaves out Slurm and Ray.
+`run_tasks` gives each worker a share of the input files and watches it. A worker (`python -m curation.worker`) runs
+Datatrove's LocalPipelineExecutor over its share, one task after the other. Datatrove's own pool is not used: it waits
+for ever for a child that was killed, while the parent here sees a dead worker, lets the others finish and raises; what
+they wrote is found by the next run. Slurm and Ray are `curation.slurm` and `curation.on_ray`.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from curation.config import CurateRecipe
-from curation.sources import InputFile
+from curation.sources import InputFile, Span
 from curation.vocabulary import PROJECT
 from manifests.errors import UserError
 from manifests.identity import json_digest
@@ -40,7 +43,8 @@ ORPHANED, NO_ROOM = 4, 5
 @dataclass(frozen=True)
 class Job:
     """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` and
-    `language` the digests of the classifier and of the model that identifies languages, if there are files of these."""
+    `language` the digests of the classifier and of the model that identifies languages, if there are files of these.
+    `shares` are the tasks that Slurm or Ray runs in one job, `run` is the folder where it is told how they went."""
 
     folder: Path
     recipe: CurateRecipe
@@ -48,6 +52,8 @@ class Job:
     files: tuple[InputFile, ...]
     model: str | None = None
     language: str | None = None
+    shares: tuple[tuple[int, ...], ...] = ()
+    run: Path | None = None
 
     @property
     def classifier(self) -> Path | None:
@@ -66,34 +72,66 @@ class Job:
 
     def output(self, file: InputFile) -> Path:
         """Where the task of `file` puts its output."""
-        return self.folder / "tasks" / json_digest([file.source, file.name, file.sha256])[:32]
+        span = [file.span.start, file.span.end] if file.span else []
+        return self.folder / "tasks" / json_digest([file.source, file.name, file.sha256, *span])[:32]
 
     @property
-    def log_folder(self) -> Path:
-        """Datatrove's logging folder, of this code, recipe and these inputs only: its marks are keyed by rank."""
-        inputs = [[file.source, file.name, file.sha256] for file in self.files]
-        return self.folder / "logs" / json_digest([RULES_VERSION, self.recipe.model_dump(mode="json"), inputs])[:16]
+    def home(self) -> Path:
+        """The folder of the job's file, of its logs and attempts."""
+        return self.run or self.folder
+
+    @property
+    def path(self) -> Path:
+        return self.home / "job.json"
+
+    @property
+    def logs(self) -> Path:
+        """Of workers and executors. Datatrove's completion marks lie there as well, and are never read."""
+        return self.home / "logs"
+
+    @property
+    def attempts(self) -> Path:
+        """One JSON line in a file of its own per attempt at a task; see `curation.attempts`."""
+        return self.home / "attempts"
 
     def save(self) -> Path:
-        path = self.log_folder / "job.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files = [vars(file) for file in self.files]
-        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": files}
-        plain |= {"model": self.model, "language": self.language}
-        path.write_text(json.dumps(plain | {"recipe": self.recipe.model_dump(mode="json")}))
-        return path
+        for folder in (self.logs, self.attempts):
+            folder.mkdir(parents=True, exist_ok=True)
+        plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": list(map(asdict, self.files))}
+        plain |= {"model": self.model, "language": self.language, "shares": self.shares}
+        plain |= {"run": str(self.run) if self.run else None, "recipe": self.recipe.model_dump(mode="json")}
+        replace_text(self.path, json.dumps(plain))
+        return self.path
 
     @classmethod
     def load(cls, path: Path) -> "Job":
         plain = json.loads(path.read_bytes())
-        files = tuple(InputFile(**file | {"parts": tuple(file["parts"])}) for file in plain["files"])
+        files = tuple(map(_file, plain["files"]))
         recipe = CurateRecipe.model_validate(plain["recipe"])
-        return cls(Path(plain["folder"]), recipe, Path(plain["tokenizer"]), files, plain["model"], plain["language"])
+        shares = tuple(map(tuple, plain["shares"]))
+        run = Path(plain["run"]) if plain["run"] else None
+        places = Path(plain["folder"]), recipe, Path(plain["tokenizer"])
+        return cls(*places, files, plain["model"], plain["language"], shares, run)
+
+
+def _file(plain: dict[str, Any]) -> InputFile:
+    span = Span(**plain["span"]) if plain["span"] else None
+    return InputFile(**plain | {"parts": tuple(plain["parts"]), "span": span})
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write or replace a file: whoever reads it sees the old text or the new."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    aside.write_text(text)
+    aside.replace(path)
 
 
 def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:
     """The record of the task of `file` if it was done to the end and its output is sound, else None."""
-    folder = job.output(file)
+    return _sound_record(job.output(file))
+
+
+def _sound_record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_bytes())
         sound = all(file_sha256(folder / name) == digest for name, digest in record["files"].items())
@@ -102,15 +140,38 @@ def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:
     return record if sound else None
 
 
+def publish(aside: Path, folder: Path) -> None:
+    """Make `aside`, a task's whole output, that of `folder`. Where another process has done the same task meanwhile (it
+    was thought lost, and was not), its output stays, since somebody may be reading it."""
+    if _sound_record(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if _sound_record(folder) is None:
+                raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def pending(job: Job) -> list[int]:
+    """Positions of the tasks without sound output."""
+    return [position for position, file in enumerate(job.files) if task_record(job, file) is None]
+
+
+def environment() -> dict[str, str]:
+    """The variables of this process, with the project on Python's path."""
+    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
+    return os.environ | {"PYTHONPATH": path}
+
+
 def run_tasks(job: Job, workers: int) -> None:
     """Run every task of `job` that is not done yet, in up to `workers` processes; on return all have sound output.
 
     Raises UserError when a worker was killed or met one itself, RuntimeError with the end of its log when one failed.
     """
     path = job.save()
-    pending = [position for position, file in enumerate(job.files) if task_record(job, file) is None]
-    shares = _shares(job.files, pending, workers)
-    with progress("curate: files", len(job.files)) as advance, _started(path, shares) as processes:
+    shares = _shares(job.files, pending(job), workers)
+    with progress("curate: files", len(job.files)) as advance, _started(path, job.logs, shares) as processes:
         done = 0
         while any(process.poll() is None for process in processes):
             time.sleep(POLL_SECONDS)
@@ -118,33 +179,31 @@ def run_tasks(job: Job, workers: int) -> None:
             advance(now - done)
             done = now
     for number, process in enumerate(processes):
-        _check(process.returncode, _log(path, number))
+        _check(process.returncode, _log(job.logs, number), job.folder)
 
 
 def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> list[list[int]]:
     """The tasks of each worker: the largest file first, each to whoever has least so far."""
     shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(pending))))]
     loads = [0] * len(shares)
-    for task in sorted(pending, key=lambda task: (-files[task].bytes, task)):
+    for task in sorted(pending, key=lambda task: (-files[task].size, task)):
         least = loads.index(min(loads))
         shares[least].append(task)
-        loads[least] += files[task].bytes + 1
+        loads[least] += files[task].size + 1
     return [share for share in shares if share]
 
 
 @contextmanager
-def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
+def _started(job: Path, logs: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
     """One worker process per share; none outlives the block, nor this process: see `curation.worker`."""
-    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     single = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} if len(shares) > 1 else {}
     processes = []
     try:
         for number, share in enumerate(shares):
             command = [sys.executable, "-m", "curation.worker", str(job), str(number), *map(str, share)]
-            with _log(job, number).open("wb") as log:
-                environment = os.environ | single | {"PYTHONPATH": path}
+            with _log(logs, number).open("wb") as log:
                 processes.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
+                    subprocess.Popen(command, env=environment() | single, stdin=subprocess.PIPE, stdout=log, stderr=log)
                 )
         yield processes
     finally:
@@ -155,11 +214,11 @@ def _started(job: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Pop
             process.stdin.close()
 
 
-def _log(job: Path, number: int) -> Path:
-    return job.with_name(f"worker-{number}.log")
+def _log(logs: Path, number: int) -> Path:
+    return logs / f"worker-{number}.log"
 
 
-def _check(status: int, log: Path) -> None:
+def _check(status: int, log: Path, folder: Path) -> None:
     if status < 0:
         raise UserError(
             f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
@@ -167,7 +226,7 @@ def _check(status: int, log: Path) -> None:
         )
     if status == NO_ROOM:
         raise UserError(
-            f"no room is left for the intermediate files in {log.parent.parent.parent}",
+            f"no room is left for the intermediate files in {folder}",
             "Make room, or choose another --store; the same command goes on where it stopped",
         )
     said = log.read_text(errors="replace") if status else ""

@@ -213,6 +213,30 @@ def _bar(label: str, parts: list[Segment], whole: float | None, write: Callable[
     return element("div", heading, element("div", pieces, class_="bar", role="img", aria_label=spoken))
 
 
+@dataclass(frozen=True)
+class Bar:
+    """Something that went on for a while in a lane: when it began, how long it took, colour and what it was."""
+
+    lane: str
+    start: float
+    length: float
+    colour: str
+    title: str
+
+
+def lanes(bars: Sequence[Bar], whole: float) -> Html:
+    """Bars over time, lane below lane in the order of their beginnings; `whole` is the time from left to right."""
+    order = {bar.lane: 0 for bar in sorted(bars, key=lambda bar: bar.start)}
+    place = {lane: row for row, lane in enumerate(order)}
+    drawn = [
+        element("rect", element("title", bar.title), x=f"{300 * bar.start / (whole or 1):.2f}", y=place[bar.lane] * 3,
+                width=f"{max(300 * bar.length / (whole or 1), 0.3):.2f}", height=2.4, fill=bar.colour)
+        for bar in bars
+    ]  # fmt: skip
+    view = f"0 0 300 {max(1, len(place)) * 3}"
+    return element("svg", drawn, viewBox=view, class_="strip", role="img", aria_label="tasks over time")
+
+
 def strip(names: Sequence[str], colours: dict[str, str], per_row: int = 100) -> Html:
     """One cell per name, in order, `per_row` to a row; neighbours of one colour are drawn as one rectangle."""
     rows = [names[start : start + per_row] for start in range(0, len(names), per_row)]

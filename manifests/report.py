@@ -25,7 +25,7 @@ from manifests.tables import DOCUMENTS
 Row = dict[str, Any]
 Thing = Manifest | RunDirectory
 
-NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation"}
+NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation", "curate": "curation"}
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
 LAYER_POINTS = 80
@@ -44,6 +44,8 @@ LEAKS = 10
 LEAK_CHARS = 300
 BENCHMARK_BOXES = 3
 """Benchmarks that are drawn one by one in the lineage; more are drawn as one box."""
+STRAGGLERS, BARS = 12, 2000
+"""Tasks of a curation that are listed, and that are drawn; of more the longest."""
 RL_CURVES = {
     "reward": "Mean reward",
     "accuracy": "Accuracy",
@@ -152,6 +154,8 @@ class _Report:
                 return self.training(thing)
             case RunDirectory(record={"kind": "rl"}):
                 return self.reinforcement(thing)
+            case RunDirectory(record={"kind": "curate"}):
+                return self.curation(thing)
             case RunDirectory():
                 return self.evaluation(thing)
 
@@ -164,6 +168,8 @@ class _Report:
             return identity
         on = ", ".join(self.title(manifest) for manifest in run["manifests"])
         match run["kind"]:
+            case "curate":
+                return f"Curation {identity}"
             case "train":
                 return f"Training on {on}"
             case "rl":
@@ -617,6 +623,35 @@ class _Report:
         folds = [fold(f"Step {step}", responses) for step, responses in shown.items()]
         return [element("h3", "Responses, first and last step"), *folds] if folds else []
 
+    # -- curation ---------------------------------------------------------------------------------------------------
+
+    def curation(self, run: RunDirectory) -> _Part:
+        """The tasks over time, lane by lane, and those that took longest beside the median."""
+        tasks = [row for row in run.lines("tasks.jsonl", "attempts") if "started" in row]
+        ended = [row | {"seconds": row["ended"] - row["started"]} for row in tasks if "ended" in row]
+        if not ended:
+            return _Part("No task has ended.", [])
+        begin, end = min(row["started"] for row in tasks), max(row["ended"] for row in ended)
+        middle = sorted(row["seconds"] for row in ended)[len(ended) // 2]
+        documents = sum(row.get("documents", 0) for row in ended)
+        lede = (
+            f"{number(len(ended), 'task')}, {number(documents, 'document')} in {end - begin:,.0f} s; "
+            f"half the tasks took {middle:,.1f} s or less, the longest {max(row['seconds'] for row in ended):,.1f} s."
+        )
+        slowest = sorted(ended, key=lambda row: -row["seconds"])[:STRAGGLERS]
+        stragglers = [
+            {"of_median": page.share(row["seconds"], middle), "attempts": 1, "documents": 0} | row for row in slowest
+        ]
+        drawn = [_bar_of(row, begin, middle) for row in sorted(ended, key=lambda row: -row["seconds"])[:BARS]]
+        body = [
+            element("h3", "Tasks over time"),
+            figure("One line per process; twice the median and more is marked", page.lanes(drawn, end - begin)),
+            page.legend({"task": page.KEPT, "straggler": page.QUARANTINED, "failed": page.WARM[0]}),
+            element("h3", "Tasks that took longest"),
+            _table(stragglers, "task source file host seconds of_median documents bytes attempts"),
+        ]
+        return _Part(lede, body)
+
     def evaluation(self, run: RunDirectory) -> _Part:
         scores = self.rows("FROM scores WHERE run = $1 ORDER BY benchmark, metric", run.id)
         if not scores:
@@ -690,6 +725,14 @@ class _Report:
 # -- rows into words -----------------------------------------------------------------------------------------------
 
 
+def _bar_of(row: Row, begin: float, median: float) -> page.Bar:
+    """A task as a bar of the lane of its process."""
+    slow = row["seconds"] >= 2 * median and row["seconds"] > 1
+    colour = page.WARM[0] if "error" in row else page.QUARANTINED if slow else page.KEPT
+    title = f"task {row['task']}, {row['source']}/{row['file']}: {row['seconds']:.1f} s on {row['host']}"
+    return page.Bar(f"{row['host']} {row['pid']}", row["started"] - begin, row["seconds"], colour, title)
+
+
 def _listed(links: list[Html]) -> list[object]:
     parts: list[object] = [part for link in links for part in (link, ", ")]
     return parts[:-1] or ["–"]
@@ -716,6 +759,9 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "id": ("ID", code),
     "lede": "In short",
     "source": "Source",
+    "file": "File",
+    "host": "Machine",
+    "task": "Task",
     "sources": "Sources",
     "outcome": "Outcome",
     "reason": "Reason",
@@ -741,6 +787,9 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "verdict": "Verdict",
     # how much
     "documents": ("Documents", count),
+    "attempts": ("Attempts", count),
+    "of_median": ("Times the median", real),
+    "bytes": ("Bytes read", page.size),
     "documents_in": ("Documents in", count),
     "kept": ("Kept", count),
     "kept_share": ("Share kept", percent),

@@ -66,7 +66,7 @@ class RunDirectory:
     def start(self) -> None:
         """Take the run for this process and mark it running; UserError when another process holds it."""
         self._take_lock()
-        self.record = _load_record(self.store, self.id)  # another process may have held it since it was opened
+        self.reload()  # another process may have held it since it was opened
         self._update(status="running", started=self.record.get("started") or now(), reason=None)
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -78,6 +78,15 @@ class RunDirectory:
         """Mark the run failed, with the reason people will read."""
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
+
+    def reload(self) -> str:
+        """Read the record again, which another process may have changed; returns the status."""
+        self.record = _load_record(self.store, self.id)
+        return self.status
+
+    def note(self, **facts: Any) -> None:
+        """Keep `facts`, plain JSON, in the record."""
+        self._update(**facts)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -110,6 +119,11 @@ class RunDirectory:
         self._lock = try_lock(self.path / "lock")
         if not self._lock:
             raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on")
+
+    def lines(self, name: str, folder: str) -> list[dict[str, Any]]:
+        """The JSON lines of the file `name`, or, while it is not there, those of the files in `folder`."""
+        paths = [self._at(name)] if self.store.exists(self._at(name)) else self.store.list(self._at(folder))
+        return [json.loads(line) for path in paths for line in self.store.read(path).splitlines()]
 
     # -- ledgers ---------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,14 @@
 """What works on this machine: backends, samplers and places, and for each that does not, what is missing.
 
-Looks for packages and programs without importing an engine, so it is quick and cannot fail. Leaves out whether a
-package that is found also works: only a run tells.
+Looks for packages and programs without importing an engine, and asks Slurm's controller whether it is there. Leaves out
+whether a package that is found also works: only a run tells.
 """
 
 import importlib
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,7 @@ INSTALL_NANOTRON = f"pip install '.[nanotron]' && pip install --no-deps 'nanotro
 NANOTRON_NEEDS = ("dacite", "einops", "psutil", "datasets", "datatrove")
 NANOTRON_NEEDS_ON_CUDA = ("flash_attn", "triton", "grouped_gemm")
 """On a CPU `training.nanotron_cpu` stands in for these."""
+ANSWER_SECONDS = 10
 
 
 def doctor() -> list[dict[str, str]]:
@@ -31,7 +33,7 @@ def doctor() -> list[dict[str, str]]:
         ("sampler", "endpoint", lambda: _packages(["httpx"], "pip install httpx")),
         ("place", "local", lambda: (True, f"{os.cpu_count()} CPUs")),
         ("place", "slurm", _slurm),
-        ("place", "ray", lambda: _packages(["ray"], "pip install '.[ray]'")),
+        ("place", "ray", _ray),
         ("tracker", "tensorboard", lambda: _packages(["tensorboard"], "pip install tensorboard")),
         ("tracker", "wandb", lambda: _packages(["wandb"], "pip install wandb")),
         ("tracker", "trackio", lambda: _packages(["trackio"], "pip install trackio")),
@@ -115,5 +117,19 @@ def _verl() -> tuple[bool, str]:
 
 
 def _slurm() -> tuple[bool, str]:
-    found = shutil.which("sbatch")
-    return (True, found) if found else (False, "no sbatch on the path")
+    """Whether jobs can be submitted from here: Slurm's commands are here, and a controller answers them."""
+    if lacking := [name for name in ("sbatch", "squeue", "scontrol") if not shutil.which(name)]:
+        return False, f"no {', '.join(lacking)} on the path: octo curate --on slurm submits from a login node"
+    try:
+        command = ["sinfo", "--noheader", "--format=%P %D nodes, %a"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False, "sbatch is here, but no controller answers"
+    if done.returncode or not done.stdout.strip():
+        return False, "sbatch is here, but no controller answers"
+    return True, "; ".join(done.stdout.split("\n")).strip("; ")
+
+
+def _ray() -> tuple[bool, str]:
+    works, found = _packages(["ray"], "pip install '.[ray]'")
+    return works, f"{found}; starts here, or place.address names a cluster" if works else found

@@ -11,6 +11,7 @@ from curation import pipeline
 from curation.config import CurateRecipe
 from curation.pipeline import curate
 from curation.sample import write_sample
+from curation.tasks import Job
 from curation.worker import work
 from manifests.manifest import Manifest
 from manifests.recipe import parse
@@ -35,7 +36,12 @@ def tokenizer(tmp_path_factory) -> Path:
 @pytest.fixture
 def in_process(monkeypatch) -> None:
     """Tasks run in this process: the same steps, without the seconds that a new process takes."""
-    monkeypatch.setattr(pipeline, "run_tasks", lambda job, workers: work(job, 0, list(range(len(job.files)))))
+
+    def run(job: Job, workers: int) -> None:
+        job.save()
+        work(job, 0, list(range(len(job.files))))
+
+    monkeypatch.setattr(pipeline, "run_tasks", run)
 
 
 @dataclass(frozen=True)

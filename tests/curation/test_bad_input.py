@@ -78,7 +78,7 @@ FILES: dict[str, tuple[bytes, int | None, list[str] | None]] = {
     "magic.parquet": (b"XXXX" + WHOLE[4:], 2000, []),  # the footer says all
     "magic_at_end.parquet": (WHOLE[:-4] + b"XXXX", 0, [BREAKS]),
     "no_footer.parquet": (WHOLE[:-1000], 0, [BREAKS]),
-    "flipped.parquet": (flipped(WHOLE, len(WHOLE) // 2, 300), None, [BREAKS]),
+    "flipped.parquet": (flipped(WHOLE, len(WHOLE) // 2, 300), 1900, [BREAKS]),  # of 20 row groups one is lost
     "cut.jsonl.zst": (PACKED[: len(PACKED) // 2], None, [BREAKS]),
     "flipped.jsonl.zst": (flipped(PACKED, len(PACKED) // 2), None, [BREAKS]),
     "no_zstd.jsonl.zst": (lines(*ROWS[:9]), 0, [BREAKS]),
@@ -168,7 +168,8 @@ def test_each_file_gives_its_documents_and_its_quarantine_rows(name, documents, 
     places = [row["position"] for row in documents[name] + quarantine[name]]
     assert len(set(places)) == len(places)
     if reasons == [BREAKS] and documents[name]:
-        assert quarantine[name][0]["position"] == len(documents[name])
+        read = {row["position"] for row in documents[name]}
+        assert quarantine[name][0]["position"] == min(set(range(len(ROWS))) - read)
 
 
 def test_the_funnel_of_bad_input_balances(corpus, documents, quarantine):
