@@ -324,6 +324,7 @@ def train(
     overrides: Overrides = None,
     start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or nanotron.")] = "torch",
+    on: Annotated[str, typer.Option("--on", help="local, or slurm: submit a job and return.")] = "local",
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -336,10 +337,20 @@ def train(
 
     if backend not in ("torch", "nanotron"):
         raise typer.BadParameter(f"{backend!r} is neither torch nor nanotron")
+    if on not in ("local", "slurm"):
+        raise typer.BadParameter(f"{on!r} is neither local nor slurm")
     home, config = open_store(store), load(recipe, TrainRecipe, overrides or [])
     mixture, parent = resolve(home, manifest), load_run(home, start) if start else None
     if plan:
         show_rows(launch.plan(home, mixture, config, parent, backend), f"Plan of training on {mixture.ref}")
+        return
+    if on == "slurm":
+        from training import slurm
+
+        run = launch.prepare(home, mixture, config, parent, backend)
+        job = slurm.submit(run, config.place) if run.status != "done" else None
+        print(f"job {job}: {run.path}/slurm/{job}.log; see `octo runs show {run.id}`" if job else "done already")
+        print(run.id)
         return
     run = launch.train(home, mixture, config, parent, backend)
     show_rows([summary_row(run)], f"Run on {mixture.ref}")

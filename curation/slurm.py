@@ -198,7 +198,7 @@ def refuse_while_submitted(run: RunDirectory) -> None:
 def elements(run: str) -> list[Element]:
     """Jobs of `run` that wait or run; UserError where Slurm does not answer."""
     names = ",".join(f"octo-{run}-{stage}" for stage in (ANNOTATE, FINISH))
-    said = _ask("squeue", "--noheader", "--array", f"--name={names}", "--format=%i|%j|%T|%r")
+    said = ask("squeue", "--noheader", "--array", f"--name={names}", "--format=%i|%j|%T|%r")
     rows = [line.split("|", 3) for line in said.splitlines()]
     return [Element(job, name.rsplit("-", 1)[1], state, reason) for job, name, state, reason in rows]
 
@@ -206,7 +206,7 @@ def elements(run: str) -> list[Element]:
 def max_array_size() -> int:
     """What the cluster says, or Slurm's default."""
     with contextlib.suppress(UserError):
-        if found := re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config")):
+        if found := re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config")):
             return int(found[1])
     return DEFAULT_MAX_ARRAY
 
@@ -214,13 +214,14 @@ def max_array_size() -> int:
 def accounts(jobs: list[str]) -> dict[str, str]:
     """State of ended jobs and elements by their ID, if the cluster keeps accounts."""
     with contextlib.suppress(UserError):
-        said = _ask("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}",
+        said = ask("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}",
                     "--format=JobID,State")  # fmt: skip
         return dict(line.split("|", 1) for line in said.splitlines() if "|" in line)
     return {}
 
 
-def _ask(program: str, *arguments: str) -> str:
+def ask(program: str, *arguments: str) -> str:
+    """What a program of Slurm prints; UserError where it is missing, fails, or says nothing for a minute."""
     if not shutil.which(program):
         raise UserError(f"there is no {program} on this machine", "Run it where Slurm's commands are, or --on local")
     try:

@@ -110,6 +110,29 @@ class NextStageRecipe(Recipe):
     """Steps of the stage; by default its whole mixture."""
 
 
+class SlurmRecipe(Recipe):
+    """What `octo train --on slurm` asks of Slurm."""
+
+    nodes: Count = 1
+    """Nodes; the ranks of `parallel` are spread evenly over them."""
+    gpus: Count | None = None
+    """GPUs of each node."""
+    cpus: Count | None = None
+    """CPUs of each node."""
+    memory_gb: Annotated[float | None, Field(gt=0)] = None
+    """Memory of each node in GB; by default what the cluster gives."""
+    time: str = "24:00:00"
+    """Time limit. A job that reaches it is submitted again by the same command, and goes on from its checkpoint."""
+    partition: str | None = None
+    """Partition; by default the cluster's own default."""
+    venv: str | None = None
+    """Virtual environment that the job activates. By default it runs the Python that submitted it."""
+    env_command: str | None = None
+    """Shell command that the job runs first, in place of `venv`: `module load python; source env/bin/activate`."""
+    sbatch: dict[str, str] = Field(default_factory=dict)
+    """Further options of sbatch: {account: math, qos: low}."""
+
+
 class TrainRecipe(Recipe):
     """Mid-training on one mixture manifest, and on further ones when there are stages in `then`."""
 
@@ -151,6 +174,8 @@ class TrainRecipe(Recipe):
     """Whether torch compiles the model; worth its minutes on a GPU."""
     document_losses: Annotated[bool, Local] = False
     """Whether the ledger `losses` gets the loss on each document; one more softmax per step."""
+    place: Annotated[SlurmRecipe, Local] = SlurmRecipe()
+    """What --on slurm asks for."""
     track: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...] | None, Local] = None
     """Where to show the metrics besides the ledgers; by default TensorBoard files in the run, where it is installed."""
 

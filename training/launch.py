@@ -88,6 +88,18 @@ def train(
     return run
 
 
+def prepare(
+    store: Store, manifest: Manifest, recipe: TrainRecipe, parent: RunDirectory | None, backend: Backend
+) -> RunDirectory:
+    """The run that `train` would train, after all its checks, for a job elsewhere. UserError as there."""
+    launch = _check(store, manifest, recipe, parent, backend)
+    ranks, nodes = recipe.parallel.dp * recipe.parallel.tp, recipe.place.nodes
+    if ranks % nodes:
+        raise UserError(f"{ranks} ranks cannot be spread evenly over {nodes} nodes", "Change parallel or place.nodes")
+    manifests = [stage.manifest for stage in launch.stages]
+    return open_run(store, "train", manifests, recipe, backend, parent, inputs=launch.inputs)
+
+
 def plan(
     store: Store,
     manifest: Manifest,

@@ -1,8 +1,8 @@
-"""Runs an engine as processes of this machine, one per rank, and waits for them.
+"""Runs an engine as processes, one per rank, and waits for them: on this machine, or on all nodes of a Slurm job.
 
-The processes die with the one that launched them. What they print goes to `log.txt` beside their files; how far they
-are comes back through `progress.json`, a mistake that the user can put right through `failure.json`. Leaves out other
-machines.
+On this machine the processes die with the one that launched them; on several nodes they end with the job, whose first
+node launches. What they print goes to `log.txt` beside their files; how far they are comes back through
+`progress.json`, a mistake that the user can put right through `failure.json`. Leaves out machines without Slurm.
 """
 
 import contextlib
@@ -33,8 +33,11 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
         (folder / name).unlink(missing_ok=True)
     paths = os.pathsep.join([HOME, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": paths, LAUNCHER: str(os.getpid())}
+    command = [sys.executable, *arguments]
+    if (nodes := slurm_nodes()) > 1:
+        del environment[LAUNCHER]  # a process ID means nothing on another node
+        command = ["srun", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *command]
     with (folder / LOG).open("w", encoding="utf-8") as log:
-        command = [sys.executable, *arguments]
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             status = _watch(process, folder, what, done, steps)
@@ -44,6 +47,11 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
             raise
     if status:
         raise _failure(folder, status)
+
+
+def slurm_nodes() -> int:
+    """Nodes of the Slurm job that this process belongs to; 1 outside of one."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
 
 
 def _watch(process: "subprocess.Popen[bytes]", folder: Path, what: str, done: int, steps: int) -> int:

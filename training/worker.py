@@ -1,7 +1,8 @@
 """A process of a training run that a launch has started:
 
     python -m training.worker STORE RUN         one rank
-    python -m training.worker STORE RUN RANKS   starts that many, under torchrun, and waits for them
+    python -m training.worker STORE RUN RANKS   starts that many, under torchrun, and waits for them; on each node of a
+                                                Slurm job with several its share of them
 
 The launch has checked everything and written `engine/launch.json`; a rank loads the engine and trains. Leaves out the
 run's status, which the launcher keeps.
@@ -10,6 +11,7 @@ run's status, which the launcher keeps.
 import importlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,14 +23,24 @@ from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from training.config import TrainRecipe
 from training.nanotron_config import FOLDER
-from training.places import LAUNCHER, follow_launcher, tell_failure
+from training.places import LAUNCHER, follow_launcher, slurm_nodes, tell_failure
 from training.stages import Begin, stages_of
 
 
 def start(url: str, run_id: str, ranks: str) -> None:
     """Start the ranks, which follow this process."""
     os.environ[LAUNCHER] = str(os.getpid())
-    torchrun(["--standalone", f"--nproc_per_node={ranks}", "-m", "training.worker", url, run_id])
+    nodes = slurm_nodes()
+    together = _rendezvous(nodes) if nodes > 1 else ["--standalone"]
+    torchrun([*together, f"--nproc_per_node={int(ranks) // nodes}", "-m", "training.worker", url, run_id])
+
+
+def _rendezvous(nodes: int) -> list[str]:
+    """How the torchruns of a Slurm job find each other: at its first node, on a port that its number gives."""
+    job, listed = os.environ["SLURM_JOB_ID"], os.environ["SLURM_JOB_NODELIST"]
+    names = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True, check=True).stdout
+    head, port = names.split()[0], 20_000 + int(job) % 20_000
+    return [f"--nnodes={nodes}", "--rdzv_backend=c10d", f"--rdzv_endpoint={head}:{port}", f"--rdzv_id={job}"]
 
 
 def work(run: RunDirectory) -> None:

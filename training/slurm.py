@@ -1,0 +1,91 @@
+"""Training on Slurm: one job that runs the launch once more, on its first node, from the run's record.
+
+Everything is checked where `octo train --on slurm` is called; then the run is written down and its job submitted. The
+job finds the same run, since the ID follows from the record, and goes on from its last checkpoint: a job that was
+requeued, or submitted again after its time was up, loses what came after that checkpoint and nothing else. On several
+nodes the launch starts a torchrun on each by srun (see `training.places`). Leaves out waiting: the run's record and
+ledger tell how far it is.
+
+    python -m training.slurm STORE RUN     the job's command
+"""
+
+import shlex
+import sys
+
+from curation.slurm import ask
+from manifests.errors import UserError
+from manifests.manifest import resolve
+from manifests.recipe import parse
+from manifests.runs import RunDirectory, load_run
+from manifests.store import Store
+from training.config import SlurmRecipe, TrainRecipe
+from training.launch import train
+from training.places import HOME
+
+FOLDER = "slurm"
+
+
+def submit(run: RunDirectory, place: SlurmRecipe) -> str:
+    """The ID of the job that trains `run`: the one in the queue, or a new one. UserError where Slurm refuses."""
+    if job := queued(run):
+        return job
+    if not run.store.is_local:
+        raise UserError(f"{run.store.url} is no folder", "A job on Slurm trains in a store that all nodes can write to")
+    folder = run.path / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.sh").write_text(script(run, place), encoding="utf-8")
+    job = ask("sbatch", "--parsable", str(folder / "job.sh")).strip().split(";")[0]
+    run.note(slurm=[*run.record.get("slurm", []), {"job": job, "log": str(folder / f"{job}.log")}])
+    return job
+
+
+def queued(run: RunDirectory) -> str | None:
+    """The job of `run` that waits or runs, by its name."""
+    return ask("squeue", "--noheader", f"--name={_name(run)}", "--format=%i").split("\n")[0] or None
+
+
+def script(run: RunDirectory, place: SlurmRecipe) -> str:
+    """The batch script of `run`."""
+    options = {
+        "job-name": _name(run),
+        "output": f"{run.path / FOLDER}/%j.log",
+        "nodes": place.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": place.cpus,
+        "time": place.time,
+        "partition": place.partition,
+        "gpus-per-node": place.gpus,
+        "mem": None if place.memory_gb is None else f"{int(place.memory_gb * 1024)}M",
+        "open-mode": "append",
+    } | place.sbatch
+    lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
+    activate = place.env_command or (f"source {shlex.quote(place.venv)}/bin/activate" if place.venv else None)
+    python = "python" if activate else shlex.quote(sys.executable)
+    command = f"exec {python} -m training.slurm {shlex.quote(run.store.url)} {run.id}"
+    path = f"export PYTHONPATH={shlex.quote(HOME)}${{PYTHONPATH:+:$PYTHONPATH}}"
+    return "\n".join(["#!/bin/bash", *lines, "#SBATCH --requeue", *filter(None, [activate]), path, command, ""])
+
+
+def _name(run: RunDirectory) -> str:
+    return f"octo-{run.id}"
+
+
+def go_on(store: Store, run_id: str) -> RunDirectory:
+    """Launch the run of this ID once more, from its record."""
+    record = load_run(store, run_id).record
+    recipe = parse(record["config"], TrainRecipe, run_id)
+    parent = load_run(store, record["parent"]) if record["parent"] else None
+    run = train(store, resolve(store, record["manifests"][0]["id"]), recipe, parent, record["backend"])
+    assert run.id == run_id, f"{run_id} launched again is {run.id}"
+    return run
+
+
+def main(url: str, run_id: str) -> None:
+    try:
+        print(go_on(Store(url), run_id).id)
+    except UserError as error:
+        raise SystemExit(f"octo: {error}") from None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
