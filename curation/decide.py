@@ -24,13 +24,14 @@ from curation.language import OtherLanguage
 from curation.quality import RULES, Limit
 
 MEASURED = ("held_item", "doubt", "doubt_evidence")
-"""Columns that `decide` needs beside those of `documents`: evidence of the item held, and what speaks against the
-document by itself, each NULL for most."""
+"""Columns that `decide` needs beside those of `documents`, `rank` and `row`: evidence of the item held, and what speaks
+against the document by itself, each NULL for most."""
 DECIDED = pa.schema([(name, pa.string()) for name in ("drop_reason", "drop_evidence", "cluster_id", "keeper_id")])
 
 
 def decide(rows: pa.Table, recipe: CurateRecipe, copies: Callable[[np.ndarray], Copies]) -> pa.Table:
-    """The columns DECIDED of all `rows`, which are in their final order and hold `rank` of their source and MEASURED.
+    """The columns DECIDED of all `rows`, which hold `rank` of their source, `row`, their place by source and doc_id, and
+    MEASURED. Their order does not matter.
 
     `copies` finds the copies among rows that it is given best first.
     """
@@ -76,10 +77,11 @@ def _rules(recipe: CurateRecipe) -> Iterator[OtherLanguage | Limit]:
 
 
 def _ranked(rows: pa.Table, competing: np.ndarray) -> np.ndarray:
-    """Competing rows, best first: by source rank, mathematics, length, doc_id (the order of rows)."""
+    """Competing rows, best first: by source rank, mathematics, length, doc_id."""
     row = np.flatnonzero(competing)
-    rank, density, length = (rows[name].to_numpy()[row] for name in ("rank", "math_density", "n_chars"))
-    return row[np.lexsort((row, -length, -density, rank))]
+    names = ("rank", "math_density", "n_chars", "row")
+    rank, density, length, place = (rows[name].to_numpy()[row] for name in names)
+    return row[np.lexsort((place, -length, -density, rank))]
 
 
 def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict[str, str]]:

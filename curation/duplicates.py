@@ -50,6 +50,12 @@ class Copies:
     cluster: np.ndarray
     exact: np.ndarray
 
+    def where_open(self, settled: "Copies") -> "Copies":
+        """These where the keeper of `settled` is below 0, else those."""
+        known = settled.keeper >= 0
+        pairs = ((settled.keeper, self.keeper), (settled.similarity, self.similarity), (settled.cluster, self.cluster))
+        return Copies(*(np.where(known, ours, theirs) for ours, theirs in pairs), self.exact)
+
 
 @dataclass(frozen=True)
 class Verified:

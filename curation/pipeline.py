@@ -5,7 +5,7 @@ dropped, or one row of `quarantine`. Promises. The ID depends on the records and
 or number, nor on workers, and work that is done already is found by its key. A build that was killed goes on with the
 files that it had finished. `plan` says what would happen and writes nothing.
 
-    config → sources → steps (one task per file; tasks, worker) → duplicates → assemble → manifest
+    config → sources → steps (one task per file; tasks, worker) → duplicates → assemble, grow → manifest
 """
 
 import shutil
@@ -29,6 +29,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
+from curation.grow import added, check_addable, check_benchmarks, write_grown
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
 from curation.language import Identifier
@@ -60,11 +61,14 @@ class PlanRow:
     tokens: int | None = None
 
 
-def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None) -> Manifest:
+def curate(
+    store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest | None = None, onto: Manifest | None = None
+) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes or found.
 
     With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
-    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. Raises
+    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. With
+    `onto`, only files that this corpus was not made from are read, and added to it (see `curation.grow`). Raises
     UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
     benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, or a field
     that `base` cannot be decided anew by.
@@ -78,12 +82,18 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     identity = _identity(recipe, vocabulary, model, language)
     if base:
         check_thresholds(base, identity)
+    if onto:
+        check_addable(onto, identity)
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
         annotations = _annotations(store, recipe)
-        files = files_of(base) if base else input_files(recipe, sample, annotations)
+        files = files_of(base) if base else input_files(recipe, sample, annotations, onto)
         benchmarks = _benchmarks(store, recipe, sample)
+        if onto:
+            check_benchmarks(onto, benchmarks)
+            files = added(onto, files)
         scorer = [model.manifest] if model and model.manifest else []
-        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
+        grown = [onto] if onto else []
+        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer, *grown)}.values())
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
         manifest = find_built(store, key)
@@ -95,7 +105,7 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
                 job = Job(folder, recipe, vocabulary.path, files, *digests)
                 _take_model(model, job.classifier)
                 _take_model(language, job.language_model)
-                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers)
+                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers, onto)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
@@ -228,12 +238,17 @@ def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Itera
 
 
 def input_files(
-    recipe: CurateRecipe, sample: Path | None, annotations: dict[str, Manifest] | None = None
+    recipe: CurateRecipe,
+    sample: Path | None,
+    annotations: dict[str, Manifest] | None = None,
+    onto: Manifest | None = None,
 ) -> tuple[InputFile, ...]:
-    """Every input file with its checksum. `annotations` are the manifests that sources read, by source."""
+    """Every input file with its checksum. `annotations` are the manifests that sources read, by source. A source of the
+    corpus `onto` need not have any."""
     found: list[tuple[SourceRecipe, InputFile]] = []
+    held = {source["name"] for source in onto.recipe["sources"]} if onto else set()
     for source in recipe.sources:
-        files = _files_of(source, sample, (annotations or {}).get(source.name))
+        files = _files_of(source, sample, (annotations or {}).get(source.name), source.name in held)
         found += [(source, file) for file in files]
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
@@ -243,9 +258,11 @@ def input_files(
     return tuple(summed)
 
 
-def _files_of(source: SourceRecipe, sample: Path | None, annotations: Manifest | None) -> list[InputFile]:
+def _files_of(
+    source: SourceRecipe, sample: Path | None, annotations: Manifest | None, gone: bool = False
+) -> list[InputFile]:
     if annotations is None:
-        files = find_files(source, sample)
+        files = find_files(source, sample, gone)
         check_columns(source, files)
         return files
     return [
@@ -353,11 +370,13 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 # -- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
+def _build(
+    job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int, onto: Manifest | None
+) -> Manifest:
     index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
     pq.write_table(index.items, job.items)
     run_tasks(job, workers)
-    counts = write_families(draft, Assembly.of(job), job.recipe)
+    counts = write_grown(draft, onto, job) if onto else write_families(draft, Assembly.of(job), job.recipe)
     counts["items"] = index.counts
     manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
     shutil.rmtree(job.folder)
