@@ -199,6 +199,9 @@ def curate(
         str | None,
         typer.Option("--reselect", help="Corpus manifest to decide anew by other thresholds; no source is read."),
     ] = None,
+    onto: Annotated[
+        str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
+    ] = None,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -206,15 +209,19 @@ def curate(
     from curation import pipeline
     from curation.config import CurateRecipe
     from manifests import catalog
+    from manifests.errors import UserError
     from manifests.manifest import resolve
     from manifests.recipe import load
 
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
-    base = resolve(home, reselect) if reselect else None
+    if reselect and onto:
+        raise UserError("--reselect and --onto are two steps", "Decide the corpus anew first, then add to that")
+    base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
     if plan:
-        show_rows([vars(row) for row in pipeline.plan(home, config, base)], f"Plan of {config.name}@{config.version}")
+        rows = pipeline.plan(home, config, base, grown)
+        show_rows([vars(row) for row in rows], f"Plan of {config.name}@{config.version}")
         return
-    corpus = pipeline.curate(home, config, workers, base)
+    corpus = pipeline.curate(home, config, workers, base, grown)
     show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
     print(corpus.id)
 
@@ -678,7 +685,8 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
+            onto = next((resolve(scratch, parent) for parent in manifest.parents if parent.startswith("corpus-")), None)
+            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers, onto=onto)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
         case "classifier":

@@ -56,7 +56,9 @@ def write_corpus(folder: Path, documents: int) -> int:
     for number in range(-(-documents // BLOCK)):
         table = bytes.maketrans(VOWELS + VOWELS.upper(), bytes(orders[number]) + bytes(orders[number]).upper())
         lines = block.translate(table).replace(b"\0", b"\\n").split(b"\n")
-        named = [b'{"id": "%d-%d", "text": ' % (number, row) + line[line.index(b":") + 1 :] for row, line in enumerate(lines)]
+        named = [
+            b'{"id": "%d-%d", "text": ' % (number, row) + line[line.index(b":") + 1 :] for row, line in enumerate(lines)
+        ]
         (folder / f"{number:05}.jsonl.zst").write_bytes(zstandard.compress(b"\n".join(named), 1))
     return len(block) * (number + 1)
 

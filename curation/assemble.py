@@ -259,7 +259,11 @@ def families_of(assembly: Assembly, found: Documents, documents: pa.Table) -> It
     yield "texts", texts, TEXTS.schema
     yield "origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema
     yield "quarantine", [_quarantine(assembly.job)], QUARANTINE.schema
-    yield "signatures", assembly.joined("written.signature"), pa.schema([("doc_id", pa.string()), ("signature", signature)])
+    yield (
+        "signatures",
+        assembly.joined("written.signature"),
+        pa.schema([("doc_id", pa.string()), ("signature", signature)]),
+    )
     yield "twins", [assembly.twins], TWINS.schema
     yield "inputs", [_inputs(assembly.job)], INPUTS.schema
     yield "bands", _bands(found, settings.bands, len(documents)), BANDS

@@ -46,8 +46,9 @@ from curation.reselect import Stored, changes, files_of, places
 from curation.sources import InputFile
 from curation.tasks import RULES_VERSION, Job
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, check_launch
+from manifests.manifest import Draft, Manifest, check_launch, record_path
 from manifests.progress import progress
+from manifests.store import Store
 from manifests.tables import DOUBTS, ORIGINS
 
 SIMILARITY = r'"similarity": (?P<value>[0-9.e-]+)'
@@ -97,6 +98,13 @@ def check_benchmarks(onto: Manifest, benchmarks: list[Manifest]) -> None:
     if theirs != {benchmark.id for benchmark in benchmarks}:
         hint = "Name the same benchmarks, or run `octo curate` without --onto"
         raise UserError(f"the recipe keeps out other benchmarks than {onto.ref}", hint)
+
+
+def check_free(store: Store, name: str, version: str) -> None:
+    """UserError when name@version is taken: the corpus that is added to bears it, most likely."""
+    if store.exists(record_path(name, version)):
+        hint = "A version is never replaced: give the recipe another version, or add version=…"
+        raise UserError(f"{name}@{version} is there already", hint)
 
 
 def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
@@ -190,7 +198,9 @@ class Grown(Documents):
     def rows(self) -> pa.Table:  # type: ignore[override]
         table = pa.concat_tables([self.old.rows, self.new.rows], promote_options="default")
         for name in told_apart(self.recipe) if len(self.moved) else ():
-            table = table.set_column(table.schema.get_field_index(name), name, table[name].take(self._taken(len(table))))
+            table = table.set_column(
+                table.schema.get_field_index(name), name, table[name].take(self._taken(len(table)))
+            )
         return table.set_column(table.schema.get_field_index("row"), "row", pa.array(places(table)))
 
     @property
@@ -209,7 +219,9 @@ class Grown(Documents):
         row = pc.index_in(self.twins["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
         theirs = self.old.rows.take(row)
         columns = [theirs[name] if name in theirs.column_names else pa.nulls(len(row)) for name in names]
-        old = pa.table([self.twins["base_id"], self.twins["ordinal"], row, *columns], ["base_id", "ordinal", "row", *names])
+        old = pa.table(
+            [self.twins["base_id"], self.twins["ordinal"], row, *columns], ["base_id", "ordinal", "row", *names]
+        )
         self.new.database.register("old", old)
         query = CHANGED_PLACES.format(names=", ".join(names), order=", ".join(f"{name} NULLS FIRST" for name in names))
         return self.new.database.sql(query, params={"first": self.first}).to_arrow_table()

@@ -29,7 +29,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
-from curation.grow import added, check_addable, check_benchmarks, write_grown
+from curation.grow import added, check_addable, check_benchmarks, check_free, write_grown
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
 from curation.language import Identifier
@@ -41,7 +41,7 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, tag
+from manifests.manifest import Draft, File, Manifest, build_key, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -70,8 +70,8 @@ def curate(
     (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. With
     `onto`, only files that this corpus was not made from are read, and added to it (see `curation.grow`). Raises
     UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
-    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, or a field
-    that `base` cannot be decided anew by.
+    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, a field that
+    `base` cannot be decided anew by, or what keeps files from being added to `onto`.
     """
     check_name(recipe.name, recipe.version)
     if not base:
@@ -97,6 +97,8 @@ def curate(
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
         manifest = find_built(store, key)
+        if onto and not manifest:
+            check_free(store, recipe.name, recipe.version)
         if not manifest and base:
             manifest = reselect(draft, base, recipe, benchmarks, key)
         if not manifest:
@@ -110,10 +112,13 @@ def curate(
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
 
-def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
+def plan(
+    store: Store, recipe: CurateRecipe, base: Manifest | None = None, onto: Manifest | None = None
+) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
     the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
-    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew."""
+    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew, with `onto` for
+    a recipe that decides by other rules; which files are new is told by name and size, and by checksum in `curate`."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
     language = _language_model(recipe.language) if recipe.language else None
@@ -123,9 +128,13 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
     if base:
         check_thresholds(base, identity)
         return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
+    if onto:
+        check_addable(onto, identity)
+        check_free(store, recipe.name, recipe.version)
     annotations = _annotations(store, recipe)
     return [
-        *(_planned_source(source, annotations.get(source.name)) for source in recipe.sources),
+        *([PlanRow("keep", f"{onto.ref}, {onto.id}", len(_files(onto)), onto.bytes)] if onto else []),
+        *(_planned_source(source, annotations.get(source.name), onto) for source in recipe.sources),
         *_about_the_hub(recipe.sources),
         *benchmarks,
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
@@ -133,7 +142,7 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
         *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
         *_decisions(recipe),
         freeze,
-        *_shorter(store, recipe, identity),
+        *([] if onto else _shorter(store, recipe, identity)),
     ]
 
 
@@ -147,7 +156,7 @@ def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
     ]
 
 
-def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanRow:
+def _planned_source(source: SourceRecipe, annotations: Manifest | None, onto: Manifest | None) -> PlanRow:
     carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
     what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
@@ -156,7 +165,10 @@ def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanR
         at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
         size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
         return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
-    files = _files_of(source, None, annotations)
+    known = {(file.name, file.bytes) for file in files_of(onto) if file.source == source.name} if onto else set()
+    found = _files_of(source, None, annotations, bool(known))
+    files = [file for file in found if (file.name, file.bytes) not in known]
+    what += f"; {len(found) - len(files)} of {len(found)} files are in the corpus" if known else ""
     return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
 
 
@@ -180,11 +192,14 @@ def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
 
 def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
     """What is taken from `base`, and each threshold that is another."""
-    kept = [file for family in base.families for file in base.files(family)]
     return [
-        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(kept), base.bytes),
+        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(_files(base)), base.bytes),
         *(PlanRow("change", str(change)) for change in changes(base, identity)),
     ]
+
+
+def _files(manifest: Manifest) -> list[File]:
+    return [file for family in manifest.families for file in manifest.files(family)]
 
 
 def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> list[PlanRow]:
