@@ -2,8 +2,8 @@
 
     python -m benchmarks.grow --folder FOLDER [--documents 200000] [--workers 1]
 
-The corpus is planted (`benchmarks.planted`: one document in four is a copy, near or exact) and shuffled, so that copies
-lie across old and new. Each run is a process of its own, as a user starts it, and its start counts. The decisions of the
+The corpus is planted (`benchmarks.planted`: one document in four is a copy, near or exact) and shuffled: copies lie
+across old and new. Each run is a process of its own, as a user starts it, and its start counts. The decisions of the
 grown corpus are compared with those of the whole one. The bar: a tenth costs at most BAR of the whole.
 """
 

@@ -65,7 +65,7 @@ def write_corpus(folder: Path, documents: int) -> int:
 
 def train_tokenizer(folder: Path) -> None:
     """A vocabulary of the size and split of real ones, whose counting is the fast one."""
-    from benchmarks.curation import make_tokenizer, real_text  # loads much that the measured process must not hold
+    from benchmarks.curation import make_tokenizer, real_text  # noqa: PLC0415  much that is not to be measured
 
     make_tokenizer(real_text(), folder)
 

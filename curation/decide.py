@@ -30,13 +30,13 @@ DECIDED = pa.schema([(name, pa.string()) for name in ("drop_reason", "drop_evide
 
 
 def decide(rows: pa.Table, recipe: CurateRecipe, copies: Callable[[np.ndarray], Copies]) -> pa.Table:
-    """The columns DECIDED of all `rows`, which hold `rank` of their source, `row`, their place by source and doc_id, and
-    MEASURED. Their order does not matter.
+    """The columns DECIDED of all `rows`, in any order, which hold `rank` of their source, `row` (their place by source
+    and doc_id) and MEASURED.
 
     `copies` finds the copies among rows that it is given best first.
     """
     reason, evidence = reasons(rows, recipe)
-    ranked = _ranked(rows, pc.is_null(reason).to_numpy())
+    ranked = _ranked(rows, pc.is_null(reason).to_numpy(), recipe.prefer or "math_density")
     noted = _noted(rows, ranked, copies(ranked)) if len(ranked) else {}
     table = pa.Table.from_pylist(list(noted.values()), DECIDED)
     found = spread(table, np.array(list(noted), np.int64), len(rows))
@@ -76,12 +76,11 @@ def _rules(recipe: CurateRecipe) -> Iterator[OtherLanguage | Limit]:
         yield Limit("low_score", score.column, score.roles, least=score.min, digits=6)
 
 
-def _ranked(rows: pa.Table, competing: np.ndarray) -> np.ndarray:
-    """Competing rows, best first: by source rank, mathematics, length, doc_id."""
+def _ranked(rows: pa.Table, competing: np.ndarray, prefer: str) -> np.ndarray:
+    """Competing rows, best first: by source rank, the column `prefer`, length, doc_id; no score comes after any."""
     row = np.flatnonzero(competing)
-    names = ("rank", "math_density", "n_chars", "row")
-    rank, density, length, place = (rows[name].to_numpy()[row] for name in names)
-    return row[np.lexsort((place, -length, -density, rank))]
+    rank, score, length, place = (rows[name].to_numpy()[row] for name in ("rank", prefer, "n_chars", "row"))
+    return row[np.lexsort((place, -length, -score, rank))]
 
 
 def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict[str, str]]:

@@ -1,10 +1,10 @@
 """A corpus with more documents: a dump or a source added to what is there, and only what is new read and compared.
 
 `octo curate RECIPE --onto CORPUS`. The recipe is that of the whole: every source, old and new, best first. Files whose
-checksums `CORPUS` knows are passed over; those that it read and that are gone need not be there. Promises: the documents
-and every decision about them are those of a full run of the recipe over all files, whatever was there first. Texts,
+checksums `CORPUS` knows are passed over; those that it read need not be there any more. Promises: the documents and
+every decision about them are those of a full run of the recipe over all files, whatever was there first. Texts,
 signatures and the rest of what was written about a document stay the files that they are, with new ones after them;
-`documents`, which hold the decisions, and `doubts` are written anew, `origins` where twins change places.
+`documents` (which hold the decisions), `leaks` and `doubts` are written anew, and `origins` where twins change places.
 
 The ID is another than a full run's: rows of the corpus come first, in its order, then what is new by source and doc_id,
 and the corpus is a parent. So the ID says which corpus was added to which; `octo manifest diff` says that nothing else

@@ -4,9 +4,9 @@
 same files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the
 corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves
 the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and `numbers_differ` of
-near-duplicates, the order of sources, and a decontamination that finds no more than before: higher `coverage` or
-`numbers`, or fewer benchmarks. It is run again on the documents that it had found. Leaves out comparing the sources
-with what they were.
+near-duplicates, which copy is kept (`prefer` and the order of sources), and a decontamination that finds no more than
+before: higher `coverage` or `numbers`, or fewer benchmarks. It is run again on the documents that it had found. Leaves
+out comparing the sources with what they were, and a corpus that was added to another.
 """
 
 from collections.abc import Iterator
@@ -37,6 +37,7 @@ FREE = (
     "classifier.roles",
     "near_duplicates.similarity",
     "near_duplicates.numbers_differ",
+    "prefer",
 )
 UPWARD = ("decontaminate.coverage", "decontaminate.numbers")
 KEPT = ("texts", "origins", "quarantine", "signatures", "bands", "doubts", "twins", "inputs")

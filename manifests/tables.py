@@ -379,8 +379,8 @@ LINEAGE = _table(
     ("relation", TEXT, "made from (manifests), launched with (run from manifest), started from (run from run)"),
 )
 
-FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS, SEQUENCES,
-                PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
+FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS,
+                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)
