@@ -203,6 +203,9 @@ def curate(
         str | None,
         typer.Option("--reselect", help="Corpus manifest to decide anew by other thresholds; no source is read."),
     ] = None,
+    onto: Annotated[
+        str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
+    ] = None,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -210,6 +213,7 @@ def curate(
     from curation import pipeline
     from curation.config import CurateRecipe
     from manifests import catalog
+    from manifests.errors import UserError
     from manifests.manifest import resolve
     from manifests.recipe import load
     from manifests.runs import RunDirectory
@@ -217,18 +221,21 @@ def curate(
     if on not in ("local", "slurm", "ray"):
         raise typer.BadParameter(f"{on!r} is none of local, slurm, ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
-    base = resolve(home, reselect) if reselect else None
+    if reselect and onto:
+        raise UserError("--reselect and --onto are two steps", "Decide the corpus anew first, then add to that")
+    base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
     if plan:
-        show_rows([vars(row) for row in pipeline.plan(home, config, base)], f"Plan of {config.name}@{config.version}")
+        rows = pipeline.plan(home, config, base, grown)
+        show_rows([vars(row) for row in rows], f"Plan of {config.name}@{config.version}")
         for title, script in pipeline.scripts(home, config) if on == "slurm" and not base else ():
             print(f"\n# {title}\n{script}")
         return
     if on == "slurm" and not wait and not base:
-        submitted = pipeline.submit(home, config)
+        submitted = pipeline.submit(home, config, grown)
         if isinstance(submitted, RunDirectory):
             show_run(submitted)
             return
-    corpus = pipeline.curate(home, config, workers, base, on)
+    corpus = pipeline.curate(home, config, workers, base, grown, on)
     show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
     print(corpus.id)
 
@@ -703,7 +710,8 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers=workers)
+            onto = next((resolve(scratch, parent) for parent in manifest.parents if parent.startswith("corpus-")), None)
+            return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers, onto=onto)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))
         case "classifier":

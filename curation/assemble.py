@@ -7,8 +7,9 @@ nothing that was read: a record is one row here or one in quarantine.
 """
 
 import json
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,20 +39,23 @@ from curation.sources import InputFile
 from curation.tasks import RULES_VERSION, Job, task_record
 from manifests.manifest import Draft
 from manifests.progress import progress
-from manifests.tables import DOCUMENTS, DOUBTS, INPUTS, LEAKS, ORIGINS, QUARANTINE, TEXTS
+from manifests.tables import DOCUMENTS, DOUBTS, INPUTS, LEAKS, ORIGINS, QUARANTINE, TEXTS, TWINS
 
 ROWS_PER_BATCH = 4096
+MEMORY_LIMIT, MOST_THREADS = "2GB", 8
+"""Of DuckDB, which wants 125 MB for each thread."""
 
 # Twins of one base_id may differ in what a source's `only` says of columns that no document holds. So they are numbered
-# by that first; twins that do not are the same document, and which file it is called after is seen in no row.
+# by that first; twins that do not are the same document, and which file it is called after is seen in no row. The first
+# numbers are those of twins that another corpus holds.
 NUMBERED = """
 CREATE TABLE numbered AS
 WITH told_apart AS (
-    SELECT *, row_number() OVER (PARTITION BY base_id ORDER BY {told_apart}, file, position) - 1 AS ordinal
-    FROM read_parquet($files)
+    SELECT * EXCLUDE (twins), coalesce(twins, 0) - 1
+           + row_number() OVER (PARTITION BY base_id ORDER BY {told_apart}, file, position) AS ordinal
+    FROM read_parquet($files) LEFT JOIN held USING (base_id)
 ), named AS (
-    SELECT * EXCLUDE (base_id, ordinal),
-           CASE WHEN ordinal = 0 THEN base_id ELSE md5(base_id || '/' || ordinal) END AS doc_id
+    SELECT *, CASE WHEN ordinal = 0 THEN base_id ELSE md5(base_id || '/' || ordinal) END AS doc_id
     FROM (SELECT base_id, ordinal, source, rank, file, position, id AS native_id, role, url, license, n_chars, n_tokens,
                  text_digest, {measured} FROM told_apart)
 )
@@ -60,11 +64,15 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 
 
 SPAN = ("span_start", "span_length")
+HELD = pa.schema([("base_id", pa.string()), ("twins", pa.int64())])
+"""How many documents of a base_id there are."""
 
 
 def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that spills to `folder` and draws no progress bar of its own."""
-    database = duckdb.connect(config={"temp_directory": str(folder)})
+    """An in-memory DuckDB that spills to `folder` beyond MEMORY_LIMIT, not beyond 80% of the machine's memory as by
+    default, and draws no progress bar of its own."""
+    limits = {"memory_limit": MEMORY_LIMIT, "threads": min(os.cpu_count() or 1, MOST_THREADS)}
+    database = duckdb.connect(config={"temp_directory": str(folder)} | limits)
     return database.execute("SET enable_progress_bar = false")
 
 
@@ -72,6 +80,11 @@ def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
     """What sources bring beside the parts of a document: metadata and scores."""
     metadata = [pa.field("metadata", pa.string())] if any(source.metadata for source in recipe.sources) else []
     return [*metadata, *(pa.field(name, pa.float64()) for name in recipe.source_scores)]
+
+
+def told_apart(recipe: CurateRecipe) -> list[str]:
+    """Columns by which documents that are alike in source, url, identifier and texts are ordered, NULL first."""
+    return ["doubt", "doubt_evidence", *(field.name for field in carried_columns(recipe))]
 
 
 def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
@@ -114,6 +127,11 @@ class Documents(ABC):
     def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
         """The texts of `rows`, in the final order, in pieces."""
 
+    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> Copies | None:
+        """What is known of `rows`, best first, of which `pairs` (ranks) are candidates; `keeper` is -1 where a document
+        has to be compared. None: nothing is known."""
+        return None
+
     @cached_property
     def keys(self) -> BandKeys:
         """The keys of all bands, in the order of `written`; in the scratch folder."""
@@ -130,18 +148,24 @@ class Assembly(Documents):
     database: duckdb.DuckDBPyConnection
 
     @classmethod
-    def of(cls, job: Job) -> "Assembly":
-        database = spilling_database(job.folder / "spill")
+    def of(cls, job: Job, held: pa.Table = HELD.empty_table()) -> "Assembly":  # noqa: B008
+        """`held`: how many documents of each base_id another corpus holds."""
+        database = spilling_database(job.folder / "spill").register("held", held)
         names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
-        carried = ["doubt", "doubt_evidence", *(field.name for field in carried_columns(job.recipe))]
-        apart = ", ".join(f"{name} NULLS FIRST" for name in carried)
+        apart = ", ".join(f"{name} NULLS FIRST" for name in told_apart(job.recipe))
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
-        database.execute(numbered, {"files": _written_files(job)})
+        database.execute(numbered, {"files": written_files(job)})
         return cls(job.recipe, job.folder, job, database)
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]
-        return self.database.sql("SELECT * FROM numbered ORDER BY row").to_arrow_table()
+        return self.database.sql("SELECT * EXCLUDE (base_id, ordinal) FROM numbered ORDER BY row").to_arrow_table()
+
+    @property
+    def twins(self) -> pa.Table:
+        """The documents that bear a number beside the base_id."""
+        query = "SELECT doc_id, base_id, ordinal FROM numbered WHERE ordinal > 0 ORDER BY row"
+        return self.database.sql(query).to_arrow_table().cast(TWINS.schema)
 
     def joined(self, columns: str, rows: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of the tasks' files in the final order, for all rows or for `rows`."""
@@ -151,7 +175,7 @@ class Assembly(Documents):
             SELECT row, doc_id, {columns} FROM chosen JOIN numbered USING (row)
             JOIN read_parquet($files) AS written USING (source, file, position) ORDER BY row
         """
-        yield from self.database.sql(query, params={"files": _written_files(self.job)}).to_arrow_reader(ROWS_PER_BATCH)
+        yield from self.database.sql(query, params={"files": written_files(self.job)}).to_arrow_reader(ROWS_PER_BATCH)
 
     @cached_property
     def written(self) -> np.ndarray:  # type: ignore[override]
@@ -162,7 +186,7 @@ class Assembly(Documents):
         return self.database.sql(query).to_arrow_table()["row"].to_numpy()
 
     def signatures(self) -> Iterator[pa.Array]:
-        for file in _written_files(self.job):
+        for file in written_files(self.job):
             for batch in pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=["signature"]):
                 yield batch.column(0)
 
@@ -175,7 +199,7 @@ def whole_files(job: Job) -> list[InputFile]:
     return list({(file.source, file.name): file for file in job.files}.values())
 
 
-def _written_files(job: Job) -> list[str]:
+def written_files(job: Job) -> list[str]:
     """The documents that the tasks wrote."""
     return [str(job.output(file) / "documents.parquet") for file in job.files]
 
@@ -199,37 +223,55 @@ def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     rank = np.full(len(found.rows), -1, np.int32)
     rank[rows] = competing
     pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
+    settled = found.settled(rows, pairs)
+    if settled:
+        pairs = pairs[settled.keeper[pairs[:, 0]] < 0]
     involved = np.sort(rows[in_pairs(pairs, len(rows))])
     stored = Texts.stored(rank[involved], found.texts(involved), settings, found.folder)
-    return with_exact(cluster(pairs, stored, len(distinct)), first, distinct)
+    copies = cluster(pairs, stored, len(distinct))
+    return with_exact(copies.where_open(settled) if settled else copies, first, distinct)
 
 
 # -- families --------------------------------------------------------------------------------------------------------
 
 
 def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> dict[str, Any]:
-    """Write documents, texts, origins, quarantine, signatures and bands into `draft`; returns the manifest's counts."""
+    """Write every family into `draft`; returns the manifest's counts."""
     with progress("curate: copies"):
         documents = documents_of(assembly)
-    length = recipe.near_duplicates.bands * recipe.near_duplicates.rows
-    signature = pa.schema([("doc_id", pa.string()), ("signature", pa.list_(pa.uint32(), length))])
     with progress("curate: freeze"):
         write_documents(draft, documents, recipe)
-        texts = assembly.joined("written.text, written.question, written.response, written.answer")
-        draft.write("texts", texts, TEXTS.schema)
-        draft.write("origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
-        draft.write("quarantine", [_quarantine(assembly.job)], QUARANTINE.schema, identity=False)
-        draft.write("signatures", assembly.joined("written.signature"), signature, identity=False)
-        draft.write("doubts", [_doubts(documents)], DOUBTS.schema, identity=False)
-        draft.write("inputs", [_inputs(assembly.job)], INPUTS.schema, identity=False)
-        draft.write("bands", _bands(assembly, recipe.near_duplicates.bands), BANDS, identity=False)
-    return {"inputs": _counts(assembly.job), "rules": RULES_VERSION}
+        draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
+        for family, tables, schema in families_of(assembly, assembly, documents):
+            draft.write(family, tables, schema, identity=family == "texts")
+    return {"inputs": counts_of(assembly.job), "rules": RULES_VERSION}
 
 
 def write_documents(draft: Draft, documents: pa.Table, recipe: CurateRecipe) -> None:
     """The families that hang on the thresholds of `recipe`."""
     draft.write("documents", [documents], document_schema(recipe))
     draft.write("leaks", [_leaks(documents)], LEAKS.schema, identity=False)
+
+
+Rows = Iterable[pa.Table | pa.RecordBatch]
+
+
+def families_of(assembly: Assembly, found: Documents, documents: pa.Table) -> Iterator[tuple[str, Rows, pa.Schema]]:
+    """What the tasks wrote, family by family, beside their rows of `documents`. In `found` these come last."""
+    settings = assembly.recipe.near_duplicates
+    signature = pa.list_(pa.uint32(), settings.bands * settings.rows)
+    texts = assembly.joined("written.text, written.question, written.response, written.answer")
+    yield "texts", texts, TEXTS.schema
+    yield "origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema
+    yield "quarantine", [_quarantine(assembly.job)], QUARANTINE.schema
+    yield (
+        "signatures",
+        assembly.joined("written.signature"),
+        pa.schema([("doc_id", pa.string()), ("signature", signature)]),
+    )
+    yield "twins", [assembly.twins], TWINS.schema
+    yield "inputs", [_inputs(assembly.job)], INPUTS.schema
+    yield "bands", _bands(found, settings.bands, len(documents)), BANDS
 
 
 def _leaks(documents: pa.Table) -> pa.Table:
@@ -241,15 +283,16 @@ def _leaks(documents: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, LEAKS.schema)
 
 
-def _doubts(documents: pa.Table) -> pa.Table:
+def doubts_of(documents: pa.Table) -> pa.Table:
     doubted = documents.filter(pc.is_valid(documents["doubt"])).select(["doc_id", "doubt", "doubt_evidence"])
     return doubted.rename_columns(DOUBTS.schema.names)
 
 
-def _bands(assembly: Assembly, bands: int) -> Iterator[pa.Table]:
-    """The index of `curation.near`, band by band."""
+def _bands(found: Documents, bands: int, last: int) -> Iterator[pa.Table]:
+    """The index of `curation.near` for the `last` documents, band by band."""
+    first = len(found.written) - last
     for band in range(bands):
-        yield band_table(band, assembly.keys(band), assembly.written)
+        yield band_table(band, found.keys(band)[first:], found.written[first:])
 
 
 def _quarantine(job: Job) -> pa.Table:
@@ -264,7 +307,7 @@ def _inputs(job: Job) -> pa.Table:
     return pa.Table.from_pylist(rows, INPUTS.schema).sort_by([("source", "ascending"), ("file", "ascending")])
 
 
-def _counts(job: Job) -> dict[str, dict[str, int]]:
+def counts_of(job: Job) -> dict[str, dict[str, int]]:
     """Records and tokens of each source, as the tasks counted them while reading."""
     totals = {source.name: {"records": 0, "tokens": 0} for source in job.recipe.sources}
     for file in job.files:

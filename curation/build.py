@@ -14,12 +14,14 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.assemble import Assembly, write_families
 from curation.attempts import Survey, story, totals
+from curation.grow import write_grown
 from curation.shards import cut, share
 from curation.sources import InputFile
 from curation.tasks import Job, pending, replace_text
@@ -38,13 +40,15 @@ def scratch_name(key: str) -> str:
 
 @dataclass(frozen=True)
 class Build:
-    """One build: the run that it is, its tasks, the draft of its manifest, and the counts of benchmark items."""
+    """One build: the run that it is, its tasks, the draft of its manifest, the counts of benchmark items, and the
+    corpus that its documents are added to."""
 
     run: RunDirectory
     job: Job
     draft: Draft
     key: str
     items: dict[str, int]
+    onto: Manifest | None
 
     @classmethod
     def begin(
@@ -54,9 +58,10 @@ class Build:
         key: str,
         job: Job,
         sample: Path | None,
+        onto: Manifest | None,
     ) -> "Build":
-        """The build of `draft`, new or as an earlier launch left it; `job.files` are whole files. The built-in sample
-        is taken over, for tasks elsewhere outlive this process."""
+        """The build of `draft`, new or as an earlier launch left it; `job.files` are whole files, added to `onto` if
+        there is one. The built-in sample is taken over, for tasks elsewhere outlive this process."""
         run = open_run(draft.store, KIND, parents, draft.recipe, BACKEND, inputs={"build": key})
         known = run.path / "job.json"
         if sample and not (kept := job.folder / "sample").exists():
@@ -68,7 +73,7 @@ class Build:
         else:
             files = cut(tuple(_moved(file, sample, job.folder) for file in job.files), job.recipe.place.task_bytes)
             job = replace(job, files=files, shares=share(files, job.recipe.place.task_bytes), run=run.path)
-        return cls(run, job, draft, key, {})
+        return cls(run, job, draft, key, {}, onto)
 
     def save(self, items: pa.Table, counts: dict[str, int]) -> "Build":
         """Write what tasks and the end need; `items` are those of the benchmarks, `counts` what is said of them."""
@@ -77,7 +82,7 @@ class Build:
         aside.replace(self.job.items)
         self.job.save()
         plain = {"store": self.draft.store.url, "run": self.run.id, "key": self.key, "identity": self.draft.recipe}
-        plain |= {"parents": self.draft.parents, "items": counts}
+        plain |= {"parents": self.draft.parents, "items": counts, "onto": self.onto.id if self.onto else None}
         replace_text(self.run.path / "build.json", json.dumps(plain))
         return replace(self, items=counts)
 
@@ -88,18 +93,25 @@ class Build:
         store = Store(plain["store"])
         parents = [resolve(store, parent) for parent in plain["parents"]]
         draft = Draft(store, "corpus", plain["identity"], parents)
-        return cls(load_run(store, plain["run"]), Job.load(folder / "job.json"), draft, plain["key"], plain["items"])
+        run, job = load_run(store, plain["run"]), Job.load(folder / "job.json")
+        onto = resolve(store, plain["onto"]) if plain["onto"] else None
+        return cls(run, job, draft, plain["key"], plain["items"], onto)
 
     def finish(self) -> Manifest:
         """Freeze the manifest; UserError while tasks are missing."""
         if pending(self.job):
             raise self.unfinished()
-        recipe = self.job.recipe
-        counts = write_families(self.draft, Assembly.of(self.job), recipe) | {"items": self.items}
-        settings = recipe.model_dump(mode="json")
+        recipe, settings = self.job.recipe, self.job.recipe.model_dump(mode="json")
+        counts = self._write() | {"items": self.items}
         manifest = self.draft.commit(recipe.name, recipe.version, counts, self.key, settings)
         self.close(manifest)
         return manifest
+
+    def _write(self) -> dict[str, Any]:
+        """Write every family; returns what the manifest says of its inputs."""
+        if self.onto:
+            return write_grown(self.draft, self.onto, self.job)
+        return write_families(self.draft, Assembly.of(self.job), self.job.recipe)
 
     def unfinished(self) -> UserError:
         """What is to be said of a build that has come to an end without its manifest."""

@@ -267,7 +267,12 @@ class CurateRecipe(Recipe):
     sample: SampleRecipe = SampleRecipe()
     """The built-in sample that sample:// paths read."""
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
-    """Sources, best first: among copies the one from the earlier source is kept."""
+    """Sources, best first: among copies the one from the earlier source is kept, of these the one with the higher
+    `prefer`, of these the longest, of these the one with the smallest doc_id. So the order in which documents arrived
+    is no matter. Only documents without another drop reason compete."""
+    prefer: str | None = None
+    """Column of `documents` whose higher value is kept among copies from one source: `math_density` (the default),
+    `words`, a classifier's score or a score of the sources; a document without one comes last."""
     max_record_bytes: Annotated[Amount, Field(gt=0)] = 1_000_000
     """Longer records go to quarantine unread."""
     boilerplate_lines: Literal["remove"] | None = None
@@ -299,6 +304,13 @@ class CurateRecipe(Recipe):
     def _columns_are_unique(self) -> "CurateRecipe":
         if self.classifier and self.classifier.column in self.source_scores:
             raise ValueError(f"{self.classifier.column} is a source's score: give classifier.column another name")
+        return self
+
+    @model_validator(mode="after")
+    def _preferred_is_a_score(self) -> "CurateRecipe":
+        known = ("math_density", "words", *([self.classifier.column] if self.classifier else []), *self.source_scores)
+        if self.prefer is not None and self.prefer not in known:
+            raise ValueError(f"prefer: {self.prefer} is none of {', '.join(known)}")
         return self
 
     @property

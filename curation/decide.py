@@ -24,18 +24,19 @@ from curation.language import OtherLanguage
 from curation.quality import RULES, Limit
 
 MEASURED = ("held_item", "doubt", "doubt_evidence")
-"""Columns that `decide` needs beside those of `documents`: evidence of the item held, and what speaks against the
-document by itself, each NULL for most."""
+"""Columns that `decide` needs beside those of `documents`, `rank` and `row`: evidence of the item held, and what speaks
+against the document by itself, each NULL for most."""
 DECIDED = pa.schema([(name, pa.string()) for name in ("drop_reason", "drop_evidence", "cluster_id", "keeper_id")])
 
 
 def decide(rows: pa.Table, recipe: CurateRecipe, copies: Callable[[np.ndarray], Copies]) -> pa.Table:
-    """The columns DECIDED of all `rows`, which are in their final order and hold `rank` of their source and MEASURED.
+    """The columns DECIDED of all `rows`, in any order, which hold `rank` of their source, `row` (their place by source
+    and doc_id) and MEASURED.
 
     `copies` finds the copies among rows that it is given best first.
     """
     reason, evidence = reasons(rows, recipe)
-    ranked = _ranked(rows, pc.is_null(reason).to_numpy())
+    ranked = _ranked(rows, pc.is_null(reason).to_numpy(), recipe.prefer or "math_density")
     noted = _noted(rows, ranked, copies(ranked)) if len(ranked) else {}
     table = pa.Table.from_pylist(list(noted.values()), DECIDED)
     found = spread(table, np.array(list(noted), np.int64), len(rows))
@@ -75,11 +76,11 @@ def _rules(recipe: CurateRecipe) -> Iterator[OtherLanguage | Limit]:
         yield Limit("low_score", score.column, score.roles, least=score.min, digits=6)
 
 
-def _ranked(rows: pa.Table, competing: np.ndarray) -> np.ndarray:
-    """Competing rows, best first: by source rank, mathematics, length, doc_id (the order of rows)."""
+def _ranked(rows: pa.Table, competing: np.ndarray, prefer: str) -> np.ndarray:
+    """Competing rows, best first: by source rank, the column `prefer`, length, doc_id; no score comes after any."""
     row = np.flatnonzero(competing)
-    rank, density, length = (rows[name].to_numpy()[row] for name in ("rank", "math_density", "n_chars"))
-    return row[np.lexsort((row, -length, -density, rank))]
+    rank, score, length, place = (rows[name].to_numpy()[row] for name in ("rank", prefer, "n_chars", "row"))
+    return row[np.lexsort((place, -length, -score, rank))]
 
 
 def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict[str, str]]:

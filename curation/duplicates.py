@@ -50,6 +50,16 @@ class Copies:
     cluster: np.ndarray
     exact: np.ndarray
 
+    def where_open(self, settled: "Copies") -> "Copies":
+        """These where the keeper of `settled` is below 0, else those."""
+        known = settled.keeper >= 0
+        return Copies(
+            np.where(known, settled.keeper, self.keeper),
+            np.where(known, settled.similarity, self.similarity),
+            np.where(known, settled.cluster, self.cluster),
+            self.exact,
+        )
+
 
 @dataclass(frozen=True)
 class Verified:

@@ -5,7 +5,7 @@ dropped, or one row of `quarantine`. Promises. The ID depends on the records and
 or number, nor on workers, and work that is done already is found by its key. A build that was killed goes on with the
 files that it had finished. `plan` says what would happen and writes nothing.
 
-    config → sources → shards → steps (tasks and worker, slurm, on_ray) → duplicates → assemble (build) → manifest
+    config → sources → shards → steps (tasks and worker, slurm, on_ray) → duplicates → assemble, grow (build) → manifest
 """
 
 import shutil
@@ -29,6 +29,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
+from curation.grow import added, check_addable, check_benchmarks, check_free
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
 from curation.language import Identifier
@@ -41,7 +42,7 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, tag
+from manifests.manifest import Draft, File, Manifest, build_key, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -70,18 +71,23 @@ def curate(
     recipe: CurateRecipe,
     workers: int = 1,
     base: Manifest | None = None,
+    onto: Manifest | None = None,
     on: Place = "local",
 ) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
     With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
-    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. Raises
+    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. With
+    `onto`, only files that this corpus was not made from are read, and added to it (see `curation.grow`). Raises
     UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
     benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
-    failed as often as `place` allows, or a field that `base` cannot be decided anew by.
+    failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
+    added to `onto`.
     """
-    with _asked(store, recipe, base) as asked:
+    with _asked(store, recipe, base, onto) as asked:
         manifest = find_built(store, asked.key)
+        if onto and not manifest:
+            check_free(store, recipe.name, recipe.version)
         if not manifest and base:
             manifest = reselect(asked.draft, base, recipe, asked.benchmarks, asked.key)
         if not manifest or _is_left_open(store, asked.key):
@@ -90,11 +96,13 @@ def curate(
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
 
-def submit(store: Store, recipe: CurateRecipe) -> Manifest | RunDirectory:
+def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
     """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
-    with _asked(store, recipe, None) as asked:
+    with _asked(store, recipe, None, onto) as asked:
         if (manifest := find_built(store, asked.key)) and not _is_left_open(store, asked.key):
             return manifest
+        if onto:
+            check_free(store, recipe.name, recipe.version)
         with store.alone(scratch_name(asked.key)) as folder:
             build = _begun(asked, folder)
             slurm.submit(build)
@@ -116,10 +124,11 @@ class _Asked:
     parents: list[Manifest]
     key: str
     draft: Draft
+    onto: Manifest | None
 
 
 @contextmanager
-def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None) -> Iterator[_Asked]:
+def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Manifest | None) -> Iterator[_Asked]:
     check_name(recipe.name, recipe.version)
     if not base:
         refuse_unpinned(recipe.sources)
@@ -129,21 +138,30 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None) -> Iterato
     identity = _identity(recipe, vocabulary, model, language)
     if base:
         check_thresholds(base, identity)
+    if onto:
+        check_addable(onto, identity)
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
         annotations = _annotations(store, recipe)
-        files = files_of(base) if base else input_files(recipe, sample, annotations)
+        files = files_of(base) if base else input_files(recipe, sample, annotations, onto)
         benchmarks = _benchmarks(store, recipe, sample)
+        if onto:
+            check_benchmarks(onto, benchmarks)
+            files = added(onto, files)
         scorer = [model.manifest] if model and model.manifest else []
-        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
+        grown = [onto] if onto else []
+        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer, *grown)}.values())
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
-        yield _Asked(store, recipe, vocabulary, model, language, sample, files, benchmarks, parents, key, draft)
+        yield _Asked(store, recipe, vocabulary, model, language, sample, files, benchmarks, parents, key, draft, onto)
 
 
-def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> list[PlanRow]:
+def plan(
+    store: Store, recipe: CurateRecipe, base: Manifest | None = None, onto: Manifest | None = None
+) -> list[PlanRow]:
     """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
     the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
-    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew."""
+    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew, with `onto` for
+    a recipe that decides by other rules; which files are new is told by name and size, and by checksum in `curate`."""
     vocabulary = Vocabulary.load(recipe.tokenizer)
     model = _model(store, recipe.classifier) if recipe.classifier else None
     language = _language_model(recipe.language) if recipe.language else None
@@ -153,9 +171,13 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
     if base:
         check_thresholds(base, identity)
         return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
+    if onto:
+        check_addable(onto, identity)
+        check_free(store, recipe.name, recipe.version)
     annotations = _annotations(store, recipe)
     return [
-        *(_planned_source(source, annotations.get(source.name)) for source in recipe.sources),
+        *([PlanRow("keep", f"{onto.ref}, {onto.id}", len(_files(onto)), onto.bytes)] if onto else []),
+        *(_planned_source(source, annotations.get(source.name), onto) for source in recipe.sources),
         *_about_the_hub(recipe.sources),
         *benchmarks,
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
@@ -163,7 +185,7 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
         *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
         *_decisions(recipe),
         freeze,
-        *_shorter(store, recipe, identity),
+        *([] if onto else _shorter(store, recipe, identity)),
     ]
 
 
@@ -190,7 +212,7 @@ def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
     ]
 
 
-def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanRow:
+def _planned_source(source: SourceRecipe, annotations: Manifest | None, onto: Manifest | None) -> PlanRow:
     carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
     what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
@@ -199,7 +221,10 @@ def _planned_source(source: SourceRecipe, annotations: Manifest | None) -> PlanR
         at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
         size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
         return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
-    files = _files_of(source, None, annotations)
+    known = {(file.name, file.bytes) for file in files_of(onto) if file.source == source.name} if onto else set()
+    found = _files_of(source, None, annotations, bool(known))
+    files = [file for file in found if (file.name, file.bytes) not in known]
+    what += f"; {len(found) - len(files)} of {len(found)} files are in the corpus" if known else ""
     return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
 
 
@@ -231,11 +256,14 @@ def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -
 
 def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
     """What is taken from `base`, and each threshold that is another."""
-    kept = [file for family in base.families for file in base.files(family)]
     return [
-        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(kept), base.bytes),
+        PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(_files(base)), base.bytes),
         *(PlanRow("change", str(change)) for change in changes(base, identity)),
     ]
+
+
+def _files(manifest: Manifest) -> list[File]:
+    return [file for family in manifest.families for file in manifest.files(family)]
 
 
 def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> list[PlanRow]:
@@ -289,12 +317,17 @@ def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Itera
 
 
 def input_files(
-    recipe: CurateRecipe, sample: Path | None, annotations: dict[str, Manifest] | None = None
+    recipe: CurateRecipe,
+    sample: Path | None,
+    annotations: dict[str, Manifest] | None = None,
+    onto: Manifest | None = None,
 ) -> tuple[InputFile, ...]:
-    """Every input file with its checksum. `annotations` are the manifests that sources read, by source."""
+    """Every input file with its checksum. `annotations` are the manifests that sources read, by source. A source of the
+    corpus `onto` need not have any."""
     found: list[tuple[SourceRecipe, InputFile]] = []
+    held = {source["name"] for source in onto.recipe["sources"]} if onto else set()
     for source in recipe.sources:
-        files = _files_of(source, sample, (annotations or {}).get(source.name))
+        files = _files_of(source, sample, (annotations or {}).get(source.name), source.name in held)
         found += [(source, file) for file in files]
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
@@ -304,9 +337,11 @@ def input_files(
     return tuple(summed)
 
 
-def _files_of(source: SourceRecipe, sample: Path | None, annotations: Manifest | None) -> list[InputFile]:
+def _files_of(
+    source: SourceRecipe, sample: Path | None, annotations: Manifest | None, gone: bool = False
+) -> list[InputFile]:
     if annotations is None:
-        files = find_files(source, sample)
+        files = find_files(source, sample, gone)
         check_columns(source, files)
         return files
     return [
@@ -429,12 +464,12 @@ def _is_left_open(store: Store, key: str) -> bool:
 
 def _begun(asked: _Asked, folder: Path) -> Build:
     """The build in the scratch folder `folder`, with all that its tasks read."""
-    digests = (found.digest if found and found.path else None for found in (asked.model, asked.language))
-    job = Job(folder, asked.recipe, asked.vocabulary.path, asked.files, *digests)
+    model, language = (found.digest if found and found.path else None for found in (asked.model, asked.language))
+    job = Job(folder, asked.recipe, asked.vocabulary.path, asked.files, model, language)
     _take_model(asked.model, job.classifier)
     _take_model(asked.language, job.language_model)
     index = ItemIndex.of(asked.benchmarks, asked.recipe.decontaminate)
-    build = Build.begin(asked.draft, asked.parents, asked.key, job, asked.sample)
+    build = Build.begin(asked.draft, asked.parents, asked.key, job, asked.sample, asked.onto)
     return build.save(index.items, index.counts)
 
 

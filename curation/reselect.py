@@ -4,9 +4,9 @@
 same files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the
 corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves
 the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and `numbers_differ` of
-near-duplicates, the order of sources, and a decontamination that finds no more than before: higher `coverage` or
-`numbers`, or fewer benchmarks. It is run again on the documents that it had found. Leaves out comparing the sources
-with what they were.
+near-duplicates, which copy is kept (`prefer` and the order of sources), and a decontamination that finds no more than
+before: higher `coverage` or `numbers`, or fewer benchmarks. It is run again on the documents that it had found. Leaves
+out comparing the sources with what they were, and a corpus that was added to another.
 """
 
 from collections.abc import Iterator
@@ -37,9 +37,10 @@ FREE = (
     "classifier.roles",
     "near_duplicates.similarity",
     "near_duplicates.numbers_differ",
+    "prefer",
 )
 UPWARD = ("decontaminate.coverage", "decontaminate.numbers")
-KEPT = ("texts", "origins", "quarantine", "signatures", "bands", "doubts", "inputs")
+KEPT = ("texts", "origins", "quarantine", "signatures", "bands", "doubts", "twins", "inputs")
 """Families that no threshold changes."""
 HINT = "Run `octo curate` without --reselect"
 
@@ -76,6 +77,9 @@ def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
         raise UserError(f"{base.ref} is a {base.kind}, no corpus", "Name a corpus manifest")
     if base.counts.get("rules") != RULES_VERSION:
         raise UserError(f"{base.ref} was made by other rules than these", HINT)
+    if grown := [parent for parent in base.parents if parent.startswith("corpus-")]:
+        hint = f"Decide {grown[0]} anew and add to that by --onto, or run `octo curate` on all files"
+        raise UserError(f"{base.ref} was added to {grown[0]}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
         lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""
         raise UserError(f"{base.ref} cannot be decided anew: {wrong[0]}{lower}", HINT)
@@ -111,16 +115,18 @@ class Stored(Documents):
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]
         """What the manifest says was measured, `rank` by the recipe's order of sources, and items looked for again."""
-        table = self.corpus.read("documents").drop_columns([*DECIDED.names, "contamination"])
+        table = self.corpus.read("documents").drop_columns(DECIDED.names)
         names = pa.array([source.name for source in self.recipe.sources], pa.string())
         table = table.append_column("rank", pc.index_in(table["source"], value_set=names).cast(pa.int64()))
         doubts = self.corpus.read("doubts")
         place = pc.index_in(table["doc_id"], value_set=doubts["doc_id"].combine_chunks())
         for name, column in (("doubt", "reason"), ("doubt_evidence", "evidence")):
             table = table.append_column(name, doubts[column].take(place))
-        for name, column in self._held().items():
+        held = self._held()
+        table = table.drop_columns([name for name in table.column_names if name in held])
+        for name, column in held.items():
             table = table.append_column(name, column)
-        return table
+        return table.append_column("row", pa.array(places(table)))
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
         """Columns of the items held. A document that held none holds none now: it takes more, of fewer items."""
@@ -141,6 +147,14 @@ class Stored(Documents):
 
     def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
         return (batch.column(0) for batch in self.corpus.take("texts", ["text"], rows))
+
+
+def places(table: pa.Table) -> np.ndarray:
+    """The place of each row by source and doc_id."""
+    order = pc.sort_indices(table.select(["source", "doc_id"]), [("source", "ascending"), ("doc_id", "ascending")])
+    found = np.empty(len(table), np.int64)
+    found[order.to_numpy()] = np.arange(len(table))
+    return found
 
 
 def _fields(plain: Any, name: str) -> Iterator[tuple[str, Any]]:

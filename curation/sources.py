@@ -136,9 +136,9 @@ class Good:
 # -- which files -----------------------------------------------------------------------------------------------------
 
 
-def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
+def find_files(source: SourceRecipe, sample: Path | None, gone: bool = False) -> list[InputFile]:
     """The files of `source`, sorted by name, HTML files in groups. `sample` is the folder of the built-in sample, if it
-    was written."""
+    was written; `gone`: there need not be any."""
     path = hub.pinned(source) if on_hub(source) else resolve(source.path, sample)
     try:
         with hub.one_line(source):
@@ -150,6 +150,8 @@ def find_files(source: SourceRecipe, sample: Path | None) -> list[InputFile]:
         ) from error
     base = root if fs.isdir(root) else os.path.dirname(re.split(r"[*?\[]", root)[0] if _is_glob(fs, root) else root)
     _refuse_unreadable(source, found)
+    if gone and not found:
+        return []
     files = [_input_file(source, fs, base, info) for info in found if _format(source, info["name"])]
     if not found:
         raise UserError(

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,20 @@ class File:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Rows of a family that were written together: how many of its files hold them, and the digest of each column."""
+
+    files: int
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Family:
-    """A table (`format` parquet) or a set of opaque files (`raw`) of a manifest."""
+    """A table (`format` parquet) or a set of opaque files (`raw`) of a manifest.
+
+    A table that was extended has `parts`, and the digest of a column is that of the parts' digests: rows that are there
+    already need not be read again.
+    """
 
     format: str
     identity: bool
@@ -66,6 +79,7 @@ class Family:
     schema: dict[str, str]
     columns: dict[str, str]
     files: tuple[File, ...]
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,19 @@ class Draft:
         self._refuse_twice(family)
         self.families[family] = manifest.families[family]
 
+    def extend(
+        self, manifest: Manifest, family: str, tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema
+    ) -> None:
+        """The family of another manifest of this store with `tables` after it: its files as they are, and new ones.
+
+        ValueError when its columns are others. The digest tells such a family from the same rows written at once.
+        """
+        known = manifest.families[family]
+        if known.schema != schema_names(schema):
+            raise ValueError(f"{family} of {manifest.ref} has columns {known.schema}, not {schema_names(schema)}")
+        self.write(family, tables, schema, known.identity)
+        self.families[family] = _joined(known, self.families[family])
+
     def write_raw(self, family: str, sources: dict[str, Path | bytes], identity: bool = True) -> None:
         """Store opaque files under their logical names; their bytes are their content. A Path is moved."""
         self._refuse_twice(family)
@@ -249,6 +276,19 @@ class Draft:
             provenance() | ({"settings": settings} if settings else {}),
         )
         return put_record(manifest)
+
+
+def _joined(known: Family, added: Family) -> Family:
+    """One family of the rows of both, in parts."""
+    parts = (*(known.parts or (Part(len(known.files), known.columns),)), Part(len(added.files), added.columns))
+    rows, files = known.rows + added.rows, known.files + added.files
+    return replace(known, rows=rows, files=files, columns=_digest_of(parts), parts=parts)
+
+
+def _digest_of(parts: Iterable[Part]) -> dict[str, str]:
+    """The digest of each column of a family in `parts`."""
+    found = [part.columns for part in parts]
+    return {name: json_digest([columns[name] for columns in found]) for name in found[0]}
 
 
 def _blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
@@ -364,7 +404,9 @@ def record_bytes(manifest: Manifest) -> bytes:
 
 def _family_json(family: Family) -> dict[str, Any]:
     # the schema is a list of pairs: canonical JSON sorts the keys of an object, and the order of columns is content
-    return vars(family) | {"schema": list(family.schema.items()), "files": [vars(file) for file in family.files]}
+    plain = vars(family) | {"schema": list(family.schema.items()), "files": [vars(file) for file in family.files]}
+    parts = [vars(part) for part in plain.pop("parts")]
+    return plain | {"parts": parts} if parts else plain  # so that the record of a family in one piece stays as it was
 
 
 def parse_record(store: Store, data: bytes, where: str) -> Manifest:
@@ -397,7 +439,9 @@ def _is_object(file: File) -> bool:
 
 
 def _parse_family(plain: dict[str, Any]) -> Family:
-    return Family(**plain | {"schema": dict(plain["schema"]), "files": tuple(File(**file) for file in plain["files"])})
+    parts = tuple(Part(**part) for part in plain.get("parts", ()))
+    files = tuple(File(**file) for file in plain["files"])
+    return Family(**plain | {"schema": dict(plain["schema"]), "files": files, "parts": parts})
 
 
 def load(store: Store, name: str, version: str) -> Manifest:
@@ -469,8 +513,16 @@ def verify(store: Store, manifest: Manifest) -> list[str]:
 
 
 def _recomputed(manifest: Manifest, family: str) -> dict[str, str]:
+    files, parts = iter(manifest.files(family)), manifest.families[family].parts
+    if not parts:
+        return _columns_of(manifest, files)
+    return _digest_of(Part(part.files, _columns_of(manifest, islice(files, part.files))) for part in parts)
+
+
+def _columns_of(manifest: Manifest, files: Iterable[File]) -> dict[str, str]:
+    """The digest of each column over `files`."""
     digest = None
-    for file in manifest.files(family):
+    for file in files:
         with manifest.store.open(file.path) as source:
             parquet = pq.ParquetFile(source)
             digest = digest or TableDigest(parquet.schema_arrow)

@@ -105,6 +105,13 @@ DOUBTS = _table(
     ("reason", TEXT, "excluded or unverified"),
     ("evidence", TEXT, "JSON: what it rests on"),
 )
+TWINS = _table(
+    "twins",
+    "Documents that are like another in source, url, identifier and texts, so that a number tells them apart.",
+    ("doc_id", TEXT, "as in documents"),
+    ("base_id", TEXT, "doc_id of the first of them"),
+    ("ordinal", LONG, "number of this one, from 1"),
+)
 INPUTS = _table(
     "inputs",
     "The files that were read; provenance, no part of the identity.",
@@ -372,8 +379,8 @@ LINEAGE = _table(
     ("relation", TEXT, "made from (manifests), launched with (run from manifest), started from (run from run)"),
 )
 
-FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, INPUTS, ITEMS, COMPONENTS, MEMBERS, SEQUENCES,
-                PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
+FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS,
+                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from curation.config import CurateRecipe
 from curation.decide import decide, reasons
@@ -32,6 +33,7 @@ def measured(texts: list[str], role: str = "web", **columns) -> pa.Table:
         "doc_id": [f"{number:032x}" for number in range(len(texts))],
         "role": [role] * len(texts),
         "rank": [0] * len(texts),
+        "row": range(len(texts)),
         "n_chars": [len(text) for text in texts],
         "held_item": nothing,
         "doubt": nothing,
@@ -63,6 +65,27 @@ def test_the_first_reason_is_named_and_the_others_wait_behind_it():
     assert reason.to_pylist() == ["contaminated", "excluded", "low_score", None]
     assert evidence.to_pylist()[:2] == [LEAK, "{}"]
     assert json.loads(evidence.to_pylist()[2]) == {"score": "math_score", "value": 0.1, "limit": 0.5}
+
+
+def test_the_best_copy_is_of_the_best_source_then_score_then_length_then_name():
+    longer = ALIGNED + " " * 9
+    texts = [ALIGNED, ALIGNED, longer, ALIGNED, ALIGNED, ALIGNED]
+    columns = {"rank": [1, 0, 0, 0, 0, 0], "math_score": [0.9, 0.1, 0.1, 0.7, None, 0.1], "row": [0, 5, 2, 3, 4, 1]}
+    for prefer, order in ((None, [2, 5, 3, 4, 1, 0]), ("math_score", [3, 2, 5, 1, 4, 0])):
+        seen: list[list[int]] = []
+
+        def copies(ranked: np.ndarray, seen=seen) -> Copies:
+            seen.append(ranked.tolist())
+            alone = np.arange(len(ranked))
+            return Copies(alone, np.ones(len(ranked)), alone, np.zeros(len(ranked), np.bool_))
+
+        decide(measured(texts, **columns), recipe(prefer=prefer, classifier={"model": "default"}), copies)
+        assert seen == [order]
+
+
+def test_a_preference_that_no_document_has_is_refused():
+    with pytest.raises(ValueError, match="prefer: math_score is none of math_density, words"):
+        recipe(prefer="math_score")
 
 
 def test_only_sound_documents_compete_and_the_best_comes_first():

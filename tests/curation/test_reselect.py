@@ -80,6 +80,7 @@ THRESHOLDS = st.fixed_dictionaries(
         ),
         "near_duplicates": st.fixed_dictionaries({"similarity": part(0.05, 1), "numbers_differ": st.booleans()}),
         "decontaminate": st.fixed_dictionaries({"coverage": part(0.3, 1), "numbers": part(0.2, 1)}),
+        "prefer": st.sampled_from([None, "math_score", "words"]),
         "turned": st.booleans(),
         "benchmarks": st.sampled_from([(0, 1), (1, 0), (0,), (1,), ()]),
     }
