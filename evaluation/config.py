@@ -14,8 +14,11 @@ class BenchmarkRecipe(Recipe):
     """Name of the benchmark; it stands in every row of its items and names the manifest."""
     version: Annotated[str, Local] = "1"
     """Version of the manifest; with the name it is given once and for ever."""
-    path: Annotated[str, Local]
-    """JSONL file, local or any fsspec URL, plain or compressed."""
+    path: Annotated[str | None, Local] = None
+    """File of items (JSONL, JSON, Parquet or CSV), local or any fsspec URL, plain or compressed; by default the files of
+    the known benchmark on the hub."""
+    revision: Annotated[str | None, Local] = None
+    """Commit of the hub, 40 digits, where no path is given."""
     adapter: str | None = None
     """Shape of the file: the name of a known benchmark, or `plain` for {question, answer} rows. By default that of the
     benchmark called `name` if it is known, else `plain`."""
