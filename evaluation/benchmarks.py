@@ -81,7 +81,8 @@ KNOWN: dict[str, Known] = {
     "mmlu_stem": Known("TIGER-Lab/MMLU-STEM", _MMLU_FILES, "MIT", "test", 3018, items.mmlu),
     "ocw": Known("zhangirazerbayev/ocwcourses", ("test.jsonl",), "CC-BY-NC-SA-4.0", "test", 272, items.competition),
     "asdiv": Known(
-        "EleutherAI/asdiv", ("asdiv/validation-00000-of-00001.parquet",), "CC-BY-NC-4.0", "validation", 2215, items.asdiv
+        "EleutherAI/asdiv", ("asdiv/validation-00000-of-00001.parquet",),
+        "CC-BY-NC-4.0", "validation", 2215, items.asdiv,
     ),
     "mawps": Known("mwpt5/MAWPS", ("data/test-00000-of-00001.parquet",), "MIT", "test", 2065, items.mawps),
     "svamp": Known("ChilleD/SVAMP", ("train.json", "test.json"), "MIT", "test", 1000, items.svamp),
@@ -106,7 +107,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """One row per known benchmark: where it comes from, its licence, its suites, and the manifests that hold it here."""
+    """One row per known benchmark: where it comes from, its licence, its suites, the manifests that hold it here."""
     held = benchmarks_in(store)
     return [
         {

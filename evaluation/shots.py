@@ -20,7 +20,8 @@ class Shot:
 
 WORDS = (
     Shot(
-        "A gardener plants 7 rows of tulips with 6 tulips in each row. Rabbits eat 9 of them. How many tulips are left?",
+        "A gardener plants 7 rows of tulips with 6 tulips in each row. Rabbits eat 9 of them. How many tulips "
+        "are left?",
         "7 rows of 6 tulips are 7 * 6 = 42 tulips. After the rabbits ate 9, there are 42 - 9 = 33.",
         "33",
     ),
@@ -30,12 +31,14 @@ WORDS = (
         "27",
     ),
     Shot(
-        "A baker sells loaves for $4 each. On Monday she sold 23 loaves and on Tuesday 17. How much money did she take?",
+        "A baker sells loaves for $4 each. On Monday she sold 23 loaves and on Tuesday 17. How much money did "
+        "she take?",
         "She sold 23 + 17 = 40 loaves. At $4 each she took 40 * 4 = 160 dollars.",
         "160",
     ),
     Shot(
-        "There were 52 books on a shelf. Students borrowed 18 in the morning and 11 in the afternoon and brought back 6. "
+        "There were 52 books on a shelf. Students borrowed 18 in the morning and 11 in the afternoon and brought "
+        "back 6. "
         "How many books are on the shelf?",
         "Students borrowed 18 + 11 = 29 books, which left 52 - 29 = 23. With the 6 brought back there are 23 + 6 = 29.",
         "29",
@@ -65,14 +68,16 @@ WORDS = (
 )
 COMPETITION = (
     Shot(
-        r"Find all real numbers $t$ for which $\sqrt{3t-5}$ is defined and less than $2$. Give your answer as an interval.",
+        r"Find all real numbers $t$ for which $\sqrt{3t-5}$ is defined and less than $2$. Give your answer as an "
+        r"interval.",
         r"The root is defined when $3t-5\ge0$, that is $t\ge\frac{5}{3}$. It is less than $2$ when $3t-5<4$, that is "
         r"$t<3$. So $t$ lies in $\left[\frac{5}{3},3\right)$.",
         r"\left[\frac{5}{3},3\right)",
     ),
     Shot(
         r"Let $A$ be a $2\times2$ matrix with $\det A=5$. What is $\det(3A)$?",
-        r"Multiplying a $2\times2$ matrix by $3$ multiplies each of its two rows by $3$, so the determinant is multiplied "
+        r"Multiplying a $2\times2$ matrix by $3$ multiplies each of its two rows by $3$, so the determinant is "
+        r"multiplied "
         r"by $3^2=9$. Hence $\det(3A)=9\cdot5=45$.",
         "45",
     ),
@@ -97,7 +102,8 @@ CHOICE = (
         ("25", "36", "50", "70"),
     ),
     Shot(
-        "A jacket costs 80 dollars. Its price is first cut by 25 percent and then raised by 10 percent. What does it cost?",
+        "A jacket costs 80 dollars. Its price is first cut by 25 percent and then raised by 10 percent. What "
+        "does it cost?",
         r"After the cut it costs $80\cdot0.75=60$ dollars. After the rise it costs $60\cdot1.1=66$ dollars.",
         "B",
         ("64 dollars", "66 dollars", "68 dollars", "70 dollars"),
@@ -126,7 +132,8 @@ SCIENCE = (
     ),
     Shot(
         "Which of these groups has infinitely many elements?",
-        "The symmetric group on four letters has 24 elements, the integers modulo 7 have 7, and the units modulo 9 have 6. "
+        "The symmetric group on four letters has 24 elements, the integers modulo 7 have 7, and the units modulo "
+        "9 have 6. "
         "The integers under addition have infinitely many.",
         "D",
         (
@@ -138,14 +145,16 @@ SCIENCE = (
     ),
     Shot(
         "How many comparisons does binary search need at most in a sorted list of 1,000 entries?",
-        "Each comparison halves what is left. Since 2^9 = 512 is below 1,000 and 2^10 = 1,024 is above it, 10 suffice and "
+        "Each comparison halves what is left. Since 2^9 = 512 is below 1,000 and 2^10 = 1,024 is above it, 10 "
+        "suffice and "
         "may be needed.",
         "A",
         ("10", "31", "100", "500"),
     ),
     Shot(
         "What is the pH of a 0.001 mol/L solution of a strong acid with one proton?",
-        "A strong acid gives up all its protons, so their concentration is 10^-3 mol/L. The pH is the negative logarithm "
+        "A strong acid gives up all its protons, so their concentration is 10^-3 mol/L. The pH is the negative "
+        "logarithm "
         "of it, 3.",
         "C",
         ("1", "2", "3", "11"),
@@ -160,7 +169,8 @@ SCIENCE = (
 )
 COURSES = (
     Shot(
-        r"A spring of stiffness $200\ \mathrm{N/m}$ is compressed by $0.10\ \mathrm{m}$. What energy, in joules, is stored "
+        r"A spring of stiffness $200\ \mathrm{N/m}$ is compressed by $0.10\ \mathrm{m}$. What energy, in joules, "
+        r"is stored "
         "in it?",
         r"The energy is $\frac{1}{2}kx^2=\frac{1}{2}\cdot200\cdot0.10^2=1.0\ \mathrm{J}$.",
         "1.0",
@@ -186,7 +196,8 @@ COURSES = (
 )
 TABLES = (
     Shot(
-        "Table: Apples picked\nDay | Apples\nMonday | 12\nTuesday | 19\nWednesday | 8\nHow many apples were picked in all?",
+        "Table: Apples picked\nDay | Apples\nMonday | 12\nTuesday | 19\nWednesday | 8\nHow many apples were "
+        "picked in all?",
         "The sum is 12 + 19 + 8 = 39.",
         "39",
     ),

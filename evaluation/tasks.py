@@ -1,9 +1,9 @@
 r"""Tasks: how a benchmark is put to a base model, where its answer stands, and what counts as equal.
 
 One row of `TASKS` per benchmark, from the published protocol; a benchmark without a row is asked plainly. In few-shot
-prompts the row's layout, examples, stop strings and rule hold; under a zero-shot template of RL (`evaluation.templates`)
-the answer is looked for in the box first. `PAPER` names what the paper's harness did wrong: under `protocol: paper` it is
-done the same way, and `judge` tells both rulings apart, so that the difference can be reported:
+prompts the row's layout, examples, stop strings and rule hold; under a zero-shot template of RL
+(`evaluation.templates`) the answer is looked for in the box first. `fault` names what the paper's harness did wrong:
+under `protocol: paper` it is done the same way. `judge` gives both rulings, so that the difference can be reported:
 
     separators   "1,234" is read as 1 and 234 (131 of GSM8K's 1,319 references are 1,000 or more)
     first_gold   of several reference answers only the first is asked for (94 of OlympiadBench's 675 items)
@@ -32,9 +32,9 @@ QA_STOP, PROBLEM_STOP = ("\nQ:",), ("\nProblem:",)
 class Task:
     """The protocol of a benchmark.
 
-    `shots` names the set of examples and `n` how many of them; `layout` is Q:/A: or Problem:/Solution:; `rule` finds the
-    answer of an item without options, `choice_rule` the letter of one with. A number within `absolute` of the reference,
-    or within the share `relative` of it, is right.
+    `shots` names the set of examples and `n` how many of them; `layout` is Q:/A: or Problem:/Solution:; `rule` finds
+    the answer of an item without options, `choice_rule` the letter of one with. A number within `absolute` of the
+    reference, or within the share `relative` of it, is right.
     """
 
     shots: str = ""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.benchmarks import KNOWN, SUITES, BenchmarkRecipe, freeze_benchmark, freeze_folder, listing, suite
+from evaluation.benchmarks import KNOWN, BenchmarkRecipe, freeze_benchmark, freeze_folder, listing, suite
 from manifests.errors import UserError
 from manifests.manifest import verify
 from manifests.store import Store
@@ -250,7 +250,7 @@ def test_one_content_in_any_kind_of_file_is_one_manifest(store, tmp_path):
 
 
 def test_the_hub_needs_a_commit(store):
-    with pytest.raises(UserError, match="no commit of openai/gsm8k is pinned. Give revision="):
+    with pytest.raises(UserError, match=r"no commit of openai/gsm8k is pinned\. Give revision="):
         freeze_benchmark(store, BenchmarkRecipe(name="gsm8k"))
     with pytest.raises(UserError, match="'main' is no commit"):
         freeze_benchmark(store, BenchmarkRecipe(name="gsm8k", revision="main"))
