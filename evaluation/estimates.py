@@ -56,6 +56,8 @@ def majority_at_k(answers: list[Hashable | None], correct: list[bool], k: int, s
             right[names[answer]] = is_correct
     if not names:
         return 0.0
+    if k == 1:
+        return float((votes @ right).mean())
     generator = np.random.default_rng(seed)
     chosen = [generator.permutation(len(answers))[:k] for _ in range(1 if k == len(answers) else draws)]
     counts = votes[np.array(chosen)].sum(1)
