@@ -440,7 +440,8 @@ def evaluate_model(
         show(catalog.query(home, "SELECT * EXCLUDE run FROM scores WHERE run = $1", [run.id]), "", json_)
         return
     show(catalog.query(home, SCORES, [run.id]), f"Scores of {model}, and without the items that leaked")
-    show(catalog.query(home, MORE_SCORES, [run.id]), "Every metric")
+    if config.samples > 1:
+        show(catalog.query(home, MORE_SCORES, [run.id]), "Of several answers")
     print(run.id)
 
 
@@ -480,7 +481,7 @@ WITH wide AS (
 SELECT a.benchmark, a.n, a.value AS accuracy, printf('%.3f–%.3f', a.low, a.high) AS "95%",
   w.value AS without_leaked, printf('%.3f–%.3f', w.low, w.high) AS "95% without",
   l.value AS leaked, u.value AS unchecked, coalesce(p.value, c.value) AS other_protocol,
-  n.value AS length, t.value AS truncated, x.value AS unparsed, e.value AS errors
+  w2.value AS reward, n.value AS length, n2.value AS p95, t.value AS truncated, x.value AS unparsed, e.value AS errors
 FROM wide a
 LEFT JOIN wide w ON w.benchmark = a.benchmark AND w.metric = 'accuracy_without_leaked'
 LEFT JOIN wide l ON l.benchmark = a.benchmark AND l.metric = 'leaked'
@@ -488,6 +489,8 @@ LEFT JOIN wide u ON u.benchmark = a.benchmark AND u.metric = 'unchecked'
 LEFT JOIN wide p ON p.benchmark = a.benchmark AND p.metric = 'accuracy_paper_harness'
 LEFT JOIN wide c ON c.benchmark = a.benchmark AND c.metric = 'accuracy_corrected'
 LEFT JOIN wide n ON n.benchmark = a.benchmark AND n.metric = 'length'
+LEFT JOIN wide n2 ON n2.benchmark = a.benchmark AND n2.metric = 'length_p95'
+LEFT JOIN wide w2 ON w2.benchmark = a.benchmark AND w2.metric = 'reward'
 LEFT JOIN wide t ON t.benchmark = a.benchmark AND t.metric = 'truncated'
 LEFT JOIN wide x ON x.benchmark = a.benchmark AND x.metric = 'unparsed'
 LEFT JOIN wide e ON e.benchmark = a.benchmark AND e.metric = 'errors'
@@ -495,8 +498,8 @@ WHERE a.metric = 'accuracy'
 ORDER BY a.benchmark = 'mean', a.benchmark
 """
 MORE_SCORES = """
-SELECT benchmark, metric, value, low, high, n, method FROM scores WHERE run = $1
-ORDER BY benchmark = 'mean', benchmark, metric
+SELECT benchmark, metric, value, low, high, n, method FROM scores WHERE run = $1 AND metric LIKE '%@%'
+ORDER BY benchmark, metric LIKE 'maj%', split_part(metric, '@', 2)::INTEGER
 """
 
 
@@ -654,11 +657,18 @@ def doctor(json_: JsonOption = False) -> None:
 def report(
     refs: Annotated[list[str], typer.Argument(help="Manifests and runs, in the order of the page.")],
     output: Annotated[Path | None, typer.Option("--output", help="File to write; default in the store.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Score and response length of several runs over their steps.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """One self-contained HTML page with plots, for manifests and runs."""
     from manifests.report import report as write_report
+    from manifests.run_curves import compare as write_comparison
 
+    if compare:
+        print(write_comparison(open_store(store), refs, output))
+        return
     print(write_report(open_store(store), refs, output))
 
 

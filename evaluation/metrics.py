@@ -63,16 +63,17 @@ def average(rows: list[Row], step: int) -> list[Row]:
 def _without_leaked(
     correct: np.ndarray, ruled: np.ndarray, items: np.ndarray, leaks: np.ndarray, recipe: EvalRecipe
 ) -> list[Row]:
-    """The score on the items that are not known to have leaked, the share of those that have, and of the unknown."""
-    if not np.isin(leaks, ["leaked", "clean"]).any():
+    """The score on the items that are not known to have leaked, the share of those that have, and of those that nobody
+    looked for. Where nobody looked for any there is no such score."""
+    if (leaks == "unknown").all():
         return []
     _, first = np.unique(items, return_index=True)
     each = leaks[first]
     shares = {"leaked": each == "leaked", "unchecked": each == "unchecked"}
-    return [
-        _mean("accuracy_without_leaked", correct, ruled & (leaks != "leaked"), items, recipe),
-        *(_row(name, float(found.mean()), None, len(each), "none") for name, found in shares.items()),
-    ]
+    rows = [_row(name, float(found.mean()), None, len(each), "none") for name, found in shares.items()]
+    if (each == "unchecked").all():
+        return rows
+    return [_mean("accuracy_without_leaked", correct, ruled & (leaks != "leaked"), items, recipe), *rows]
 
 
 def _other_protocol(samples: pa.Table, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:

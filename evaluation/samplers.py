@@ -432,7 +432,7 @@ def _text(tokenizer: Any, ids: list[int]) -> str:
 def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> list[Completion]:
     return [
         Completion(
-            _before(_text(tokenizer, row.token_ids), stop),
+            text_before(tokenizer, row.token_ids, stop),
             len(row.token_ids),
             row.truncated,
             row.token_ids,
@@ -442,6 +442,7 @@ def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> lis
     ]
 
 
-def _before(text: str, stop: tuple[str, ...]) -> str:
-    """`text` up to the first stop string in it."""
+def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> str:
+    """The text of `ids` up to the first stop string in it."""
+    text = _text(tokenizer, ids)
     return text[: min((text.find(one) for one in stop if one in text), default=len(text))]

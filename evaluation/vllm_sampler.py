@@ -25,7 +25,7 @@ from vllm import LLM, RequestOutput
 from vllm import SamplingParams as EngineParams
 from vllm.sampling_params import RequestOutputKind
 
-from evaluation.samplers import check_folder
+from evaluation.samplers import check_folder, encode, text_before
 from evaluation.sampling import Completion, SamplingParams, refusal
 from manifests.errors import UserError
 
@@ -51,7 +51,7 @@ class Vllm:
         return [said for place, n in enumerate(lengths) if (said := refusal(place, n, self._context))]
 
     def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        return self._llm.get_tokenizer()(list(prompts))["input_ids"] if prompts else []
+        return encode(self._llm.get_tokenizer(), prompts)
 
     def sample(
         self, prompts: Sequence[str], params: SamplingParams, streams: Sequence[int]
@@ -72,7 +72,7 @@ class Vllm:
                     if output.finished:
                         place, number = places.pop(output.request_id)
                         group = gathered.setdefault(place, {})
-                        group[number] = _completion(output)
+                        group[number] = self._completion(output, params.stop)
                         if len(group) == params.n:
                             done = gathered.pop(place)
                             yield place, [done[i] for i in range(params.n)]
@@ -91,11 +91,12 @@ class Vllm:
             spaces_between_special_tokens=False,
         )
 
+    def _completion(self, output: RequestOutput, stop: tuple[str, ...]) -> Completion:
+        """vLLM's own text lacks the last bytes of a character that the limit cut; the tokens have them."""
+        (one,) = output.outputs
+        ids = list(one.token_ids)
+        text = text_before(self._llm.get_tokenizer(), ids, stop)
+        return Completion(text, len(ids), one.finish_reason == "length", ids)
+
     def close(self) -> None:
         del self._engine, self._llm
-
-
-def _completion(output: RequestOutput) -> Completion:
-    (one,) = output.outputs
-    ids = list(one.token_ids)
-    return Completion(one.text, len(ids), one.finish_reason == "length", ids)

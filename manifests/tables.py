@@ -312,7 +312,7 @@ SAMPLES = _table(
     (
         "other_verdict?",
         TEXT,
-        "verdict under the other protocol (the paper's faulty one, or the corrected one), where the benchmark has a fault",
+        "verdict under the other protocol (that of the paper's harness, or the corrected one), where they differ at all",
     ),
 )
 SCORES = _table(
@@ -320,7 +320,11 @@ SCORES = _table(
     "Scores of an evaluation, with intervals.",
     ("step", LONG, "checkpoint of the parent run that was evaluated; 0 for a folder"),
     ("benchmark", TEXT, "name of the benchmark; mean for the unweighted mean over several"),
-    ("metric", TEXT, "accuracy, accuracy_without_leaked, reward, length, truncated, unparsed, errors, pass@8, maj@8, …"),
+    (
+        "metric",
+        TEXT,
+        "accuracy, accuracy_without_leaked, reward, length, truncated, unparsed, errors, pass@8, maj@8, …",
+    ),
     ("value", REAL, "the score"),
     ("low?", REAL, "lower end of the 95% interval"),
     ("high?", REAL, "upper end of the 95% interval"),
