@@ -2,7 +2,8 @@
 
 A point is an evaluation (`octo eval RUN --step N`) of a checkpoint. A line joins the points of one run that were
 measured in one way; before the first step stands the run that it started from, where that was measured in the same way:
-a few-shot score is never joined to a zero-shot one. Raw points, no smoothing. Leaves out what runs recorded while they trained: `manifests.report` shows that.
+a few-shot score is never joined to a zero-shot one. Raw points, no smoothing. Leaves out what runs recorded while they
+trained: `manifests.report` shows that.
 """
 
 import json

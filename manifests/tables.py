@@ -312,7 +312,7 @@ SAMPLES = _table(
     (
         "other_verdict?",
         TEXT,
-        "verdict under the other protocol (that of the paper's harness, or the corrected one), where they differ at all",
+        "verdict under the other protocol (the paper's harness, or the corrected one); NULL where there is one",
     ),
 )
 SCORES = _table(

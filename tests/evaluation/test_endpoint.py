@@ -70,8 +70,8 @@ def endpoint(server, **fields):
     return Endpoint(EndpointRecipe(url=server.url, **{"model": "toy", "retries": 3, **fields}))
 
 
-def asked(sampler, prompts, params=SamplingParams(100)):
-    return dict(sampler.sample(prompts, params, range(len(prompts))))
+def asked(sampler, prompts, params=None):
+    return dict(sampler.sample(prompts, params or SamplingParams(100), range(len(prompts))))
 
 
 def test_every_prompt_is_answered_and_many_are_under_way(server):
