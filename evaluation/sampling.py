@@ -67,11 +67,11 @@ class Sampler(Protocol):
 
 def open_sampler(name: str, model: Path | None, endpoint: EndpointRecipe | None) -> Sampler:
     """The sampler called `name` for the Hugging Face folder `model`, or for `endpoint`."""
+    if name == "endpoint":
+        return _endpoint(endpoint)
+    if model is None:
+        raise UserError(f"the sampler {name} needs a model folder or a run", "Or take --sampler endpoint")
     match name:
-        case "endpoint":
-            return _endpoint(endpoint)
-        case "transformers" | "vllm" if model is None:
-            raise UserError(f"the sampler {name} needs a model folder or a run", "Or take --sampler endpoint")
         case "transformers":
             from evaluation.samplers import Transformers
 

