@@ -390,36 +390,149 @@ def rl(
     print(run.id)
 
 
+@app.command()
+def benchmarks(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Known benchmarks to freeze; default all in --from.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="Folder of files called by benchmark: gsm8k.jsonl.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Commit on the hub to freeze one NAME from.")
+    ] = None,
+    version: Annotated[str, typer.Option("--version", help="Version of the manifests.")] = "1",
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Benchmarks of the field and suites of them; with names or --from, freeze them as manifests.
+
+    Marks of what is said of the hub: P read there, M from memory, unchecked.
+    """
+    from evaluation.benchmarks import freeze_benchmark, freeze_folder, listing
+    from evaluation.config import BenchmarkRecipe
+
+    home = open_store(store)
+    if not names and folder is None:
+        show_rows(listing(home), "Benchmarks", json_)
+        return
+    if folder is not None:
+        made = freeze_folder(home, str(folder), names or (), version)
+    else:
+        chosen = [BenchmarkRecipe(name=name, version=version, revision=revision) for name in names or ()]
+        made = [freeze_benchmark(home, one) for one in chosen]
+    show_rows([{"name": one.ref, "items": one.counts["items"]} for one in made], "Frozen", json_)
+    for one in made if not json_ else ():
+        print(one.id)
+
+
 @app.command(name="eval")
 def evaluate_model(
-    model: Annotated[str, typer.Argument(help="A run, or a folder with a Hugging Face model.")],
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe of an evaluation.")],
+    model: Annotated[str, typer.Argument(help="A run, a folder with a Hugging Face model, or - for an endpoint's.")],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="YAML recipe; default few-shot and greedy, for an RL run its own kind of prompt."),
+    ] = None,
     overrides: Overrides = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="octothinker, indicators, aime, or a benchmark.")] = None,
     benchmarks: Annotated[
         list[str] | None,
         typer.Option("--benchmark", help="Benchmark manifest; may be repeated. Default: the recipe's."),
     ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="transformers, vllm or endpoint.")] = "transformers",
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="paper: with the known faults of the paper's harness.")
+    ] = None,
+    step: Annotated[int | None, typer.Option("--step", help="Checkpoint of the run; default its last.")] = None,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Sample answers to benchmark items, grade them, keep every sample and the scores with intervals."""
+    """Sample answers to benchmark items, grade them, keep every sample and the scores with intervals.
+
+    Beside each score stands the one without the items that leaked into the model's own training data.
+    """
     from evaluation import scores
-    from evaluation.config import EvalRecipe
     from manifests import catalog
-    from manifests.manifest import resolve
-    from manifests.recipe import load
     from manifests.runs import load_run
 
-    home, config = open_store(store), load(recipe, EvalRecipe, overrides or [])
-    chosen = [resolve(home, name) for name in benchmarks or config.benchmarks]
+    home = open_store(store)
+    parent = None if model == "-" or Path(model).is_dir() else load_run(home, model)
+    config = eval_recipe(parent, recipe, [*(overrides or []), *([f"protocol={protocol}"] if protocol else [])])
+    chosen = chosen_benchmarks(home, suite, benchmarks or list(config.benchmarks))
     if plan:
-        show_rows(scores.plan(home, chosen, config), f"Plan of evaluating {model}")
+        show_rows(scores.plan(home, chosen, config, sampler), f"Plan of evaluating {model}")
         return
-    parent = None if Path(model).is_dir() else load_run(home, model)
-    folder = model_of(parent) if parent else Path(model)
-    run = scores.evaluate(home, folder, chosen, config, parent=parent)
-    show(catalog.query(home, "SELECT * EXCLUDE (run, step) FROM scores WHERE run = $1", [run.id]), f"Scores of {model}")
+    steps = parent.checkpoints() if parent else []
+    at = step if step is not None else steps[-1] if steps else 0
+    folder = parent.checkpoint(at) if parent and (steps or sampler != "endpoint") else None
+    folder = folder if parent or model == "-" else Path(model)
+    run = scores.evaluate(home, folder, chosen, config, parent=parent, sampler=sampler, step=at)
+    if json_:
+        show(catalog.query(home, "SELECT * EXCLUDE run FROM scores WHERE run = $1", [run.id]), "", json_)
+        return
+    show(catalog.query(home, SCORES, [run.id]), f"Scores of {model}, and without the items that leaked")
+    if config.samples > 1:
+        show(catalog.query(home, MORE_SCORES, [run.id]), "Of several answers")
     print(run.id)
+
+
+def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: list[str]) -> Any:
+    """The recipe given, else that of the project for what `parent` is: a base model, or one after RL."""
+    from evaluation.config import EvalRecipe
+    from manifests.recipe import load
+
+    if recipe and "=" in recipe and not Path(recipe).exists():
+        recipe, overrides = None, [recipe, *overrides]
+    kind = "eval-rl" if parent and parent.record["kind"] == "rl" else "eval-base"
+    return load(recipe or HERE / "recipes" / "octothinker" / f"{kind}.yaml", EvalRecipe, overrides)
+
+
+def chosen_benchmarks(home: "Store", suite: str | None, names: list[str]) -> "list[Manifest]":
+    """The manifests of a suite and those named; what a suite lacks here is said on stderr."""
+    from evaluation.benchmarks import suite as members
+    from manifests.manifest import resolve
+
+    chosen = [resolve(home, name) for name in names] if names else []
+    if suite is None:
+        return chosen
+    found, missing = members(home, suite)
+    if missing:
+        print(
+            f"octo: {suite} without {', '.join(missing)}: not frozen in this store, see `octo benchmarks`",
+            file=sys.stderr,
+        )
+    return [*found, *chosen]
+
+
+SCORES = """
+WITH wide AS (
+  SELECT benchmark, metric, any_value(value) AS value, any_value(low) AS low, any_value(high) AS high,
+         any_value(n) AS n
+  FROM scores WHERE run = $1 GROUP BY ALL)
+SELECT a.benchmark, a.n, a.value AS accuracy, printf('%.3f–%.3f', a.low, a.high) AS "95%",
+  w.value AS without_leaked, printf('%.3f–%.3f', w.low, w.high) AS "95% without",
+  l.value AS leaked, u.value AS unchecked, coalesce(p.value, c.value) AS other_protocol,
+  w2.value AS reward, n.value AS length, n2.value AS p95, t.value AS truncated, x.value AS unparsed, e.value AS errors
+FROM wide a
+LEFT JOIN wide w ON w.benchmark = a.benchmark AND w.metric = 'accuracy_without_leaked'
+LEFT JOIN wide l ON l.benchmark = a.benchmark AND l.metric = 'leaked'
+LEFT JOIN wide u ON u.benchmark = a.benchmark AND u.metric = 'unchecked'
+LEFT JOIN wide p ON p.benchmark = a.benchmark AND p.metric = 'accuracy_paper_harness'
+LEFT JOIN wide c ON c.benchmark = a.benchmark AND c.metric = 'accuracy_corrected'
+LEFT JOIN wide n ON n.benchmark = a.benchmark AND n.metric = 'length'
+LEFT JOIN wide n2 ON n2.benchmark = a.benchmark AND n2.metric = 'length_p95'
+LEFT JOIN wide w2 ON w2.benchmark = a.benchmark AND w2.metric = 'reward'
+LEFT JOIN wide t ON t.benchmark = a.benchmark AND t.metric = 'truncated'
+LEFT JOIN wide x ON x.benchmark = a.benchmark AND x.metric = 'unparsed'
+LEFT JOIN wide e ON e.benchmark = a.benchmark AND e.metric = 'errors'
+WHERE a.metric = 'accuracy'
+ORDER BY a.benchmark = 'mean', a.benchmark
+"""
+MORE_SCORES = """
+SELECT benchmark, metric, value, low, high, n, method FROM scores WHERE run = $1 AND metric LIKE '%@%'
+ORDER BY benchmark, metric LIKE 'maj%', split_part(metric, '@', 2)::INTEGER
+"""
 
 
 # -- questions -----------------------------------------------------------------------------------------------------
@@ -576,11 +689,18 @@ def doctor(json_: JsonOption = False) -> None:
 def report(
     refs: Annotated[list[str], typer.Argument(help="Manifests and runs, in the order of the page.")],
     output: Annotated[Path | None, typer.Option("--output", help="File to write; default in the store.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Score and response length of several runs over their steps.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """One self-contained HTML page with plots, for manifests and runs."""
     from manifests.report import report as write_report
+    from manifests.run_curves import compare as write_comparison
 
+    if compare:
+        print(write_comparison(open_store(store), refs, output))
+        return
     print(write_report(open_store(store), refs, output))
 
 
@@ -790,6 +910,30 @@ def show_run(run: "RunDirectory") -> None:
         print(f"\n{title}\n{said}")
     print(f"\n{now.next}")
     print(run.id)
+
+
+@runs_app.command(name="compare")
+def runs_compare(
+    first: Annotated[str, typer.Argument(help="An evaluation.")],
+    second: Annotated[str, typer.Argument(help="Another, on the same benchmarks.")],
+    flips: Annotated[int, typer.Option("--flips", min=0, help="Flipped items to list.")] = 20,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Two evaluations item by item: the difference with its interval, and which items flipped."""
+    from evaluation.compare import compare
+    from manifests.runs import load_run
+
+    home = open_store(store)
+    found = compare(load_run(home, first), load_run(home, second))
+    if json_:
+        print(json.dumps(vars(found), ensure_ascii=False))
+        return
+    show_rows(found.benchmarks, f"{first} → {second}, by benchmark")
+    if found.groups:
+        show_rows(found.groups, "By level and subject")
+    if found.flips and flips:
+        show_rows(found.flips[:flips], f"Items that flipped, {min(flips, len(found.flips))} of {len(found.flips)}")
 
 
 # -- printing ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """How fast the grader is on a batch like those of RL, with and without hostile answers, beside math-verify alone.
 
-    python benchmarks/grading.py [--items FOLDER]
+    python benchmarks/grading.py [--items FOLDER] [--solutions FILE]
 
 128 problems with 16 responses each: six problems in ten have an integer answer, the others a fraction, a root, a pair
 or an expression; about half of the responses are right. In the hostile batch one response in twenty is meant to freeze
@@ -9,6 +9,9 @@ or break a grader. Prints answers per second and the time of the hostile batch a
 With --items, a folder of benchmark files (.jsonl of known shapes), also how often the grader and math-verify rule alike
 on their reference answers: each against itself, wrapped, with a number raised by one, negated, and against another. The
 pairs on which they differ are printed: they should all be half-read text or small numbers, where math-verify is wrong.
+
+With --solutions, the file example_model_solutions.jsonl of GSM8K's authors (github.com/openai/grade-school-math), how
+often the grader rules as they label 5,276 solutions of four models, with the final answer written in several ways.
 """
 
 import argparse
@@ -35,6 +38,14 @@ HOSTILE = (
     "\\boxed{5\0}",
     " " * 1_000_000,
 )
+
+SPELLINGS = {
+    "as it was": "{work}\nA: {answer}",
+    "in a sentence": "{work}\nSo the answer is {answer} in total.",
+    "bold, in dollars": "{work}\n**Answer:** ${answer}.",
+    "boxed with a unit": r"{work} Therefore $\boxed{{{answer}\text{{ units}}}}$.",
+    "only in the work": "{work}",
+}
 
 
 def batch(rng: random.Random) -> tuple[list[str], list[str]]:
@@ -91,10 +102,29 @@ def agreement(folder: Path) -> None:
     print("\n".join(differing))
 
 
+def labels(path: Path) -> None:
+    rows = [json.loads(line) for line in path.open(encoding="utf-8")]
+    each = [
+        (row["ground_truth"].rpartition("A:")[2].strip(), *said["solution"].rpartition("\nA:")[::2], said["is_correct"])
+        for row in rows
+        for said in row.values()
+        if isinstance(said, dict)
+    ]
+    golds = [gold for gold, _, _, _ in each]
+    with Grader() as grader:
+        for name, template in SPELLINGS.items():
+            said = [template.format(work=work, answer=answer.strip()) for _, work, answer, _ in each]
+            verdicts = [grade.verdict for grade in grader.grade_all(said, golds)]
+            agreed = sum((v is Verdict.CORRECT) == label for v, (_, _, _, label) in zip(verdicts, each, strict=True))
+            print(f"labels       {agreed:,} of {len(each):,} ({agreed / len(each):.2%}), answer {name}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=Path, help="folder of benchmark files")
-    items = parser.parse_args().items
+    parser.add_argument("--solutions", type=Path, help="solutions of models with labels")
+    given = parser.parse_args()
+    items = given.items
     logging.disable(logging.WARNING)
     rng = random.Random(0)
     responses, references = batch(rng)
@@ -110,6 +140,8 @@ def main() -> None:
     print(f"hostile      {attacked / clean:10.2f} × the clean batch ({attacked:.2f} s)")
     if items:
         agreement(items)
+    if given.solutions:
+        labels(given.solutions)
 
 
 if __name__ == "__main__":

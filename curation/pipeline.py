@@ -233,10 +233,10 @@ def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRo
         known = resolve_manifest(store, benchmark)
         return PlanRow("keep out", f"{known.ref}, {known.id}", len(known.files("items")), known.bytes)
     size = None
-    if not benchmark.path.startswith(SAMPLE_SCHEME):
+    if benchmark.path and not benchmark.path.startswith(SAMPLE_SCHEME):
         fs, path = fsspec.url_to_fs(benchmark.path)
         size = fs.size(path) if fs.exists(path) else None
-    return PlanRow("freeze benchmark", f"{benchmark.name}: {benchmark.path}", 1, size)
+    return PlanRow("freeze benchmark", f"{benchmark.name}: {benchmark.path or 'the hub'}", 1, size)
 
 
 def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
@@ -305,7 +305,7 @@ def _identity(
 @contextmanager
 def _sample(store: Store, recipe: CurateRecipe, benchmarks_alone: bool) -> Iterator[Path | None]:
     """A folder with the built-in sample, gone afterwards, if a path of the recipe asks for it."""
-    paths = [item.path for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
+    paths = [item.path or "" for item in recipe.decontaminate.benchmarks if isinstance(item, BenchmarkRecipe)]
     paths += [] if benchmarks_alone else [source.path for source in recipe.sources]
     if not any(path.startswith(SAMPLE_SCHEME) for path in paths):
         yield None
@@ -380,7 +380,7 @@ def _contents(files: tuple[InputFile, ...]) -> list[tuple[str, str]]:
 
 def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[BenchmarkRecipe | str]:
     for item in recipe.decontaminate.benchmarks:
-        if isinstance(item, BenchmarkRecipe) and sample:
+        if isinstance(item, BenchmarkRecipe) and sample and item.path:
             item = item.model_copy(update={"path": resolve(item.path, sample)})
         yield item
     if recipe.decontaminate.folder:

@@ -1,23 +1,15 @@
 """The grader: finds the final answer in a response and says whether it equals the reference.
 
-`extract` finds the answer by a named rule; `grade` rules on one response in this process and is for trusted text;
-`Grader` rules on many in child processes that are killed when they take too long. All three promise that a wrong
-answer (INCORRECT), one that cannot be read (UNPARSED) and a failure of the grader (ERROR) stay three different things.
+`grade` rules on one response in this process and is for trusted text; `Grader` rules on many in child processes that
+are killed when they take too long. Both promise that a wrong answer (INCORRECT), one that cannot be read (UNPARSED) and
+a failure of the grader (ERROR) stay three different things.
 
-Rules of extraction, each linear in the response:
-    boxed    content of the last balanced \\boxed{…} (the innermost of nested ones); none if every box is left open
-    phrase   what follows the last "answer is" or "answer:", up to the end of the sentence or formula
-    hashes   what follows the last ####, up to the end of the line
-    number   the last number, fraction or percentage, thousands separators included ("1,234" is one number)
-    choice   a letter: boxed, after "answer is", the last one in brackets, or alone on the last line
-    chain    the default: boxed, then phrase, hashes, number; a box that never closes yields none
-
-Leaves out: rewards (`rl`), symbolic equality (`evaluation.equality`), answers that are proofs or code.
+Leaves out: where the answer stands (`evaluation.extraction`), symbolic equality (`evaluation.equality`), rewards
+(`rl`), answers that are proofs or code.
 """
 
 import json
 import os
-import re
 import selectors
 import subprocess
 import sys
@@ -27,27 +19,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from evaluation.equality import Ruling, Verdict, decide, judge, normalise
+from evaluation.extraction import Rule, extract
 
 __all__ = ["Grade", "Grader", "Rule", "Verdict", "extract", "grade"]
-
-Rule = Literal["boxed", "phrase", "hashes", "number", "choice", "chain"]
-
-TAIL = 20_000
-"""Characters at the end of a response in which the rules other than boxed look."""
-
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
-_PHRASE = re.compile(r"(?i)\banswer\b[\s*_]{0,8}(?:is|:|=)[\s*_:]{0,8}")
-_SENTENCE = re.compile(r"(?:[^.\n]|\.(?=\S))*")
-_FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
-_HASHES = re.compile(r"####[^\S\n]*([^\n]+)")
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-_NUMBER = re.compile(rf"(?:(?<![\w)])[-−])?(?:{_DIGITS})(?:/\d+(?:\.\d+)?)?(?:\s?\\?%)?")
-_WORD = re.compile(r"(?i)\b(?!and\b|or\b|pi\b|sqrt\b)[a-z]{2,}")
-_LETTER = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{)?[\s(*]*([A-Z])(?![A-Za-z'’])[\s)}.:*]*")
-_BRACKETED_LETTER = re.compile(r"\(([A-Z])\)")
 
 
 @dataclass(frozen=True)
@@ -57,71 +33,6 @@ class Grade:
     verdict: Verdict
     extracted: str | None
     reason: str
-
-
-def extract(response: str, rule: Rule = "chain") -> str | None:
-    """The final answer of `response` by `rule`, or None."""
-    tail = response[-TAIL:]
-    match rule:
-        case "boxed":
-            return _last_box(response)
-        case "phrase":
-            return _after_phrase(tail)
-        case "hashes":
-            return _last(_HASHES, tail)
-        case "number":
-            return _last(_NUMBER, tail)
-        case "choice":
-            return _choice(response, tail)
-        case "chain":
-            if r"\boxed" in response or r"\fbox" in response:
-                return _last_box(response)
-            return _after_phrase(tail) or _last(_HASHES, tail) or _last(_NUMBER, tail)
-
-
-def _last_box(response: str) -> str | None:
-    """One pass with a stack of open braces, so that a hundred thousand open boxes cost no more than their length."""
-    stack: list[tuple[int, bool]] = []
-    last = (-1, -1)
-    for match in _BRACES.finditer(response):
-        if match[0].endswith("{") and match[0] != r"\{":
-            stack.append((match.end(), match[0] != "{"))
-        elif match[0] == "}" and stack:
-            start, is_box = stack.pop()
-            if is_box and start > last[0]:
-                last = (start, match.start())
-    return response[slice(*last)].strip() if last[0] >= 0 else None
-
-
-def _after_phrase(tail: str) -> str | None:
-    """A formula if one follows, the number of "42 apples", else the rest of the sentence."""
-    matches = list(_PHRASE.finditer(tail))
-    if not matches:
-        return None
-    rest = tail[matches[-1].end() :]
-    sentence = _SENTENCE.match(rest)
-    text = sentence[0].strip("*_ ") if sentence else ""
-    if formula := _FORMULA.search(rest[: max(len(text), 1) + 200] if rest.startswith(("$", "\\(", "\\[")) else text):
-        return next(group for group in formula.groups() if group).strip()
-    if "\\" not in text and _WORD.search(text) and (number := _NUMBER.search(text)):
-        return number[0]
-    return text or None
-
-
-def _last(pattern: re.Pattern[str], text: str) -> str | None:
-    matches = deque(pattern.finditer(text), maxlen=1)
-    return (matches[0][1] if pattern.groups else matches[0][0]).strip() if matches else None
-
-
-def _choice(response: str, tail: str) -> str | None:
-    lines = tail.strip().splitlines()
-    for text in (_last_box(response), _after_phrase(tail)):
-        if text and (letter := _LETTER.match(text)):
-            return letter[1]
-    if bracketed := _last(_BRACKETED_LETTER, tail):
-        return bracketed
-    alone = _LETTER.fullmatch(lines[-1]) if lines else None
-    return alone[1] if alone else None
 
 
 def grade(response: str, reference: str, rule: Rule = "chain") -> Grade:
@@ -195,9 +106,14 @@ class Grader:
 
     def grade_all(self, responses: Sequence[str], references: Sequence[str], rule: Rule = "chain") -> list[Grade]:
         """One grade per response, in order; responses[i] is held against references[i]."""
-        if len(responses) != len(references):
+        return self.grade_found([extract(response, rule) for response in responses], responses, references)
+
+    def grade_found(
+        self, found: Sequence[str | None], responses: Sequence[str], references: Sequence[str]
+    ) -> list[Grade]:
+        """One grade per response whose answer is known already: found[i], or None where there is none."""
+        if not len(found) == len(responses) == len(references):
             raise ValueError(f"{len(responses)} responses for {len(references)} references")
-        found = [extract(response, rule) for response in responses]
         pairs = [(normalise(text or ""), normalise(gold)) for text, gold in zip(found, references, strict=True)]
         rulings = self._rule(dict.fromkeys(pair for pair, text in zip(pairs, found, strict=True) if text is not None))
         return [

@@ -1,243 +1,232 @@
-"""Benchmarks: known file shapes, and the freezing of a file into a manifest of kind `benchmark`.
+"""Benchmarks: those of the field, suites of them, and the freezing of files into a manifest of kind `benchmark`.
 
-`freeze_benchmark` reads a JSONL file row by row through the adapter of its shape and commits the items. Item IDs are
-the benchmark's own where it has them, else a digest of question and answer; either way they depend on content alone.
-A row that lacks a question or an answer is refused with its line number, or goes to the family `quarantine` if the
-recipe says so. Leaves out: fetching from the hub (KNOWN says where each comes from); prompts (`evaluation.templates`).
+`freeze_benchmark` reads a file (JSONL, JSON, Parquet or CSV) row by row through the adapter of its shape and commits
+the items. Without a path it reads the files of a known benchmark from the hub, at a commit that must be given where
+nobody has checked one. Item IDs are the benchmark's own where it has them, else a digest of question and answer; either
+way they depend on content alone. A row that lacks a question or an answer is refused with its line number, or goes to
+the family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`), prompts and rules
+(`evaluation.tasks`).
 """
 
+import csv
 import hashlib
+import io
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from evaluation import items
 from evaluation.config import BenchmarkRecipe
+from evaluation.items import Item, Row
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key
+from manifests.manifest import Draft, Manifest, build_key, load_all
 from manifests.recipe import semantic
 from manifests.store import Store
 from manifests.tables import ITEMS, QUARANTINE
 
-__all__ = ["KNOWN", "BenchmarkRecipe", "Known", "freeze_benchmark"]
+__all__ = ["KNOWN", "SUITES", "BenchmarkRecipe", "Known", "freeze_benchmark", "freeze_folder", "listing", "suite"]
 
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One problem as an adapter reads it. `answer` is what is graded against: a bare answer, or an option's letter."""
-
-    question: str
-    answer: str
-    id: str | None = None
-    choices: tuple[str, ...] | None = None
-    subject: str | None = None
-    level: str | None = None
-    solution: str | None = None
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class Known:
-    """A benchmark of the field: where it comes from, under what licence, which split is scored, how a row is read."""
+    """A benchmark of the field: where it lies on the hub, under what licence, which split is scored, how a row is read.
+
+    `files` lie in the data set `hub_id`; `items` is the number published, for what is scored here; `columns` are those
+    that the adapter needs in the hub's shape. `revision` is a commit that was checked, None where nobody has: then it
+    must be given. `mark` says how the row of the hub is known: P read in the data set or its card, M from memory.
+    """
 
     hub_id: str
+    files: tuple[str, ...]
     license: str
     split: str
+    items: int
     adapter: Callable[[Row], Item]
+    revision: str | None = None
+    mark: str = "M"
 
 
-# -- reading one row -----------------------------------------------------------------------------------------------
-
-
-def _text(row: Row, key: str) -> str:
-    """The text in `row[key]`; a float that is whole reads as an integer. ValueError when there is nothing in it."""
-    match row.get(key):
-        case str() as value if value.strip():
-            return value.strip()
-        case bool() | None | "":
-            raise ValueError(f"no `{key}`")
-        case int() as value:
-            return str(value)
-        case float() as value if math.isfinite(value):
-            return str(int(value)) if value.is_integer() else repr(value)
-    raise ValueError(f"`{key}` is {type(row[key]).__name__}, not a text or number")
-
-
-def _optional(row: Row, key: str) -> str | None:
-    return None if row.get(key) in (None, "") else _text(row, key)
-
-
-def _plain(row: Row) -> Item:
-    choices = row.get("choices")
-    return Item(
-        _text(row, "question"),
-        _text(row, "answer"),
-        _optional(row, "id"),
-        None if choices is None else tuple(str(choice) for choice in choices),
-        _optional(row, "subject"),
-        _optional(row, "level"),
-        _optional(row, "solution"),
-    )
-
-
-def _gsm8k(row: Row) -> Item:
-    """Bare answer and `cot`, or as on the hub: the worked answer with the final one after ####."""
-    worked, mark, final = _text(row, "answer").rpartition("####")
-    solution = worked.strip() if mark else _optional(row, "cot")
-    return Item(_text(row, "question"), final.strip(), _optional(row, "id"), solution=solution)
-
-
-def _math(row: Row) -> Item:
-    return Item(
-        _text(row, "problem"),
-        _text(row, "answer"),
-        _optional(row, "unique_id") or _optional(row, "id"),
-        subject=_optional(row, "subject"),
-        level=_optional(row, "level"),
-        solution=_optional(row, "solution"),
-    )
-
-
-def _olympiad(row: Row) -> Item:
-    """Every gold answer counts: several are joined into one list. Worked solutions are joined by a blank line."""
-    answers = [str(answer).strip() for answer in row.get("final_answer") or []]
-    if not any(answers):
-        raise ValueError("no `final_answer`")
-    context = _optional(row, "context")
-    question = _text(row, "question")
-    return Item(
-        f"{context}\n{question}" if context else question,
-        answers[0] if len(answers) == 1 else ", ".join(answer.strip("$") for answer in answers),
-        _text(row, "id"),
-        subject=_optional(row, "subfield"),
-        solution="\n\n".join(map(str, row.get("solution") or [])) or None,
-    )
-
-
-def _svamp(row: Row) -> Item:
-    question = f"{_text(row, 'Body')} {_text(row, 'Question')}"
-    return Item(question, _text(row, "Answer"), _optional(row, "ID"), subject=_optional(row, "Type"))
-
-
-def _asdiv(row: Row) -> Item:
-    """The gold answer carries its unit in brackets, which is no part of it: "9 (apples)"."""
-    answer = re.sub(r"\s*\([^()]*\)$", "", _text(row, "answer"))
-    question = f"{_text(row, 'body')} {_text(row, 'question')}"
-    return Item(question, answer, _optional(row, "idx"), subject=_optional(row, "solution_type"))
-
-
-def _mawps(row: Row) -> Item:
-    return Item(_text(row, "input"), _text(row, "target"), _optional(row, "idx"), subject=_optional(row, "type"))
-
-
-def _sat(row: Row) -> Item:
-    choices = _lettered(_text(row, "options"), r"(?:^|\s){letter}[).]\s", " ")
-    return Item(_text(row, "question"), _letter(row, "Answer", choices), _optional(row, "id"), choices)
-
-
-def _mathqa(row: Row) -> Item:
-    """Options are "a ) 1 , b ) 2", in some rows as the text of a Python list."""
-    choices = _lettered(_text(row, "options"), r"(?:^|[\s,\[\"'])\s*{letter}\s*\)\s", " ,'\"[]")
-    return Item(
-        _text(row, "problem"),
-        _letter(row, "correct", choices),
-        choices=choices,
-        subject=_optional(row, "type"),
-        solution=_optional(row, "rationale"),
-    )
-
-
-def _mmlu(row: Row) -> Item:
-    options = row.get("options")
-    if not isinstance(options, list) or not options:
-        raise ValueError("no `options`")
-    choices = tuple(str(option).strip() for option in options)
-    return Item(
-        _text(row, "question"), _letter(row, "answer", choices), _optional(row, "id"), choices, _optional(row, "topic")
-    )
-
-
-def _lettered(options: str, mark: str, trim: str) -> tuple[str, ...]:
-    """Split "A) … B) …": each letter is looked for behind the one before, so that an option may hold brackets."""
-    starts: list[tuple[int, int]] = []
-    for letter in "ABCDEFGHIJ":
-        pattern = re.compile(mark.format(letter=letter), re.IGNORECASE)
-        found = pattern.search(options, starts[-1][1] - 1 if starts else 0)
-        if not found:
-            break
-        starts.append(found.span())
-    if len(starts) < 2:
-        raise ValueError("`options` cannot be split into letters")
-    ends = [start for start, _ in starts[1:]] + [len(options)]
-    return tuple(options[begin:end].strip(trim) for (_, begin), end in zip(starts, ends, strict=True))
-
-
-def _letter(row: Row, key: str, choices: tuple[str, ...]) -> str:
-    letter = _text(row, key).upper()
-    if len(letter) != 1 or not 0 <= ord(letter) - ord("A") < len(choices):
-        raise ValueError(f"`{key}` {letter!r} is none of the {len(choices)} options")
-    return letter
-
+_MATH_SUBJECTS = (
+    "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra",
+    "precalculus",
+)  # fmt: skip
+_MMLU_FILES = ("data/test-00000-of-00001.parquet",)
 
 KNOWN: dict[str, Known] = {
-    "gsm8k": Known("openai/gsm8k", "MIT", "test", _gsm8k),
-    "math500": Known("HuggingFaceH4/MATH-500", "MIT", "test", _math),
-    "olympiad_bench": Known("Hothan/OlympiadBench", "Apache-2.0", "test", _olympiad),
-    "amc23": Known("math-ai/amc23", "unstated", "test", _math),
-    "svamp": Known("ChilleD/SVAMP", "MIT", "test", _svamp),
-    "asdiv": Known("EleutherAI/asdiv", "CC-BY-NC-4.0", "validation", _asdiv),
-    "mawps": Known("mwpt5/MAWPS", "MIT", "test", _mawps),
-    "sat": Known("mcaleste/sat_multiple_choice_math_may_23", "unstated", "test", _sat),
-    "mathqa": Known("allenai/math_qa", "Apache-2.0", "test", _mathqa),
-    "mmlu_stem": Known("TIGER-Lab/MMLU-STEM", "MIT", "test", _mmlu),
-    "ocw": Known("zhangirazerbayev/ocwcourses", "CC-BY-NC-SA-4.0", "test", _math),
-}
-"""The benchmarks whose files can be frozen by name."""
+    "gsm8k": Known("openai/gsm8k", ("main/test-00000-of-00001.parquet",), "MIT", "test", 1319, items.gsm8k),
+    "math": Known(
+        "EleutherAI/hendrycks_math",
+        tuple(f"{subject}/test-00000-of-00001.parquet" for subject in _MATH_SUBJECTS),
+        "MIT", "test", 5000, items.competition,
+    ),
+    "math500": Known("HuggingFaceH4/MATH-500", ("test.jsonl",), "MIT", "test", 500, items.competition),
+    "olympiad_bench": Known(
+        "Hothan/OlympiadBench",
+        ("OlympiadBench/OE_TO_maths_en_COMP/OE_TO_maths_en_COMP.parquet",),
+        "Apache-2.0", "test", 675, items.olympiad,
+    ),
+    "amc23": Known("math-ai/amc23", ("test-00000-of-00001.parquet",), "unstated", "test", 40, items.competition),
+    "sat": Known("mcaleste/sat_multiple_choice_math_may_23", ("sat_math.jsonl",), "unstated", "test", 32, items.sat),
+    "mathqa": Known("allenai/math_qa", ("test.jsonl",), "Apache-2.0", "test", 1000, items.mathqa),
+    "mmlu_stem": Known("TIGER-Lab/MMLU-STEM", _MMLU_FILES, "MIT", "test", 3018, items.mmlu),
+    "ocw": Known("zhangirazerbayev/ocwcourses", ("test.jsonl",), "CC-BY-NC-SA-4.0", "test", 272, items.competition),
+    "asdiv": Known(
+        "EleutherAI/asdiv", ("asdiv/validation-00000-of-00001.parquet",),
+        "CC-BY-NC-4.0", "validation", 2215, items.asdiv,
+    ),
+    "mawps": Known("mwpt5/MAWPS", ("data/test-00000-of-00001.parquet",), "MIT", "test", 2065, items.mawps),
+    "svamp": Known("ChilleD/SVAMP", ("train.json", "test.json"), "MIT", "test", 1000, items.svamp),
+    "tabmwp": Known("Arietem/tabmwp", ("tabmwp.jsonl",), "CC-BY-NC-SA-4.0", "test", 1000, items.tabmwp, mark="P"),
+    "gpqa_diamond": Known("Idavidrein/gpqa", ("gpqa_diamond.csv",), "CC-BY-4.0", "test", 198, items.gpqa),
+    "aime24": Known(
+        "HuggingFaceH4/aime_2024", ("data/train-00000-of-00001.parquet",), "unstated", "train", 30, items.competition
+    ),
+    "aime25": Known("math-ai/aime25", ("test.jsonl",), "unstated", "test", 30, items.competition),
+}  # fmt: skip
+"""The benchmarks whose files can be frozen by name. No commit of the hub could be checked yet: each must be given."""
+
+SUITES: dict[str, tuple[str, ...]] = {
+    "octothinker": (
+        "gsm8k", "math", "math500", "olympiad_bench", "amc23", "sat", "mathqa", "mmlu_stem", "ocw", "asdiv", "mawps",
+        "svamp", "tabmwp", "gpqa_diamond",
+    ),
+    "indicators": ("math500", "gsm8k", "olympiad_bench", "amc23"),
+    "aime": ("aime24", "aime25"),
+}  # fmt: skip
+"""Suites by name: the paper's fourteen tasks, the four that it follows during RL, and AIME."""
+
+
+def listing(store: Store) -> list[dict[str, Any]]:
+    """One row per known benchmark: where it comes from, its licence, its suites, the manifests that hold it here."""
+    held = benchmarks_in(store)
+    return [
+        {
+            "name": name,
+            "hub": known.hub_id,
+            "revision": known.revision,
+            "license": known.license,
+            "split": known.split,
+            "items": known.items,
+            "mark": known.mark,
+            "suites": ", ".join(suite for suite, members in SUITES.items() if name in members),
+            "here": ", ".join(manifest.ref for manifest in held.get(name, [])),
+        }
+        for name, known in KNOWN.items()
+    ]
+
+
+def benchmarks_in(store: Store) -> dict[str, list[Manifest]]:
+    """The benchmark manifests of the store by name."""
+    found: dict[str, list[Manifest]] = {}
+    for manifest in load_all(store)[0]:
+        if manifest.kind == "benchmark":
+            found.setdefault(manifest.name, []).append(manifest)
+    return found
+
+
+def suite(store: Store, name: str) -> tuple[list[Manifest], list[str]]:
+    """The benchmarks of a suite (or the one called `name`) that the store holds, and the names that it lacks.
+
+    Raises UserError for an unknown name, for one that the store holds under several versions, and for none at all.
+    """
+    held = benchmarks_in(store)
+    members = SUITES.get(name) or ((name,) if name in KNOWN or name in held else ())
+    if not members:
+        raise UserError(f"no suite or benchmark {name!r}", f"There are {', '.join([*SUITES, *KNOWN])}")
+    missing = [member for member in members if member not in held]
+    chosen = [_only(held[member]) for member in members if member in held]
+    if not chosen:
+        raise UserError(
+            f"{store.url} holds no benchmark of {name}",
+            f"Freeze files with `octo benchmarks --from FOLDER`, or `octo benchmarks {members[0]} --revision COMMIT`",
+        )
+    return chosen, missing
+
+
+def _only(manifests: list[Manifest]) -> Manifest:
+    if len({manifest.id for manifest in manifests}) > 1:
+        refs = ", ".join(manifest.ref for manifest in manifests)
+        raise UserError(f"{manifests[0].name} is there as {refs}", "Say which with --benchmark NAME@VERSION")
+    return manifests[0]
 
 
 # -- freezing ------------------------------------------------------------------------------------------------------
 
 
 def freeze_benchmark(store: Store, recipe: BenchmarkRecipe) -> Manifest:
-    """The manifest of the items in `recipe.path`; the same file gives the same ID.
+    """The manifest of the items in `recipe.path`, or of a known benchmark on the hub; the same rows give the same ID.
 
-    Raises UserError for a file that cannot be read, an unknown adapter, rows without question or answer (with their
-    line numbers, unless the recipe quarantines them), two items of one ID, and no items at all.
+    Raises UserError for a file that cannot be read, an unknown adapter, no path and no commit of the hub, rows without
+    question or answer (with their line numbers, unless the recipe quarantines them), two items of one ID, and no items.
     """
     adapter = _adapter(recipe)
-    data = _read_bytes(recipe.path)
+    files = {path: _read_bytes(path) for path in _paths(recipe)}
     known = KNOWN.get(recipe.adapter or recipe.name)
     split = recipe.split or (known.split if known else "test")
-    items, bad = _read_rows(data, adapter)
-    _refuse_bad(recipe, items, bad)
+    found, bad = _read_rows(files, adapter)
+    _refuse_bad(recipe, found, bad)
     draft = Draft(store, "benchmark", semantic(recipe))
-    draft.write("items", [_items_table(recipe.name, split, items)], ITEMS.schema)
-    file = PurePosixPath(recipe.path.replace("\\", "/")).name
-    draft.write("quarantine", [_quarantine_table(recipe.name, file, bad)], QUARANTINE.schema)
-    key = build_key("benchmark", semantic(recipe), [], [(recipe.name, hashlib.sha256(data).hexdigest())])
+    draft.write("items", [_items_table(recipe.name, split, found)], ITEMS.schema)
+    draft.write("quarantine", [_quarantine_table(recipe.name, bad)], QUARANTINE.schema)
+    contents = [(recipe.name, hashlib.sha256(data).hexdigest()) for data in files.values()]
+    key = build_key("benchmark", semantic(recipe), [], contents)
     settings = recipe.model_dump(mode="json")
-    return draft.commit(recipe.name, recipe.version, {"items": len(items), "quarantined": len(bad)}, key, settings)
+    return draft.commit(recipe.name, recipe.version, {"items": len(found), "quarantined": len(bad)}, key, settings)
+
+
+def freeze_folder(store: Store, folder: str, names: Sequence[str] = (), version: str = "1") -> list[Manifest]:
+    """The manifests of the files in `folder` that are called like a known benchmark (of these, those in `names`)."""
+    wanted = names or list(KNOWN)
+    paths = {path.stem.split(".")[0]: path for path in sorted(Path(folder).glob("*")) if path.is_file()}
+    chosen = {name: paths[name] for name in wanted if name in paths}
+    lacking = [name for name in names if name not in paths]
+    if lacking or not chosen:
+        what = f"{', '.join(lacking)} in {folder}" if lacking else f"known benchmark in {folder}"
+        raise UserError(f"no file of {what}", "Files are called by the name of a benchmark: gsm8k.jsonl")
+    return [
+        freeze_benchmark(store, BenchmarkRecipe(name=name, version=version, path=str(path)))
+        for name, path in chosen.items()
+    ]
 
 
 def _adapter(recipe: BenchmarkRecipe) -> Callable[[Row], Item]:
     name = recipe.adapter or (recipe.name if recipe.name in KNOWN else "plain")
     if name == "plain":
-        return _plain
+        return items.plain
     if name not in KNOWN:
         raise UserError(f"no benchmark adapter {name!r}", f"There are plain, {', '.join(KNOWN)}")
     return KNOWN[name].adapter
 
 
+def _paths(recipe: BenchmarkRecipe) -> list[str]:
+    """The file of the recipe, else those of the known benchmark at a commit."""
+    if recipe.path is not None:
+        return [recipe.path]
+    known = KNOWN.get(recipe.adapter or recipe.name)
+    if known is None:
+        raise UserError(f"benchmark {recipe.name} has no path", "Give the path of its file")
+    revision = recipe.revision or known.revision
+    if revision is None or not COMMIT.fullmatch(revision):
+        said = f"{revision!r} is no commit of {known.hub_id}" if revision else f"no commit of {known.hub_id} is pinned"
+        raise UserError(
+            f"benchmark {recipe.name}: {said}",
+            f"Give revision=<commit>, 40 digits, as listed on huggingface.co/datasets/{known.hub_id}/commits/main",
+        )
+    return [f"hf://datasets/{known.hub_id}@{revision}/{file}" for file in known.files]
+
+
 def _read_bytes(path: str) -> bytes:
-    hint = "Give the path of a JSONL file"
+    hint = "Give the path of a file of items: JSONL, JSON, Parquet or CSV"
     try:
         fs, name = fsspec.url_to_fs(path)
         if fs.exists(name) and not fs.isfile(name):  # opening a pipe would wait for ever
@@ -250,35 +239,68 @@ def _read_bytes(path: str) -> bytes:
         raise UserError(f"cannot read benchmark file {path}: {' '.join(str(error).split())}", hint) from error
 
 
+def _records(path: str, data: bytes) -> Iterator[tuple[int, bytes | Row]]:
+    """Position and content of each record: rows of Parquet, CSV and JSON, lines of anything else."""
+    match PurePosixPath(path).suffix:
+        case ".parquet":
+            yield from enumerate(pq.read_table(pa.BufferReader(data)).to_pylist())
+        case ".csv":
+            yield from enumerate(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        case ".json" if rows := _json_rows(data):
+            yield from enumerate(rows)
+        case _:
+            yield from ((line, text) for line, text in enumerate(data.split(b"\n")) if text.strip())
+
+
+def _json_rows(data: bytes) -> list[Row] | None:
+    """The rows of one JSON value: a list of them, or an object that holds them by ID; None for anything else."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return None
+    if isinstance(found, dict) and found and all(isinstance(row, dict) for row in found.values()):
+        return [row | {"id": key} for key, row in found.items()]
+    return found if isinstance(found, list) else None
+
+
 @dataclass(frozen=True)
 class _Bad:
-    """A row that is no item: its line, from 0, and why."""
+    """A row that is no item: its file and line (or row), from 0, and why."""
 
+    file: str
     line: int
     reason: str
     detail: str
 
 
-def _read_rows(data: bytes, adapter: Callable[[Row], Item]) -> tuple[list[tuple[str, Item]], list[_Bad]]:
-    """Items with their IDs, in the order of the file, and the rows that are none. The last line may lack its end."""
-    items: list[tuple[str, Item]] = []
+def _read_rows(files: dict[str, bytes], adapter: Callable[[Row], Item]) -> tuple[list[tuple[str, Item]], list[_Bad]]:
+    """Items with their IDs, in the order of the files, and the rows that are none. The last line may lack its end."""
+    found: list[tuple[str, Item]] = []
     bad: list[_Bad] = []
     seen: Counter[str] = Counter()
-    for line, text in enumerate(data.split(b"\n")):
-        if not text.strip():
-            continue
-        try:
-            item = adapter(_row(text))
-        except (ValueError, TypeError, RecursionError) as error:  # TypeError: a list was expected, or text
-            bad.append(_Bad(line, _reason(error), " ".join(str(error).split())[:200]))
-            continue
-        identity = item.id or _digest(item)
-        seen[identity] += 1
-        if item.id and seen[identity] > 1:
-            bad.append(_Bad(line, "duplicate_id", f"item {identity} was there before"))
-            continue
-        items.append((identity if seen[identity] == 1 else f"{identity}-{seen[identity]}", item))
-    return items, bad
+    for path, data in files.items():
+        file = PurePosixPath(path.replace("\\", "/")).name
+        for line, record in _readable(path, data):
+            try:
+                item = adapter(_row(record) if isinstance(record, bytes) else record)
+            except (ValueError, TypeError, RecursionError) as error:  # TypeError: a list was expected, or text
+                bad.append(_Bad(file, line, _reason(error), " ".join(str(error).split())[:200]))
+                continue
+            identity = item.id or _digest(item)
+            seen[identity] += 1
+            if item.id and seen[identity] > 1:
+                bad.append(_Bad(file, line, "duplicate_id", f"item {identity} was there before"))
+                continue
+            found.append((identity if seen[identity] == 1 else f"{identity}-{seen[identity]}", item))
+    return found, bad
+
+
+def _readable(path: str, data: bytes) -> Iterator[tuple[int, bytes | Row]]:
+    try:
+        yield from _records(path, data)
+    except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot read benchmark file {path}: {said}", "Give a whole file of its kind") from error
 
 
 def _row(text: bytes) -> Row:
@@ -305,18 +327,19 @@ def _digest(item: Item) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _refuse_bad(recipe: BenchmarkRecipe, items: list[tuple[str, Item]], bad: list[_Bad]) -> None:
+def _refuse_bad(recipe: BenchmarkRecipe, found: list[tuple[str, Item]], bad: list[_Bad]) -> None:
     if bad and recipe.bad_rows == "refuse":
         first = "; ".join(f"line {row.line + 1}: {row.detail}" for row in bad[:3])
         more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise UserError(
-            f"{recipe.path}: {first}{more}", "Correct the file, name its adapter, or set bad_rows: quarantine"
+            f"{recipe.path or recipe.name}: {first}{more}",
+            "Correct the file, name its adapter, or set bad_rows: quarantine",
         )
-    if not items:
-        raise UserError(f"{recipe.path} holds no items", "Give a JSONL file with one problem per line")
+    if not found:
+        raise UserError(f"{recipe.path or recipe.name} holds no items", "Give a JSONL file with one problem per line")
 
 
-def _items_table(name: str, split: str, items: list[tuple[str, Item]]) -> pa.Table:
+def _items_table(name: str, split: str, found: list[tuple[str, Item]]) -> pa.Table:
     rows = [
         {
             "item_id": identity,
@@ -329,13 +352,14 @@ def _items_table(name: str, split: str, items: list[tuple[str, Item]]) -> pa.Tab
             "level": item.level,
             "solution": item.solution,
         }
-        for identity, item in items
+        for identity, item in found
     ]
     return pa.Table.from_pylist(rows, schema=ITEMS.schema)
 
 
-def _quarantine_table(name: str, file: str, bad: list[_Bad]) -> pa.Table:
+def _quarantine_table(name: str, bad: list[_Bad]) -> pa.Table:
     rows = [
-        {"source": name, "file": file, "position": row.line, "reason": row.reason, "detail": row.detail} for row in bad
+        {"source": name, "file": row.file, "position": row.line, "reason": row.reason, "detail": row.detail}
+        for row in bad
     ]
     return pa.Table.from_pylist(rows, schema=QUARANTINE.schema)

@@ -14,8 +14,11 @@ class BenchmarkRecipe(Recipe):
     """Name of the benchmark; it stands in every row of its items and names the manifest."""
     version: Annotated[str, Local] = "1"
     """Version of the manifest; with the name it is given once and for ever."""
-    path: Annotated[str, Local]
-    """JSONL file, local or any fsspec URL, plain or compressed."""
+    path: Annotated[str | None, Local] = None
+    """File of items (JSONL, JSON, Parquet or CSV), local or any fsspec URL, plain or compressed; by default the files
+    of the known benchmark on the hub."""
+    revision: Annotated[str | None, Local] = None
+    """Commit of the hub, 40 digits, where no path is given."""
     adapter: str | None = None
     """Shape of the file: the name of a known benchmark, or `plain` for {question, answer} rows. By default that of the
     benchmark called `name` if it is known, else `plain`."""
@@ -25,13 +28,36 @@ class BenchmarkRecipe(Recipe):
     """What a row without question or answer does: stops the freezing, or is kept aside with the reason."""
 
 
+class EndpointRecipe(Recipe):
+    """A server that speaks OpenAI's completions."""
+
+    url: str
+    """Base URL, to which /completions is added: http://localhost:8000/v1."""
+    model: str
+    """Name of the model there."""
+    key_variable: Annotated[str | None, Local] = None
+    """Environment variable that holds the key, if one is needed."""
+    concurrency: Annotated[int, Field(gt=0), Local] = 64
+    """Requests under way at once."""
+    retries: Annotated[int, Field(ge=0), Local] = 6
+    """Repetitions of a request that may pass, after 0.5 s, 1 s, 2 s, …"""
+    timeout: Annotated[float, Field(gt=0), Local] = 600.0
+    """Seconds that one request may take."""
+
+
 class EvalRecipe(Recipe):
     """How a model is evaluated. Which benchmarks is said by their manifests."""
 
     benchmarks: Annotated[tuple[str, ...], Local] = ()
     """Benchmark manifests to run when the command names none: name@version, ID, or unique prefix of an ID."""
     template: str = "cpt_base"
-    """Prompt template: cpt_base, ua_base or orz_base (see evaluation/templates.py)."""
+    """Prompt template: cpt_base, ua_base or orz_base (see evaluation/templates.py), or few_shot: each benchmark as its
+    task says (evaluation/tasks.py)."""
+    shots: Annotated[int, Field(ge=0)] | None = None
+    """Worked examples in a few-shot prompt, at most as many as the task has; by default as many as it has."""
+    protocol: Literal["paper"] | None = None
+    """`paper` repeats the known faults of the paper's harness; by default they are put right. Scores say what either
+    comes to."""
     max_new_tokens: Annotated[Amount, Field(gt=0)] = 1024
     """Longest response, in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -39,13 +65,19 @@ class EvalRecipe(Recipe):
     samples: Annotated[int, Field(ge=1)] = 1
     """Responses per item; more than one needs a temperature."""
     stop: tuple[str, ...] = ()
-    """Strings that end a response."""
+    """Strings that end a response; by default, in few-shot prompts, those of the task."""
+    pass_at: tuple[Annotated[int, Field(gt=0)], ...] | None = None
+    """k of pass@k and maj@k; by default the powers of two up to `samples`, and `samples`."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the sampling; each item and response has a stream of its own."""
     limit: int | None = Field(default=None, gt=0)
     """Only the first so many items of each benchmark."""
     batch_items: Annotated[int, Field(gt=0), Local] = 256
-    """Items sampled, graded and written together: what a killed evaluation loses at most."""
+    """Items graded and written together, at most."""
+    flush_seconds: Annotated[float, Field(ge=0), Local] = 5.0
+    """What has been answered is graded and written after so many seconds at the latest: what a kill loses."""
+    endpoint: EndpointRecipe | None = None
+    """The server that `--sampler endpoint` asks."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
     """Wall time after which grading one response is given up and counted as an error."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2

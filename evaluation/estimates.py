@@ -1,11 +1,13 @@
-"""Honest numbers from samples: intervals for shares and means, and pass@k. Pure functions, seeded where they draw.
+"""Honest numbers from samples: intervals for shares and means, pass@k and maj@k, differences of two runs.
 
-Leaves out tests between two runs.
+Pure functions, seeded where they draw. Leaves out corrections for many comparisons at once.
 """
 
 import math
+from collections.abc import Hashable
 
 import numpy as np
+from scipy.stats import binomtest
 
 Z95 = 1.959963984540054
 """Two-sided 95% quantile of the normal distribution."""
@@ -35,6 +37,42 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     if samples - correct < k:
         return 1.0
     return 1.0 - math.prod(1.0 - k / i for i in range(samples - correct + 1, samples + 1))
+
+
+def majority_at_k(answers: list[Hashable | None], correct: list[bool], k: int, seed: int, draws: int = 200) -> float:
+    """Chance that the most frequent answer among k of the responses, drawn without replacement, is correct.
+
+    None is a response without an answer: it is drawn but has no vote; without any vote the item is wrong. Answers that
+    tie share the chance. For k equal to the number of responses it is exact, else the mean over `draws` drawings.
+    """
+    if not 1 <= k <= len(answers):
+        raise ValueError(f"maj@{k} of {len(answers)} samples")
+    names = {answer: place for place, answer in enumerate(dict.fromkeys(a for a in answers if a is not None))}
+    votes = np.zeros((len(answers), len(names)))
+    right = np.zeros(len(names))
+    for line, answer, is_correct in zip(votes, answers, correct, strict=True):
+        if answer is not None:
+            line[names[answer]] = 1
+            right[names[answer]] = is_correct
+    if not names:
+        return 0.0
+    if k == 1:
+        return float((votes @ right).mean())
+    generator = np.random.default_rng(seed)
+    chosen = [generator.permutation(len(answers))[:k] for _ in range(1 if k == len(answers) else draws)]
+    counts = votes[np.array(chosen)].sum(1)
+    best = (counts == counts.max(1, keepdims=True)) & (counts > 0)
+    return float((best @ right / np.maximum(best.sum(1), 1)).mean())
+
+
+def paired(first: np.ndarray, second: np.ndarray, seed: int, draws: int = 2_000) -> tuple[float, float]:
+    """95% percentile interval of the mean of second - first over items answered in both, items redrawn as pairs."""
+    return bootstrap(np.asarray(second, dtype=np.float64) - np.asarray(first), np.ones(len(first)), seed, draws)
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Two-sided exact p-value of McNemar's test: of the items that flipped, half would be gained by chance."""
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int, draws: int = 2_000) -> tuple[float, float]:

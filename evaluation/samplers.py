@@ -24,6 +24,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.utils import logging
 
+from evaluation.sampling import Completion, SamplingParams, refusal
 from manifests.errors import UserError
 
 MAX_ROWS = 128
@@ -35,38 +36,10 @@ DROP_SHARE = 1 / 8
 """Finished rows are dropped once they are this share of a batch: dropping copies the cache, keeping wastes the step."""
 
 
-@dataclass(frozen=True)
-class SamplingParams:
-    """How to sample. `temperature` 0 is greedy. A completion ends before the first of the `stop` strings."""
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    n: int = 1
-    stop: tuple[str, ...] = ()
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled continuation.
-
-    `token_ids` and `logprobs` (natural log, temperature 1) hold every sampled token, the closing EOS or the tokens of a
-    stop string included; `tokens` is their number; `text` leaves those out. `truncated`: it met the length limit.
-    """
-
-    text: str
-    tokens: int
-    truncated: bool
-    token_ids: list[int]
-    logprobs: list[float]
-
-
 def load_model(path: str | Path) -> tuple[Any, Any]:
     """The model (evaluation mode; float32 on a CPU, bfloat16 on a GPU) and tokenizer of a Hugging Face folder."""
     folder = Path(path)
-    for name in ("config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder} is no model folder: {name} is missing", "Give a checkpoint or an export")
+    check_folder(folder)
     logging.disable_progress_bar()  # ours shows what matters, and only on a terminal
     on_gpu = torch.cuda.is_available()
     try:
@@ -77,6 +50,13 @@ def load_model(path: str | Path) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model in {folder}: {' '.join(str(error).split())[:200]}") from error
     return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
+
+
+def check_folder(folder: Path) -> None:
+    """UserError for a folder that lacks the model's configuration or its tokenizer."""
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is no model folder: {name} is missing", "Give a checkpoint or an export")
 
 
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -111,26 +91,67 @@ def sample(
     `streams` names the random stream of each prompt (its position by default), so that a part of a longer list draws
     what it would draw within the whole. Raises UserError for a prompt that is empty or fills the model's context.
     """
+    groups = dict(sample_each(model, tokenizer, prompts, params, streams=streams, max_rows=max_rows))
+    return [groups[position] for position in range(len(prompts))]
+
+
+def sample_each(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    params: SamplingParams,
+    *,
+    streams: Sequence[int] | None = None,
+    max_rows: int = MAX_ROWS,
+) -> Iterator[tuple[int, list[Completion]]]:
+    """What `sample` gives, as (position of the prompt, completions), each prompt once all of its rows have ended."""
     rows = _rows(model, encode(tokenizer, prompts), params)
     ending = _Ending(tokenizer, params.stop, _eos_ids(model, tokenizer))
     names = range(len(prompts)) if streams is None else streams
+    missing = [params.n] * len(prompts)
     was_training = model.training
     model.eval()
     try:
         for batch in _batches(model, rows, max_rows):
             _decode(model, batch, params.temperature, _uniforms(batch, params.seed, names), ending)
+            for row in batch:
+                missing[row.prompt] -= 1
+            for position in dict.fromkeys(row.prompt for row in batch if not missing[row.prompt]):
+                group = rows[position * params.n : (position + 1) * params.n]
+                yield position, _completions(tokenizer, group, params.stop)
     finally:
         model.train(was_training)
-    done = _completions(tokenizer, rows, params.stop)
-    return [done[i : i + params.n] for i in range(0, len(rows), params.n)]
+
+
+class Transformers:
+    """A Hugging Face folder in transformers. A Sampler."""
+
+    def __init__(self, folder: Path):
+        self._model, self._tokenizer = load_model(folder)
+
+    def refusals(self, prompts: Sequence[str]) -> list[str]:
+        lengths = map(len, encode(self._tokenizer, prompts))
+        context = _context(self._model)
+        return [said for place, n in enumerate(lengths) if (said := refusal(place, n, context))]
+
+    def sample(
+        self, prompts: Sequence[str], params: SamplingParams, streams: Sequence[int]
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        return sample_each(self._model, self._tokenizer, prompts, params, streams=streams)
+
+    def close(self) -> None:
+        del self._model
+
+
+def _context(model: Any) -> int:
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
 
 
 def _rows(model: Any, prompts: list[list[int]], params: SamplingParams) -> list[_Row]:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+    context = _context(model)
     for position, ids in enumerate(prompts):
-        if not 0 < len(ids) < context:
-            what = "is empty" if not ids else f"has {len(ids)} tokens and leaves no room in a context of {context}"
-            raise UserError(f"prompt {position} {what}", "Shorten the prompts or take a model with a longer context")
+        if said := refusal(position, len(ids), context):
+            raise UserError(said, "Shorten the prompts or take a model with a longer context")
     return [
         _Row(position, number, ids, min(params.max_new_tokens, context - len(ids)))
         for position, ids in enumerate(prompts)
@@ -411,7 +432,7 @@ def _text(tokenizer: Any, ids: list[int]) -> str:
 def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> list[Completion]:
     return [
         Completion(
-            _before(_text(tokenizer, row.token_ids), stop),
+            text_before(tokenizer, row.token_ids, stop),
             len(row.token_ids),
             row.truncated,
             row.token_ids,
@@ -421,6 +442,7 @@ def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> lis
     ]
 
 
-def _before(text: str, stop: tuple[str, ...]) -> str:
-    """`text` up to the first stop string in it."""
+def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> str:
+    """The text of `ids` up to the first stop string in it."""
+    text = _text(tokenizer, ids)
     return text[: min((text.find(one) for one in stop if one in text), default=len(text))]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from manifests.errors import UserError
 
 NAMES = ("cpt_base", "ua_base", "orz_base")
+FEW_SHOT = "few_shot"
+"""Stands where a template's name may: each benchmark is asked as its task says (`evaluation.tasks`)."""
 
 _ORZ = (
     "A conversation between a User and an Assistant. The User poses a problem; the Assistant first thinks it through "

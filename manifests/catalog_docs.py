@@ -30,6 +30,26 @@ WHERE drop_reason IS NULL
 GROUP BY ALL
 ORDER BY tokens DESC
 """,
+    "What was each evaluated model trained on, and how many items of the benchmark did that hold?": """
+WITH RECURSIVE before AS (
+  SELECT run AS evaluation, parent AS run FROM runs WHERE kind = 'eval' AND parent IS NOT NULL
+  UNION SELECT b.evaluation, r.parent FROM before b JOIN runs r ON r.run = b.run WHERE r.parent IS NOT NULL),
+used AS (
+  SELECT b.evaluation, l.parent AS manifest
+  FROM before b JOIN lineage l ON l.child = b.run AND l.relation = 'launched with'),
+held AS (
+  SELECT DISTINCT u.evaluation, k.benchmark, k.item_id FROM used u JOIN members m ON m.manifest = u.manifest
+  JOIN leaks k ON k.manifest = m.corpus AND k.doc_id = m.doc_id)
+SELECT s.run, s.step, s.benchmark, s.value AS accuracy, any_value(w.value) AS without_leaked,
+  list(DISTINCT u.manifest) AS trained_on, count(DISTINCT h.item_id) AS items_held
+FROM scores s
+LEFT JOIN scores w ON w.run = s.run AND w.benchmark = s.benchmark AND w.metric = 'accuracy_without_leaked'
+LEFT JOIN used u ON u.evaluation = s.run
+LEFT JOIN held h ON h.evaluation = s.run AND h.benchmark = s.benchmark
+WHERE s.metric = 'accuracy'
+GROUP BY s.run, s.step, s.benchmark, s.value
+ORDER BY ALL
+""",
     "Which benchmark items do documents hold, and what stands there?": """
 SELECT l.manifest, l.benchmark, l.item_id, i.split, l.coverage, d.source, l.doc_id, i.question,
   substr(t.text, l.span_start + 1, l.span_length) AS passage

@@ -6,9 +6,10 @@ walk in the order given, beginning with a picture of what was made from what.
 Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so that page and memory
 stay small whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice is arbitrary and the
 same every time, and so is the whole page. Text of documents and models is escaped (see `manifests.page`). Leaves out:
-typeset mathematics, copies side by side with their differences, comparison of training runs.
+typeset mathematics, copies side by side with their differences, runs over their steps (`manifests.run_curves`).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ RL_CURVES = {
 }
 RL_SHARES = ("accuracy", "truncated_share", "zero_spread_share")
 SHARE_FORMAT = "~%"
-SHARES = ("accuracy", "pass@", "unparsed", "truncated", "errors")
+SHARES = ("accuracy", "pass@", "maj@", "leaked", "unparsed", "truncated", "errors")
 """Metrics from 0 to 1, which one axis can hold."""
 
 
@@ -666,6 +667,7 @@ class _Report:
         lede = f"Accuracy: {', '.join(told[:3])}{more}." if told else f"{len(scores)} scores."
         body = [
             self.intervals({run.id: scores}),
+            _pictures([self.at_k(scores), *self.lengths(run)]),
             _table(scores, "benchmark metric value low high n method", "Scores"),
             self.benchmark_verdicts(run),
             *self.responses(run),
@@ -688,6 +690,44 @@ class _Report:
         }
         height = 5 + lines * (1.2 + 0.8 * len(traces))
         return self.page.chart("Shares with 95% intervals", traces, layout, height) if lines else None
+
+    def at_k(self, scores: list[Row]) -> Html | None:
+        """pass@k and maj@k over k, a line per benchmark."""
+        traces = []
+        names = list(dict.fromkeys(row["benchmark"] for row in scores))
+        for place, name in enumerate(names):
+            for kind, dash in (("pass@", "solid"), ("maj@", "dot")):
+                mine = [row for row in scores if row["benchmark"] == name and row["metric"].startswith(kind)]
+                points = sorted((int(row["metric"].removeprefix(kind)), row["value"]) for row in mine)
+                if len(points) > 1:
+                    k, value = map(list, zip(*points, strict=True))
+                    line = page.line(f"{name} · {kind}k", k, value, page.COLOURS[place % len(page.COLOURS)])
+                    traces.append(line | {"line": line["line"] | {"dash": dash}})
+        layout = {
+            "xaxis": {"type": "log", "dtick": math.log10(2), "title": {"text": "k"}},
+            "yaxis": {"tickformat": ".0%"},
+        }
+        return self.page.chart("pass@k and maj@k", traces, layout | {"showlegend": True}) if traces else None
+
+    def lengths(self, run: RunDirectory) -> list[Html | None]:
+        """A histogram of response lengths per benchmark, right answers and others."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows(_LENGTHS.format(bins=BINS), run.id):
+            found.setdefault(row["benchmark"], []).append(row)
+        return [self.length_histogram(name, rows) for name, rows in found.items()]
+
+    def length_histogram(self, name: str, rows: list[Row]) -> Html:
+        width = rows[0]["width"]
+        height = {(row["correct"], row["bin"]): row["n"] for row in rows}
+        middles = [width * (place + 0.5) for place in range(BINS)]
+        traces = [
+            page.columns(
+                label, middles, [height.get((right, place), 0) for place in range(BINS)], page.VERDICTS[verdict]
+            )
+            for label, right, verdict in (("right", True, "CORRECT"), ("not right", False, "INCORRECT"))
+        ]
+        layout = {"barmode": "stack", "hovermode": "closest", "xaxis": {"title": {"text": "tokens of a response"}}}
+        return self.page.chart(f"Length of responses, {name}", traces, layout)
 
     def benchmark_verdicts(self, run: RunDirectory) -> Html | None:
         bars: dict[str, list[page.Segment]] = {}
@@ -1069,9 +1109,16 @@ ORDER BY step, verdict, prompt_id, sample
 _BENCHMARK_VERDICTS = """
 SELECT benchmark, verdict, count(*) AS n FROM samples WHERE run = $1 GROUP BY ALL ORDER BY benchmark, verdict
 """
+_LENGTHS = """
+WITH mine AS (FROM samples WHERE run = $1),
+span AS (SELECT benchmark, greatest(max(tokens) + 1, {bins}) / {bins}::DOUBLE AS width FROM mine GROUP BY benchmark)
+SELECT benchmark, verdict = 'CORRECT' AS correct, floor(tokens / width)::BIGINT AS bin, any_value(width) AS width,
+  count(*) AS n
+FROM mine JOIN span USING (benchmark) GROUP BY ALL ORDER BY ALL
+"""
 _RESPONSES = """
-SELECT benchmark, item_id, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole,
-  tokens, truncated, verdict, extracted, reason, reference
+SELECT benchmark, item_id, IF(length(prompt) > $3, '… ' || right(prompt, $3), prompt) AS prompt,
+  left(response, $3) AS response, length(response) AS whole, tokens, truncated, verdict, extracted, reason, reference
 FROM samples WHERE run = $1
 QUALIFY row_number() OVER (PARTITION BY benchmark, verdict ORDER BY item_id, sample) <= $2
 ORDER BY benchmark, verdict, item_id, sample

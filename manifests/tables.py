@@ -303,7 +303,7 @@ ROLLOUTS = _table(
 SAMPLES = _table(
     "samples",
     "One row per graded response of an evaluation.",
-    ("step", LONG, "batch in which it was written, from 0"),
+    ("step", LONG, "place of the item in the evaluation, from 0"),
     ("benchmark", TEXT, "name of the benchmark"),
     ("item_id", TEXT, "as in items"),
     ("sample", LONG, "which response to the item, from 0"),
@@ -316,18 +316,27 @@ SAMPLES = _table(
     ("truncated", FLAG, "stopped by the length cap"),
     ("reference", TEXT, "the reference answer"),
     ("reward?", REAL, "1 if the answer in \\boxed{} is right, else 0; NULL where the grader failed"),
+    (
+        "other_verdict?",
+        TEXT,
+        "verdict under the other protocol (the paper's harness, or the corrected one); NULL where there is one",
+    ),
 )
 SCORES = _table(
     "scores",
     "Scores of an evaluation, with intervals.",
-    ("step", LONG, "0"),
-    ("benchmark", TEXT, "name of the benchmark"),
-    ("metric", TEXT, "accuracy, reward, length, truncated, unparsed, errors, …"),
+    ("step", LONG, "checkpoint of the parent run that was evaluated; 0 for a folder"),
+    ("benchmark", TEXT, "name of the benchmark; mean for the unweighted mean over several"),
+    (
+        "metric",
+        TEXT,
+        "accuracy, accuracy_without_leaked, reward, length, truncated, unparsed, errors, pass@8, maj@8, …",
+    ),
     ("value", REAL, "the score"),
     ("low?", REAL, "lower end of the 95% interval"),
     ("high?", REAL, "upper end of the 95% interval"),
     ("n", LONG, "items or responses it rests on"),
-    ("method", TEXT, "how the interval was made: wilson, bootstrap or none"),
+    ("method", TEXT, "how the interval was made: wilson, bootstrap, combined or none"),
 )
 LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, SAMPLES, SCORES)
 

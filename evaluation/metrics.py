@@ -1,0 +1,140 @@
+"""Scores of one benchmark from its samples: shares and means with 95% intervals, pass@k, maj@k.
+
+Accuracy and what derives from it rest on the responses that got a ruling. A failure of the grader (ERROR) is neither
+right nor wrong: its share is the metric `errors`, and it counts nowhere else. Beside `accuracy` stands
+`accuracy_without_leaked`, over the items that are not known to have leaked into the model's training data
+(`evaluation.contamination`), and beside the score of a faulty protocol that of the corrected one, and the other way
+round. Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation.answers import Verdict
+from evaluation.config import EvalRecipe
+from evaluation.equality import normalise
+from evaluation.estimates import bootstrap, majority_at_k, pass_at_k, wilson
+
+Row = dict[str, Any]
+MEAN = "mean"
+"""Stands for the benchmark in the row of the unweighted mean over all of them."""
+
+
+def score(samples: pa.Table, leaks: Sequence[str], recipe: EvalRecipe, step: int) -> list[Row]:
+    """Every metric of one benchmark, from its rows of `samples`; leaks[i] is the status of the item of row i."""
+    verdicts = np.array(samples["verdict"].to_pylist())
+    items = np.unique(np.array(samples["item_id"].to_pylist()), return_inverse=True)[1]
+    tokens = samples["tokens"].to_numpy()
+    correct, ruled = verdicts == Verdict.CORRECT, verdicts != Verdict.ERROR
+    everything = np.ones_like(ruled)
+    rewards = samples["reward"].to_numpy(zero_copy_only=False)
+    rows = [
+        _mean("accuracy", correct, ruled, items, recipe),
+        *_without_leaked(correct, ruled, items, np.array(leaks), recipe),
+        *_other_protocol(samples, items, recipe),
+        _mean("reward", rewards, ~np.isnan(rewards), items, recipe),
+        _mean("length", tokens, everything, items, recipe),
+        _row("length_p95", float(np.quantile(tokens, 0.95)), None, len(tokens), "none"),
+        _mean("truncated", samples["truncated"].to_numpy(zero_copy_only=False), everything, items, recipe),
+        _mean("unparsed", verdicts == Verdict.UNPARSED, everything, items, recipe),
+        _mean("errors", ~ruled, everything, items, recipe),
+        *_at_k(samples.filter(pa.array(ruled)), correct[ruled], items[ruled], recipe),
+    ]
+    return [row | {"step": step, "benchmark": samples["benchmark"][0].as_py()} for row in rows]
+
+
+def average(rows: list[Row], step: int) -> list[Row]:
+    """The unweighted mean of accuracy over benchmarks, with an interval from those of the benchmarks as independent."""
+    means = []
+    for metric in ("accuracy", "accuracy_without_leaked"):
+        found = [row for row in rows if row["metric"] == metric and row["n"] and row["low"] is not None]
+        if len(found) < 2 or len(found) < sum(row["metric"] == "accuracy" for row in rows):
+            continue
+        value = float(np.mean([row["value"] for row in found]))
+        half = float(np.sqrt(sum(((row["high"] - row["low"]) / 2) ** 2 for row in found))) / len(found)
+        interval = max(0.0, value - half), min(1.0, value + half)
+        means.append(_row(metric, value, interval, len(found), "combined") | {"step": step, "benchmark": MEAN})
+    return means
+
+
+def _without_leaked(
+    correct: np.ndarray, ruled: np.ndarray, items: np.ndarray, leaks: np.ndarray, recipe: EvalRecipe
+) -> list[Row]:
+    """The score on the items that are not known to have leaked, the share of those that have, and of those that nobody
+    looked for. Where nobody looked for any there is no such score."""
+    if (leaks == "unknown").all():
+        return []
+    _, first = np.unique(items, return_index=True)
+    each = leaks[first]
+    shares = {"leaked": each == "leaked", "unchecked": each == "unchecked"}
+    rows = [_row(name, float(found.mean()), None, len(each), "none") for name, found in shares.items()]
+    if (each == "unchecked").all():
+        return rows
+    return [_mean("accuracy_without_leaked", correct, ruled & (leaks != "leaked"), items, recipe), *rows]
+
+
+def _other_protocol(samples: pa.Table, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:
+    """The accuracy under the other protocol, where the benchmark has a fault that tells them apart."""
+    other = np.array([verdict or "" for verdict in samples["other_verdict"].to_pylist()])
+    if not (other != "").all():
+        return []
+    name = "accuracy_corrected" if recipe.protocol == "paper" else "accuracy_paper_harness"
+    return [_mean(name, other == Verdict.CORRECT, other != Verdict.ERROR, items, recipe)]
+
+
+def _mean(metric: str, values: np.ndarray, counted: np.ndarray, items: np.ndarray, recipe: EvalRecipe) -> Row:
+    """A mean over the counted responses, with Wilson's interval for a share of single answers, else by bootstrap."""
+    n = int(counted.sum())
+    if n == 0:
+        return _row(metric, float("nan"), None, 0, "none")
+    value = float(values[counted].mean())
+    if values.dtype == bool and recipe.samples == 1:
+        return _row(metric, value, wilson(int(values[counted].sum()), n), n, "wilson")
+    sums = np.bincount(items[counted], weights=values[counted].astype(float))
+    return _row(metric, value, bootstrap(sums, np.bincount(items[counted]), recipe.seed), n, "bootstrap")
+
+
+def _at_k(samples: pa.Table, correct: np.ndarray, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:
+    """pass@k and maj@k over the items that have k rulings."""
+    if recipe.samples == 1 or not len(items):
+        return []
+    order = np.lexsort((samples["sample"].to_numpy(), items))
+    groups = np.split(order, np.flatnonzero(np.diff(items[order])) + 1)
+    votes = _votes(samples)
+    rows = []
+    for k in _ks(recipe):
+        whole = [group for group in groups if len(group) >= k]
+        if whole:
+            chances = [pass_at_k(len(group), int(correct[group].sum()), k) for group in whole]
+            shares = [
+                majority_at_k([votes[i] for i in group], [bool(correct[i]) for i in group], k, recipe.seed)
+                for group in whole
+            ]
+            rows += [_at(f"pass@{k}", chances), _at(f"maj@{k}", shares)]
+    return sorted(rows, key=lambda row: row["metric"].split("@")[0], reverse=True)
+
+
+def _at(metric: str, values: list[float]) -> Row:
+    interval = bootstrap(np.array(values), np.ones(len(values)), seed=0)
+    return _row(metric, float(np.mean(values)), interval, len(values), "bootstrap")
+
+
+def _ks(recipe: EvalRecipe) -> list[int]:
+    powers = [2**power for power in range(recipe.samples.bit_length())]
+    return sorted({k for k in recipe.pass_at or (*powers, recipe.samples) if k <= recipe.samples})
+
+
+def _votes(samples: pa.Table) -> list[str | None]:
+    """What each response votes for: its answer as normalised; all right answers are one, however they are written."""
+    return [
+        "\0right" if verdict == Verdict.CORRECT else None if verdict == Verdict.UNPARSED else normalise(answer or "")
+        for verdict, answer in zip(samples["verdict"].to_pylist(), samples["extracted"].to_pylist(), strict=True)
+    ]
+
+
+def _row(metric: str, value: float, interval: tuple[float, float] | None, n: int, method: str) -> Row:
+    low, high = interval or (None, None)
+    return {"metric": metric, "value": value, "low": low, "high": high, "n": n, "method": method}

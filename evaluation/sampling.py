@@ -1,0 +1,103 @@
+"""What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
+
+`open_sampler` gives one of them by name: `transformers` (`evaluation.samplers`), `vllm` (`evaluation.vllm_sampler`) or
+`endpoint` (`evaluation.endpoint_sampler`). Loads no engine before one is opened. Leaves out prompts and grading.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from evaluation.config import EndpointRecipe
+from manifests.errors import UserError
+
+SamplerName = Literal["transformers", "vllm", "endpoint"]
+SAMPLERS: tuple[SamplerName, ...] = ("transformers", "vllm", "endpoint")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample. `temperature` 0 is greedy. A completion ends before the first of the `stop` strings."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled continuation.
+
+    `token_ids` and `logprobs` (natural log, temperature 1) hold every sampled token, the closing EOS or the tokens of a
+    stop string included; `tokens` is their number; `text` leaves those out. `truncated`: it met the length limit. Only
+    the transformers sampler gives `logprobs`; an endpoint gives neither.
+    """
+
+    text: str
+    tokens: int
+    truncated: bool
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class Sampler(Protocol):
+    """A model that completes prompts."""
+
+    def refusals(self, prompts: Sequence[str]) -> list[str]:
+        """Why prompts cannot be continued (empty, or no room in the context), one text for each such prompt."""
+        ...
+
+    def sample(
+        self, prompts: Sequence[str], params: SamplingParams, streams: Sequence[int]
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """(position of a prompt, its `params.n` completions), each prompt once, as they come to an end.
+
+        `streams` names the random stream of each prompt. What was handed over before an error or an interrupt counts.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the engine up."""
+        ...
+
+
+def open_sampler(name: str, model: Path | None, endpoint: EndpointRecipe | None) -> Sampler:
+    """The sampler called `name` for the Hugging Face folder `model`, or for `endpoint`."""
+    if name == "endpoint":
+        return _endpoint(endpoint)
+    if model is None:
+        raise UserError(f"the sampler {name} needs a model folder or a run", "Or take --sampler endpoint")
+    match name:
+        case "transformers":
+            from evaluation.samplers import Transformers
+
+            return Transformers(model)
+        case "vllm":
+            if importlib.util.find_spec("vllm") is None:
+                raise UserError("vLLM is not installed", "Install the extra `vllm`, or take --sampler transformers")
+            from evaluation.vllm_sampler import Vllm
+
+            return Vllm(model)
+        case _:
+            raise UserError(f"no sampler {name!r}", f"There are {', '.join(SAMPLERS)}")
+
+
+def _endpoint(endpoint: EndpointRecipe | None) -> Sampler:
+    from evaluation.endpoint_sampler import Endpoint
+
+    if endpoint is None:
+        raise UserError("no endpoint is named", "Give endpoint.url=http://HOST:PORT/v1 and endpoint.model=NAME")
+    return Endpoint(endpoint)
+
+
+def refusal(position: int, tokens: int, context: int) -> str | None:
+    """Why a prompt of so many tokens cannot be continued; None if it can."""
+    if tokens == 0:
+        return f"prompt {position} is empty"
+    if tokens >= context:
+        return f"prompt {position} has {tokens} tokens and leaves no room in a context of {context}"
+    return None

@@ -1,0 +1,114 @@
+"""Prompts, rules and faults of the tasks; every worked example obeys the rule of the tasks that show it."""
+
+import json
+
+import pytest
+
+from evaluation.answers import Grader, Verdict
+from evaluation.benchmarks import KNOWN, SUITES
+from evaluation.extraction import extract
+from evaluation.shots import SHOTS
+from evaluation.tasks import PLAIN, TASKS, first_answer, judge, prompt, quantity, task_of
+
+SUM = {"question": "What is 1+1?", "answer": "2", "choices": None}
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(workers=1) as one:
+        yield one
+
+
+def verdict(grader, name, answer, response, template="few_shot", protocol=None, choices=None):
+    item = {"question": "?", "answer": answer, "choices": json.dumps(choices) if choices else None}
+    return judge(task_of(name), template, protocol, [item], [response], grader)[0]
+
+
+def test_every_benchmark_has_a_task_and_every_suite_is_of_benchmarks():
+    assert set(TASKS) == set(KNOWN)
+    assert {name for members in SUITES.values() for name in members} == set(KNOWN)
+    assert len(SUITES["octothinker"]) == 14
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_examples_are_graded_right_by_the_rule_of_their_task(grader, name):
+    task = TASKS[name]
+    for shot in SHOTS[task.shots][: task.n]:
+        item = {"question": "Another?", "answer": "0", "choices": None}
+        shown = prompt(task, item, "few_shot")
+        begin = shown.index(shot.question)
+        ends = [place for stop in task.stop if (place := shown.find(stop, begin)) >= 0]
+        response = shown[begin + len(shot.question) : min(ends)]
+        said = verdict(grader, name, shot.answer, response, choices=shot.choices)
+        assert said.grade.verdict is Verdict.CORRECT, (shot, said)
+
+
+def test_prompts_have_as_many_examples_as_the_protocol_says():
+    assert prompt(TASKS["gsm8k"], SUM, "few_shot").count("Q: ") == 9
+    assert prompt(TASKS["gsm8k"], SUM, "few_shot").endswith("\n\nQ: What is 1+1?\nA:")
+    assert prompt(TASKS["gsm8k"], SUM, "few_shot", shots=2).count("Q: ") == 3
+    assert prompt(TASKS["math"], SUM, "few_shot").count("Problem:\n") == 5
+    assert prompt(TASKS["gpqa_diamond"], SUM, "few_shot").count("Problem:\n") == 6
+    assert prompt(TASKS["amc23"], SUM, "few_shot") == prompt(PLAIN, SUM, "few_shot") == "Q: What is 1+1?\nA:"
+    assert prompt(TASKS["gsm8k"], SUM, "cpt_base") == "Question:\nWhat is 1+1?\nAnswer:\n"
+    lettered = SUM | {"choices": json.dumps(["2", "3"])}
+    assert prompt(TASKS["sat"], lettered, "few_shot").endswith("Problem:\nWhat is 1+1?\n(A) 2\n(B) 3\n\nSolution:")
+
+
+def test_thousands_are_one_number_but_for_the_papers_harness(grader):
+    response = "He has 1,000 + 234 = 1,234 now. The answer is 1,234."
+    said = verdict(grader, "gsm8k", "1234", response)
+    assert (said.grade.verdict, said.other.verdict) == (Verdict.CORRECT, Verdict.INCORRECT)
+    paper = verdict(grader, "gsm8k", "1234", response, protocol="paper")
+    assert (paper.grade.verdict, paper.other.verdict) == (Verdict.INCORRECT, Verdict.CORRECT)
+    assert paper.grade.extracted == "234"
+    assert verdict(grader, "gsm8k", "234", response).other.verdict is Verdict.CORRECT
+
+
+def test_the_papers_harness_asks_for_the_first_of_several_answers(grader):
+    said = verdict(grader, "olympiad_bench", "2, -2", "The final answer is $2$. I hope it is correct.")
+    assert (said.grade.verdict, said.other.verdict) == (Verdict.INCORRECT, Verdict.CORRECT)
+    assert first_answer("$(1,8,19), (2,7,13)$") == "(1,8,19)"
+    assert first_answer("$69$,$84$") == "69"
+    assert first_answer(r"\frac{1}{2}") == r"\frac{1}{2}"
+
+
+def test_a_task_without_a_fault_has_one_ruling(grader):
+    assert verdict(grader, "math500", "2", "It is 2.").other is None
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "response", "wanted"),
+    [
+        ("mawps", "0.333", "The answer is 0.3333.", Verdict.CORRECT),
+        ("gsm8k", "1319", "The answer is 1320.", Verdict.INCORRECT),
+        ("ocw", "1.6", "The final answer is 1.594. I hope it is correct.", Verdict.CORRECT),
+        ("ocw", "1.6", "The final answer is 1.5. I hope it is correct.", Verdict.INCORRECT),
+        ("ocw", "4.5e33", r"The final answer is $4.53 \times 10^{33}$. I hope it is correct.", Verdict.CORRECT),
+        ("ocw", "4.5e33", r"The final answer is $4.5 \times 10^{32}$. I hope it is correct.", Verdict.INCORRECT),
+        ("ocw", "1.6", r"The final answer is $1.6 \mathrm{~cm}$. I hope it is correct.", Verdict.CORRECT),
+    ],
+)
+def test_tolerances(grader, name, answer, response, wanted):
+    assert verdict(grader, name, answer, response).grade.verdict is wanted
+
+
+def test_quantities():
+    assert quantity("-3.5") == -3.5 and quantity("1e11") == 1e11 and quantity(r"2 \cdot 10^{3}") == 2000
+    assert quantity("12 m/s") == 12 and quantity("1,234") == 1234
+    assert quantity("x + 1") is quantity("") is quantity(r"\frac{1}{2}") is quantity("1" * 200) is None
+
+
+def test_options_are_found_by_letter_and_by_name(grader):
+    assert extract("So it is Ben.", "option", ["Ada", "Ben"]) == "B"
+    assert extract("Ben has more than Ada. The answer is (B).", "option", ["Ada", "Ben"]) == "B"
+    assert extract("no one", "option", ["Ada", "Ben"]) is None
+    assert extract("more than 10", "option", ["1", "10"]) == "B"
+    assert verdict(grader, "tabmwp", "B", "Ben", choices=["Ada", "Ben"]).grade.verdict is Verdict.CORRECT
+
+
+def test_minerva_takes_what_stands_before_the_hope():
+    said = r"Final Answer: The final answer is $\frac{1}{2}$. I hope it is correct."
+    assert extract(said, "minerva") == r"\frac{1}{2}"
+    assert extract("The final answer is 3.5. I hope it is correct.", "minerva") == "3.5"
+    assert extract(r"So \boxed{4}.", "minerva") == "4"
