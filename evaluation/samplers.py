@@ -79,6 +79,15 @@ def load_model(path: str | Path) -> tuple[Any, Any]:
     return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
 
 
+@dataclass(frozen=True)
+class Request:
+    """One response to sample: the tokens of its prompt, the random stream of that prompt, and which sample it is."""
+
+    prompt_ids: tuple[int, ...]
+    stream: int
+    number: int
+
+
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """The token IDs that `sample` conditions on, one list per prompt."""
     return tokenizer(list(prompts))["input_ids"] if prompts else []
@@ -86,9 +95,9 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 @dataclass(eq=False)
 class _Row:
-    """One sequence to sample: its prompt, its number among the samples of that prompt, and what came of it."""
+    """One sequence to sample: the stream of its prompt, its number among the samples of that, and what came of it."""
 
-    prompt: int
+    stream: int
     number: int
     ids: list[int]
     limit: int
@@ -111,34 +120,47 @@ def sample(
     `streams` names the random stream of each prompt (its position by default), so that a part of a longer list draws
     what it would draw within the whole. Raises UserError for a prompt that is empty or fills the model's context.
     """
-    rows = _rows(model, encode(tokenizer, prompts), params)
-    ending = _Ending(tokenizer, params.stop, _eos_ids(model, tokenizer))
     names = range(len(prompts)) if streams is None else streams
+    requests = [
+        Request(tuple(ids), names[position], number)
+        for position, ids in enumerate(encode(tokenizer, prompts))
+        for number in range(params.n)
+    ]
+    done = complete(model, tokenizer, requests, params, max_rows=max_rows)
+    return [done[i : i + params.n] for i in range(0, len(done), params.n)]
+
+
+def complete(
+    model: Any, tokenizer: Any, requests: Sequence[Request], params: SamplingParams, *, max_rows: int = MAX_ROWS
+) -> list[Completion]:
+    """`sample` for prompts that are tokens already: one completion per request, in order; `params.n` says nothing."""
+    rows = _rows(model, requests, params)
+    ending = _Ending(tokenizer, params.stop, eos_ids(model, tokenizer))
     was_training = model.training
     model.eval()
     try:
         for batch in _batches(model, rows, max_rows):
-            _decode(model, batch, params.temperature, _uniforms(batch, params.seed, names), ending)
+            _decode(model, batch, params.temperature, _uniforms(batch, params.seed), ending)
     finally:
         model.train(was_training)
-    done = _completions(tokenizer, rows, params.stop)
-    return [done[i : i + params.n] for i in range(0, len(rows), params.n)]
+    return _completions(tokenizer, rows, params.stop)
 
 
-def _rows(model: Any, prompts: list[list[int]], params: SamplingParams) -> list[_Row]:
+def _rows(model: Any, requests: Sequence[Request], params: SamplingParams) -> list[_Row]:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
-    for position, ids in enumerate(prompts):
-        if not 0 < len(ids) < context:
-            what = "is empty" if not ids else f"has {len(ids)} tokens and leaves no room in a context of {context}"
-            raise UserError(f"prompt {position} {what}", "Shorten the prompts or take a model with a longer context")
+    for position, request in enumerate(requests):
+        if not 0 < len(request.prompt_ids) < context:
+            n = len(request.prompt_ids)
+            what = f"has {n} tokens and leaves no room in a context of {context}" if n else "is empty"
+            raise UserError(f"prompt {position // params.n} {what}", "Shorten the prompts or take a model with a longer context")
     return [
-        _Row(position, number, ids, min(params.max_new_tokens, context - len(ids)))
-        for position, ids in enumerate(prompts)
-        for number in range(params.n)
+        _Row(one.stream, one.number, list(one.prompt_ids), min(params.max_new_tokens, context - len(one.prompt_ids)))
+        for one in requests
     ]
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> list[int]:
+def eos_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a response."""
     found = [model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id, tokenizer.eos_token_id]
     flat = [one for item in found for one in (item if isinstance(item, list) else [item])]
     return sorted({one for one in flat if one is not None})
@@ -168,11 +190,11 @@ def _cache_bytes_per_token(model: Any) -> int:
     return 2 * config.num_hidden_layers * heads * head_size * model.dtype.itemsize
 
 
-def _uniforms(batch: list[_Row], seed: int, streams: Sequence[int]) -> np.ndarray:
+def _uniforms(batch: list[_Row], seed: int) -> np.ndarray:
     """Uniform numbers in [0, 1), float32 [rows, longest limit]; a row's are the same in every batch it may lie in."""
     drawn = np.zeros((len(batch), max(row.limit for row in batch)), dtype=np.float32)
     for line, row in zip(drawn, batch, strict=True):
-        line[: row.limit] = np.random.default_rng((seed, streams[row.prompt], row.number)).random(row.limit, np.float32)
+        line[: row.limit] = np.random.default_rng((seed, row.stream, row.number)).random(row.limit, np.float32)
     return drawn
 
 
@@ -275,10 +297,10 @@ class _Decoding:
 
     def __init__(self, model: Any, batch: list[_Row]):
         self._model, self._config = model, model.config.get_text_config()
-        places = {row.prompt: row.ids for row in batch}
-        order = {prompt: place for place, prompt in enumerate(places)}
+        places = {row.stream: row.ids for row in batch}
+        order = {stream: place for place, stream in enumerate(places)}
         self._prompts = list(places.values())
-        self._source_B = torch.tensor([order[row.prompt] for row in batch], device=model.device)
+        self._source_B = torch.tensor([order[row.stream] for row in batch], device=model.device)
         self._width = max(map(len, self._prompts))
         self._capacity = self._width + max(row.limit for row in batch)
         self._buffered = _attends_to_everything(model)
@@ -404,6 +426,11 @@ class _Ending:
         return self._may_close[token]
 
 
+def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> str:
+    """The text of sampled tokens, up to the first stop string in it."""
+    return _before(_text(tokenizer, ids), stop)
+
+
 def _text(tokenizer: Any, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
@@ -411,7 +438,7 @@ def _text(tokenizer: Any, ids: list[int]) -> str:
 def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> list[Completion]:
     return [
         Completion(
-            _before(_text(tokenizer, row.token_ids), stop),
+            text_before(tokenizer, row.token_ids, stop),
             len(row.token_ids),
             row.truncated,
             row.token_ids,

@@ -79,13 +79,13 @@ def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, st
             began = time.perf_counter()
             rollouts = _rollouts(model, tokenizer, grader, rows, recipe, step)
             learned = _learn(model, optimizer, rollouts, recipe)
-            _record(ledger, rollouts, learned | {"seconds": time.perf_counter() - began}, recipe)
+            record(ledger, rollouts, learned | {"seconds": time.perf_counter() - began}, recipe)
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
                 ledger.flush()
                 run.save_checkpoint(
                     step, lambda to: write_checkpoint(to, model, optimizer.state_dict(), start), recipe.keep
                 )
-            advance(1, note=f"reward {_metrics(rollouts)['reward']:.2f}")
+            advance(1, note=f"reward {metrics_of(rollouts)['reward']:.2f}")
 
 
 # -- rollouts ------------------------------------------------------------------------------------------------------
@@ -113,11 +113,11 @@ def _rollouts(
         completions=completions,
         grades=grades,
         rewards=rewards,
-        advantages_N=_group_advantages(rewards, recipe.group_size),
+        advantages_N=group_advantages(rewards, recipe.group_size),
     )
 
 
-def _group_advantages(rewards: list[float | None], group_size: int) -> Tensor:
+def group_advantages(rewards: list[float | None], group_size: int) -> Tensor:
     rewards_PG = torch.tensor([earned or 0.0 for earned in rewards]).view(-1, group_size)
     ruled_PG = torch.tensor([earned is not None for earned in rewards]).view(-1, group_size)
     return advantages(rewards_PG, ruled_PG).flatten()
@@ -209,11 +209,11 @@ def _padded(rollouts: Rollouts, rows: range, device: Any) -> _Padded:
 # -- ledger --------------------------------------------------------------------------------------------------------
 
 
-def _record(ledger: Ledger, rollouts: Rollouts, learned: dict[str, float], recipe: RLRecipe) -> None:
+def record(ledger: Ledger, rollouts: Rollouts, learned: dict[str, float], recipe: RLRecipe) -> None:
     """Rows of all three ledgers."""
     used = [len(i) + c.tokens for i, c in zip(rollouts.prompt_ids, rollouts.completions, strict=True)]
     fixed = {"step": rollouts.step, "stage": recipe.stage, "lr": recipe.optimizer.lr, "tokens": sum(used)}
-    ledger.add("steps", [fixed | learned | _metrics(rollouts)])
+    ledger.add("steps", [fixed | learned | metrics_of(rollouts)])
     sources = np.array([prompt["source"] for prompt in rollouts.prompts])
     for source in sorted(set(sources.tolist())):
         counts = {"sequences": int((sources == source).sum()), "tokens": int(np.array(used)[sources == source].sum())}
@@ -242,7 +242,7 @@ def _rollout_row(rollouts: Rollouts, i: int) -> dict[str, Any]:
     }
 
 
-def _metrics(rollouts: Rollouts) -> dict[str, float]:
+def metrics_of(rollouts: Rollouts) -> dict[str, float]:
     """Means over the responses that got a ruling (reward, accuracy) or over all. NaN where there is none."""
     earned = np.array([value for value in rollouts.rewards if value is not None])
     lengths = np.array([completion.tokens for completion in rollouts.completions])

@@ -1,0 +1,299 @@
+"""Runs verl 0.9.1, unmodified, on prompts in the manifest's order, and keeps the run's ledger and checkpoints for it.
+
+verl computes: rollouts, FSDP2, the update, its own checkpoints. We write the files it starts from (`to_verl`, prompts as
+Parquet, what our hooks are told), start its `main_ppo` as a process, and read what it leaves: a line per response from
+`rl.verl_hooks`, a line of metrics per step from verl. A step is recorded once verl has logged it, with the code that
+records the torch backend's. A checkpoint of the run holds the model as a Hugging Face folder and, beside it, verl's own
+`global_step_N`, from which the same launch goes on.
+
+Promises. The prompts of a step depend on its number alone, on resume too. On the CPU the responses and the update of a
+step depend on its number, the seed and the weights. A driver that gives no sign of life for `patience_seconds` is
+ended, and however a launch ends, none of its processes is left: they bear the engine's folder in their environment, and
+the next launch of the run ends those of one that was itself killed. Leaves out: several machines; the loss of a response
+without a ruling is 0 here as there, but its tokens stay in the count that the loss is divided by.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from evaluation.answers import Grade, Verdict
+from evaluation.samplers import Completion, encode
+from evaluation.templates import render
+from manifests.errors import UserError
+from manifests.manifest import Manifest
+from manifests.progress import progress
+from manifests.runs import Ledger, RunDirectory
+from rl.config import RLRecipe
+from rl.torch_backend import SCHEMAS, Rollouts, group_advantages, metrics_of, record
+from rl.verl_config import Job, agent_loop, to_verl
+from training.checkpoints import copy_tokenizer
+from training.doctor import is_cuda
+from training.nanotron_config import FOLDER
+from training.places import HOME, LAUNCHER, LOG
+
+ENGINE = "OCTO_ENGINE"
+"""Environment variable with the engine's folder, in all of its processes."""
+METRICS = "metrics.jsonl"
+LOOK_SECONDS = 0.5
+END_SECONDS = 20.0
+"""How long processes may take to vanish after SIGKILL."""
+
+
+def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path) -> None:
+    """Reinforce up to `recipe.steps`, from the run's own last checkpoint if it has one, else from folder `start`.
+
+    UserError when verl fails, or gives no sign of life.
+    """
+    done = max(run.checkpoints(), default=0)
+    run.truncate(done)
+    engine = run.path / FOLDER
+    end_processes(engine)  # of a launch that was killed
+    if done == recipe.steps:
+        return
+    with tempfile.TemporaryDirectory(prefix="octo-") as scratch:
+        follower = _Follower(run, prompts, recipe, start, done)
+        _write_files(engine, recipe, follower, Path(scratch))
+        try:
+            _supervise(engine, recipe, follower, _environment(engine, recipe))
+        finally:
+            end_processes(engine)
+    follower.follow()
+    if follower.step < recipe.steps:
+        raise UserError(f"verl ended after step {follower.step} of {recipe.steps}", f"See {engine / LOG}")
+
+
+# -- the files it starts from --------------------------------------------------------------------------------------
+
+
+def _write_files(engine: Path, recipe: RLRecipe, follower: "_Follower", scratch: Path) -> None:
+    shutil.rmtree(engine, ignore_errors=True)
+    (engine / "rollouts").mkdir(parents=True)
+    begin, done, start = follower.begin, follower.step, follower.start
+    resume = str(begin / f"global_step_{done}") if done else None
+    longest = max(map(len, follower.prompt_ids))
+    job = Job(str(begin), str(engine), str(scratch), longest, is_cuda(), resume)
+    _write_yaml(engine / "verl.yaml", to_verl(recipe, job))
+    _write_yaml(engine / "agent.yaml", agent_loop())
+    told = {"recipe": recipe.model_dump(mode="json"), "eos_ids": _eos_ids(start)}
+    (engine / "launch.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    pq.write_table(laid_out(follower.rows, follower.texts, recipe), engine / "prompts.parquet")
+
+
+def _write_yaml(file: Path, plain: Any) -> None:
+    file.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+
+def laid_out(rows: list[dict[str, Any]], texts: list[str], recipe: RLRecipe) -> pa.Table:
+    """The prompts of every step in verl's form, one after the other: the manifest's order, begun again when it runs out.
+    `extra_info.index` is the place; the IDs are for people who read the file."""
+    places = range(recipe.steps * recipe.prompts_per_step)
+    which = [rows[place % len(rows)] for place in places]
+    return pa.table(
+        {
+            "data_source": [row["source"] for row in which],
+            "prompt": [[{"role": "user", "content": texts[place % len(rows)]}] for place in places],
+            "reward_model": [{"style": "rule", "ground_truth": row["answer"]} for row in which],
+            "extra_info": [
+                {"index": place, "prompt_id": row["prompt_id"], "doc_id": row["doc_id"]}
+                for place, row in zip(places, which, strict=True)
+            ],
+        }
+    )
+
+
+def _eos_ids(folder: Path) -> list[int]:
+    """The tokens that end a response, as `evaluation.samplers.eos_ids` has them of a loaded model."""
+    found = [AutoTokenizer.from_pretrained(folder, local_files_only=True).eos_token_id]
+    found.append(AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().eos_token_id)
+    with contextlib.suppress(OSError):
+        found.append(GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id)
+    flat = [one for item in found for one in (item if isinstance(item, list) else [item])]
+    return sorted({one for one in flat if one is not None})
+
+
+def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
+    """Of the driver, and through it of every process of Ray."""
+    paths = os.pathsep.join([HOME, *filter(None, [os.environ.get("PYTHONPATH")])])
+    plain = {
+        ENGINE: str(engine),
+        LAUNCHER: str(os.getpid()),
+        "PYTHONPATH": paths,
+        "VERL_USE_EXTERNAL_MODULES": "rl.verl_plugin",
+        "VERL_FILE_LOGGER_PATH": str(engine / METRICS),
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # nothing of a store is unpickled
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(engine / "cache"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
+    }
+    if not is_cuda():
+        # the engine of FSDP is registered for `cuda` alone, a name that verl lets one ask for
+        plain |= {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda", "OMP_NUM_THREADS": str(recipe.threads or 1)}
+    dropped = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return {name: value for name, value in os.environ.items() if name not in dropped} | plain
+
+
+# -- the process ---------------------------------------------------------------------------------------------------
+
+
+def _supervise(engine: Path, recipe: RLRecipe, follower: "_Follower", environment: dict[str, str]) -> None:
+    """Run the driver to its end, recording as it goes on. UserError when it fails, or is hung."""
+    command = [sys.executable, "-m", "rl.verl_worker", "--config-path", str(engine), "--config-name", "verl"]
+    with (engine / LOG).open("w", encoding="utf-8") as log, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
+        advance(follower.step)
+        process = subprocess.Popen(
+            command, env=environment, cwd=engine, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            for _ in _signs_of_life(process, engine, recipe.patience_seconds):
+                before = follower.step
+                follower.follow()
+                advance(follower.step - before, note=follower.note)
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        follower.follow()
+        raise _failure(engine, process.returncode)
+
+
+def _signs_of_life(process: "subprocess.Popen[bytes]", engine: Path, patience: float) -> Iterator[None]:
+    """Yields now and then until `process` ends. UserError when it does nothing for `patience` seconds."""
+    seen, since = None, time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=LOOK_SECONDS)
+            return
+        yield
+        grown = [(path.name, path.stat().st_size) for path in (engine, engine / "rollouts", engine / "checkpoints")
+                 if path.exists() for path in sorted(path.iterdir())]  # fmt: skip
+        if grown != seen:
+            seen, since = grown, time.monotonic()
+        elif time.monotonic() - since > patience:
+            raise UserError(
+                f"verl gave no sign of life for {patience:g} s and was ended",
+                f"The same command goes on from the last checkpoint; see {engine / LOG}",
+            )
+
+
+def _failure(engine: Path, status: int) -> UserError:
+    lines = (engine / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line for line in lines if "Error" in line and not line.startswith(" ")]
+    last = errors[-1].strip()[:300] if errors else f"status {status}"
+    return UserError(f"verl stopped: {last}", f"See {engine / LOG}")
+
+
+def end_processes(engine: Path) -> None:
+    """Kill every process that bears `engine` in its environment, until none is left. Elsewhere than on Linux the
+    driver's own end must do."""
+    ends = time.monotonic() + END_SECONDS
+    while found := _bearers(engine):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > ends:
+            raise RuntimeError(f"processes {found} do not end")
+        time.sleep(0.05)
+
+
+def _bearers(engine: Path) -> list[int]:
+    """Processes with the mark of this engine; those that are dead already and wait to be buried have none to show."""
+    mark, found = f"{ENGINE}={engine}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+# -- what it leaves ------------------------------------------------------------------------------------------------
+
+
+class _Follower:
+    """Reads what verl has done since it last looked, into the ledger and the checkpoints of the run."""
+
+    def __init__(self, run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path, done: int):
+        self.start, self.first, self.step, self.note = start, done, done, ""
+        self.begin = run.checkpoint(done) if done else start
+        self.rows = prompts.read("prompts").to_pylist()
+        self.texts = [render(recipe.template, row["question"]) for row in self.rows]
+        self.prompt_ids = encode(AutoTokenizer.from_pretrained(start, local_files_only=True), self.texts)
+        self._run, self._recipe, self._ledger = run, recipe, Ledger(run, SCHEMAS)
+        self._engine = run.path / FOLDER
+
+    def follow(self) -> None:
+        """Record the steps that verl has logged, and keep the checkpoints that it has written."""
+        for line in self._lines()[self.step - self.first :]:
+            self._record(json.loads(line))
+        for step in self._written():
+            self._ledger.flush()
+            self._run.save_checkpoint(step, lambda folder, step=step: self._move(step, folder), self._recipe.keep)
+
+    def _lines(self) -> list[bytes]:
+        """Whole lines of verl's metrics, one per step of this launch."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self._engine / METRICS).read_bytes().split(b"\n")[:-1]
+        return []
+
+    def _record(self, logged: dict[str, Any]) -> None:
+        rollouts, metrics = self._rollouts(logged["step"]), logged["data"]
+        names = {"loss": "actor/pg_loss", "grad_norm": "actor/grad_norm", "entropy": "actor/entropy"}
+        learned = {ours: metrics[theirs] for ours, theirs in names.items()} | {"seconds": metrics["timing_s/step"]}
+        record(self._ledger, rollouts, learned, self._recipe)
+        self.step, self.note = rollouts.step, f"reward {metrics_of(rollouts)['reward']:.2f}"
+
+    def _rollouts(self, step: int) -> Rollouts:
+        """The responses of a step, in the order of prompts and then of samples."""
+        text = (self._engine / "rollouts" / f"{step}.jsonl").read_text(encoding="utf-8")
+        lines = sorted(map(json.loads, text.splitlines()), key=lambda line: (line["place"], line["number"]))
+        which = [line["place"] % len(self.rows) for line in lines]
+        rewards = [line["reward"] for line in lines]
+        return Rollouts(
+            step=step,
+            group_size=self._recipe.group_size,
+            prompts=[self.rows[i] for i in which],
+            texts=[self.texts[i] for i in which],
+            prompt_ids=[self.prompt_ids[i] for i in which],
+            completions=[Completion(o["response"], o["tokens"], o["truncated"], [], []) for o in lines],
+            grades=[Grade(Verdict(o["verdict"]), o["extracted"], o["reason"]) for o in lines],
+            rewards=rewards,
+            advantages_N=group_advantages(rewards, self._recipe.group_size),
+        )
+
+    def _written(self) -> list[int]:
+        """Steps whose checkpoints verl has finished, and whose rows are recorded."""
+        folder = self._engine / "checkpoints"
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            last = min(int((folder / "latest_checkpointed_iteration.txt").read_text()), self.step)
+            steps = [int(path.name.removeprefix("global_step_")) for path in folder.glob("global_step_*")]
+            return sorted(step for step in steps if step <= last)
+        return []
+
+    def _move(self, step: int, folder: Path) -> None:
+        """A checkpoint of the run out of one of verl's."""
+        source = self._engine / "checkpoints" / f"global_step_{step}"
+        exported = source / "actor" / "huggingface"
+        for file in [exported / "config.json", exported / "generation_config.json", *exported.glob("*.safetensors*")]:
+            if file.is_file():
+                shutil.move(file, folder / file.name)
+        copy_tokenizer(self.start, folder)
+        shutil.rmtree(exported)
+        shutil.move(source, folder / source.name)
