@@ -13,7 +13,6 @@ and scheduling, see `training.launch`; locking in a remote store; checksums of l
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import math
@@ -32,7 +31,7 @@ from manifests.identity import canonical_json, json_digest
 from manifests.manifest import Manifest
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
-from manifests.store import Store, file_sha256
+from manifests.store import Store, file_sha256, try_lock
 
 
 class RunDirectory:
@@ -112,13 +111,9 @@ class RunDirectory:
     def _take_lock(self) -> None:
         if not self.store.is_local or self._lock:
             return
-        lock = (self.path / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on") from None
-        self._lock = lock
+        self._lock = try_lock(self.path / "lock")
+        if not self._lock:
+            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on")
 
     # -- ledgers ---------------------------------------------------------------------------------------------------
 
