@@ -116,7 +116,7 @@ def quickstart(store: StoreOption = None) -> None:
     say("[bold]4/6 reinforce[/] with GRPO, evaluating before and after")
     measure = quickstart_recipe("eval", EvalRecipe)
     before = evaluate(home, model_of(base), held_out, measure, parent=base)
-    zero = reinforce(home, prompts, quickstart_recipe("rl", RLRecipe), parent=base)
+    zero = reinforce(home, prompts, quickstart_recipe("rl", RLRecipe), base)
     say("[bold]5/6 evaluate[/] on held-out problems")
     after = evaluate(home, model_of(zero), held_out, measure, parent=zero)
     say("[bold]6/6 report[/]")
@@ -336,7 +336,7 @@ def train(
 def rl(
     prompts: ManifestArgument,
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of an RL run.")],
-    start: Annotated[str, typer.Option("--from", help="Run to start from.")],
+    start: Annotated[str, typer.Option("--from", help="Run to start from, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
     plan: PlanOption = False,
     store: StoreOption = None,
@@ -349,11 +349,11 @@ def rl(
     from rl.config import RLRecipe
 
     home, config = open_store(store), load(recipe, RLRecipe, overrides or [])
-    source, parent = resolve(home, prompts), load_run(home, start)
+    source, begin = resolve(home, prompts), Path(start) if Path(start).is_dir() else load_run(home, start)
     if plan:
-        show_rows([launch.plan(home, source, config, parent)], f"Plan of RL on {source.ref}")
+        show_rows([launch.plan(home, source, config, begin)], f"Plan of RL on {source.ref}")
         return
-    run = launch.reinforce(home, source, config, parent=parent)
+    run = launch.reinforce(home, source, config, begin)
     show_rows([summary_row(run)], f"RL on {source.ref}")
     print(run.id)
 

@@ -12,10 +12,10 @@ more memory than 10M documents.
 import argparse
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.memory import peak_bytes
 from curation.duplicates import candidate_pairs, connected
 
 SEED, LARGEST, CLUSTERED, AT_ONCE = 1, 6, 5, 1 << 16
@@ -44,12 +44,6 @@ def keys_of(truth: np.ndarray, band: int) -> np.ndarray:
             part = (part ^ (part >> np.uint64(shift))) * CLOSE
         keys[start : start + AT_ONCE] = part ^ (part >> np.uint64(31))
     return keys
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held. `ru_maxrss` would count what its parent held when it was forked."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def main() -> None:

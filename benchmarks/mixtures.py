@@ -18,7 +18,6 @@ dataset is asked next. Not a test: a missed aim is printed as missed.
 import argparse
 import multiprocessing
 import os
-import re
 import shutil
 import sysconfig
 import tempfile
@@ -32,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.memory import peak_bytes
 from curation.vocabulary import Vocabulary
 from manifests import tables
 from manifests.manifest import Draft, Manifest, resolve
@@ -73,13 +73,7 @@ def _child(pipe: Any, work: Callable[..., dict[str, Any]], arguments: tuple) -> 
     cpu, wall = time.process_time(), time.perf_counter()
     found = work(*arguments)
     spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    pipe.send(spent | found | {"memory": peak_memory()})
-
-
-def peak_memory() -> float:
-    """Most memory that this process has had, in GB. Not `ru_maxrss`, which a child takes over from its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) / 1e6
+    pipe.send(spent | found | {"memory": peak_bytes() / 1e9})
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

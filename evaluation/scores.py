@@ -22,13 +22,14 @@ import pyarrow.compute as pc
 from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
 from evaluation.estimates import bootstrap, pass_at_k, wilson
+from evaluation.model_folder import checksums
 from evaluation.samplers import SamplingParams, load_model, sample
 from evaluation.templates import render, with_choices
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch
 from manifests.progress import progress
 from manifests.runs import RunDirectory, open_run
-from manifests.store import Store, file_sha256
+from manifests.store import Store
 from manifests.tables import SAMPLES, SCORES
 
 Row = dict[str, Any]
@@ -47,7 +48,7 @@ def evaluate(
     What was graded before an error stays and is used when the same evaluation is started again.
     """
     _check(store, benchmarks, recipe)
-    run = open_run(store, "eval", benchmarks, recipe, "transformers", parent, inputs=_checksums(model_dir))
+    run = open_run(store, "eval", benchmarks, recipe, "transformers", parent, inputs=checksums(model_dir))
     if run.status == "done":
         return run
     with run.running():
@@ -85,12 +86,6 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe) -> 
         if manifest.kind != "benchmark":
             raise UserError(f"{manifest.ref} is a {manifest.kind}, not a benchmark", "See `octo manifest list`")
         check_launch(store, manifest)
-
-
-def _checksums(model_dir: Path) -> dict[str, str]:
-    """What makes a model folder the same model: weights, configuration, tokenizer."""
-    files = [*model_dir.glob("*.safetensors"), *model_dir.glob("*config.json"), *model_dir.glob("tokenizer.json")]
-    return {path.name: file_sha256(path) for path in sorted(files)}
 
 
 # -- samples -------------------------------------------------------------------------------------------------------

@@ -13,12 +13,11 @@ and scheduling, see `training.launch`; locking in a remote store; checksums of l
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +31,7 @@ from manifests.identity import canonical_json, json_digest
 from manifests.manifest import Manifest
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
-from manifests.store import Store, file_sha256
+from manifests.store import Store, file_sha256, try_lock
 
 
 class RunDirectory:
@@ -80,6 +79,10 @@ class RunDirectory:
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
 
+    def note(self, **facts: Any) -> None:
+        """Write `facts`, plain JSON, into run.json beside what is there."""
+        self._update(**facts)
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """`start`, and whatever ends the block but `finish` is written down: an interrupt as stopped, an error as
@@ -108,13 +111,9 @@ class RunDirectory:
     def _take_lock(self) -> None:
         if not self.store.is_local or self._lock:
             return
-        lock = (self.path / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on") from None
-        self._lock = lock
+        self._lock = try_lock(self.path / "lock")
+        if not self._lock:
+            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on")
 
     # -- ledgers ---------------------------------------------------------------------------------------------------
 
@@ -148,13 +147,17 @@ class RunDirectory:
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
-    def save_checkpoint(self, step: int, write: Callable[[Path], None], keep: int = 3) -> None:
-        """Let `write(folder)` fill a folder, then make it checkpoint `step`; the `keep` newest are kept (0: all)."""
+    def save_checkpoint(
+        self, step: int, write: Callable[[Path], None], keep: int = 3, spare: Collection[int] = ()
+    ) -> None:
+        """Let `write(folder)` fill a folder, then make it checkpoint `step`; the `keep` newest are kept (0: all), and
+        those of the steps in `spare`."""
         with self.store.temporary() as aside:
             write(aside)
             self._store_folder(self._at(f"checkpoints/{step}"), aside)
         for old in self.checkpoints()[:-keep] if keep else []:
-            self._remove(self._at(f"checkpoints/{old}"))
+            if old not in spare:
+                self._remove(self._at(f"checkpoints/{old}"))
 
     def _store_folder(self, target: str, aside: Path) -> None:
         """Move the files of `aside` below `target`, durable, and write complete.json last."""
@@ -208,12 +211,19 @@ class Ledger:
     """Rows of a run that are not stored yet.
 
     `schemas` maps tables to their Arrow schemas. `flush` stores them in that order, so the table named last, `steps`,
-    never holds a step whose other rows are missing.
+    never holds a step whose other rows are missing. As a context manager it stores what was added however the block
+    ends: the rows before an error are what explains it.
     """
 
     def __init__(self, run: RunDirectory, schemas: dict[str, pa.Schema]):
         self.run, self.schemas = run, schemas
         self._rows: dict[str, list[pa.Table]] = {table: [] for table in schemas}
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
 
     def add(self, table: str, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Keep rows for the next flush."""

@@ -273,12 +273,11 @@ class Store:
         """`scratch(name)`, held by this process alone; UserError while another process of this machine holds it."""
         while True:
             folder = self.scratch(name)
-            with (folder / "lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    hint = "Wait until it has ended; then the same command finds its work done"
-                    raise UserError(f"another process is building the same in {folder}", hint) from None
+            lock = try_lock(folder / "lock")
+            if not lock:
+                hint = "Wait until it has ended; then the same command finds its work done"
+                raise UserError(f"another process is building the same in {folder}", hint)
+            with lock:
                 if (folder / "lock").exists():  # else its last holder has removed the folder meanwhile
                     yield folder
                     return
@@ -300,6 +299,17 @@ class Store:
         users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octothinker"
         base = Path(os.environ.get("OCTO_SCRATCH") or users)
         return base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """The file `path`, open and locked for this process until it is closed; None while another process holds it."""
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 def _s3_code(error: OSError) -> str:

@@ -251,6 +251,12 @@ STEPS = _table(
     ("tokens", LONG, "tokens consumed in this step"),
     ("seconds", REAL, "wall time of the step"),
     open=True,
+    more="""of an RL run `reward` and `accuracy` (means over the responses with a ruling), `accuracy_by_source` (a map:
+`accuracy_by_source['gsm8k']`), `length_mean`, `length_p95`, `length_ratio` (mean to cap), `cap` (tokens of the longest
+response that the step allowed), `truncated_share`, `boxed_share` (responses with a whole box), `repetition_share` (with
+a passage five times in a row), `zero_spread_share` (groups whose rewards are all equal), `clip_share` (tokens that the
+clip cut off), `entropy` (nats per token), `kl_to_start` (nats per token, estimated), and `prompts_read`, counted from
+the start of the run""",
 )
 CONSUMPTION = _table(
     "consumption",
@@ -283,8 +289,8 @@ ROLLOUTS = _table(
     ("doc_id", TEXT, "document the prompt comes from"),
     ("source", TEXT, "source of that document"),
     ("sample", LONG, "which response of the group, from 0"),
-    ("prompt", TEXT, "the prompt as the model saw it"),
-    ("response", TEXT, "what the model wrote"),
+    ("prompt?", TEXT, "the prompt as the model saw it; NULL where the recipe keeps no texts"),
+    ("response?", TEXT, "what the model wrote; NULL where the recipe keeps no texts"),
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "stopped by the length cap"),
     ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
@@ -292,6 +298,20 @@ ROLLOUTS = _table(
     ("reason?", TEXT, "why the verdict is not CORRECT"),
     ("reward?", REAL, "reward of the response; NULL where the grader failed"),
     ("advantage?", REAL, "its advantage within the group; NULL where the grader failed"),
+    ("repetition?", FLAG, "a passage of it stands five times in a row"),
+    ("used?", FLAG, "entered an update; false in a group that dynamic sampling set aside"),
+)
+ALARMS = _table(
+    "alarms",
+    "What the collapse watch of an RL run saw, and what followed.",
+    ("step", LONG, "RL step after which it was met"),
+    ("signal", TEXT, "column of steps that is watched"),
+    ("value", REAL, "its value in that step"),
+    ("above?", REAL, "limit that it was above"),
+    ("below?", REAL, "limit that it was below"),
+    ("steps", LONG, "steps in a row that it was beyond the limit"),
+    ("action", TEXT, "warn, stop or fall_back"),
+    ("checkpoint?", LONG, "step whose weights the run went on with; 0 is the start; NULL where it went on as it was"),
 )
 SAMPLES = _table(
     "samples",
@@ -313,7 +333,7 @@ SAMPLES = _table(
 SCORES = _table(
     "scores",
     "Scores of an evaluation, with intervals.",
-    ("step", LONG, "0"),
+    ("step", LONG, "RL step that was validated; 0 in an evaluation"),
     ("benchmark", TEXT, "name of the benchmark"),
     ("metric", TEXT, "accuracy, reward, length, truncated, unparsed, errors, …"),
     ("value", REAL, "the score"),
@@ -322,7 +342,7 @@ SCORES = _table(
     ("n", LONG, "items or responses it rests on"),
     ("method", TEXT, "how the interval was made: wilson, bootstrap or none"),
 )
-LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, SAMPLES, SCORES)
+LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, ALARMS, SAMPLES, SCORES)
 
 # -- views that the catalog makes ----------------------------------------------------------------------------------
 

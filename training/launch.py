@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from evaluation.model_folder import checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run
@@ -54,7 +55,7 @@ class _Launch:
         """Checksums of a start that is neither manifest nor run, by file name."""
         if self.parent or not self.start:
             return {}
-        return {path.name: file_sha256(path) for path in _model_files(self.start)}
+        return checksums(self.start)
 
     @property
     def mixture(self) -> Mixture:
@@ -240,11 +241,6 @@ def check_start(start: Path, tokenizer_json: Path | None) -> None:
 
 def _tokenizer(manifest: Manifest) -> Path:
     return manifest.local("tokenizer")["tokenizer.json"]
-
-
-def _model_files(folder: Path) -> list[Path]:
-    """The files that make a model folder the same model."""
-    return sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json"), *folder.glob("tokenizer.json")])
 
 
 # -- run and reconcile ---------------------------------------------------------------------------------------------

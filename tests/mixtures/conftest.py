@@ -16,6 +16,7 @@ from manifests.manifest import Draft, Manifest
 from manifests.recipe import parse
 from manifests.store import Store
 from mixtures.config import MixRecipe
+from mixtures.mix import mix
 
 SENTENCE = "the sum of two even numbers is even because each is twice some integer and so on to infinity"
 WORDS = SENTENCE.split()
@@ -106,3 +107,12 @@ def recipe(tokenizer: Path) -> Callable[..., MixRecipe]:
         return parse(json.loads(json.dumps(plain | values)), MixRecipe, "recipe")
 
     return make
+
+
+@pytest.fixture
+def mixture(store: Store, toy: Manifest, recipe: Callable[..., MixRecipe]) -> Manifest:
+    """Two components; `qa` runs through nearly three epochs, and one of its windows over the end of one."""
+    return mix(store, recipe(budget={"sequences": 280}, components=[
+        {"name": "web", "manifest": "toy@1", "where": "role <> 'qa'", "weight": 9},
+        {"name": "qa", "manifest": "toy@1", "where": "role = 'qa'", "weight": 19, "max_epochs": 3},
+    ]))  # fmt: skip

@@ -20,15 +20,6 @@ from mixtures.reader import MixtureReader
 LENGTH = 16
 
 
-@pytest.fixture
-def mixture(store: Store, toy: Manifest, recipe: Callable[..., MixRecipe]) -> Manifest:
-    """Two components; `qa` runs through nearly three epochs, and one of its windows over the end of one."""
-    return mix(store, recipe(budget={"sequences": 280}, components=[
-        {"name": "web", "manifest": "toy@1", "where": "role <> 'qa'", "weight": 9},
-        {"name": "qa", "manifest": "toy@1", "where": "role = 'qa'", "weight": 19, "max_epochs": 3},
-    ]))  # fmt: skip
-
-
 def naive_stream(manifest: Manifest, component: str, epochs: int) -> list[tuple[int, int, dict]]:
     """(token, epoch, member) of every token of a component, document by document."""
     members = manifest.read("members").filter(np.array(manifest.read("members")["component"]) == component)

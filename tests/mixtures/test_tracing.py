@@ -1,7 +1,6 @@
 """Provenance: from sequences to documents and back, equal to reading the whole mixture and looking."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,21 +8,10 @@ import pytest
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.store import Store
-from mixtures.config import MixRecipe
-from mixtures.mix import mix
 from mixtures.reader import MixtureReader
 from mixtures.tracing import trace, uses
 
 LENGTH = 16
-
-
-@pytest.fixture
-def mixture(store: Store, toy: Manifest, recipe: Callable[..., MixRecipe]) -> Manifest:
-    """Two components; `qa` runs through nearly three epochs, and one of its windows over the end of one."""
-    return mix(store, recipe(budget={"sequences": 280}, components=[
-        {"name": "web", "manifest": "toy@1", "where": "role <> 'qa'", "weight": 9},
-        {"name": "qa", "manifest": "toy@1", "where": "role = 'qa'", "weight": 19, "max_epochs": 3},
-    ]))  # fmt: skip
 
 
 def test_a_sequence_leads_to_its_documents_with_their_scores_and_text(
