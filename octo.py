@@ -338,6 +338,7 @@ def rl(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of an RL run.")],
     start: Annotated[str, typer.Option("--from", help="Run to start from, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
+    backend: Annotated[str, typer.Option("--backend", help="torch or verl.")] = "torch",
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -348,12 +349,14 @@ def rl(
     from rl import launch
     from rl.config import RLRecipe
 
+    if backend not in ("torch", "verl"):
+        raise typer.BadParameter(f"{backend!r} is neither torch nor verl")
     home, config = open_store(store), load(recipe, RLRecipe, overrides or [])
     source, begin = resolve(home, prompts), Path(start) if Path(start).is_dir() else load_run(home, start)
     if plan:
-        show_rows([launch.plan(home, source, config, begin)], f"Plan of RL on {source.ref}")
+        show_rows([launch.plan(home, source, config, begin, backend)], f"Plan of RL on {source.ref}")
         return
-    run = launch.reinforce(home, source, config, begin)
+    run = launch.reinforce(home, source, config, begin, backend)
     show_rows([summary_row(run)], f"RL on {source.ref}")
     print(run.id)
 

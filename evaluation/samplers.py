@@ -152,7 +152,9 @@ def _rows(model: Any, requests: Sequence[Request], params: SamplingParams) -> li
         if not 0 < len(request.prompt_ids) < context:
             n = len(request.prompt_ids)
             what = f"has {n} tokens and leaves no room in a context of {context}" if n else "is empty"
-            raise UserError(f"prompt {position // params.n} {what}", "Shorten the prompts or take a model with a longer context")
+            raise UserError(
+                f"prompt {position // params.n} {what}", "Shorten the prompts or take a model with a longer context"
+            )
     return [
         _Row(one.stream, one.number, list(one.prompt_ids), min(params.max_new_tokens, context - len(one.prompt_ids)))
         for one in requests

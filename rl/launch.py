@@ -3,13 +3,14 @@
 `reinforce` checks the manifest's digest and files, the template and the lengths before an engine is loaded, opens the
 run that this launch is, and goes on where it stopped. Before the first step every reference answer passes controls
 (`evaluation.controls`); prompts whose reference fails are left out, named in the run's record, and the same when the
-run goes on. A run that is done is returned at once. Leaves out other backends.
+run goes on. A run that is done is returned at once. Leaves out what the backends do.
 """
 
+import importlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,14 +24,18 @@ from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 from rl.config import RLRecipe
+from rl.verl_config import Job, to_verl
+from training.doctor import is_cuda, verl_lacks
 from training.launch import check_start, last_checkpoint
 
-BACKEND = "torch"
+Backend = Literal["torch", "verl"]
 Start = RunDirectory | Path
 """A run that is done, or a Hugging Face folder."""
 
 
-def reinforce(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) -> RunDirectory:
+def reinforce(
+    store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend = "torch"
+) -> RunDirectory:
     """Reinforce the last checkpoint of the run `parent`, or the model folder, on the manifest `prompts` (kind prompts),
     in its order.
 
@@ -38,9 +43,9 @@ def reinforce(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) 
     process holds the run, when no reference passes the controls, or when the loss is no number. A run that failed goes
     on from its last checkpoint when launched again.
     """
-    start = _check(store, prompts, recipe, parent)
+    start = _check(store, prompts, recipe, parent, backend)
     of_run, inputs = (None, checksums(parent)) if isinstance(parent, Path) else (parent, None)
-    run = open_run(store, "rl", [prompts], recipe, BACKEND, of_run, inputs)
+    run = open_run(store, "rl", [prompts], recipe, backend, of_run, inputs)
     if run.status == "done":
         return run
     with run.running():
@@ -49,9 +54,11 @@ def reinforce(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) 
     return run
 
 
-def plan(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) -> dict[str, Any]:
+def plan(
+    store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend = "torch"
+) -> dict[str, Any]:
     """What `reinforce` would do, after all its checks: one row for people."""
-    _check(store, prompts, recipe, parent)
+    _check(store, prompts, recipe, parent, backend)
     available = prompts.read("prompts", columns=["position"]).num_rows
     return {
         "manifest": prompts.ref,
@@ -63,10 +70,11 @@ def plan(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) -> di
         "responses": recipe.steps * recipe.prompts_per_step * recipe.group_size,
         "lr": recipe.optimizer.lr,
         "reward": recipe.reward,
+        "backend": backend,
     }
 
 
-def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) -> Path:
+def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend) -> Path:
     """The folder to start from, once everything fits."""
     if prompts.kind != "prompts":
         raise UserError(f"{prompts.ref} is a {prompts.kind}, not prompts", "Make one with `octo mix` and kind: prompts")
@@ -78,8 +86,19 @@ def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start) -> 
         check_launch(store, resolve(store, name))
     start = parent if isinstance(parent, Path) else last_checkpoint(parent)
     check_start(start, None)
+    if backend == "verl":
+        _check_verl(store, recipe)
     _check_lengths(start, [render(recipe.template, question) for question in questions], recipe, prompts)
     return start
+
+
+def _check_verl(store: Store, recipe: RLRecipe) -> None:
+    """What verl cannot do is refused before anything starts."""
+    to_verl(recipe, Job("", "", "", 1, is_cuda()))
+    if not store.is_local:
+        raise UserError("verl writes into a folder of this machine", "Use a local --store, and publish what it made")
+    if lacks := verl_lacks():
+        raise UserError(*lacks)
 
 
 def _check_lengths(start: Path, texts: list[str], recipe: RLRecipe, prompts: Manifest) -> None:
@@ -100,11 +119,12 @@ def _check_lengths(start: Path, texts: list[str], recipe: RLRecipe, prompts: Man
 def _run(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path) -> None:
     from transformers import AutoTokenizer
 
-    from rl.torch_backend import run_reinforcement
-
+    engine = importlib.import_module(f"rl.{run.record['backend']}_backend")
     tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True)
     rows = controlled(run, prompts, recipe)
-    run_reinforcement(run, rows, recipe, start, tokenizer, lambda step, folder: validate(run, recipe, step, folder))
+    engine.run_reinforcement(
+        run, rows, recipe, start, tokenizer, lambda step, folder: validate(run, recipe, step, folder)
+    )
 
 
 # -- controls ------------------------------------------------------------------------------------------------------

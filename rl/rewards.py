@@ -73,7 +73,9 @@ def repeats(text: str) -> bool:
     equal over 4p places, of which four are multiples of p. So only those are looked at, and what is around them if they
     are equal.
     """
-    return len(text) >= LEAST_PERIOD * TIMES and bool(_repeats(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)))
+    return len(text) >= LEAST_PERIOD * TIMES and bool(
+        _repeats(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
+    )
 
 
 @numba.njit(cache=True, nogil=True)

@@ -85,7 +85,7 @@ class _Policy:
 
 
 @dataclass
-class _Past:
+class Past:
     """The steps so far as the ledgers have them; `fallen` are those after which the run fell back."""
 
     history: list[dict[str, Any]]
@@ -93,7 +93,7 @@ class _Past:
     stopped: bool
 
     @classmethod
-    def of(cls, run: RunDirectory) -> "_Past":
+    def of(cls, run: RunDirectory) -> "Past":
         steps, met = run.table("steps"), run.table("alarms")
         acted = list(zip(met["step"].to_pylist(), met["action"].to_pylist(), strict=True)) if met else []
         fallen = sorted({step for step, action in acted if action == "fall_back"})
@@ -119,7 +119,7 @@ def run_reinforcement(
     run.truncate(done)
     if validate:
         validate(done, run.checkpoint(done) if done else start)
-    past, grader = _Past.of(run), Grader(recipe.grading_workers, recipe.grading_seconds)
+    past, grader = Past.of(run), Grader(recipe.grading_workers, recipe.grading_seconds)
     with grader, Ledger(run, SCHEMAS) as ledger, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
         advance(done)
         for step in range(done + 1, recipe.steps + 1):
@@ -145,7 +145,7 @@ def _has_checkpoint(recipe: RLRecipe, step: int) -> bool:
     return step == recipe.steps or any(step % n == 0 for n in every)
 
 
-def _good_checkpoint(run: RunDirectory, recipe: RLRecipe, past: _Past) -> int:
+def _good_checkpoint(run: RunDirectory, recipe: RLRecipe, past: Past) -> int:
     """The checkpoint that a fall back would return to; 0 is the start. Of those that the watch asks for, so that how
     often others are written decides nothing."""
     if not recipe.watch:
@@ -154,7 +154,7 @@ def _good_checkpoint(run: RunDirectory, recipe: RLRecipe, past: _Past) -> int:
     return max((n for n in run.checkpoints() if n <= last and (n % every == 0 or n in past.fallen)), default=0)
 
 
-def _watch(run: RunDirectory, policy: _Policy, ledger: Ledger, past: _Past, good: int) -> bool:
+def _watch(run: RunDirectory, policy: _Policy, ledger: Ledger, past: Past, good: int) -> bool:
     """Say and record every alarm that the last step set off, and do what the gravest asks for; whether the run stops or
     has fallen back to checkpoint `good`."""
     met = alarms(policy.recipe.watch, past.history, past.fallen)

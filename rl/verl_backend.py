@@ -16,6 +16,7 @@ without a ruling is 0 here as there, but its tokens stay in the count that the l
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -27,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -36,45 +38,49 @@ from evaluation.answers import Grade, Verdict
 from evaluation.samplers import Completion, encode
 from evaluation.templates import render
 from manifests.errors import UserError
-from manifests.manifest import Manifest
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory
 from rl.config import RLRecipe
-from rl.torch_backend import SCHEMAS, Rollouts, group_advantages, metrics_of, record
-from rl.verl_config import Job, agent_loop, to_verl
+from rl.rollouts import SCHEMAS, Rollouts, alarm_row, ledger_rows
+from rl.torch_backend import Past, Validate, group_advantages
+from rl.verl_config import ENGINE, Job, agent_loop, to_verl
+from rl.watch import alarms
 from training.checkpoints import copy_tokenizer
 from training.doctor import is_cuda
 from training.nanotron_config import FOLDER
 from training.places import HOME, LAUNCHER, LOG
 
-ENGINE = "OCTO_ENGINE"
-"""Environment variable with the engine's folder, in all of its processes."""
 METRICS = "metrics.jsonl"
 LOOK_SECONDS = 0.5
+_ERROR = re.compile(r"(?:\x1b\[\d+m|\([^)]*pid=[^)]*\)|\s)*((?:\w+\.)*\w*(?:Error|Exception)\b.*?)(?:\x1b|$)")
+"""A line of the log that names an exception, after the colours and the name of the actor that Ray puts before it."""
 END_SECONDS = 20.0
 """How long processes may take to vanish after SIGKILL."""
 
 
-def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path) -> None:
-    """Reinforce up to `recipe.steps`, from the run's own last checkpoint if it has one, else from folder `start`.
-
-    UserError when verl fails, or gives no sign of life.
-    """
-    done = max(run.checkpoints(), default=0)
+def run_reinforcement(
+    run: RunDirectory,
+    prompts: list[dict[str, Any]],
+    recipe: RLRecipe,
+    start: Path,
+    tokenizer: Any,
+    validate: Validate | None = None,
+) -> None:
+    """Reinforce on `prompts` (rows of the family, in order) up to `recipe.steps` or until the watch stops the run, from
+    its own last checkpoint if it has one, else from folder `start`. UserError when verl fails, or is hung."""
+    engine, done = run.path / FOLDER, max(run.checkpoints(), default=0)
+    end_processes(engine)  # of a launch that was itself killed
     run.truncate(done)
-    engine = run.path / FOLDER
-    end_processes(engine)  # of a launch that was killed
-    if done == recipe.steps:
-        return
-    with tempfile.TemporaryDirectory(prefix="octo-") as scratch:
-        follower = _Follower(run, prompts, recipe, start, done)
+    follower = _Follower(run, prompts, recipe, start, tokenizer, validate)
+    with tempfile.TemporaryDirectory(prefix="octo-") as scratch, follower.ledger:
+        if follower.is_over:
+            return
         _write_files(engine, recipe, follower, Path(scratch))
         try:
-            _supervise(engine, recipe, follower, _environment(engine, recipe))
+            _supervise(engine, recipe, follower)
         finally:
             end_processes(engine)
-    follower.follow()
-    if follower.step < recipe.steps:
+    if not follower.is_over:
         raise UserError(f"verl ended after step {follower.step} of {recipe.steps}", f"See {engine / LOG}")
 
 
@@ -84,34 +90,31 @@ def run_reinforcement(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, st
 def _write_files(engine: Path, recipe: RLRecipe, follower: "_Follower", scratch: Path) -> None:
     shutil.rmtree(engine, ignore_errors=True)
     (engine / "rollouts").mkdir(parents=True)
-    begin, done, start = follower.begin, follower.step, follower.start
-    resume = str(begin / f"global_step_{done}") if done else None
     longest = max(map(len, follower.prompt_ids))
-    job = Job(str(begin), str(engine), str(scratch), longest, is_cuda(), resume)
+    job = Job(str(follower.start), str(engine), str(scratch), longest, is_cuda(), follower.resume)
     _write_yaml(engine / "verl.yaml", to_verl(recipe, job))
     _write_yaml(engine / "agent.yaml", agent_loop())
-    told = {"recipe": recipe.model_dump(mode="json"), "eos_ids": _eos_ids(start)}
+    told = {"recipe": recipe.model_dump(mode="json"), "eos_ids": _eos_ids(follower.start), "history": follower.caps}
     (engine / "launch.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    pq.write_table(laid_out(follower.rows, follower.texts, recipe), engine / "prompts.parquet")
+    pq.write_table(laid_out(follower.prompts, follower.texts), engine / "prompts.parquet")
 
 
 def _write_yaml(file: Path, plain: Any) -> None:
     file.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
 
 
-def laid_out(rows: list[dict[str, Any]], texts: list[str], recipe: RLRecipe) -> pa.Table:
-    """The prompts of every step in verl's form, one after the other: the manifest's order, begun again when it runs out.
-    `extra_info.index` is the place; the IDs are for people who read the file."""
-    places = range(recipe.steps * recipe.prompts_per_step)
-    which = [rows[place % len(rows)] for place in places]
+def laid_out(prompts: list[dict[str, Any]], texts: list[str]) -> pa.Table:
+    """`texts`, the prompts of all steps one after the other, in verl's form; `prompts` are read again and again.
+    `extra_info.index` is the place, the IDs are for people who read the file."""
+    which = [prompts[place % len(prompts)] for place in range(len(texts))]
     return pa.table(
         {
             "data_source": [row["source"] for row in which],
-            "prompt": [[{"role": "user", "content": texts[place % len(rows)]}] for place in places],
+            "prompt": [[{"role": "user", "content": text}] for text in texts],
             "reward_model": [{"style": "rule", "ground_truth": row["answer"]} for row in which],
             "extra_info": [
                 {"index": place, "prompt_id": row["prompt_id"], "doc_id": row["doc_id"]}
-                for place, row in zip(places, which, strict=True)
+                for place, row in enumerate(which)
             ],
         }
     )
@@ -136,7 +139,6 @@ def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
         "PYTHONPATH": paths,
         "VERL_USE_EXTERNAL_MODULES": "rl.verl_plugin",
         "VERL_FILE_LOGGER_PATH": str(engine / METRICS),
-        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # nothing of a store is unpickled
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(engine / "cache"),
         "TOKENIZERS_PARALLELISM": "false",
@@ -154,24 +156,26 @@ def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
-def _supervise(engine: Path, recipe: RLRecipe, follower: "_Follower", environment: dict[str, str]) -> None:
-    """Run the driver to its end, recording as it goes on. UserError when it fails, or is hung."""
+def _supervise(engine: Path, recipe: RLRecipe, follower: "_Follower") -> None:
+    """Run the driver to its end, or that of the run, recording as it goes on. UserError when it fails, or is hung."""
     command = [sys.executable, "-m", "rl.verl_worker", "--config-path", str(engine), "--config-name", "verl"]
     with (engine / LOG).open("w", encoding="utf-8") as log, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
         advance(follower.step)
         process = subprocess.Popen(
-            command, env=environment, cwd=engine, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command, env=_environment(engine, recipe), cwd=engine, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         try:
             for _ in _signs_of_life(process, engine, recipe.patience_seconds):
                 before = follower.step
                 follower.follow()
                 advance(follower.step - before, note=follower.note)
+                if follower.is_stopped:
+                    return
         finally:
             process.kill()
             process.wait()
+    follower.follow()
     if process.returncode:
-        follower.follow()
         raise _failure(engine, process.returncode)
 
 
@@ -196,8 +200,8 @@ def _signs_of_life(process: "subprocess.Popen[bytes]", engine: Path, patience: f
 
 def _failure(engine: Path, status: int) -> UserError:
     lines = (engine / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if "Error" in line and not line.startswith(" ")]
-    last = errors[-1].strip()[:300] if errors else f"status {status}"
+    errors = [found[1] for line in lines if (found := _ERROR.match(line))]
+    last = errors[-1][:300] if errors else f"status {status}"
     return UserError(f"verl stopped: {last}", f"See {engine / LOG}")
 
 
@@ -230,22 +234,52 @@ def _bearers(engine: Path) -> list[int]:
 class _Follower:
     """Reads what verl has done since it last looked, into the ledger and the checkpoints of the run."""
 
-    def __init__(self, run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path, done: int):
-        self.start, self.first, self.step, self.note = start, done, done, ""
-        self.begin = run.checkpoint(done) if done else start
-        self.rows = prompts.read("prompts").to_pylist()
-        self.texts = [render(recipe.template, row["question"]) for row in self.rows]
-        self.prompt_ids = encode(AutoTokenizer.from_pretrained(start, local_files_only=True), self.texts)
-        self._run, self._recipe, self._ledger = run, recipe, Ledger(run, SCHEMAS)
-        self._engine = run.path / FOLDER
+    def __init__(
+        self,
+        run: RunDirectory,
+        prompts: list[dict[str, Any]],
+        recipe: RLRecipe,
+        start: Path,
+        tokenizer: Any,
+        validate: Validate | None,
+    ):
+        self._run, self._recipe, self._validate = run, recipe, validate or (lambda step, folder: None)
+        self._engine, self.ledger = run.path / FOLDER, Ledger(run, SCHEMAS)
+        self.prompts, self.start, self.note = prompts, start, ""
+        self.first = self.step = max(run.checkpoints(), default=0)
+        begin = run.checkpoint(self.step) if self.step else start
+        self.resume = str(begin / f"global_step_{self.step}") if self.step else None
+        self._past = Past.of(run)
+        self.texts = [
+            render(recipe.template, prompts[place % len(prompts)]["question"], place // len(prompts))
+            for place in range(recipe.steps * recipe.prompts_per_step)
+        ]
+        self.prompt_ids = encode(tokenizer, self.texts)
+        self._validate(self.step, begin)
+
+    @property
+    def caps(self) -> list[dict[str, Any]]:
+        """What the trigger of the length needs to know of the steps before this launch."""
+        return [{name: row[name] for name in ("cap", "truncated_share")} for row in self._past.history]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the watch has ended the run, and a checkpoint is there to end with."""
+        return self._past.stopped and bool(self._run.checkpoints())
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_stopped or self.step == self._recipe.steps == max(self._run.checkpoints(), default=0)
 
     def follow(self) -> None:
         """Record the steps that verl has logged, and keep the checkpoints that it has written."""
         for line in self._lines()[self.step - self.first :]:
-            self._record(json.loads(line))
+            if not self.is_stopped:
+                self._record(json.loads(line))
         for step in self._written():
-            self._ledger.flush()
+            self.ledger.flush()
             self._run.save_checkpoint(step, lambda folder, step=step: self._move(step, folder), self._recipe.keep)
+            self._validate(step, self._run.checkpoint(step))
 
     def _lines(self) -> list[bytes]:
         """Whole lines of verl's metrics, one per step of this launch."""
@@ -254,28 +288,36 @@ class _Follower:
         return []
 
     def _record(self, logged: dict[str, Any]) -> None:
-        rollouts, metrics = self._rollouts(logged["step"]), logged["data"]
-        names = {"loss": "actor/pg_loss", "grad_norm": "actor/grad_norm", "entropy": "actor/entropy"}
-        learned = {ours: metrics[theirs] for ours, theirs in names.items()} | {"seconds": metrics["timing_s/step"]}
-        record(self._ledger, rollouts, learned, self._recipe)
-        self.step, self.note = rollouts.step, f"reward {metrics_of(rollouts)['reward']:.2f}"
+        """The rows of a step, and what the watch says of it."""
+        rollouts, recipe = self._rollouts(logged["step"]), self._recipe
+        found = ledger_rows(rollouts, _learned(logged["data"], rollouts, recipe), recipe)
+        for table, rows in found.items():
+            self.ledger.add(table, rows)
+        self._past.history += found["steps"]
+        for alarm in alarms(recipe.watch, self._past.history):
+            self.ledger.add("alarms", [alarm_row(alarm, None)])
+            print(f"octo: {alarm.action}: {alarm.said}", file=sys.stderr)
+            self._past.stopped |= alarm.action == "stop"
+        self.step, self.note = rollouts.step, f"reward {found['steps'][0]['reward']:.2f}"
 
     def _rollouts(self, step: int) -> Rollouts:
         """The responses of a step, in the order of prompts and then of samples."""
         text = (self._engine / "rollouts" / f"{step}.jsonl").read_text(encoding="utf-8")
         lines = sorted(map(json.loads, text.splitlines()), key=lambda line: (line["place"], line["number"]))
-        which = [line["place"] % len(self.rows) for line in lines]
-        rewards = [line["reward"] for line in lines]
+        places, rewards = [line["place"] for line in lines], [line["reward"] for line in lines]
         return Rollouts(
             step=step,
             group_size=self._recipe.group_size,
-            prompts=[self.rows[i] for i in which],
-            texts=[self.texts[i] for i in which],
-            prompt_ids=[self.prompt_ids[i] for i in which],
+            cap=lines[0]["cap"],
+            prompts_read=step * self._recipe.prompts_per_step,
+            prompts=[self.prompts[place % len(self.prompts)] for place in places],
+            texts=[self.texts[place] for place in places],
+            prompt_ids=[self.prompt_ids[place] for place in places],
             completions=[Completion(o["response"], o["tokens"], o["truncated"], [], []) for o in lines],
             grades=[Grade(Verdict(o["verdict"]), o["extracted"], o["reason"]) for o in lines],
             rewards=rewards,
-            advantages_N=group_advantages(rewards, self._recipe.group_size),
+            advantages_N=group_advantages(rewards, self._recipe),
+            used_N=np.ones(len(lines), dtype=bool),
         )
 
     def _written(self) -> list[int]:
@@ -297,3 +339,17 @@ class _Follower:
         copy_tokenizer(self.start, folder)
         shutil.rmtree(exported)
         shutil.move(source, folder / source.name)
+
+
+def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> dict[str, float]:
+    """What verl says of the updates, under our names. Under Dr.GRPO it divides entropy and KL as it does the loss."""
+    tokens = sum(completion.tokens for completion in rollouts.completions)
+    scale = len(rollouts.completions) * recipe.longest_cap / tokens if recipe.objective == "dr_grpo" else 1.0
+    return {
+        "loss": logged["actor/pg_loss"],
+        "grad_norm": logged["actor/grad_norm"],
+        "clip_share": logged["actor/pg_clipfrac"],
+        "entropy": logged["actor/entropy"] * scale,
+        "kl_to_start": logged["actor/kl_loss"] * scale,
+        "seconds": logged["timing_s/step"],
+    }

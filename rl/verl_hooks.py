@@ -33,15 +33,15 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer  # type: ignore[impor
 from verl.utils.profiler import simple_timer  # type: ignore[import-not-found]
 
 from evaluation.answers import Grade, Grader
-from evaluation.samplers import encode, text_before
+from evaluation.samplers import Completion, encode, text_before
 from manifests.recipe import parse
 from rl.config import RLRecipe
 from rl.objective import advantages
-from rl.rewards import RULE, reward
-from rl.verl_config import CPU_ROLLOUT, ESTIMATOR
+from rl.rewards import RULE
+from rl.rollouts import earned
+from rl.verl_config import CPU_ROLLOUT, ENGINE, ESTIMATOR
+from rl.watch import cap_of
 
-ENGINE = "OCTO_ENGINE"
-"""Environment variable with the engine's folder; all processes of a run bear it, so that none is left behind."""
 POLL_SECONDS = 0.1
 """How often finished responses are looked for; verl's own 2 s would be most of a step of a small model."""
 
@@ -53,6 +53,8 @@ class Told:
     folder: Path
     recipe: RLRecipe
     eos_ids: frozenset[int]
+    history: list[dict[str, Any]]
+    """Cap and truncated share of every step before this launch."""
 
     def rollouts(self, step: int) -> Path:
         """The file with the responses of a step."""
@@ -64,32 +66,54 @@ def told() -> Told:
     """Read once per process."""
     folder = Path(os.environ[ENGINE])
     plain = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
-    return Told(folder, parse(plain["recipe"], RLRecipe, "launch.json"), frozenset(plain["eos_ids"]))
+    recipe = parse(plain["recipe"], RLRecipe, "launch.json")
+    return Told(folder, recipe, frozenset(plain["eos_ids"]), plain["history"])
+
+
+@cache
+def cap_at(step: int) -> int:
+    """Most tokens of a response in `step`: declared, or grown by what the steps before it came to."""
+    recipe = told().recipe
+    return cap_of(recipe, step, [_seen(before) for before in range(1, step)] if recipe.growth else [])
+
+
+@cache
+def _seen(step: int) -> dict[str, Any]:
+    """Cap and truncated share of a step that is over."""
+    if step <= len(told().history):
+        return told().history[step - 1]
+    lines = [json.loads(line) for line in told().rollouts(step).read_text(encoding="utf-8").splitlines()]
+    return {"cap": lines[0]["cap"], "truncated_share": sum(line["truncated"] for line in lines) / len(lines)}
 
 
 # -- agent loop ----------------------------------------------------------------------------------------------------
 
 
 class Response(AgentLoopBase):
-    """One response to one prompt; verl makes one for each."""
+    """One response to one prompt; verl makes one for each. It needs nothing of the base class, which would build a chat
+    template every time."""
+
+    def __init__(self, trainer_config: Any, server_manager: Any, tokenizer: Any, **_: Any):
+        self._rollout = trainer_config.config.actor_rollout_ref.rollout.name
+        self._servers, self._tokenizer = server_manager, tokenizer
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         recipe, metrics = told().recipe, {}
         place, number, step = row["index"], row["session_id"], int(row["global_steps"])
-        cap = recipe.cap(step)
-        [prompt_ids] = encode(self.tokenizer, [row["raw_prompt"][0]["content"]])
+        cap = cap_at(step)
+        [prompt_ids] = encode(self._tokenizer, [row["raw_prompt"][0]["content"]])
         asked = sampling_params | {"max_tokens": cap} | ({"stop": list(recipe.stop)} if recipe.stop else {})
-        if self.rollout_config.name == CPU_ROLLOUT:
+        if self._rollout == CPU_ROLLOUT:
             together = recipe.prompts_per_step * recipe.group_size // recipe.gpus
             asked |= {"place": place, "number": number, "together": together}
         with simple_timer("generate_sequences", metrics):
-            output = await self.server_manager.generate(
+            output = await self._servers.generate(
                 request_id=uuid4().hex, prompt_ids=prompt_ids, sampling_params=asked
             )
         ids = output.token_ids[:cap]
-        text, whole = (text_before(self.tokenizer, ids, stop) for stop in (recipe.stop, ()))
+        text, whole = (text_before(self._tokenizer, ids, stop) for stop in (recipe.stop, ()))
         has_ended = ids[-1] in told().eos_ids or len(text) < len(whole)
-        said = {"step": step, "place": place, "number": number, "uid": row["uid"], "response": text}
+        said = {"step": step, "cap": cap, "place": place, "number": number, "uid": row["uid"], "response": text}
         said |= {"tokens": len(ids), "truncated": len(ids) == cap and not has_ended, "prompt_tokens": len(prompt_ids)}
         return AgentLoopOutput(
             prompt_ids=prompt_ids,
@@ -111,11 +135,12 @@ async def graded(
     """The reward of a response, NaN where the grader failed: `grouped` leaves it out."""
     said, recipe = extra_info["said"], told().recipe
     grade = await _grading().rule(said["response"], ground_truth)
-    earned = reward(grade.verdict, recipe.reward)
-    ruling = {"verdict": grade.verdict.value, "extracted": grade.extracted, "reason": grade.reason, "reward": earned}
+    completion = Completion(said["response"], said["tokens"], said["truncated"], [], [])
+    [reward] = earned([completion], [grade], recipe, said["cap"])
+    ruling = {"verdict": grade.verdict.value, "extracted": grade.extracted, "reason": grade.reason, "reward": reward}
     with told().rollouts(said["step"]).open("a", encoding="utf-8") as file:
         file.write(json.dumps(said | ruling) + "\n")
-    return {"score": math.nan if earned is None else earned, "verdict": grade.verdict.value}
+    return {"score": math.nan if reward is None else reward, "verdict": grade.verdict.value}
 
 
 class _Grading:
@@ -158,15 +183,13 @@ def _grading() -> _Grading:
 
 
 @register_adv_est(ESTIMATOR)
-def grouped(
-    token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray, **_: Any
-) -> tuple[Tensor, Tensor]:
+def grouped(token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray, **_: Any) -> tuple[Tensor, Tensor]:
     """Advantages, and returns equal to them, [N, T]: each response's at all of its tokens. Groups share an `index`."""
-    scores_N = token_level_rewards.sum(-1)
+    scores_N, is_scaled = token_level_rewards.sum(-1), told().recipe.objective != "dr_grpo"
     spread_N = torch.zeros_like(scores_N)
     for rows in _groups(index):
         rewards_1G = scores_N[rows][None]
-        spread_N[rows] = advantages(rewards_1G.nan_to_num(), ~rewards_1G.isnan())[0].to(spread_N.dtype)
+        spread_N[rows] = advantages(rewards_1G.nan_to_num(), ~rewards_1G.isnan(), is_scaled)[0]
     spread_NT = spread_N[:, None] * response_mask
     return spread_NT, spread_NT
 
@@ -188,7 +211,9 @@ class OrderedBuffer(ReplayBuffer):
         batch, metrics = super().sample(global_steps, partition_id, batch_size)
         wanted = batch_size * told().recipe.group_size
         if len(batch.keys) != wanted:
-            raise RuntimeError(f"step {global_steps}: {wanted - len(batch.keys)} of {wanted} responses failed, see above")
+            raise RuntimeError(
+                f"step {global_steps}: {wanted - len(batch.keys)} of {wanted} responses failed, see above"
+            )
         lines = map(json.loads, told().rollouts(global_steps).read_text(encoding="utf-8").splitlines())
         place = {line["uid"]: line["place"] for line in lines}
         keys = [key.split("_") for key in batch.keys]

@@ -1,14 +1,14 @@
 """What every process of verl 0.9.1 loads with `import verl`, through verl's own hook (VERL_USE_EXTERNAL_MODULES).
 
-Nothing of verl is copied, or changed on disk. On any machine checkpoints are read as tensors and plain values alone:
-the launcher sets TORCH_FORCE_WEIGHTS_ONLY_LOAD, and here is named what verl's hold beyond tensors. Where there is no
-CUDA the launcher sets VERL_PLATFORM=cpu, and then this module
+Nothing of verl is copied, or changed on disk. On any machine checkpoints are read as tensors and plain values alone,
+where verl would unpickle them. Where there is no CUDA the launcher sets VERL_PLATFORM=cpu, and then this module
 
 1. registers the platform `cpu`: what verl asks about devices, memory and process groups;
 2. registers a rollout that samples with transformers, `rl.verl_rollout`;
 3. lets process groups be gloo, and leaves offloaded weights in plain memory: to pin it takes the driver of a GPU.
 
-Where there is CUDA none of the three happens. Leaves out critics, FSDP1 and Megatron on the CPU: what is missing raises.
+Where there is CUDA none of the three happens. Leaves out critics, FSDP1 and Megatron on the CPU: what is missing
+raises.
 """
 
 import importlib
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import CPUOffloadPolicy
 from verl.plugin.platform import PlatformBase, PlatformRegistry  # type: ignore[import-not-found]
 
 from rl.verl_config import CPU_ROLLOUT
@@ -27,13 +28,27 @@ from rl.verl_config import CPU_ROLLOUT
 
 def install() -> None:
     """Done once, when verl is imported."""
-    numpy_generator = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    torch.serialization.add_safe_globals(numpy_generator)
+    _unpickle_no_file()
     if os.environ.get("VERL_PLATFORM") == "cpu":
         PlatformRegistry.register(platform="cpu")(Platform)
         _register_rollout()
         _use_gloo()
         _pin_nothing()
+
+
+def _unpickle_no_file() -> None:
+    """Files are loaded as weights; what actors send each other in memory is as it was."""
+    stock: Callable[..., Any] = torch.load
+    # the state of numpy's generator lies in a checkpoint of verl
+    numpy_generator = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    torch.serialization.add_safe_globals(numpy_generator)
+
+    def load(file: Any, *arguments: Any, **named: Any) -> Any:
+        if isinstance(file, str | os.PathLike):
+            named["weights_only"] = True
+        return stock(file, *arguments, **named)
+
+    torch.load = load
 
 
 # -- 1: the platform -----------------------------------------------------------------------------------------------
@@ -123,9 +138,7 @@ def _register_rollout() -> None:
     base: Any = importlib.import_module("verl.workers.rollout.base")
     replica: Any = importlib.import_module("verl.workers.rollout.replica")
     base._ROLLOUT_REGISTRY[(CPU_ROLLOUT, "async")] = "rl.verl_rollout.Adapter"
-    replica.RolloutReplicaRegistry.register(
-        CPU_ROLLOUT, lambda: importlib.import_module("rl.verl_rollout").Replica
-    )
+    replica.RolloutReplicaRegistry.register(CPU_ROLLOUT, lambda: importlib.import_module("rl.verl_rollout").Replica)
 
 
 # -- 3: process groups and memory ----------------------------------------------------------------------------------
@@ -143,8 +156,6 @@ def _use_gloo() -> None:
 
 
 def _pin_nothing() -> None:
-    from torch.distributed.fsdp import CPUOffloadPolicy
-
     stock = CPUOffloadPolicy.__init__
     CPUOffloadPolicy.__init__ = lambda self, pin_memory=False: stock(self, pin_memory=False)
 

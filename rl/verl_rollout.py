@@ -41,7 +41,8 @@ class Server:
     def __init__(self, config: Any, model_config: Any):
         self._config = omega_conf_to_dataclass(config)
         folder = omega_conf_to_dataclass(model_config)
-        self._model, self._tokenizer = load_weights(folder.local_path).eval(), folder.tokenizer
+        self._model = load_weights(folder.local_path).to(getattr(torch, self._config.dtype)).eval()
+        self._tokenizer = folder.tokenizer
         self._waiting: list[_Waiting] = []
         self._work: asyncio.Task[None] | None = None
         self._step = 0
@@ -65,7 +66,9 @@ class Server:
         stop, cap = tuple(told.get("stop") or ()), told["max_tokens"]
         params = SamplingParams(cap, told["temperature"], stop=stop, seed=self._config.seed)
         waiting = _Waiting(
-            Request(tuple(prompt_ids), told["place"], told["number"]), params, asyncio.get_running_loop().create_future()
+            Request(tuple(prompt_ids), told["place"], told["number"]),
+            params,
+            asyncio.get_running_loop().create_future(),
         )
         self._waiting.append(waiting)
         if not self._work or self._work.done():
