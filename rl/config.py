@@ -155,7 +155,7 @@ class RLRecipe(Recipe):
     gpus: Annotated[Count, Local] = 1
     """GPUs of this machine that verl spreads the model over; without a GPU as many processes do."""
     patience_seconds: Annotated[float, Field(gt=0), Local] = 1800.0
-    """Time without a sign of life after which verl is ended. Launched again, the run goes on from its last checkpoint."""
+    """Time without a sign of life after which verl is ended; launched again, the run goes on from its checkpoint."""
     threads: Annotated[int | None, Field(gt=0), Local] = None
     """Threads of a CPU run. Sums are rounded differently under another number, so bit-exact resume needs the same."""
 

@@ -1,16 +1,17 @@
 """Runs verl 0.9.1, unmodified, on prompts in the manifest's order, and keeps the run's ledger and checkpoints for it.
 
-verl computes: rollouts, FSDP2, the update, its own checkpoints. We write the files it starts from (`to_verl`, prompts as
-Parquet, what our hooks are told), start its `main_ppo` as a process, and read what it leaves: a line per response from
-`rl.verl_hooks`, a line of metrics per step from verl. A step is recorded once verl has logged it, with the code that
+verl computes: rollouts, FSDP2, the update, its own checkpoints. We write the files it starts from (`to_verl`, prompts
+as Parquet, what our hooks are told), start its `main_ppo` as a process, and read what it leaves: a line per response
+from `rl.verl_hooks`, a line of metrics per step from verl. A step is recorded once verl has logged it, by the code that
 records the torch backend's. A checkpoint of the run holds the model as a Hugging Face folder and, beside it, verl's own
 `global_step_N`, from which the same launch goes on.
 
-Promises. The prompts of a step depend on its number alone, on resume too. On the CPU the responses and the update of a
-step depend on its number, the seed and the weights. A driver that gives no sign of life for `patience_seconds` is
-ended, and however a launch ends, none of its processes is left: they bear the engine's folder in their environment, and
-the next launch of the run ends those of one that was itself killed. Leaves out: several machines; the loss of a response
-without a ruling is 0 here as there, but its tokens stay in the count that the loss is divided by.
+Promises. The prompts of a step depend on its number alone, on resume too. On the CPU so do, with seed and weights, its
+responses and its update: they are those of the torch backend, up to rounding. The length schedule, declared or by
+trigger, holds across resume. A driver that gives no sign of life for `patience_seconds` is ended, and however a launch
+ends, none of its processes is left: they bear the engine's folder in their environment, and the next launch of a run
+ends those of one that was itself killed. Where the watch stops a run, its last checkpoint is verl's last: it saves on
+its own beat. Leaves out several machines, dynamic sampling, falling back.
 """
 
 import contextlib
@@ -80,7 +81,10 @@ def run_reinforcement(
             _supervise(engine, recipe, follower)
         finally:
             end_processes(engine)
-    if not follower.is_over:
+    if follower.is_over:
+        for name in ("rollouts", "checkpoints", "cache"):  # the ledger has them, or nobody wants them
+            shutil.rmtree(engine / name, ignore_errors=True)
+    else:
         raise UserError(f"verl ended after step {follower.step} of {recipe.steps}", f"See {engine / LOG}")
 
 

@@ -1,9 +1,9 @@
 """verl's configuration of a run, made from ours: a pure function of plain values, with neither verl nor a GPU.
 
 The file is what `python -m verl.trainer.main_ppo --config-name` reads on top of verl's own defaults, so it names only
-what differs from them, and what a reader of a GRPO run looks for. Steps, prompts, groups, minibatches, clip and optimizer
-are the recipe's; both backends train the same objective. Leaves out what a configuration cannot say, which `rl.verl_hooks`
-does: prompts as tokens, the cap of a step, stop strings, our grader, a group that got no ruling.
+what differs from them, and what a reader of a GRPO run looks for. Steps, prompts, groups, minibatches, clip and
+optimizer are the recipe's; both backends train the same objective. Leaves out what a configuration cannot say, which
+`rl.verl_hooks` does: prompts as tokens, the cap of a step, stop strings, our grader, responses without a ruling.
 """
 
 import math

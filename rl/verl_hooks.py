@@ -1,4 +1,4 @@
-"""What verl 0.9.1 calls of ours, in its own processes: agent loop, reward, advantage, order. All public extension points.
+"""What verl 0.9.1 calls of ours, in its own processes and through its own settings: four points of extension.
 
     Response        puts a prompt to the policy as the torch backend does: its tokens, the cap of its step, stop strings
     graded          the reward: our grader in killable child processes, and one line of `rollouts/<step>.jsonl` each
@@ -115,7 +115,7 @@ class Response(AgentLoopBase):
         has_ended = ids[-1] in told().eos_ids or len(text) < len(whole)
         said = {"step": step, "cap": cap, "place": place, "number": number, "uid": row["uid"], "response": text}
         said |= {"tokens": len(ids), "truncated": len(ids) == cap and not has_ended, "prompt_tokens": len(prompt_ids)}
-        return AgentLoopOutput(
+        return _Output(
             prompt_ids=prompt_ids,
             response_ids=ids,
             response_mask=[1] * len(ids),
@@ -124,6 +124,16 @@ class Response(AgentLoopBase):
             metrics=AgentLoopMetrics(**metrics),
             extra_fields=output.extra_fields | {"said": said, "turn_scores": [], "tool_rewards": []},
         )
+
+
+class _Output(AgentLoopOutput):
+    """A response without a ruling (its reward is no number) is left out of the loss: none of its tokens counts."""
+
+    def as_dict(self) -> dict[str, Any]:
+        plain = super().as_dict()
+        if self.reward_score is not None and math.isnan(self.reward_score):
+            plain["response_mask"] = torch.zeros_like(plain["response_mask"])
+        return plain
 
 
 # -- reward --------------------------------------------------------------------------------------------------------
