@@ -121,7 +121,7 @@ class RLRecipe(Recipe):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the policy that is sampled and trained."""
     max_new_tokens: dict[int, Count]
-    """Longest response by the step from which it holds, as {1: 2048, 101: 4096}; the first is for step 1."""
+    """Longest response by the step from which it holds, as {0: 2048, 100: 4096}; the first is for the start."""
     growth: GrowthRecipe | None = None
     """Longer responses by trigger, beside the declared schedule."""
     optimizer: OptimizerRecipe
@@ -162,8 +162,10 @@ class RLRecipe(Recipe):
     @field_validator("max_new_tokens", mode="before")
     @classmethod
     def _one_cap(cls, value: object) -> object:
-        """`max_new_tokens: 512` holds from step 1."""
-        return value if isinstance(value, dict) else {1: value}
+        """`max_new_tokens: 512` holds from step 1, and what is said of step 0 does."""
+        if not isinstance(value, dict):
+            return {1: value}
+        return value if 1 in value else {1 if start in (0, "0") else start: cap for start, cap in value.items()}
 
     @model_validator(mode="after")
     def _caps_from_the_start(self) -> "RLRecipe":

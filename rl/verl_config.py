@@ -94,8 +94,9 @@ def _minibatch(config: RLRecipe) -> int:
 
 
 def _micro_batch(config: RLRecipe) -> int:
-    """Responses of a forward pass on one GPU; verl wants a divisor."""
-    return math.gcd(config.micro_batch_responses, _minibatch(config) * config.group_size // config.gpus)
+    """Responses of a forward pass on one GPU: as many as asked for, or fewer, for verl wants a divisor."""
+    mine = _minibatch(config) * config.group_size // config.gpus
+    return max(n for n in range(1, min(mine, config.micro_batch_responses) + 1) if mine % n == 0)
 
 
 def _data(config: RLRecipe, job: Job) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def _fsdp(config: RLRecipe, job: Job) -> dict[str, Any]:
     """Weights and optimizer are float32, forward passes in the recipe's precision; on a GPU what rests lies in main
     memory."""
     plain = {"model_dtype": "fp32", "use_torch_compile": job.has_cuda}
-    plain |= {"mixed_precision": BFLOAT16 if config.precision else FLOAT32}
+    plain |= {"mixed_precision": dict(BFLOAT16 if config.precision else FLOAT32)}
     return plain | {"param_offload": True, "optimizer_offload": True} if job.has_cuda else plain
 
 

@@ -107,9 +107,7 @@ class Response(AgentLoopBase):
             together = recipe.prompts_per_step * recipe.group_size // recipe.gpus
             asked |= {"place": place, "number": number, "together": together}
         with simple_timer("generate_sequences", metrics):
-            output = await self._servers.generate(
-                request_id=uuid4().hex, prompt_ids=prompt_ids, sampling_params=asked
-            )
+            output = await self._servers.generate(request_id=uuid4().hex, prompt_ids=prompt_ids, sampling_params=asked)
         ids = output.token_ids[:cap]
         text, whole = (text_before(self._tokenizer, ids, stop) for stop in (recipe.stop, ()))
         has_ended = ids[-1] in told().eos_ids or len(text) < len(whole)

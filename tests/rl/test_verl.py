@@ -125,7 +125,9 @@ def test_reward_rises(whole):
 def test_it_is_the_run_of_the_torch_backend(whole, stores):
     """verl draws, grades, groups and learns as plain torch does, response for response."""
     reference = launch(stores["torch"], "torch")
-    ledgers_alike(whole, reference, 2e-4, apart=("clip_share", "kl_to_start"))  # verl takes means of means, and bounds KL
+    ledgers_alike(
+        whole, reference, 2e-4, apart=("clip_share", "kl_to_start")
+    )  # verl takes means of means, and bounds KL
     one, other = (AutoModelForCausalLM.from_pretrained(last_checkpoint(run)).state_dict() for run in (whole, reference))
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-2, atol=1e-3)
