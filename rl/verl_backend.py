@@ -147,6 +147,7 @@ def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
         "HF_DATASETS_CACHE": str(engine / "cache"),
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # else as many processes as there are CPUs start to wait
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
     }
@@ -337,7 +338,10 @@ class _Follower:
         """A checkpoint of the run out of one of verl's."""
         source = self._engine / "checkpoints" / f"global_step_{step}"
         exported = source / "actor" / "huggingface"
-        for file in [exported / "config.json", exported / "generation_config.json", *exported.glob("*.safetensors*")]:
+        config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
+        config |= {"dtype": "float32"}  # verl says bfloat16 of the float32 weights beside it
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for file in [exported / "generation_config.json", *exported.glob("*.safetensors*")]:
             if file.is_file():
                 shutil.move(file, folder / file.name)
         copy_tokenizer(self.start, folder)

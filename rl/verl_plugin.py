@@ -40,8 +40,8 @@ def _unpickle_no_file() -> None:
     """Files are loaded as weights; what actors send each other in memory is as it was."""
     stock: Callable[..., Any] = torch.load
     # the state of numpy's generator lies in a checkpoint of verl
-    numpy_generator = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    torch.serialization.add_safe_globals(numpy_generator)
+    rebuild: Any = importlib.import_module("numpy._core.multiarray")._reconstruct
+    torch.serialization.add_safe_globals([rebuild, np.ndarray, np.dtype, type(np.dtype(np.uint32))])
 
     def load(file: Any, *arguments: Any, **named: Any) -> Any:
         if isinstance(file, str | os.PathLike):

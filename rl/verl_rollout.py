@@ -140,4 +140,5 @@ class Adapter(BaseRollout):
     ) -> None:
         """Every rank draws from the generator, which gathers; each has a server of its own."""
         named = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
-        await ray.get_actor(_server_name(self._rank)).update_weights.remote(named, global_steps)
+        server: Any = ray.get_actor(_server_name(self._rank))
+        await server.update_weights.remote(named, global_steps)

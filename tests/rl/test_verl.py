@@ -44,7 +44,7 @@ RECIPE = {
     "group_size": 16,
     "minibatch_prompts": 2,
     "max_new_tokens": {1: 3, 6: 5},
-    "optimizer": {"lr": 0.05, "weight_decay": 0},
+    "optimizer": {"lr": 0.03, "weight_decay": 0},
     "checkpoint_every": 4,
     "grading_seconds": 0.5,
     "threads": 1,
@@ -119,7 +119,7 @@ def ledgers_alike(one: RunDirectory, other: RunDirectory, tolerance: float, apar
 
 def test_reward_rises(whole):
     rewards = whole.table("steps")["reward"].to_pylist()
-    assert rewards[0] < 0.3 and min(rewards[-3:]) > 0.9
+    assert rewards[0] < 0.3 and min(rewards[-3:]) > 0.8
 
 
 def test_it_is_the_run_of_the_torch_backend(whole, stores):

@@ -64,7 +64,7 @@ def test_a_run_that_goes_on_and_one_that_begins():
 ON_GPUS_OF_ONE = Job("MODEL", "ENGINE", "SCRATCH", longest_prompt=20, has_cuda=False)
 
 
-@pytest.mark.parametrize(("asked", "micro"), [(64, 12), (10, 2), (1, 1)])
+@pytest.mark.parametrize(("asked", "micro"), [(64, 12), (10, 6), (1, 1)])
 def test_forward_passes_share_a_minibatch_evenly(asked, micro):
     """Six prompts of four responses on two ranks: twelve each."""
     made = to_verl(small(gpus=2, micro_batch_responses=asked), ON_CPU)["actor_rollout_ref"]
