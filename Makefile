@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check docs bench clean
+.PHONY: quickstart test test-verl check docs bench clean
 
 quickstart: $(VENV)/.train
 	$(BIN)/octo quickstart
@@ -13,6 +13,10 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+test-verl: $(VENV)/.dev
+	$(INSTALL) --editable '.[train,verl,dev]'
+	$(BIN)/python -m pytest -m engine -q tests/rl
 
 check: $(VENV)/.dev
 	$(BIN)/pyright

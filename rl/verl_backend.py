@@ -69,10 +69,11 @@ def run_reinforcement(
 ) -> None:
     """Reinforce on `prompts` (rows of the family, in order) up to `recipe.steps` or until the watch stops the run, from
     its own last checkpoint if it has one, else from folder `start`. UserError when verl fails, or is hung."""
-    engine, done = run.path / FOLDER, max(run.checkpoints(), default=0)
+    engine, done = (run.path / FOLDER).resolve(), max(run.checkpoints(), default=0)
     end_processes(engine)  # of a launch that was itself killed
     run.truncate(done)
-    follower = _Follower(run, prompts, recipe, start, tokenizer, validate)
+    follower = _Follower(run, prompts, recipe, start.resolve(), tokenizer, validate or _no_validation)
+    follower.validate(done, follower.begin)
     with tempfile.TemporaryDirectory(prefix="octo-") as scratch, follower.ledger:
         if follower.is_over:
             return
@@ -86,6 +87,10 @@ def run_reinforcement(
             shutil.rmtree(engine / name, ignore_errors=True)
     else:
         raise UserError(f"verl ended after step {follower.step} of {recipe.steps}", f"See {engine / LOG}")
+
+
+def _no_validation(step: int, folder: Path) -> None:
+    """Where nobody asks for it."""
 
 
 # -- the files it starts from --------------------------------------------------------------------------------------
@@ -192,15 +197,19 @@ def _signs_of_life(process: "subprocess.Popen[bytes]", engine: Path, patience: f
             process.wait(timeout=LOOK_SECONDS)
             return
         yield
-        grown = [(path.name, path.stat().st_size) for path in (engine, engine / "rollouts", engine / "checkpoints")
-                 if path.exists() for path in sorted(path.iterdir())]  # fmt: skip
-        if grown != seen:
-            seen, since = grown, time.monotonic()
+        if (sizes := _sizes(engine)) != seen:
+            seen, since = sizes, time.monotonic()
         elif time.monotonic() - since > patience:
             raise UserError(
                 f"verl gave no sign of life for {patience:g} s and was ended",
                 f"The same command goes on from the last checkpoint; see {engine / LOG}",
             )
+
+
+def _sizes(engine: Path) -> list[tuple[str, int]]:
+    """Of the files that grow while verl is at work, and of the list of checkpoints."""
+    files = [*engine.glob("*.txt"), *engine.glob("*.jsonl"), *engine.glob("rollouts/*"), *engine.glob("checkpoints/*")]
+    return sorted((path.name, path.stat().st_size) for path in files)
 
 
 def _failure(engine: Path, status: int) -> UserError:
@@ -246,21 +255,20 @@ class _Follower:
         recipe: RLRecipe,
         start: Path,
         tokenizer: Any,
-        validate: Validate | None,
+        validate: Validate,
     ):
-        self._run, self._recipe, self._validate = run, recipe, validate or (lambda step, folder: None)
-        self._engine, self.ledger = run.path / FOLDER, Ledger(run, SCHEMAS)
+        self._run, self._recipe, self.validate = run, recipe, validate
+        self._engine, self.ledger = (run.path / FOLDER).resolve(), Ledger(run, SCHEMAS)
         self.prompts, self.start, self.note = prompts, start, ""
         self.first = self.step = max(run.checkpoints(), default=0)
-        begin = run.checkpoint(self.step) if self.step else start
-        self.resume = str(begin / f"global_step_{self.step}") if self.step else None
+        self.begin = run.checkpoint(self.step) if self.step else start
+        self.resume = str(self.begin.resolve() / f"global_step_{self.step}") if self.step else None
         self._past = Past.of(run)
         self.texts = [
             render(recipe.template, prompts[place % len(prompts)]["question"], place // len(prompts))
             for place in range(recipe.steps * recipe.prompts_per_step)
         ]
         self.prompt_ids = encode(tokenizer, self.texts)
-        self._validate(self.step, begin)
 
     @property
     def caps(self) -> list[dict[str, Any]]:
@@ -284,7 +292,7 @@ class _Follower:
         for step in self._written():
             self.ledger.flush()
             self._run.save_checkpoint(step, lambda folder, step=step: self._move(step, folder), self._recipe.keep)
-            self._validate(step, self._run.checkpoint(step))
+            self.validate(step, self._run.checkpoint(step))
 
     def _lines(self) -> list[bytes]:
         """Whole lines of verl's metrics, one per step of this launch."""

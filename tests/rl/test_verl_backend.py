@@ -17,8 +17,10 @@ from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 from rl import verl_backend
 from rl.config import RLRecipe
+from rl.launch import _check_verl
 from rl.verl_backend import end_processes, laid_out
 from rl.verl_config import ENGINE
+from training.doctor import doctor, verl_lacks
 
 PROMPTS = [
     {"position": n, "prompt_id": f"p{n}", "doc_id": f"d{n}", "source": "odd" if n % 2 else "even"}
@@ -41,7 +43,9 @@ class Engine:
         self.recipe = parse(PLAIN | values, RLRecipe, "rl.yaml")
         self.folder = self.run.path / "engine"
         (self.folder / "rollouts").mkdir(parents=True)
-        self.follower = verl_backend._Follower(self.run, PROMPTS, self.recipe, folder, bytes_of, None)
+        self.follower = verl_backend._Follower(
+            self.run, PROMPTS, self.recipe, folder, bytes_of, lambda step, folder: None
+        )
 
     def respond(self, step: int, **values: Any) -> None:
         """The lines of a step's responses, the last first."""
@@ -142,7 +146,7 @@ def test_a_checkpoint_is_kept_once_its_steps_are_recorded(tmp_path):
     assert json.loads((folder / "config.json").read_text()) == {"model_type": "llama", "dtype": "float32"}
     assert (folder / "tokenizer.json").read_text() == "that of the start"
     assert (folder / "global_step_2" / "actor" / "optim.pt").read_text() == "state"
-    on = verl_backend._Follower(engine.run, PROMPTS, engine.recipe, tmp_path, bytes_of, None)
+    on = verl_backend._Follower(engine.run, PROMPTS, engine.recipe, tmp_path, bytes_of, lambda step, folder: None)
     assert (on.step, on.resume) == (2, str(folder / "global_step_2"))
     assert on.caps == [{"cap": 8, "truncated_share": 0.0}] * 2
 
@@ -174,6 +178,21 @@ def test_what_verl_died_of_is_said(tmp_path, line):
     (tmp_path / "log.txt").write_text(f"INFO no Error here\n  raise Error(\nValueError: first\n{line}\nDumped\n")
     said = verl_backend._failure(tmp_path, 1).what
     assert said == "verl stopped: ray.exceptions.RayTaskError(ValueError): it was so"
+
+
+# -- whether it is there -------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_says_whether_verl_works():
+    [row] = [row for row in doctor() if row["name"] == "verl"]
+    assert (row["works"] == "yes") == (verl_lacks() is None)
+    assert row["works"] == "yes" or ": ".join(verl_lacks() or ()) == row["found or missing"]
+
+
+@pytest.mark.skipif(verl_lacks() is None, reason="verl is installed")
+def test_without_verl_the_launch_says_how_to_get_it(tmp_path):
+    with pytest.raises(UserError, match=r"not installed\. pip install .*\[train,verl\].* or .*--backend torch"):
+        _check_verl(Store(tmp_path), parse(PLAIN, RLRecipe, "rl.yaml"))
 
 
 # -- that nothing of it is left ------------------------------------------------------------------------------------
