@@ -358,14 +358,15 @@ class _Follower:
 
 
 def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> dict[str, float]:
-    """What verl says of the updates, under our names. Under Dr.GRPO it divides entropy and KL as it does the loss."""
-    tokens = sum(completion.tokens for completion in rollouts.completions)
-    scale = len(rollouts.completions) * recipe.longest_cap / tokens if recipe.objective == "dr_grpo" else 1.0
+    """What verl says of the updates, under our names. Under Dr.GRPO it divides entropy and KL as it does the loss, by
+    the longest cap and the number of responses: of those with a ruling, and of all."""
+    ruled = [c.tokens for c, reward in zip(rollouts.completions, rollouts.rewards, strict=True) if reward is not None]
+    unit = recipe.longest_cap / max(sum(ruled), 1) if recipe.objective == "dr_grpo" else None
     return {
         "loss": logged["actor/pg_loss"],
         "grad_norm": logged["actor/grad_norm"],
         "clip_share": logged["actor/pg_clipfrac"],
-        "entropy": logged["actor/entropy"] * scale,
-        "kl_to_start": logged["actor/kl_loss"] * scale,
+        "entropy": logged["actor/entropy"] * (unit * len(ruled) if unit else 1),
+        "kl_to_start": logged["actor/kl_loss"] * (unit * len(rollouts.rewards) if unit else 1),
         "seconds": logged["timing_s/step"],
     }

@@ -209,7 +209,8 @@ def _groups(index: np.ndarray) -> Iterator[Tensor]:
 
 
 class OrderedBuffer(ReplayBuffer):
-    """verl's buffer of finished responses. A minibatch then holds the prompts it holds in the torch backend."""
+    """verl's buffer of finished responses. On one rank a minibatch holds the prompts that it holds in the torch
+    backend; on several verl cuts each rank's part of them."""
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **{**named, "poll_interval": POLL_SECONDS})

@@ -147,6 +147,16 @@ def test_a_failure_of_the_grader_is_no_reward(whole):
     assert all(math.isfinite(loss) for loss in whole.table("steps")["loss"].to_pylist())
 
 
+def test_two_ranks_variants_and_a_trigger(stores):
+    """Dr.GRPO, the cap grown after two steps: still the torch backend's run, which has one rank. In one update a step:
+    verl cuts each rank's part of a batch into minibatches, so that they hold other prompts."""
+    growth = {"caps": [5], "truncated_below": 1.0, "steps": 2}
+    values = {"steps": 3, "max_new_tokens": 3, "growth": growth, "objective": "dr_grpo", "minibatch_prompts": 4}
+    one, other = (launch(stores[name], name, gpus=2, **values) for name in ("verl", "torch"))
+    assert one.table("steps")["cap"].to_pylist() == [3, 3, 5]
+    ledgers_alike(one, other, 1e-3, apart=("clip_share", "kl_to_start"))
+
+
 KILLED = """
 import sys
 from manifests.manifest import resolve
