@@ -150,7 +150,7 @@ class Assembly(Documents):
     def _without_training(self, table: pa.Table) -> pa.Table:
         """`table` with a doubt at every prompt without one that a training document holds."""
         prompts = np.flatnonzero(pc.and_(pc.equal(table["role"], "rl"), pc.is_null(table["doubt"])).to_numpy())
-        questions = pa.concat_arrays([pa.array([], pa.large_string()), *self.texts(prompts)])
+        questions = pa.chunked_array([*self.texts(prompts)], pa.string()).combine_chunks()
         held = held_by_training(questions, list(self.training), self.recipe.decontaminate)
         places = prompts[np.array(sorted(held), np.int64)]
         said = pa.array([held[item] for item in sorted(held)], pa.string())

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
 from curation.decontaminate import ITEM_COLUMNS, ItemIndex
-from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.progress import progress
 
@@ -27,13 +26,11 @@ def held_by_training(
     questions: pa.Array, corpora: list[Manifest], settings: DecontaminateRecipe
 ) -> dict[int, str]:
     """Evidence as JSON (corpus, document, coverage), by position in `questions`, of those that a kept document of
-    `corpora` holds: of several the one that covers most, then the first. UserError for a manifest that is no corpus."""
+    `corpora` holds: of several the one that covers most, then the first."""
     items = [questions.cast(pa.string())] * len(ITEM_COLUMNS)  # all that is looked at is the question
     index = ItemIndex(pa.table(items, ITEM_COLUMNS), settings)
     best: dict[int, tuple[float, str, str]] = {}
     for corpus in corpora:
-        if corpus.kind != "corpus":
-            raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name corpora under decontaminate.training")
         for names, texts in _kept(corpus):
             for document, item, coverage in zip(*index.pairs(texts), strict=True):
                 if int(item) not in best or coverage > best[int(item)][0]:

@@ -354,6 +354,9 @@ def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
     """The corpora that must not hold a prompt, whole and undamaged; in order of their IDs, each once."""
     found = {manifest.id: manifest for manifest in (resolve_manifest(store, ref) for ref in recipe.decontaminate.training)}
     for manifest in found.values():
+        if manifest.kind != "corpus":
+            hint = "Name corpora under decontaminate.training"
+            raise UserError(f"{manifest.ref} is a {manifest.kind}, no corpus", hint)
         check_launch(store, manifest)
     return tuple(found[identity] for identity in sorted(found))
 
