@@ -149,6 +149,10 @@ SMALL = st.integers(-30, 60)
 FRACTIONS = st.builds(
     lambda sign, above, below: f"{sign}\\frac{{{above}}}{{{below}}}", st.sampled_from(["", "-"]), SMALL, st.integers(1, 60)
 ) | SMALL.map(str)
+ROOTS = st.builds(
+    lambda sign, factor, radicand: f"{sign}{factor}\\sqrt{{{radicand}}}",
+    st.sampled_from(["", "-"]), st.sampled_from(["", "0", "1", "2", "3", "4", "6", "17"]), st.integers(0, 80),
+)  # fmt: skip
 ENTRIES = SMALL.map(str) | st.integers(0, 2000).map(str) | st.builds(spell, SMALL, st.integers(1, 2), st.just(False))
 POINTS = st.lists(ENTRIES, min_size=2, max_size=3)
 
@@ -158,7 +162,7 @@ def point(entries: list[str]) -> str:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.tuples(FRACTIONS, FRACTIONS) | st.tuples(POINTS, POINTS).map(lambda two: (point(two[0]), point(two[1]))))
+@given(st.tuples(FRACTIONS, FRACTIONS) | st.tuples(ROOTS, ROOTS) | st.tuples(POINTS, POINTS).map(lambda two: (point(two[0]), point(two[1]))))
 def test_fractions_and_points_are_ruled_as_math_verify_rules(pair):
     ruling = decide(*pair)
     assert ruling is None or (ruling[0] is Verdict.CORRECT) == by_math_verify(*pair)
