@@ -172,8 +172,8 @@ class DecontaminateRecipe(Recipe):
     benchmarks: Annotated[tuple[BenchmarkRecipe | str, ...], Local] = ()
     """Benchmarks to keep out: files to freeze first, or references to benchmark manifests."""
     training: Annotated[tuple[str, ...], Local] = ()
-    """Corpus manifests that models are trained on. A prompt (role rl) that a kept document of theirs holds is dropped as
-    `in_training`, with that document as evidence. Their IDs enter the identity."""
+    """Corpus manifests that models are trained on. A prompt (role rl) that a kept document of theirs holds is dropped
+    as `in_training`, with that document as evidence. Their IDs enter the identity."""
     folder: Annotated[str | None, Local] = None
     """A folder whose every .jsonl file is a benchmark as well, called by its stem."""
 

@@ -22,9 +22,7 @@ REASON = "in_training"
 BATCH_ROWS = 4096
 
 
-def held_by_training(
-    questions: pa.Array, corpora: list[Manifest], settings: DecontaminateRecipe
-) -> dict[int, str]:
+def held_by_training(questions: pa.Array, corpora: list[Manifest], settings: DecontaminateRecipe) -> dict[int, str]:
     """Evidence as JSON (corpus, document, coverage), by position in `questions`, of those that a kept document of
     `corpora` holds: of several the one that covers most, then the first."""
     items = [questions.cast(pa.string())] * len(ITEM_COLUMNS)  # all that is looked at is the question

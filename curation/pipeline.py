@@ -83,7 +83,9 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
         files = files_of(base) if base else input_files(recipe, sample, annotations)
         benchmarks, training = _benchmarks(store, recipe, sample), _training(store, recipe)
         scorer = [model.manifest] if model and model.manifest else []
-        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer, *training)}.values())
+        parents = list(
+            {parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer, *training)}.values()
+        )
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
         manifest = find_built(store, key)
@@ -352,7 +354,9 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 
 def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
     """The corpora that must not hold a prompt, whole and undamaged; in order of their IDs, each once."""
-    found = {manifest.id: manifest for manifest in (resolve_manifest(store, ref) for ref in recipe.decontaminate.training)}
+    found = {
+        manifest.id: manifest for manifest in (resolve_manifest(store, ref) for ref in recipe.decontaminate.training)
+    }
     for manifest in found.values():
         if manifest.kind != "corpus":
             hint = "Name corpora under decontaminate.training"

@@ -154,7 +154,7 @@ class Normalise(PipelineStep):
 
 
 class Verify(PipelineStep):
-    """Whether the answer of each prompt for RL can be used to grade: one that fails the grader's controls is in doubt."""
+    """Whether the answer of each prompt for RL can be used to grade; one that fails the controls is in doubt."""
 
     name, type = "Verify", "✅ curation"
 

@@ -243,7 +243,7 @@ MAIN_FAMILY = {
 
 
 def main_rows(manifest: Manifest) -> int:
-    """Rows of the family a kind is named for: documents, sequences, prompts, items, labels, annotations or pass rates."""
+    """Rows of the family that a kind is named for: documents of a corpus, sequences of a mixture, and so on."""
     family = MAIN_FAMILY[manifest.kind]
     return manifest.families[family].rows if family in manifest.families else 0
 

@@ -492,7 +492,8 @@ class _Report:
     def pass_rates(self, manifest: Manifest) -> _Part:
         """How hard the prompts are for one model."""
         found = self.rows(_PASS_RATES, manifest.id)
-        lede = f"{number(main_rows(manifest), 'prompt')}, {number(manifest.counts['responses'], 'response')} with a ruling."
+        responses = number(manifest.counts["responses"], "response")
+        lede = f"{number(main_rows(manifest), 'prompt')}, {responses} with a ruling."
         return _Part(lede, [element("h3", "Pass rates"), _table(found, "source prompts value unsolved solved")])
 
     def benchmark(self, manifest: Manifest) -> _Part:

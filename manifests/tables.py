@@ -102,7 +102,11 @@ DOUBTS = _table(
     "doubts",
     "What speaks against a document before anything is measured; its drop reason unless it is contaminated.",
     ("doc_id", TEXT, "as in documents"),
-    ("reason", TEXT, "excluded, unverified, unverifiable (a reference that fails the grader's controls) or in_training"),
+    (
+        "reason",
+        TEXT,
+        "excluded, unverified, unverifiable (the answer fails the grader's controls) or in_training",
+    ),
     ("evidence", TEXT, "JSON: what it rests on"),
 )
 INPUTS = _table(

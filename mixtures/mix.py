@@ -105,7 +105,9 @@ class _Inputs:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return _identity(self.recipe, self.corpora, self.rates, self.vocabulary) | (self.start.identity if self.start else {})
+        return _identity(self.recipe, self.corpora, self.rates, self.vocabulary) | (
+            self.start.identity if self.start else {}
+        )
 
 
 def _is_declared(store: Store, part: ComponentRecipe) -> bool:

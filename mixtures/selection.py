@@ -100,10 +100,11 @@ class Selection:
         return last - first, first
 
 
-def select(
-    catalog: Catalog, corpus: Manifest, component: ComponentRecipe, rates: Manifest | None = None
-) -> Selection:
-    """The documents of `component`; `rates` are the pass rates that its `where` may name. UserError names the component for a `where` that is wrong, refused or empty."""
+def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe, rates: Manifest | None = None) -> Selection:
+    """The documents of `component`; `rates` are the pass rates that its `where` may name.
+
+    UserError names the component for a `where` that is wrong, refused or empty.
+    """
     names = _check_expression(component)
     sql = (
         "SELECT row + list_extract($3, list_position($2, shard)) AS position, doc_id, source, n_tokens, drop_reason "

@@ -1,6 +1,6 @@
 """Rewards: what a verdict earns. An answer counts only in `\\boxed{}`, as in the OctoThinker runs.
 
-The variants, by name (recipe reference §7.2 numbers the last four: default, v2, v3, v4):
+The variants, by name (OctoThinker's released code calls the last four default, v2, v3 and v4):
 
     name        right   wrong   otherwise
     binary          1       0
@@ -73,7 +73,9 @@ def repeats(text: str) -> bool:
     equal over 4p places, of which four are multiples of p. So only those are looked at, and what is around them if they
     are equal.
     """
-    return len(text) >= LEAST_PERIOD * TIMES and bool(_repeats(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)))
+    return len(text) >= LEAST_PERIOD * TIMES and bool(
+        _repeats(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
+    )
 
 
 @numba.njit(cache=True, nogil=True)

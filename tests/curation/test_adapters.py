@@ -173,7 +173,10 @@ def test_a_prompt_without_an_answer_is_refused_and_a_question_is_not():
         document(numina, as_prompt)
     assert refusal.value.args[0] == "no_final_answer"
     assert document(numina | {"answer": "12"}, as_prompt).answer == "12"
-    assert document(ROWS["gsm8k"]["row"], known("gsm8k", role="rl")).answer == document(ROWS["gsm8k"]["row"], known("gsm8k")).answer
+    assert (
+        document(ROWS["gsm8k"]["row"], known("gsm8k", role="rl")).answer
+        == document(ROWS["gsm8k"]["row"], known("gsm8k")).answer
+    )
 
 
 JSON = st.recursive(

@@ -35,7 +35,8 @@ def build(store: Store, name: str, tokenizer: Path, sources: list[dict], **more)
 
 def reasons(store: Store, manifest) -> dict[str, tuple[str | None, dict]]:
     """Drop reason and evidence of each document by its question."""
-    sql = "SELECT question, drop_reason, drop_evidence FROM documents JOIN texts USING (manifest, doc_id) WHERE manifest = $1"
+    columns = "question, drop_reason, drop_evidence"
+    sql = f"SELECT {columns} FROM documents JOIN texts USING (manifest, doc_id) WHERE manifest = $1"
     rows = query(store, sql, [manifest.id]).to_pylist()
     return {row["question"]: (row["drop_reason"], json.loads(row["drop_evidence"] or "{}")) for row in rows}
 
@@ -46,7 +47,7 @@ def lines(path: Path, rows: list[dict]) -> str:
 
 
 def test_prompts_are_kept_apart_from_training_and_benchmarks_and_must_be_verifiable(store, tokenizer, tmp_path):
-    page = f"Some exercises for the week, to be solved at home and without help. {FARMER} And another one. {BAKER} Good luck!"
+    page = f"Some exercises for the week, to be solved at home. {FARMER} And another one. {BAKER} Good luck to you!"
     pages = [{"text": page}, {"text": "too short: " + TRAIN[:30]}]
     answered = [{"question": TRAIN, "response": "48 - 13 = 35, so there are 35.", "answer": "35"}]
     trained = build(
@@ -98,7 +99,7 @@ def test_a_training_corpus_that_is_none_and_a_reselection_are_refused(store, tok
     benchmark = {"name": "held", "path": lines(tmp_path / "held.jsonl", [{"question": LEAKED, "answer": "127"}])}
     first = build(store, "first", tokenizer, [source], decontaminate={"benchmarks": [benchmark]})
     held = query(store, "SELECT manifest FROM manifests WHERE kind = 'benchmark'").to_pylist()[0]["manifest"]
-    with pytest.raises(UserError, match="is a benchmark, no corpus. Name corpora under decontaminate.training"):
+    with pytest.raises(UserError, match=r"is a benchmark, no corpus\. Name corpora under decontaminate.training"):
         build(store, "second", tokenizer, [source], decontaminate={"training": [held]})
     apart = build(store, "third", tokenizer, [source], decontaminate={"training": [first.id]})
     plain = {"name": "fourth", "tokenizer": str(tokenizer), "sources": [source]}
@@ -110,7 +111,9 @@ def test_prompts_of_every_shape_become_rows_of_one_corpus(store, tokenizer, tmp_
     """As the data sets of this kind have them: MATH8K, SimpleRL-Zoo, GSM8K, NuminaMath, DAPO's Parquet."""
     tables = {
         "simplerl-zoo": [{"prompt": "What is the sum of 3 and 9 and 12?", "gt_answer": "24"}],
-        "gsm8k": [{"question": "Nia has 4 bags of 6 apples. How many apples?", "answer": "4 * 6 = <<4*6=24>>24\n#### 24"}],
+        "gsm8k": [
+            {"question": "Nia has 4 bags of 6 apples. How many apples?", "answer": "4 * 6 = <<4*6=24>>24\n#### 24"}
+        ],
         "numinamath-1.5": [
             {"problem": "Find $x$ if $3x = 21$.", "solution": "x = 7.", "answer": "7"},
             {"problem": "Show that $3 + 4 = 4 + 3$.", "solution": "Addition commutes.", "answer": "proof"},

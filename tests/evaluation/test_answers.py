@@ -147,7 +147,10 @@ NUMBERS = st.builds(spell, st.integers(-(10**12), 10**12) | st.integers(-2000, 2
 
 SMALL = st.integers(-30, 60)
 FRACTIONS = st.builds(
-    lambda sign, above, below: f"{sign}\\frac{{{above}}}{{{below}}}", st.sampled_from(["", "-"]), SMALL, st.integers(1, 60)
+    lambda sign, above, below: f"{sign}\\frac{{{above}}}{{{below}}}",
+    st.sampled_from(["", "-"]),
+    SMALL,
+    st.integers(1, 60),
 ) | SMALL.map(str)
 ROOTS = st.builds(
     lambda sign, factor, radicand: f"{sign}{factor}\\sqrt{{{radicand}}}",
@@ -162,7 +165,11 @@ def point(entries: list[str]) -> str:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.tuples(FRACTIONS, FRACTIONS) | st.tuples(ROOTS, ROOTS) | st.tuples(POINTS, POINTS).map(lambda two: (point(two[0]), point(two[1]))))
+@given(
+    st.tuples(FRACTIONS, FRACTIONS)
+    | st.tuples(ROOTS, ROOTS)
+    | st.tuples(POINTS, POINTS).map(lambda two: (point(two[0]), point(two[1])))
+)
 def test_fractions_and_points_are_ruled_as_math_verify_rules(pair):
     ruling = decide(*pair)
     assert ruling is None or (ruling[0] is Verdict.CORRECT) == by_math_verify(*pair)

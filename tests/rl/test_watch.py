@@ -16,7 +16,8 @@ def recipe(**values) -> RLRecipe:
 def steps(**columns) -> list[dict]:
     """Rows of `steps` with these columns, from step 1 on."""
     return [
-        {"step": n, **dict(zip(columns, row, strict=True))} for n, row in enumerate(zip(*columns.values(), strict=True), 1)
+        {"step": n, **dict(zip(columns, row, strict=True))}
+        for n, row in enumerate(zip(*columns.values(), strict=True), 1)
     ]
 
 
@@ -25,7 +26,9 @@ def grown(shares: list[float], **values) -> list[int]:
     config = recipe(growth={"caps": [4096, 8192], "truncated_below": 0.1, "steps": 2}, **values)
     history: list[dict] = []
     for share in shares:
-        history.append({"step": len(history) + 1, "truncated_share": share, "cap": cap_of(config, len(history) + 1, history)})
+        history.append(
+            {"step": len(history) + 1, "truncated_share": share, "cap": cap_of(config, len(history) + 1, history)}
+        )
     return [row["cap"] for row in history] + [cap_of(config, len(history) + 1, history)]
 
 
