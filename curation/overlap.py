@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
-from curation.decontaminate import ITEM_COLUMNS, ItemIndex
+from curation.decontaminate import PARTS, ItemIndex
 from manifests.manifest import Manifest
 from manifests.progress import progress
 
@@ -25,8 +25,8 @@ BATCH_ROWS = 4096
 def held_by_training(questions: pa.Array, corpora: list[Manifest], settings: DecontaminateRecipe) -> dict[int, str]:
     """Evidence as JSON (corpus, document, coverage), by position in `questions`, of those that a kept document of
     `corpora` holds: of several the one that covers most, then the first."""
-    items = [questions.cast(pa.string())] * len(ITEM_COLUMNS)  # all that is looked at is the question
-    index = ItemIndex(pa.table(items, ITEM_COLUMNS), settings)
+    words = [questions.cast(pa.string())] * len(PARTS)  # of an item nothing is looked at but its text
+    index = ItemIndex(pa.table(words, PARTS), settings)
     best: dict[int, tuple[float, str, str]] = {}
     for corpus in corpora:
         for names, texts in _kept(corpus):
