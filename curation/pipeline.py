@@ -40,7 +40,7 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, tag
+from manifests.manifest import Draft, Manifest, build_key, check_launch, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -81,9 +81,11 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
         annotations = _annotations(store, recipe)
         files = files_of(base) if base else input_files(recipe, sample, annotations)
-        benchmarks = _benchmarks(store, recipe, sample)
+        benchmarks, training = _benchmarks(store, recipe, sample), _training(store, recipe)
         scorer = [model.manifest] if model and model.manifest else []
-        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer)}.values())
+        parents = list(
+            {parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer, *training)}.values()
+        )
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
         manifest = find_built(store, key)
@@ -95,7 +97,7 @@ def curate(store: Store, recipe: CurateRecipe, workers: int = 1, base: Manifest 
                 job = Job(folder, recipe, vocabulary.path, files, *digests)
                 _take_model(model, job.classifier)
                 _take_model(language, job.language_model)
-                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers)
+                manifest = find_built(store, key) or _build(job, draft, benchmarks, training, key, workers)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
@@ -350,14 +352,29 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
     return [found[identity] for identity in sorted(found)]
 
 
+def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
+    """The corpora that must not hold a prompt, whole and undamaged; in order of their IDs, each once."""
+    found = {
+        manifest.id: manifest for manifest in (resolve_manifest(store, ref) for ref in recipe.decontaminate.training)
+    }
+    for manifest in found.values():
+        if manifest.kind != "corpus":
+            hint = "Name corpora under decontaminate.training"
+            raise UserError(f"{manifest.ref} is a {manifest.kind}, no corpus", hint)
+        check_launch(store, manifest)
+    return tuple(found[identity] for identity in sorted(found))
+
+
 # -- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
+def _build(
+    job: Job, draft: Draft, benchmarks: list[Manifest], training: tuple[Manifest, ...], key: str, workers: int
+) -> Manifest:
     index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
     pq.write_table(index.items, job.items)
     run_tasks(job, workers)
-    counts = write_families(draft, Assembly.of(job), job.recipe)
+    counts = write_families(draft, Assembly.of(job, training), job.recipe)
     counts["items"] = index.counts
     manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
     shutil.rmtree(job.folder)

@@ -91,6 +91,8 @@ def reselect(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: lis
     """Decide the documents of `base` by `recipe`, and commit."""
     if more := [benchmark.ref for benchmark in benchmarks if benchmark.id not in base.parents]:
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
+    if recipe.decontaminate.training or any(parent.startswith("corpus-") for parent in base.parents):
+        raise UserError(f"{base.ref}: prompts are held against training documents in a full run alone", HINT)
     check_launch(base.store, base)
     index = ItemIndex.of(benchmarks, recipe.decontaminate)
     with progress("curate: reselect"), base.store.temporary() as folder:

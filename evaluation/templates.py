@@ -1,6 +1,6 @@
 """Prompt templates by name: how a problem is put to a model, in RL and in evaluation alike.
 
-The layouts are those of the OctoThinker runs (recipe reference §7.3), in our own words. A template is a pure function
+The layouts are those of the OctoThinker runs (arXiv 2506.20512), in our own words. A template is a pure function
 of the problem and of the pass over the prompts; options of a multiple-choice problem are part of the problem
 (`with_choices`).
 

@@ -25,7 +25,7 @@ from manifests.tables import DOCUMENTS
 Row = dict[str, Any]
 Thing = Manifest | RunDirectory
 
-NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation"}
+NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation", "pass-rate": "measurement"}
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
 LAYER_POINTS = 80
@@ -150,12 +150,16 @@ class _Report:
                 return self.classifier(thing)
             case Manifest(kind="annotations"):
                 return self.annotations(thing)
+            case Manifest(kind="pass_rates"):
+                return self.pass_rates(thing)
             case Manifest():
                 return self.benchmark(thing)
             case RunDirectory(record={"kind": "train"}):
                 return self.training(thing)
             case RunDirectory(record={"kind": "rl"}):
                 return self.reinforcement(thing)
+            case RunDirectory(record={"kind": "pass-rate"}):
+                return _Part(self.reinforced(thing), [_pictures([self.verdicts(thing)]), *self.rollouts(thing)])
             case RunDirectory():
                 return self.evaluation(thing)
 
@@ -172,6 +176,8 @@ class _Report:
                 return f"Training on {on}"
             case "rl":
                 return f"RL on {on}"
+            case "pass-rate":
+                return f"Pass rates on {on}"
         after = self.title(run["parent"]) if run["parent"] else "no run"
         return f"Evaluation after {after if after.startswith('RL') else after[:1].lower() + after[1:]}"
 
@@ -482,6 +488,13 @@ class _Report:
         table = _table(found, "verdict score rows documents prompt_tokens completion_tokens")
         prompt = fold("What was asked", element("pre", manifest.recipe["prompt"]))
         return _Part(lede, [element("h3", "Answers"), table, prompt])
+
+    def pass_rates(self, manifest: Manifest) -> _Part:
+        """How hard the prompts are for one model."""
+        found = self.rows(_PASS_RATES, manifest.id)
+        responses = number(manifest.counts["responses"], "response")
+        lede = f"{number(main_rows(manifest), 'prompt')}, {responses} with a ruling."
+        return _Part(lede, [element("h3", "Pass rates"), _table(found, "source prompts value unsolved solved")])
 
     def benchmark(self, manifest: Manifest) -> _Part:
         groups = self.rows(_ITEM_GROUPS, manifest.id)
@@ -818,6 +831,8 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "above": ("Above", real),
     "below": ("Below", real),
     "steps": ("Steps in a row", count),
+    "unsolved": ("Never solved", percent),
+    "solved": ("Always solved", percent),
     "checkpoint": ("With the weights of step", count),
     "selected": ("Selected", count),
     "precision": ("Precision", percent),
@@ -1059,6 +1074,11 @@ SELECT step, source, left(prompt, $3) AS prompt, left(response, $3) AS response,
 FROM mine, ends WHERE step IN (first, last)
 QUALIFY row_number() OVER (PARTITION BY step, verdict ORDER BY prompt_id, sample) <= $2
 ORDER BY step, verdict, prompt_id, sample
+"""
+_PASS_RATES = """
+SELECT source, count(*) AS prompts, avg(pass_rate) AS value, avg((pass_rate = 0)::INTEGER) AS unsolved,
+  avg((pass_rate = 1)::INTEGER) AS solved
+FROM pass_rates WHERE manifest = $1 GROUP BY source ORDER BY source
 """
 _VALIDATED = """
 SELECT benchmark, step, value FROM scores WHERE run = $1 AND metric = 'accuracy' ORDER BY benchmark, step

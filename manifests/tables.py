@@ -102,7 +102,11 @@ DOUBTS = _table(
     "doubts",
     "What speaks against a document before anything is measured; its drop reason unless it is contaminated.",
     ("doc_id", TEXT, "as in documents"),
-    ("reason", TEXT, "excluded or unverified"),
+    (
+        "reason",
+        TEXT,
+        "excluded, unverified, unverifiable (the answer fails the grader's controls) or in_training",
+    ),
     ("evidence", TEXT, "JSON: what it rests on"),
 )
 INPUTS = _table(
@@ -238,6 +242,21 @@ ANNOTATIONS = _table(
     ("completion_tokens", LONG, "tokens of the answer, as the server counted; 0 beyond ordinal 0"),
 )
 
+# -- pass_rates manifest -------------------------------------------------------------------------------------------
+
+PASS_RATES = _table(
+    "pass_rates",
+    "How often a model solved each prompt (`octo rl pass-rate`), in the order of the prompts.",
+    ("prompt_id", TEXT, "as in prompts"),
+    ("doc_id", TEXT, "document the prompt comes from"),
+    ("source", TEXT, "source of that document"),
+    ("responses", LONG, "responses that got a ruling"),
+    ("correct", LONG, "of these, right ones, in a box"),
+    ("pass_rate?", REAL, "correct / responses; NULL where the grader failed on every response"),
+    ("truncated_share", REAL, "share of all responses that were stopped by the length cap"),
+    ("length_mean", REAL, "their mean length, in tokens"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -352,7 +371,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID"),
     ("name", TEXT, "name"),
     ("version", TEXT, "version"),
-    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier or annotations"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier, annotations or pass_rates"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests it was made from"),
     ("rows", LONG, "rows of its main family"),
@@ -374,7 +393,7 @@ RUNS = _table(
     "runs",
     "One row per run.",
     ("run", TEXT, "ID"),
-    ("kind", TEXT, "train, rl or eval"),
+    ("kind", TEXT, "train, rl, eval or pass-rate"),
     ("status", TEXT, "created, running, stopped (interrupted), failed or done"),
     ("backend", TEXT, "torch, nanotron, verl, …"),
     ("manifests", pa.list_(TEXT), "IDs of the manifests it was launched with"),
@@ -393,7 +412,7 @@ LINEAGE = _table(
 )
 
 FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, INPUTS, ITEMS, COMPONENTS, MEMBERS, SEQUENCES,
-                PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
+                PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

@@ -99,8 +99,8 @@ class RLRecipe(Recipe):
     stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
     """Strings that end a response."""
     reward: Literal["binary", "signed", "format", "repetition", "strict"] = "binary"
-    """What a right and a wrong answer earn: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict punish
-    missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
+    """What a right and a wrong answer earn: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict
+    punish missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
     overlong_penalty: Count | None = None
     """DAPO: the last so many tokens before the cap cost up to 1 of the reward, linearly; 4096 in its paper."""
     steps: Count
@@ -114,10 +114,10 @@ class RLRecipe(Recipe):
     micro_batch_responses: Count = 64
     """Responses of one forward pass. Gradients add up to those of the whole minibatch."""
     micro_batch_tokens: Annotated[Count | None, Local] = None
-    """Tokens of one forward pass, padding included, in place of a number of responses: those of a minibatch are bucketed
-    by length. Sums are rounded differently under another number."""
+    """Tokens of one forward pass, padding included, in place of a number of responses: those of a minibatch are
+    bucketed by length. Sums are rounded differently under another number."""
     precision: Literal["bfloat16"] | None = None
-    """Arithmetic of the forward passes and of sampling; by default float32. Weights and optimizer are float32 always."""
+    """Arithmetic of forward passes and of sampling; by default float32. Weights and optimizer are float32 always."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the policy that is sampled and trained."""
     max_new_tokens: dict[int, Count]

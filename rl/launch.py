@@ -76,20 +76,11 @@ def plan(
 
 def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend) -> Path:
     """The folder to start from, once everything fits."""
-    if prompts.kind != "prompts":
-        raise UserError(f"{prompts.ref} is a {prompts.kind}, not prompts", "Make one with `octo mix` and kind: prompts")
-    check_launch(store, prompts)
-    questions = prompts.read("prompts", columns=["question"])["question"].to_pylist()
-    if not questions:
-        raise UserError(f"{prompts.ref} holds no prompt", "Select documents that have a question and an answer")
     for name in recipe.validation.evaluation.benchmarks if recipe.validation else ():
         check_launch(store, resolve(store, name))
-    start = parent if isinstance(parent, Path) else last_checkpoint(parent)
-    check_start(start, None)
     if backend == "verl":
         _check_verl(store, recipe)
-    _check_lengths(start, [render(recipe.template, question) for question in questions], recipe, prompts)
-    return start
+    return check_prompts(store, prompts, recipe.template, recipe.longest_cap, parent)
 
 
 def _check_verl(store: Store, recipe: RLRecipe) -> None:
@@ -101,14 +92,29 @@ def _check_verl(store: Store, recipe: RLRecipe) -> None:
         raise UserError(*lacks)
 
 
-def _check_lengths(start: Path, texts: list[str], recipe: RLRecipe, prompts: Manifest) -> None:
+def check_prompts(store: Store, prompts: Manifest, template: str, cap: int, start: Start) -> Path:
+    """The model folder of `start`, once it is one and `prompts`, under `template` and with responses of up to `cap`
+    tokens, are prompts that fit into its context. UserError for whatever does not."""
+    if prompts.kind != "prompts":
+        raise UserError(f"{prompts.ref} is a {prompts.kind}, not prompts", "Make one with `octo mix` and kind: prompts")
+    check_launch(store, prompts)
+    questions = prompts.read("prompts", columns=["question"])["question"].to_pylist()
+    if not questions:
+        raise UserError(f"{prompts.ref} holds no prompt", "Select documents that have a question and an answer")
+    folder = start if isinstance(start, Path) else last_checkpoint(start)
+    check_start(folder, None)
+    _check_lengths(folder, [render(template, question) for question in questions], cap, prompts)
+    return folder
+
+
+def _check_lengths(start: Path, texts: list[str], cap: int, prompts: Manifest) -> None:
     """The longest prompt with the longest response must fit into the model's context."""
     from tokenizers import Tokenizer
     from transformers import AutoConfig
 
     context = AutoConfig.from_pretrained(start, local_files_only=True).get_text_config().max_position_embeddings
     encodings = Tokenizer.from_file(str(start / "tokenizer.json")).encode_batch(texts)
-    longest, cap = max(len(encoding.ids) for encoding in encodings), recipe.longest_cap
+    longest = max(len(encoding.ids) for encoding in encodings)
     if longest + cap > context:
         raise UserError(
             f"{prompts.ref} has a prompt of {longest} tokens; with {cap} new ones it exceeds the context of {context}",

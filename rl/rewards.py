@@ -1,6 +1,6 @@
 """Rewards: what a verdict earns. An answer counts only in `\\boxed{}`, as in the OctoThinker runs.
 
-The variants, by name (recipe reference §7.2 numbers the last four: default, v2, v3, v4):
+The variants, by name (OctoThinker's released code calls the last four default, v2, v3 and v4):
 
     name        right   wrong   otherwise
     binary          1       0

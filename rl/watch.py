@@ -1,9 +1,10 @@
 """What the steps so far say of the next one: its length cap, and whether the run collapses.
 
 Pure functions of the ledger `steps`, so that a run that goes on after a kill decides as one that was never stopped.
-OctoThinker's RL runs failed in a few ways (recipe reference §8): answers first and then loops to the cap, repeats one
-word to the cap, lengthens in spikes and then drops. Each shows in `truncated_share`, `repetition_share`, `length_ratio`,
-`boxed_share` or `entropy` some steps before the reward falls. Leaves out acting on it: backends do.
+OctoThinker's RL runs failed in a few ways (arXiv 2506.20512): the model answers first and then loops to the cap,
+repeats one word to the cap, or lengthens in spikes and then drops. Each shows in `truncated_share`,
+`repetition_share`, `length_ratio`, `boxed_share` or `entropy` some steps before the reward falls. Leaves out acting on
+it: backends do.
 """
 
 from collections.abc import Sequence
