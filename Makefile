@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-slurm check docs test-docs bench clean
+.PHONY: quickstart test test-slurm test-verl check docs test-docs bench clean
 
 quickstart: $(VENV)/.train
 	$(BIN)/octo quickstart
@@ -18,7 +18,11 @@ test: $(VENV)/.dev
 test-slurm: $(VENV)/.dev
 	PATH="$$PATH:/usr/sbin"; command -v munged slurmctld slurmd sbatch >/dev/null || \
 	  { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
-	$(BIN)/python -m pytest -m "engine and not slow" tests/curation/test_cluster.py -q
+	$(BIN)/python -m pytest -m "engine and not slow" tests/curation/test_cluster.py tests/training/test_slurm.py -q
+
+test-verl: $(VENV)/.dev
+	$(INSTALL) --editable '.[train,verl,dev]'
+	$(BIN)/python -m pytest -m engine -q tests/rl
 
 check: $(VENV)/.dev
 	$(BIN)/pyright

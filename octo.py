@@ -38,6 +38,20 @@ runs_app = typer.Typer(no_args_is_help=True, help="Look at runs.")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(runs_app, name="runs")
 
+
+class RunUnlessNamed(typer.core.TyperGroup):
+    """A verb with verbs of its own: what names none of these is the arguments of its `run`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = not args or args[0] in self.commands or args[0] in ("--help",)
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+
+rl_app = typer.Typer(
+    cls=RunUnlessNamed, no_args_is_help=True, help="Reinforce a model (`octo rl PROMPTS RECIPE …`), or measure prompts."
+)
+app.add_typer(rl_app, name="rl")
+
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder or fsspec URL of the store; default $OCTO_STORE, else ./store.")
 ]
@@ -116,7 +130,7 @@ def quickstart(store: StoreOption = None) -> None:
     say("[bold]4/6 reinforce[/] with GRPO, evaluating before and after")
     measure = quickstart_recipe("eval", EvalRecipe)
     before = evaluate(home, model_of(base), held_out, measure, parent=base)
-    zero = reinforce(home, prompts, quickstart_recipe("rl", RLRecipe), parent=base)
+    zero = reinforce(home, prompts, quickstart_recipe("rl", RLRecipe), base)
     say("[bold]5/6 evaluate[/] on held-out problems")
     after = evaluate(home, model_of(zero), held_out, measure, parent=zero)
     say("[bold]6/6 report[/]")
@@ -364,12 +378,13 @@ def train(
     print(run.id)
 
 
-@app.command()
+@rl_app.command(name="run")
 def rl(
     prompts: ManifestArgument,
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of an RL run.")],
-    start: Annotated[str, typer.Option("--from", help="Run to start from.")],
+    start: Annotated[str, typer.Option("--from", help="Run to start from, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
+    backend: Annotated[str, typer.Option("--backend", help="torch or verl.")] = "torch",
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -380,12 +395,14 @@ def rl(
     from rl import launch
     from rl.config import RLRecipe
 
+    if backend not in ("torch", "verl"):
+        raise typer.BadParameter(f"{backend!r} is neither torch nor verl")
     home, config = open_store(store), load(recipe, RLRecipe, overrides or [])
-    source, parent = resolve(home, prompts), load_run(home, start)
+    source, begin = resolve(home, prompts), Path(start) if Path(start).is_dir() else load_run(home, start)
     if plan:
-        show_rows([launch.plan(home, source, config, parent)], f"Plan of RL on {source.ref}")
+        show_rows([launch.plan(home, source, config, begin, backend)], f"Plan of RL on {source.ref}")
         return
-    run = launch.reinforce(home, source, config, parent=parent)
+    run = launch.reinforce(home, source, config, begin, backend)
     show_rows([summary_row(run)], f"RL on {source.ref}")
     print(run.id)
 
@@ -424,6 +441,36 @@ def benchmarks(
     show_rows([{"name": one.ref, "items": one.counts["items"]} for one in made], "Frozen", json_)
     for one in made if not json_ else ():
         print(one.id)
+
+
+@rl_app.command(name="pass-rate")
+def measure_pass_rate(
+    prompts: ManifestArgument,
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a measurement.")],
+    start: Annotated[str, typer.Option("--from", help="Run to measure, or a folder with a Hugging Face model.")],
+    overrides: Overrides = None,
+    store: StoreOption = None,
+) -> None:
+    """Measure how often a model solves each prompt; `pass_rate` is then a column that `octo mix` selects by."""
+    from manifests import catalog
+    from manifests.manifest import resolve
+    from manifests.recipe import load
+    from manifests.runs import load_run
+    from rl.pass_rate import PassRateRecipe, pass_rates
+
+    home, config = open_store(store), load(recipe, PassRateRecipe, overrides or [])
+    begin = Path(start) if Path(start).is_dir() else load_run(home, start)
+    made = pass_rates(home, resolve(home, prompts), config, begin)
+    show(catalog.query(home, PASS_RATES, [made.id]), f"Prompts by pass rate, {made.ref}")
+    print(made.id)
+
+
+PASS_RATES = """
+SELECT source, CASE WHEN pass_rate IS NULL THEN 'no ruling' WHEN pass_rate = 0 THEN 'never' WHEN pass_rate = 1
+  THEN 'always' ELSE 'sometimes' END AS solved, count(*) AS prompts, avg(pass_rate) AS pass_rate,
+  avg(length_mean) AS length
+FROM pass_rates WHERE manifest = $1 GROUP BY ALL ORDER BY ALL
+"""
 
 
 @app.command(name="eval")
@@ -823,14 +870,15 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     settings = manifest.provenance.get("settings")
     if not settings:
         raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
-    if manifest.kind == "annotations":
+    if manifest.kind in ("annotations", "pass_rates"):
         raise UserError(f"{manifest.ref} holds what a model answered", "It cannot be made again; see `manifest verify`")
     for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
         if known.id in manifest.parents:
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            onto = next((resolve(scratch, parent) for parent in manifest.parents if parent.startswith("corpus-")), None)
+            grown = manifest.counts.get("onto")
+            onto = resolve(scratch, grown) if grown else None
             return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers, onto=onto)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))

@@ -1,10 +1,14 @@
-"""How fast the grader is on a batch like those of RL, with and without hostile answers, beside math-verify alone.
+"""How fast the grader is on a batch like those of RL, with and without hostile answers, beside verl's scorer and
+math-verify alone, in one run.
 
-    python benchmarks/grading.py [--items FOLDER] [--solutions FILE]
+    python -m benchmarks.grading [--items FOLDER] [--solutions FILE]
 
 128 problems with 16 responses each: six problems in ten have an integer answer, the others a fraction, a root, a pair
-or an expression; about half of the responses are right. In the hostile batch one response in twenty is meant to freeze
-or break a grader. Prints answers per second and the time of the hostile batch as a multiple of the clean one.
+or an expression; about half of the responses are right, and many are alike. In the hostile batch one response in twenty
+is meant to freeze or break a grader. Prints answers per second, the time of the hostile batch as a multiple of the
+clean one, its slowest part, and what is left running. verl's scorer is `verl.utils.reward_score.math_verify` as its
+reward manager calls it, one answer after the other (`pip install --no-deps verl==0.9.1` is enough); without verl it is
+left out. Each bar is printed as met or missed; the exit status is the number missed.
 
 With --items, a folder of benchmark files (.jsonl of known shapes), also how often the grader and math-verify rule alike
 on their reference answers: each against itself, wrapped, with a number raised by one, negated, and against another. The
@@ -15,19 +19,30 @@ often the grader rules as they label 5,276 solutions of four models, with the fi
 """
 
 import argparse
+import importlib
+import importlib.util
 import json
 import logging
+import os
 import random
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from math_verify import parse, verify
 
 from evaluation.answers import Grader, Verdict, grade
 from evaluation.benchmarks import KNOWN
 
+LIMIT = 5.0
+"""Hard wall-clock limit of one answer, in seconds."""
+TIMES_VERL, TIMES_CLEAN = 10.0, 1.5
 SHAPES = (r"\frac{%d}{%d}", r"%d\sqrt{%d}", "(%d, %d)", "%d x+%d")
 HOSTILE = (
     r"\boxed{9^{9^{9}}}",
@@ -61,12 +76,42 @@ def batch(rng: random.Random) -> tuple[list[str], list[str]]:
     return responses, references
 
 
-def seconds(responses: list[str], references: list[str]) -> tuple[float, list[Verdict]]:
-    with Grader(workers=2, limit_seconds=5.0) as grader:
-        grader.grade_all([r"\boxed{1+1}", r"\boxed{1+1}"], ["2", "3"])  # starting the workers is not measured
+def graded(responses: list[str], references: list[str]) -> tuple[float, list[Verdict]]:
+    """Seconds and verdicts of the grader, as in any step but the first: another batch has started its workers."""
+    with Grader(workers=2, limit_seconds=LIMIT) as grader:
+        grader.grade_all(*batch(random.Random(1)))
         start = time.perf_counter()
         verdicts = [grade.verdict for grade in grader.grade_all(responses, references)]
         return time.perf_counter() - start, verdicts
+
+
+def timed(score: Callable[[str, str], Any], responses: list[str], references: list[str]) -> tuple[float, list[bool]]:
+    """Seconds and rulings of a scorer that takes one answer at a time."""
+    start = time.perf_counter()
+    rulings = [bool(score(response, reference)) for response, reference in zip(responses, references, strict=True)]
+    return time.perf_counter() - start, rulings
+
+
+def math_verify_alone(response: str, reference: str) -> bool:
+    return verify(parse(f"${reference}$"), parse(response))
+
+
+def verl_scorer(folder: str) -> Callable[[str, str], float] | None:
+    """verl's scorer, or None where verl is not installed. Its one file is loaded from a copy in `folder`, where its
+    processes find it too: the package around it asks for Ray."""
+    found = importlib.util.find_spec("verl")
+    if not found or not found.submodule_search_locations:
+        return None
+    scorer = Path(found.submodule_search_locations[0]) / "utils" / "reward_score" / "math_verify.py"
+    shutil.copyfile(scorer, Path(folder) / "verl_scorer.py")
+    sys.path.insert(0, folder)
+    return importlib.import_module("verl_scorer").compute_score
+
+
+def children() -> list[str]:
+    """Commands of the processes that this one has started and that still run."""
+    shown = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True).stdout
+    return [line for line in shown.splitlines() if "grading_worker" in line]
 
 
 def answers(folder: Path) -> list[str]:
@@ -119,7 +164,7 @@ def labels(path: Path) -> None:
             print(f"labels       {agreed:,} of {len(each):,} ({agreed / len(each):.2%}), answer {name}")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=Path, help="folder of benchmark files")
     parser.add_argument("--solutions", type=Path, help="solutions of models with labels")
@@ -129,20 +174,54 @@ def main() -> None:
     rng = random.Random(0)
     responses, references = batch(rng)
     hostile = [rng.choice(HOSTILE) if rng.random() < 0.05 else response for response in responses]
-    clean, verdicts = seconds(responses, references)
-    attacked, _ = seconds(hostile, references)
-    start = time.perf_counter()
-    alone = [verify(parse(f"${b}$"), parse(a)) for a, b in zip(responses, references, strict=True)]
-    plain = time.perf_counter() - start
-    agreed = sum((a is Verdict.CORRECT) == b for a, b in zip(verdicts, alone, strict=True))
-    print(f"grader       {len(responses) / clean:10,.0f} answers/s ({clean:.2f} s)")
-    print(f"math-verify  {len(responses) / plain:10,.0f} answers/s ({plain:.2f} s), agrees on {agreed}/{len(alone)}")
-    print(f"hostile      {attacked / clean:10.2f} × the clean batch ({attacked:.2f} s)")
+    clean, verdicts = graded(responses, references)
+    attacked, under_attack = graded(hostile, references)
+    fooled = [one[:20] for one, verdict in zip(hostile, under_attack, strict=True)
+              if one in HOSTILE and verdict is Verdict.CORRECT]  # fmt: skip
+    said(f"grader       {rate(clean, responses)}")
+    missed = compare("math-verify", math_verify_alone, responses, references, clean, verdicts, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        if scorer := verl_scorer(folder):
+            timed(scorer, *(column[:64] for column in batch(random.Random(1))))  # starts its four processes
+            missed += compare("verl", scorer, responses, references, clean, verdicts, TIMES_VERL)
+        else:
+            said("verl         not installed")
+    bar = TIMES_CLEAN * clean + LIMIT
+    said(f"hostile      {rate(attacked, responses)}, bar {bar:.2f} s: {'met' if attacked <= bar else 'MISSED'}; "
+         f"{len(fooled)} of {sum(one in HOSTILE for one in hostile)} hostile answers CORRECT; "
+         f"{len(children())} processes left running")  # fmt: skip
     if items:
         agreement(items)
     if given.solutions:
         labels(given.solutions)
+    return missed + (attacked > bar) + bool(fooled) + bool(children())
+
+
+def compare(
+    name: str,
+    score: Callable[[str, str], Any],
+    responses: list[str],
+    references: list[str],
+    ours: float,
+    verdicts: list[Verdict],
+    bar: float,
+) -> int:
+    """Print how fast another scorer is and how often it rules as ours does; 1 if ours is not `bar` times as fast."""
+    theirs, rulings = timed(score, responses, references)
+    agreed = sum((verdict is Verdict.CORRECT) == ruling for verdict, ruling in zip(verdicts, rulings, strict=True))
+    met = "" if not bar else f", bar {bar:g}×: {'met' if theirs >= bar * ours else 'MISSED'}"
+    said(f"{name:12} {rate(theirs, responses)}; the grader is {theirs / ours:.1f}× as fast{met}; "
+         f"agrees on {agreed}/{len(rulings)}")  # fmt: skip
+    return int(theirs < bar * ours)
+
+
+def rate(seconds: float, responses: list[str]) -> str:
+    return f"{len(responses) / seconds:10,.0f} answers/s ({seconds:.2f} s)"
+
+
+def said(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

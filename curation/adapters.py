@@ -8,7 +8,8 @@
     openr1     several generations: the first that math-verify found right, else the first that the LLM judge did
     distilled  <think> and answer, in one column or in a message's `info` as think_content and answer_content
     chat       a dialogue, laid out as `User:…` and `Assistant:…` lines, without special tokens
-    simplerl   a prompt for RL with its answer, in any of the places that data sets of this family use
+    simplerl   a prompt for RL with its answer, in any of the places that data sets of this family use (MATH8K,
+               SimpleRL-Zoo, DAPO); what DAPO says around the problem is taken off
     html       the column text holds a page's HTML: its main text, with mathematics as LaTeX (see `curation.pages`)
     annotation a row of an annotations manifest: a rewritten text, or a question-answer pair
 
@@ -47,6 +48,10 @@ REASONS = {
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 LEVELS = 4
 """Depth to which values of a record are looked at. A message's `info` is the deepest that is read, on level 3."""
+_DAPO_FRAME = re.compile(
+    r"\A\s*Solve the following math problem step by step\. The last line of your response should be[^\n]*\n+"
+    r"|\n+Remember to put your answer on its own line after \"Answer:\"\.?\s*\Z"
+)
 NO_ANSWER = ("proof", "notfound")
 """What NuminaMath-1.5 writes where a problem has no short answer."""
 
@@ -91,6 +96,8 @@ def document(record: Record, source: SourceRecipe) -> Parts:
     """The parts of the document in `record`. Raises Refused."""
     record = {name: decoded(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
     parts = SHAPES[source.adapter].read(record, source)
+    if source.role == "rl" and not (parts.answer or "").strip():
+        raise Refused("no_final_answer", "a prompt for RL needs an answer that can be verified")
     url, native = (optional(record, column) for column in (source.columns.url, source.columns.id))
     scores = {name: score(record, column) for name, column in (source.scores or {}).items()}
     doubt = _excluded(record, source) or parts.doubt
@@ -241,7 +248,7 @@ def _chat(record: Record, source: SourceRecipe) -> Parts:
 def _simplerl(record: Record, source: SourceRecipe) -> Parts:
     extra, reward = (_object(record, name) for name in ("extra_info", "reward_model"))
     places = ((extra, "question"), (record, "question"), *((turn, "content") for turn in _user_turns(record)))
-    question = _first(*places, what="question")
+    question = _DAPO_FRAME.sub("", _first(*places, (record, "prompt"), what="question"))
     answers = ((record, "gt_answer"), (record, "answer"), (reward, "ground_truth"), (extra, "answer"))
     return Parts(question=question, answer=_first(*answers, what="gt_answer"))
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.config import CurateRecipe
-from curation.decide import DECIDED, MEASURED, decide
+from curation.decide import DECIDED, MEASURED, decide, spread
 from curation.duplicates import (
     Copies,
     Texts,
@@ -33,11 +33,13 @@ from curation.duplicates import (
     with_exact,
 )
 from curation.near import BANDS, band_table
+from curation.overlap import REASON as OVERLAP
+from curation.overlap import held_by_training
 from curation.quality import SCORES
 from curation.signatures import BandKeys, from_column
 from curation.sources import InputFile
 from curation.tasks import RULES_VERSION, Job, task_record
-from manifests.manifest import Draft
+from manifests.manifest import Draft, Manifest
 from manifests.progress import progress
 from manifests.tables import DOCUMENTS, DOUBTS, INPUTS, LEAKS, ORIGINS, QUARANTINE, TEXTS, TWINS
 
@@ -142,30 +144,52 @@ class Documents(ABC):
 
 @dataclass(frozen=True)
 class Assembly(Documents):
-    """The documents that the tasks of a build wrote, numbered in their final order."""
+    """The documents that the tasks of a build wrote, numbered in their final order. `training` are the corpora that
+    must not hold a prompt."""
 
     job: Job
     database: duckdb.DuckDBPyConnection
+    training: tuple[Manifest, ...] = ()
 
     @classmethod
-    def of(cls, job: Job, held: pa.Table = HELD.empty_table()) -> "Assembly":  # noqa: B008
-        """`held`: how many documents of each base_id another corpus holds."""
+    def of(
+        cls,
+        job: Job,
+        held: pa.Table = HELD.empty_table(),  # noqa: B008
+        training: tuple[Manifest, ...] = (),
+    ) -> "Assembly":
+        """`held`: how many documents of each base_id another corpus holds; `training`: corpora whose documents no
+        prompt may be."""
         database = spilling_database(job.folder / "spill").register("held", held)
         names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
         apart = ", ".join(f"{name} NULLS FIRST" for name in told_apart(job.recipe))
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
         database.execute(numbered, {"files": written_files(job)})
-        return cls(job.recipe, job.folder, job, database)
+        return cls(job.recipe, job.folder, job, database, training)
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]
-        return self.database.sql("SELECT * EXCLUDE (base_id, ordinal) FROM numbered ORDER BY row").to_arrow_table()
+        query = "SELECT * EXCLUDE (base_id, ordinal) FROM numbered ORDER BY row"
+        table = self.database.sql(query).to_arrow_table()
+        return self._without_training(table) if self.training else table
 
     @property
     def twins(self) -> pa.Table:
         """The documents that bear a number beside the base_id."""
         query = "SELECT doc_id, base_id, ordinal FROM numbered WHERE ordinal > 0 ORDER BY row"
         return self.database.sql(query).to_arrow_table().cast(TWINS.schema)
+
+    def _without_training(self, table: pa.Table) -> pa.Table:
+        """`table` with a doubt at every prompt without one that a training document holds."""
+        prompts = np.flatnonzero(pc.and_(pc.equal(table["role"], "rl"), pc.is_null(table["doubt"])).to_numpy())
+        questions = pa.chunked_array([*self.texts(prompts)], pa.string()).combine_chunks()
+        held = held_by_training(questions, list(self.training), self.recipe.decontaminate)
+        places = prompts[np.array(sorted(held), np.int64)]
+        said = pa.array([held[item] for item in sorted(held)], pa.string())
+        for name, values in (("doubt", pa.repeat(OVERLAP, len(said))), ("doubt_evidence", said)):
+            column = pc.coalesce(table[name].cast(pa.string()), spread(values, places, len(table)))
+            table = table.set_column(table.column_names.index(name), name, column)
+        return table
 
     def joined(self, columns: str, rows: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of the tasks' files in the final order, for all rows or for `rows`."""

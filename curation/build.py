@@ -40,14 +40,15 @@ def scratch_name(key: str) -> str:
 
 @dataclass(frozen=True)
 class Build:
-    """One build: the run that it is, its tasks, the draft of its manifest, the counts of benchmark items, and the
-    corpus that its documents are added to."""
+    """One build: the run that it is, its tasks, the draft of its manifest, the counts of benchmark items, the
+    corpora that no prompt may be of, and the corpus that its documents are added to."""
 
     run: RunDirectory
     job: Job
     draft: Draft
     key: str
     items: dict[str, int]
+    training: tuple[Manifest, ...]
     onto: Manifest | None
 
     @classmethod
@@ -58,10 +59,11 @@ class Build:
         key: str,
         job: Job,
         sample: Path | None,
+        training: tuple[Manifest, ...],
         onto: Manifest | None,
     ) -> "Build":
         """The build of `draft`, new or as an earlier launch left it; `job.files` are whole files, added to `onto` if
-        there is one. The built-in sample is taken over, for tasks elsewhere outlive this process."""
+        there is one; no prompt may be a document of `training`. The built-in sample is taken over, for tasks elsewhere outlive this process."""
         run = open_run(draft.store, KIND, parents, draft.recipe, BACKEND, inputs={"build": key})
         known = run.path / "job.json"
         if sample and not (kept := job.folder / "sample").exists():
@@ -73,7 +75,7 @@ class Build:
         else:
             files = cut(tuple(_moved(file, sample, job.folder) for file in job.files), job.recipe.place.task_bytes)
             job = replace(job, files=files, shares=share(files, job.recipe.place.task_bytes), run=run.path)
-        return cls(run, job, draft, key, {}, onto)
+        return cls(run, job, draft, key, {}, training, onto)
 
     def save(self, items: pa.Table, counts: dict[str, int]) -> "Build":
         """Write what tasks and the end need; `items` are those of the benchmarks, `counts` what is said of them."""
@@ -82,7 +84,8 @@ class Build:
         aside.replace(self.job.items)
         self.job.save()
         plain = {"store": self.draft.store.url, "run": self.run.id, "key": self.key, "identity": self.draft.recipe}
-        plain |= {"parents": self.draft.parents, "items": counts, "onto": self.onto.id if self.onto else None}
+        plain |= {"parents": self.draft.parents, "items": counts}
+        plain |= {"training": [one.id for one in self.training], "onto": self.onto.id if self.onto else None}
         replace_text(self.run.path / "build.json", json.dumps(plain))
         return replace(self, items=counts)
 
@@ -95,7 +98,8 @@ class Build:
         draft = Draft(store, "corpus", plain["identity"], parents)
         run, job = load_run(store, plain["run"]), Job.load(folder / "job.json")
         onto = resolve(store, plain["onto"]) if plain["onto"] else None
-        return cls(run, job, draft, plain["key"], plain["items"], onto)
+        training = tuple(resolve(store, one) for one in plain["training"])
+        return cls(run, job, draft, plain["key"], plain["items"], training, onto)
 
     def finish(self) -> Manifest:
         """Freeze the manifest; UserError while tasks are missing."""
@@ -110,8 +114,8 @@ class Build:
     def _write(self) -> dict[str, Any]:
         """Write every family; returns what the manifest says of its inputs."""
         if self.onto:
-            return write_grown(self.draft, self.onto, self.job)
-        return write_families(self.draft, Assembly.of(self.job), self.job.recipe)
+            return write_grown(self.draft, self.onto, self.job, self.training)
+        return write_families(self.draft, Assembly.of(self.job, training=self.training), self.job.recipe)
 
     def unfinished(self) -> UserError:
         """What is to be said of a build that has come to an end without its manifest."""

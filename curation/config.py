@@ -171,6 +171,9 @@ class DecontaminateRecipe(Recipe):
     """Share of an item's numbers and operators that must match: other numbers make another problem."""
     benchmarks: Annotated[tuple[BenchmarkRecipe | str, ...], Local] = ()
     """Benchmarks to keep out: files to freeze first, or references to benchmark manifests."""
+    training: Annotated[tuple[str, ...], Local] = ()
+    """Corpus manifests that models are trained on. A prompt (role rl) that a kept document of theirs holds is dropped
+    as `in_training`, with that document as evidence. Their IDs enter the identity."""
     folder: Annotated[str | None, Local] = None
     """A folder whose every .jsonl file is a benchmark as well, called by its stem."""
 

@@ -4,8 +4,8 @@ A full run decides from what its tasks wrote, `--reselect` from the columns of a
 document has at most one reason. Of several the first in this order is named, and only a document without an earlier one
 competes as a copy, so that the keeper of a copy is always a kept document:
 
-    contaminated, excluded, unverified, other_language, too_short, boilerplate, symbols, not_mathematical, loop,
-    repetition, low_score, exact_duplicate, near_duplicate
+    contaminated, excluded, unverified, unverifiable, in_training, other_language, too_short, boilerplate, symbols,
+    not_mathematical, loop, repetition, low_score, exact_duplicate, near_duplicate
 
 Leaves out measuring: which item a document holds, its scores and its copies are given.
 """

@@ -193,16 +193,20 @@ class ItemIndex:
         evidence: list[str | None] = [None] * len(texts)
         if not len(self.items) or not len(texts):
             return Matches(coverage, best, evidence)
-        words = split(fold_latex(texts))
-        aligned = self._aligned(words)
-        whole = self._occurring_whole(words)
-        document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
+        document, item, share = self.pairs(texts)
         for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
             coverage[document[row]] = share[row]
             best[document[row]] = item[row]
         for one in np.flatnonzero(best >= 0):
             evidence[one] = self._evidence(int(best[one]), item[document == one].tolist(), float(coverage[one]))
         return Matches(coverage, best, evidence)
+
+    def pairs(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(document, item, coverage) of every item that a document holds, in no order."""
+        words = split(fold_latex(texts))
+        aligned, whole = self._aligned(words), self._occurring_whole(words)
+        document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
+        return document, item, share
 
     def _evidence(self, item: int, held: list[int], coverage: float) -> str:
         """`item` is the row with the best coverage, `held` all rows that the document holds."""

@@ -92,12 +92,15 @@ def check_addable(onto: Manifest, identity: dict[str, Any]) -> None:
         raise UserError(f"the recipe has the sources of {onto.ref} in another order", hint)
 
 
-def check_benchmarks(onto: Manifest, benchmarks: list[Manifest]) -> None:
+def check_compared(onto: Manifest, benchmarks: list[Manifest], training: tuple[Manifest, ...]) -> None:
     """UserError unless the documents of `onto` were compared with exactly these."""
-    theirs = {parent for parent in onto.parents if parent.startswith("benchmark-")}
-    if theirs != {benchmark.id for benchmark in benchmarks}:
-        hint = "Name the same benchmarks, or run `octo curate` without --onto"
-        raise UserError(f"the recipe keeps out other benchmarks than {onto.ref}", hint)
+    theirs = {parent for parent in onto.parents if parent.startswith(("benchmark-", "corpus-"))}
+    for what, wanted in (("benchmarks", benchmarks), ("training documents", training)):
+        kind = "benchmark-" if what == "benchmarks" else "corpus-"
+        known = {parent for parent in theirs if parent.startswith(kind)} - {onto.counts.get("onto")}
+        if known != {one.id for one in wanted}:
+            hint = f"Name the same {what}, or run `octo curate` without --onto"
+            raise UserError(f"the recipe keeps out other {what} than {onto.ref}", hint)
 
 
 def check_free(store: Store, name: str, version: str) -> None:
@@ -132,11 +135,11 @@ def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]
 # -- adding ----------------------------------------------------------------------------------------------------------
 
 
-def write_grown(draft: Draft, onto: Manifest, job: Job) -> dict[str, Any]:
+def write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifest, ...] = ()) -> dict[str, Any]:
     """Every family of `onto` with what the tasks of `job` wrote, into `draft`; returns the manifest's counts."""
     check_launch(onto.store, onto)
     with progress("curate: copies"):
-        grown = Grown.of(job, onto)
+        grown = Grown.of(job, onto, training)
         documents = documents_of(grown)
     with progress("curate: freeze"):
         write_documents(draft, documents, job.recipe)
@@ -146,7 +149,7 @@ def write_grown(draft: Draft, onto: Manifest, job: Job) -> dict[str, Any]:
                 draft.write(family, [grown.origins], schema, identity=False)
             else:
                 draft.extend(onto, family, tables, schema)
-    return {"inputs": _summed(onto.counts["inputs"], counts_of(job)), "rules": RULES_VERSION}
+    return {"inputs": _summed(onto.counts["inputs"], counts_of(job)), "rules": RULES_VERSION, "onto": onto.id}
 
 
 def _summed(old: dict[str, dict[str, int]], new: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
@@ -183,11 +186,11 @@ class Grown(Documents):
     twins: pa.Table
 
     @classmethod
-    def of(cls, job: Job, onto: Manifest) -> "Grown":
+    def of(cls, job: Job, onto: Manifest, training: tuple[Manifest, ...]) -> "Grown":
         twins = _twins(job, onto)
         counted = twins.group_by("base_id").aggregate([("ordinal", "count")]).rename_columns(HELD.names).cast(HELD)
         old = Decided(job.recipe, job.folder, onto, ItemIndex.of([], job.recipe.decontaminate))
-        return cls(job.recipe, job.folder, old, Assembly.of(job, counted), twins)
+        return cls(job.recipe, job.folder, old, Assembly.of(job, counted, training), twins)
 
     @property
     def first(self) -> int:

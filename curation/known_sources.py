@@ -229,6 +229,11 @@ SOURCES = (
         ("prompt", "question", "gt_answer", "answer", "extra_info", "reward_model"),
         config="simplelr_qwen_level3to5", documents=8_523, adapter="simplerl",
     ),
+    Source(
+        "dapo-math-17k", "BytedTsinghua-SIA/DAPO-Math-17k", "data", "rl",
+        ("data_source", "prompt", "ability", "reward_model", "extra_info"), license="apache-2.0", size_mark="M",
+        adapter="simplerl",
+    ),
 )  # fmt: skip
 KNOWN = {source.name: source for source in SOURCES}
 

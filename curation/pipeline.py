@@ -29,7 +29,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
-from curation.grow import added, check_addable, check_benchmarks, check_free
+from curation.grow import added, check_addable, check_compared, check_free
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
 from curation.language import Identifier
@@ -42,7 +42,7 @@ from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, File, Manifest, build_key, check_name, find_built, load_all, tag
+from manifests.manifest import Draft, File, Manifest, build_key, check_launch, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -121,6 +121,7 @@ class _Asked:
     sample: Path | None
     files: tuple[InputFile, ...]
     benchmarks: list[Manifest]
+    training: tuple[Manifest, ...]
     parents: list[Manifest]
     key: str
     draft: Draft
@@ -143,16 +144,19 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Mani
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
         annotations = _annotations(store, recipe)
         files = files_of(base) if base else input_files(recipe, sample, annotations, onto)
-        benchmarks = _benchmarks(store, recipe, sample)
+        benchmarks, training = _benchmarks(store, recipe, sample), _training(store, recipe)
         if onto:
-            check_benchmarks(onto, benchmarks)
+            check_compared(onto, benchmarks, training)
             files = added(onto, files)
         scorer = [model.manifest] if model and model.manifest else []
         grown = [onto] if onto else []
-        parents = list({parent.id: parent for parent in (*benchmarks, *annotations.values(), *scorer, *grown)}.values())
+        all_parents = (*benchmarks, *annotations.values(), *scorer, *training, *grown)
+        parents = list({parent.id: parent for parent in all_parents}.values())
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
-        yield _Asked(store, recipe, vocabulary, model, language, sample, files, benchmarks, parents, key, draft, onto)
+        yield _Asked(
+            store, recipe, vocabulary, model, language, sample, files, benchmarks, training, parents, key, draft, onto
+        )
 
 
 def plan(
@@ -449,6 +453,19 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
     return [found[identity] for identity in sorted(found)]
 
 
+def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
+    """The corpora that must not hold a prompt, whole and undamaged; in order of their IDs, each once."""
+    found = {
+        manifest.id: manifest for manifest in (resolve_manifest(store, ref) for ref in recipe.decontaminate.training)
+    }
+    for manifest in found.values():
+        if manifest.kind != "corpus":
+            hint = "Name corpora under decontaminate.training"
+            raise UserError(f"{manifest.ref} is a {manifest.kind}, no corpus", hint)
+        check_launch(store, manifest)
+    return tuple(found[identity] for identity in sorted(found))
+
+
 # -- building --------------------------------------------------------------------------------------------------------
 
 
@@ -469,7 +486,7 @@ def _begun(asked: _Asked, folder: Path) -> Build:
     _take_model(asked.model, job.classifier)
     _take_model(asked.language, job.language_model)
     index = ItemIndex.of(asked.benchmarks, asked.recipe.decontaminate)
-    build = Build.begin(asked.draft, asked.parents, asked.key, job, asked.sample, asked.onto)
+    build = Build.begin(asked.draft, asked.parents, asked.key, job, asked.sample, asked.training, asked.onto)
     return build.save(index.items, index.counts)
 
 

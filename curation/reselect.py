@@ -77,8 +77,8 @@ def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
         raise UserError(f"{base.ref} is a {base.kind}, no corpus", "Name a corpus manifest")
     if base.counts.get("rules") != RULES_VERSION:
         raise UserError(f"{base.ref} was made by other rules than these", HINT)
-    if grown := [parent for parent in base.parents if parent.startswith("corpus-")]:
-        hint = f"Decide {grown[0]} anew and add to that by --onto, or run `octo curate` on all files"
+    if grown := base.counts.get("onto"):
+        hint = f"Decide {grown} anew and add to that by --onto, or run `octo curate` on all files"
         raise UserError(f"{base.ref} was added to {grown[0]}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
         lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""
@@ -95,6 +95,8 @@ def reselect(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: lis
     """Decide the documents of `base` by `recipe`, and commit."""
     if more := [benchmark.ref for benchmark in benchmarks if benchmark.id not in base.parents]:
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
+    if recipe.decontaminate.training or any(parent.startswith("corpus-") for parent in base.parents):
+        raise UserError(f"{base.ref}: prompts are held against training documents in a full run alone", HINT)
     check_launch(base.store, base)
     index = ItemIndex.of(benchmarks, recipe.decontaminate)
     with progress("curate: reselect"), base.store.temporary() as folder:

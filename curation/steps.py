@@ -1,6 +1,6 @@
 """The steps a file goes through, as Datatrove pipeline steps that hand on batches of Arrow tables.
 
-    Read → Normalise → Identify → Annotate → Score → Decontaminate → Sign → Write          one task per input file
+    Read → Normalise → Verify → Identify → Annotate → Score → Decontaminate → Sign → Write     one task per input file
 
 What goes from step to step is a `Batch`: so many records read, the documents made of them (columns are added on the
 way), and the rows for quarantine. Write puts a task's tables and, last, its record with checksums into a folder aside
@@ -12,7 +12,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,15 @@ from curation.sources import FIELDS, Bad, Good, InputFile, read_records
 from curation.tasks import RECORD, publish
 from curation.vocabulary import Vocabulary
 from curation.words import Words, shingles, split
+from evaluation.answers import Grader
+from evaluation.controls import Failure, check_references
 from manifests.store import file_sha256
 from manifests.tables import QUARANTINE
 
 BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
 TEXT_FIELDS = ("text", "question", "response", "answer")
+VERIFY_SECONDS = 30.0
+"""Patience with one reference: so long that how busy a machine is hardly ever decides, for the ID hangs on it."""
 DOUBT = ("doubt", "doubt_evidence")
 RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")])
 
@@ -145,6 +149,26 @@ class Normalise(PipelineStep):
                 if role in PROSE:
                     texts["text"], texts["boilerplate_chars"] = remove_lines(texts["text"])
             yield batch.with_columns(texts)
+
+
+class Verify(PipelineStep):
+    """Whether the answer of each prompt for RL can be used to grade; one that fails the controls is in doubt."""
+
+    name, type = "Verify", "✅ curation"
+
+    def __init__(self, tasks: list[Task]):
+        super().__init__()
+        self.tasks = tasks
+
+    def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
+        if self.tasks[rank].source.role != "rl":
+            yield from data
+            return
+        with Grader(workers=1, limit_seconds=VERIFY_SECONDS) as grader:
+            for batch in data:
+                answers = [answer or "" for answer in batch.text("answer").to_pylist()]
+                failures = check_references(answers, grader)
+                yield batch.with_columns(_with_doubts(batch.documents, failures))
 
 
 class Identify(PipelineStep):
@@ -275,6 +299,15 @@ class Write(PipelineStep):
         if documents:
             documents.close()
         return totals
+
+
+def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[str, pa.Array]:
+    """The columns DOUBT, with a doubt where there was none and the reference fails."""
+    reason, evidence = (documents[name].to_pylist() for name in DOUBT)
+    for place, failure in enumerate(failures):
+        if failure and reason[place] is None:
+            reason[place], evidence[place] = "unverifiable", json.dumps(asdict(failure))
+    return {name: pa.array(said, pa.large_string()) for name, said in zip(DOUBT, (reason, evidence), strict=True)}
 
 
 def _row(record: Good) -> tuple[Any, ...]:

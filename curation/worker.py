@@ -100,6 +100,7 @@ def steps_of(job: Job, tasks: list[steps.Task]) -> list[PipelineStep]:
     return [
         steps.Read(tasks, job.recipe),
         steps.Normalise(tasks, job.recipe.boilerplate_lines == "remove"),
+        steps.Verify(tasks),
         *([steps.Identify(job.language_model, job.language)] if job.recipe.language else []),
         steps.Annotate(tasks, str(job.tokenizer)),
         *([steps.Score(classifier, job.classifier, job.model)] if classifier and job.classifier and job.model else []),

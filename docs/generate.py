@@ -22,6 +22,7 @@ from manifests.catalog_docs import sql_reference
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe
 from rl.config import RLRecipe
+from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +34,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "octo mix, a grid": GridRecipe,
     "octo train": TrainRecipe,
     "octo rl": RLRecipe,
+    "octo rl pass-rate": PassRateRecipe,
     "octo eval": EvalRecipe,
 }
 

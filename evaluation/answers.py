@@ -158,7 +158,8 @@ class Grader:
 
     def _send(self, worker: _Worker, waiting: deque[Pair]) -> None:
         size = 0
-        while waiting and len(worker.pending) < BATCH_PAIRS:
+        most = min(BATCH_PAIRS, -(-len(waiting) // (2 * self._size)))  # so that no worker waits for the others' last
+        while waiting and len(worker.pending) < most:
             size += len(json.dumps(waiting[0]))
             if size > BATCH_BYTES and worker.pending:
                 break

@@ -1,6 +1,7 @@
 """Are two short answers equal? math-verify is the judge; what stands before it makes it quick and hard to freeze.
 
-`decide` answers what needs no algebra: an empty answer, the same text, two plain numbers, an answer beyond the limits.
+`decide` answers what needs no algebra: an empty answer, the same text, two plain numbers, fractions of whole numbers,
+multiples of their square roots, points with plain entries, an answer beyond the limits.
 It is linear in the text and calls no sympy. Where it says CORRECT or INCORRECT it says what math-verify would say of
 the same normalised texts (a property test holds it). `judge` asks math-verify and may take for ever or eat all memory:
 give it untrusted text only in a process that can be killed (`evaluation.answers.Grader` does).
@@ -9,9 +10,11 @@ Leaves out: finding the answer in a response (`evaluation.answers`), and rewards
 """
 
 import logging
+import math
 import re
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -60,6 +63,9 @@ _SCIENTIFIC = re.compile(r"^(-?\d{1,20}(?:\.\d{0,20})?)[eE]\+?(-?\d{1,4})$")
 _LATEX, _PLAIN = (LatexExtractionConfig(),), (ExprExtractionConfig(),)
 _ARITHMETIC = re.compile(r"[-+*/^().\d\s]+%?")
 _NUMBER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|\d{1,15})(?:\.\d{1,14})?")
+_FRACTION = re.compile(r"(-)?(?:(\d{1,9})|\\frac\{(-?\d{1,9})\}\{([1-9]\d{0,8})\})")
+_MULTIPLE = re.compile(r"(-)?(\d{1,5})?\\sqrt\{(\d{1,5})\}")
+_POINT = re.compile(r"\(-?\d{1,9}(?:\.\d{1,4})?(?:, -?\d{1,9}(?:\.\d{1,4})?)+\)")
 _FACTORIAL = re.compile(r"(\d+)[\s)}]*!")
 _EXPONENT = re.compile(r"(?:\^|\*\*)[\s{(]*(\d+)")
 _TOWER = re.compile(r"(?:\^|\*\*)[\s{(]*(\d+)[\s)}]*(?:\^|\*\*)[\s{(]*(\d+)")
@@ -100,7 +106,12 @@ def decide(answer: str, reference: str) -> Ruling | None:
         return Verdict.ERROR, f"reference: {refused}"
     if refused := refusal(answer):
         return Verdict.UNPARSED, refused
-    return _compare_numbers(plain_number(answer), plain_number(reference))
+    return (
+        _compare_numbers(plain_number(answer), plain_number(reference))
+        or _compare_fractions(_fraction(answer), _fraction(reference))
+        or _compare_roots(_signed_square(answer), _signed_square(reference))
+        or _compare_points(_point(answer), _point(reference))
+    )
 
 
 def _compare_numbers(answer: Decimal | None, reference: Decimal | None) -> Ruling | None:
@@ -114,6 +125,60 @@ def _compare_numbers(answer: Decimal | None, reference: Decimal | None) -> Rulin
     if both_whole or (apart > Decimal("1e-5") and max(abs(answer), abs(reference)) < 10**9):
         return Verdict.INCORRECT, "another number"
     return None  # so near that rounding decides
+
+
+def _compare_fractions(answer: Fraction | None, reference: Fraction | None) -> Ruling | None:
+    """math-verify compares fractions of whole numbers exactly; nearer ones than rounding tells apart are left to it."""
+    if answer is None or reference is None:
+        return None
+    if answer == reference:
+        return Verdict.CORRECT, "same number"
+    return (Verdict.INCORRECT, "another number") if abs(answer - reference) > Fraction(1, 10**5) else None
+
+
+def _compare_roots(answer: int | None, reference: int | None) -> Ruling | None:
+    """Multiples of square roots of whole numbers, by their squares with their signs."""
+    if answer is None or reference is None:
+        return None
+    if answer == reference:
+        return Verdict.CORRECT, "same number"
+    apart = abs(math.copysign(math.sqrt(abs(answer)), answer) - math.copysign(math.sqrt(abs(reference)), reference))
+    return (Verdict.INCORRECT, "another number") if apart > 1e-4 else None
+
+
+def _compare_points(answer: list[Decimal] | None, reference: list[Decimal] | None) -> Ruling | None:
+    """math-verify compares tuples entry by entry; it needs 30 ms for a pair, sympy's sets and intervals being tried."""
+    if answer is None or reference is None or len(answer) != len(reference):
+        return None
+    rulings = [_compare_numbers(*pair) for pair in zip(answer, reference, strict=True)]
+    if any(ruling and ruling[0] is Verdict.INCORRECT for ruling in rulings):
+        return Verdict.INCORRECT, "another point"
+    return (Verdict.CORRECT, "same point") if all(rulings) else None
+
+
+def _fraction(text: str) -> Fraction | None:
+    """The value of \\frac{a}{b} or of an integer, of at most nine digits each; else None."""
+    found = _FRACTION.fullmatch(text) if len(text) < 40 and text.isascii() else None
+    if not found:
+        return None
+    sign, whole, above, below = found.groups()
+    return (-1 if sign else 1) * (Fraction(int(whole)) if whole else Fraction(int(above), int(below)))
+
+
+def _signed_square(text: str) -> int | None:
+    """The square of a\\sqrt{b}, negative where a is, with at most five digits each; else None."""
+    found = _MULTIPLE.fullmatch(text) if len(text) < 30 and text.isascii() else None
+    if not found:
+        return None
+    sign, factor, radicand = found.groups()
+    return (-1 if sign else 1) * int(factor or 1) ** 2 * int(radicand)
+
+
+def _point(text: str) -> list[Decimal] | None:
+    """The entries of (a, b, …), plain numbers with a blank after each comma, for "(1,234)" is a number to some."""
+    if len(text) > 100 or not text.isascii() or not _POINT.fullmatch(text):
+        return None
+    return [Decimal(entry) for entry in text[1:-1].split(", ")]
 
 
 def plain_number(text: str) -> Decimal | None:

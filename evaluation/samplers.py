@@ -59,6 +59,15 @@ def check_folder(folder: Path) -> None:
             raise UserError(f"{folder} is no model folder: {name} is missing", "Give a checkpoint or an export")
 
 
+@dataclass(frozen=True)
+class Request:
+    """One response to sample: the tokens of its prompt, the random stream of that prompt, and which sample it is."""
+
+    prompt_ids: tuple[int, ...]
+    stream: int
+    number: int
+
+
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """The token IDs that `sample` conditions on, one list per prompt."""
     return tokenizer(list(prompts))["input_ids"] if prompts else []
@@ -66,9 +75,11 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 @dataclass(eq=False)
 class _Row:
-    """One sequence to sample: its prompt, its number among the samples of that prompt, and what came of it."""
+    """One sequence to sample: its place among the requests, the stream of its prompt, its number among the samples of
+    that, and what came of it."""
 
-    prompt: int
+    place: int
+    stream: int
     number: int
     ids: list[int]
     limit: int
@@ -105,20 +116,43 @@ def sample_each(
     max_rows: int = MAX_ROWS,
 ) -> Iterator[tuple[int, list[Completion]]]:
     """What `sample` gives, as (position of the prompt, completions), each prompt once all of its rows have ended."""
-    rows = _rows(model, encode(tokenizer, prompts), params)
-    ending = _Ending(tokenizer, params.stop, _eos_ids(model, tokenizer))
     names = range(len(prompts)) if streams is None else streams
-    missing = [params.n] * len(prompts)
+    requests = [
+        Request(tuple(ids), names[position], number)
+        for position, ids in enumerate(encode(tokenizer, prompts))
+        for number in range(params.n)
+    ]
+    rows, missing = _rows(model, requests, params), [params.n] * len(prompts)
+    for batch in _decoded(model, tokenizer, rows, params, max_rows):
+        for row in batch:
+            missing[row.place // params.n] -= 1
+        for position in dict.fromkeys(row.place // params.n for row in batch):
+            if not missing[position]:
+                group = rows[position * params.n : (position + 1) * params.n]
+                yield position, _completions(tokenizer, group, params.stop)
+
+
+def complete(
+    model: Any, tokenizer: Any, requests: Sequence[Request], params: SamplingParams, *, max_rows: int = MAX_ROWS
+) -> list[Completion]:
+    """`sample` for prompts that are tokens already: one completion per request, in order; `params.n` says nothing."""
+    rows = _rows(model, requests, params)
+    for _ in _decoded(model, tokenizer, rows, params, max_rows):
+        pass
+    return _completions(tokenizer, rows, params.stop)
+
+
+def _decoded(
+    model: Any, tokenizer: Any, rows: list[_Row], params: SamplingParams, max_rows: int
+) -> Iterator[list[_Row]]:
+    """Sample every row to its end; the rows of each batch once it is done."""
+    ending = _Ending(tokenizer, params.stop, eos_ids(model, tokenizer))
     was_training = model.training
     model.eval()
     try:
         for batch in _batches(model, rows, max_rows):
-            _decode(model, batch, params.temperature, _uniforms(batch, params.seed, names), ending)
-            for row in batch:
-                missing[row.prompt] -= 1
-            for position in dict.fromkeys(row.prompt for row in batch if not missing[row.prompt]):
-                group = rows[position * params.n : (position + 1) * params.n]
-                yield position, _completions(tokenizer, group, params.stop)
+            _decode(model, batch, params.temperature, _uniforms(batch, params.seed), ending)
+            yield batch
     finally:
         model.train(was_training)
 
@@ -147,19 +181,25 @@ def _context(model: Any) -> int:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
 
 
-def _rows(model: Any, prompts: list[list[int]], params: SamplingParams) -> list[_Row]:
+def _rows(model: Any, requests: Sequence[Request], params: SamplingParams) -> list[_Row]:
     context = _context(model)
-    for position, ids in enumerate(prompts):
-        if said := refusal(position, len(ids), context):
+    for place, request in enumerate(requests):
+        if said := refusal(place // params.n, len(request.prompt_ids), context):
             raise UserError(said, "Shorten the prompts or take a model with a longer context")
     return [
-        _Row(position, number, ids, min(params.max_new_tokens, context - len(ids)))
-        for position, ids in enumerate(prompts)
-        for number in range(params.n)
+        _Row(
+            place,
+            one.stream,
+            one.number,
+            list(one.prompt_ids),
+            min(params.max_new_tokens, context - len(one.prompt_ids)),
+        )
+        for place, one in enumerate(requests)
     ]
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> list[int]:
+def eos_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a response."""
     found = [model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id, tokenizer.eos_token_id]
     flat = [one for item in found for one in (item if isinstance(item, list) else [item])]
     return sorted({one for one in flat if one is not None})
@@ -189,11 +229,11 @@ def _cache_bytes_per_token(model: Any) -> int:
     return 2 * config.num_hidden_layers * heads * head_size * model.dtype.itemsize
 
 
-def _uniforms(batch: list[_Row], seed: int, streams: Sequence[int]) -> np.ndarray:
+def _uniforms(batch: list[_Row], seed: int) -> np.ndarray:
     """Uniform numbers in [0, 1), float32 [rows, longest limit]; a row's are the same in every batch it may lie in."""
     drawn = np.zeros((len(batch), max(row.limit for row in batch)), dtype=np.float32)
     for line, row in zip(drawn, batch, strict=True):
-        line[: row.limit] = np.random.default_rng((seed, streams[row.prompt], row.number)).random(row.limit, np.float32)
+        line[: row.limit] = np.random.default_rng((seed, row.stream, row.number)).random(row.limit, np.float32)
     return drawn
 
 
@@ -296,10 +336,10 @@ class _Decoding:
 
     def __init__(self, model: Any, batch: list[_Row]):
         self._model, self._config = model, model.config.get_text_config()
-        places = {row.prompt: row.ids for row in batch}
-        order = {prompt: place for place, prompt in enumerate(places)}
-        self._prompts = list(places.values())
-        self._source_B = torch.tensor([order[row.prompt] for row in batch], device=model.device)
+        prompts = [(row.stream, tuple(row.ids)) for row in batch]
+        order = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+        self._prompts = [ids for _, ids in order]
+        self._source_B = torch.tensor([order[prompt] for prompt in prompts], device=model.device)
         self._width = max(map(len, self._prompts))
         self._capacity = self._width + max(row.limit for row in batch)
         self._buffered = _attends_to_everything(model)

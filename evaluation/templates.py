@@ -1,14 +1,21 @@
 """Prompt templates by name: how a problem is put to a model, in RL and in evaluation alike.
 
-The layouts are those of the OctoThinker runs (recipe reference §7.3), in our own words. A template is a pure function
-of the problem; options of a multiple-choice problem are part of the problem (`with_choices`).
+The layouts are those of the OctoThinker runs (arXiv 2506.20512), in our own words. A template is a pure function
+of the problem and of the pass over the prompts; options of a multiple-choice problem are part of the problem
+(`with_choices`).
+
+    cpt_base    Question: … Answer:                       the simple template
+    ua_base     User: … Assistant:
+    orz_base    a statement of who speaks, an instruction to box the answer; the complex template, and for validation
+    icl_base    four worked examples before the first pass over the prompts, then cpt_base
+    base_0221   reasoning and answer in tags, as in DeepSeek-R1
 """
 
 from collections.abc import Sequence
 
 from manifests.errors import UserError
 
-NAMES = ("cpt_base", "ua_base", "orz_base")
+NAMES = ("cpt_base", "ua_base", "orz_base", "icl_base", "base_0221")
 FEW_SHOT = "few_shot"
 """Stands where a template's name may: each benchmark is asked as its task says (`evaluation.tasks`)."""
 
@@ -19,17 +26,60 @@ _ORZ = (
 )
 
 
-def render(template: str, question: str) -> str:
-    """The prompt for `question` under the template called `template`; UserError when there is none of that name."""
+_TAGS = (
+    "A conversation between a User and an Assistant. The Assistant first reasons in its mind and then answers. The "
+    "reasoning stands within <think> </think>, the answer within <answer> </answer>, with the final result in "
+    "\\boxed{{}}.\nUser: {question}\nAssistant: <think>"
+)
+_EXAMPLES = (
+    (
+        "What is the sum of the solutions of $x^2 - 7x + 10 = 0$?",
+        "We have $x^2 - 7x + 10 = (x - 2)(x - 5)$, so the solutions are 2 and 5. Their sum is $\\boxed{7}$.",
+    ),
+    (
+        "A rectangle is three times as long as it is wide and has a perimeter of 48. What is its area?",
+        "With width $w$ the perimeter is $2(w + 3w) = 8w = 48$, so $w = 6$ and the length is 18. The area is "
+        "$6 \\cdot 18 = \\boxed{108}$.",
+    ),
+    (
+        "Two fair dice are rolled. What is the probability that both show an even number?",
+        "Each die is even with probability $\\frac{1}{2}$, independently: "
+        "$\\frac{1}{2} \\cdot \\frac{1}{2} = \\boxed{\\frac{1}{4}}$.",
+    ),
+    (
+        "Find the remainder of $3^{20}$ on division by 8.",
+        "Since $3^2 = 9$ leaves the remainder 1, so does $3^{20} = (3^2)^{10}$. The remainder is $\\boxed{1}$.",
+    ),
+)
+"""As many as the Minerva prompt has, and of its kinds; none is a benchmark's."""
+_ICL = "Solve each problem step by step and put the final answer in \\boxed{}.\n\n"
+
+
+def render(template: str, question: str, epoch: int = 0) -> str:
+    """The prompt for `question` under the template called `template`, in the pass `epoch` (from 0) over the prompts;
+    UserError when there is none of that name."""
     match template:
         case "cpt_base":
-            return f"Question:\n{question}\nAnswer:\n"
+            return _simple(question)
         case "ua_base":
             return f"User:\n{question}\nAssistant:\n"
         case "orz_base":
             return _ORZ.format(question=question)
+        case "icl_base":
+            return _examples(epoch) + _simple(question)
+        case "base_0221":
+            return _TAGS.format(question=question)
         case _:
             raise UserError(f"no prompt template {template!r}", f"There are {', '.join(NAMES)}")
+
+
+def _examples(epoch: int) -> str:
+    """What stands before the problem in the first pass."""
+    return "" if epoch else _ICL + "".join(f"{_simple(asked)}{worked}\n\n" for asked, worked in _EXAMPLES)
+
+
+def _simple(question: str) -> str:
+    return f"Question:\n{question}\nAnswer:\n"
 
 
 def with_choices(question: str, choices: Sequence[str]) -> str:

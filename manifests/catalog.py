@@ -238,11 +238,12 @@ MAIN_FAMILY = {
     "benchmark": "items",
     "classifier": "labels",
     "annotations": "annotations",
+    "pass_rates": "pass_rates",
 }
 
 
 def main_rows(manifest: Manifest) -> int:
-    """Rows of the family a kind is named for: documents, sequences, prompts, items, labels or annotations."""
+    """Rows of the family that a kind is named for: documents of a corpus, sequences of a mixture, and so on."""
     family = MAIN_FAMILY[manifest.kind]
     return manifest.families[family].rows if family in manifest.families else 0
 
@@ -344,6 +345,8 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
             sql = _DIFF_ROWS.format(table="prompts", key="prompt_id", columns="(position, question, answer)")
         case "classifier":
             sql = _DIFF_ROWS.format(table="labels", key="doc_id", columns="(label, held_out, score)")
+        case "pass_rates":
+            sql = _DIFF_ROWS.format(table="pass_rates", key="prompt_id", columns="(responses, correct)")
         case "annotations":
             sql = _DIFF_ROWS.format(table="annotations", key="(doc_id, ordinal)", columns="(response, verdict)")
         case _:

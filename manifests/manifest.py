@@ -29,7 +29,7 @@ from manifests.identity import TableDigest, canonical_json, json_digest, schema_
 from manifests.provenance import provenance
 from manifests.store import OBJECT, Store, file_sha256
 
-KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier", "annotations")
+KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier", "annotations", "pass_rates")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
 """The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""

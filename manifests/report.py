@@ -26,7 +26,13 @@ from manifests.tables import DOCUMENTS
 Row = dict[str, Any]
 Thing = Manifest | RunDirectory
 
-NOUNS = {"train": "training run", "rl": "RL run", "eval": "evaluation", "curate": "curation"}
+NOUNS = {
+    "train": "training run",
+    "rl": "RL run",
+    "eval": "evaluation",
+    "curate": "curation",
+    "pass-rate": "measurement",
+}
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
 LAYER_POINTS = 80
@@ -54,8 +60,12 @@ RL_CURVES = {
     "truncated_share": "Truncated share",
     "entropy": "Entropy (nats per token)",
     "zero_spread_share": "Groups without spread of rewards",
+    "repetition_share": "Responses that repeat themselves",
+    "boxed_share": "Responses with a box",
+    "kl_to_start": "Divergence from the start (nats per token)",
+    "clip_share": "Tokens that the clip cut off",
 }
-RL_SHARES = ("accuracy", "truncated_share", "zero_spread_share")
+RL_SHARES = ("accuracy", "truncated_share", "zero_spread_share", "repetition_share", "boxed_share", "clip_share")
 SHARE_FORMAT = "~%"
 SHARES = ("accuracy", "pass@", "maj@", "leaked", "unparsed", "truncated", "errors")
 """Metrics from 0 to 1, which one axis can hold."""
@@ -149,6 +159,8 @@ class _Report:
                 return self.classifier(thing)
             case Manifest(kind="annotations"):
                 return self.annotations(thing)
+            case Manifest(kind="pass_rates"):
+                return self.pass_rates(thing)
             case Manifest():
                 return self.benchmark(thing)
             case RunDirectory(record={"kind": "train"}):
@@ -157,6 +169,8 @@ class _Report:
                 return self.reinforcement(thing)
             case RunDirectory(record={"kind": "curate"}):
                 return self.curation(thing)
+            case RunDirectory(record={"kind": "pass-rate"}):
+                return _Part(self.reinforced(thing), [_pictures([self.verdicts(thing)]), *self.rollouts(thing)])
             case RunDirectory():
                 return self.evaluation(thing)
 
@@ -175,6 +189,8 @@ class _Report:
                 return f"Training on {on}"
             case "rl":
                 return f"RL on {on}"
+            case "pass-rate":
+                return f"Pass rates on {on}"
         after = self.title(run["parent"]) if run["parent"] else "no run"
         return f"Evaluation after {after if after.startswith('RL') else after[:1].lower() + after[1:]}"
 
@@ -486,6 +502,13 @@ class _Report:
         prompt = fold("What was asked", element("pre", manifest.recipe["prompt"]))
         return _Part(lede, [element("h3", "Answers"), table, prompt])
 
+    def pass_rates(self, manifest: Manifest) -> _Part:
+        """How hard the prompts are for one model."""
+        found = self.rows(_PASS_RATES, manifest.id)
+        responses = number(manifest.counts["responses"], "response")
+        lede = f"{number(main_rows(manifest), 'prompt')}, {responses} with a ruling."
+        return _Part(lede, [element("h3", "Pass rates"), _table(found, "source prompts value unsolved solved")])
+
     def benchmark(self, manifest: Manifest) -> _Part:
         groups = self.rows(_ITEM_GROUPS, manifest.id)
         first = self.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
@@ -574,17 +597,46 @@ class _Report:
         ]
 
     def reinforcement(self, run: RunDirectory) -> _Part:
-        steps = self.curve(run, *RL_CURVES, "length_p95", "loss", "lr")
+        steps = self.curve(run, *RL_CURVES, "length_p95", "cap", "loss", "lr")
         if not steps:
             return _Part("No step has been recorded.", [])
+        met = self.rows("FROM alarms WHERE run = $1 ORDER BY step, action", run.id)
+        acted = [{"first": row["step"] + 1} for row in met if row["action"] != "warn"]
         curves = {key: {key: name} for key, name in RL_CURVES.items()}
-        curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile"}
+        curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile", "cap": "cap"}
         charts = [
-            self.over_steps(name, steps, curves[key], [], SHARE_FORMAT if key in RL_SHARES else None)
+            self.over_steps(name, steps, curves[key], [{}, *acted], SHARE_FORMAT if key in RL_SHARES else None)
             for key, name in RL_CURVES.items()
         ]
         charts += [self.reward_by_source(run), self.verdicts(run), self.over_steps("Loss", steps, {"loss": "loss"}, [])]
-        return _Part(self.reinforced(run), [_pictures(charts), *self.rollouts(run)])
+        shown = [*self.alarms(met), _pictures(charts), *self.validations(run), *self.left_out(run)]
+        return _Part(self.reinforced(run), [*shown, *self.rollouts(run)])
+
+    def alarms(self, met: list[Row]) -> list[Html | None]:
+        """What the collapse watch saw, when, and what followed."""
+        if not met:
+            return []
+        note = "A dotted line in the charts: the run stopped, or went on with the weights of an earlier checkpoint."
+        columns = "step signal value above below steps action checkpoint"
+        return [element("h3", "Collapse watch"), _table(met, columns), element("p", note)]
+
+    def validations(self, run: RunDirectory) -> list[Html | None]:
+        """Accuracy on each benchmark that the run was validated on, over its steps."""
+        scored = self.rows(_VALIDATED, run.id)
+        steps = sorted({row["step"] for row in scored})
+        value = {(row["benchmark"], row["step"]): row["value"] for row in scored}
+        lines = {row["benchmark"]: row["benchmark"] for row in scored}
+        table = [{"step": step} | {name: value.get((name, step)) for name in lines} for step in steps]
+        chart = self.over_steps("Accuracy in validation", table, lines, [], SHARE_FORMAT)
+        return [element("h3", "Validation"), _pictures([chart])] if chart else []
+
+    def left_out(self, run: RunDirectory) -> list[Html | None]:
+        """References that failed the grader's controls."""
+        controls = run.record.get("controls") or {"failed": []}
+        if not controls["failed"]:
+            return []
+        heading = f"{len(controls['failed'])} of {controls['references']} references fail the grader's controls"
+        return [fold(heading, [_table(controls["failed"], "prompt_id reference control verdict reason")])]
 
     def reinforced(self, run: RunDirectory) -> str:
         """The lede of an RL run: the first and the last tenth of its steps."""
@@ -825,6 +877,12 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "span": "The document holds",
     "score": "Score",
     "verdict": "Verdict",
+    "step": "Step",
+    "signal": "Signal",
+    "action": "What followed",
+    "prompt_id": ("Prompt", code),
+    "reference": ("Reference", code),
+    "control": "Control",
     # how much
     "documents": ("Documents", count),
     "attempts": ("Attempts", count),
@@ -865,6 +923,12 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "high": ("High (95%)", real),
     "n": ("n", count),
     "threshold": ("Threshold", real),
+    "above": ("Above", real),
+    "below": ("Below", real),
+    "steps": ("Steps in a row", count),
+    "unsolved": ("Never solved", percent),
+    "solved": ("Always solved", percent),
+    "checkpoint": ("With the weights of step", count),
     "selected": ("Selected", count),
     "precision": ("Precision", percent),
     "recall": ("Recall", percent),
@@ -1105,6 +1169,14 @@ SELECT step, source, left(prompt, $3) AS prompt, left(response, $3) AS response,
 FROM mine, ends WHERE step IN (first, last)
 QUALIFY row_number() OVER (PARTITION BY step, verdict ORDER BY prompt_id, sample) <= $2
 ORDER BY step, verdict, prompt_id, sample
+"""
+_PASS_RATES = """
+SELECT source, count(*) AS prompts, avg(pass_rate) AS value, avg((pass_rate = 0)::INTEGER) AS unsolved,
+  avg((pass_rate = 1)::INTEGER) AS solved
+FROM pass_rates WHERE manifest = $1 GROUP BY source ORDER BY source
+"""
+_VALIDATED = """
+SELECT benchmark, step, value FROM scores WHERE run = $1 AND metric = 'accuracy' ORDER BY benchmark, step
 """
 _BENCHMARK_VERDICTS = """
 SELECT benchmark, verdict, count(*) AS n FROM samples WHERE run = $1 GROUP BY ALL ORDER BY benchmark, verdict

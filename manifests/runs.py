@@ -17,7 +17,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -157,13 +157,17 @@ class RunDirectory:
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
-    def save_checkpoint(self, step: int, write: Callable[[Path], None], keep: int = 3) -> None:
-        """Let `write(folder)` fill a folder, then make it checkpoint `step`; the `keep` newest are kept (0: all)."""
+    def save_checkpoint(
+        self, step: int, write: Callable[[Path], None], keep: int = 3, spare: Collection[int] = ()
+    ) -> None:
+        """Let `write(folder)` fill a folder, then make it checkpoint `step`; the `keep` newest are kept (0: all), and
+        those of the steps in `spare`."""
         with self.store.temporary() as aside:
             write(aside)
             self._store_folder(self._at(f"checkpoints/{step}"), aside)
         for old in self.checkpoints()[:-keep] if keep else []:
-            self._remove(self._at(f"checkpoints/{old}"))
+            if old not in spare:
+                self._remove(self._at(f"checkpoints/{old}"))
 
     def _store_folder(self, target: str, aside: Path) -> None:
         """Move the files of `aside` below `target`, durable, and write complete.json last."""
@@ -217,12 +221,19 @@ class Ledger:
     """Rows of a run that are not stored yet.
 
     `schemas` maps tables to their Arrow schemas. `flush` stores them in that order, so the table named last, `steps`,
-    never holds a step whose other rows are missing.
+    never holds a step whose other rows are missing. As a context manager it stores what was added however the block
+    ends: the rows before an error are what explains it.
     """
 
     def __init__(self, run: RunDirectory, schemas: dict[str, pa.Schema]):
         self.run, self.schemas = run, schemas
         self._rows: dict[str, list[pa.Table]] = {table: [] for table in schemas}
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
 
     def add(self, table: str, rows: list[dict[str, Any]] | pa.Table) -> None:
         """Keep rows for the next flush."""

@@ -102,7 +102,11 @@ DOUBTS = _table(
     "doubts",
     "What speaks against a document before anything is measured; its drop reason unless it is contaminated.",
     ("doc_id", TEXT, "as in documents"),
-    ("reason", TEXT, "excluded or unverified"),
+    (
+        "reason",
+        TEXT,
+        "excluded, unverified, unverifiable (the answer fails the grader's controls) or in_training",
+    ),
     ("evidence", TEXT, "JSON: what it rests on"),
 )
 TWINS = _table(
@@ -245,6 +249,21 @@ ANNOTATIONS = _table(
     ("completion_tokens", LONG, "tokens of the answer, as the server counted; 0 beyond ordinal 0"),
 )
 
+# -- pass_rates manifest -------------------------------------------------------------------------------------------
+
+PASS_RATES = _table(
+    "pass_rates",
+    "How often a model solved each prompt (`octo rl pass-rate`), in the order of the prompts.",
+    ("prompt_id", TEXT, "as in prompts"),
+    ("doc_id", TEXT, "document the prompt comes from"),
+    ("source", TEXT, "source of that document"),
+    ("responses", LONG, "responses that got a ruling"),
+    ("correct", LONG, "of these, right ones, in a box"),
+    ("pass_rate?", REAL, "correct / responses; NULL where the grader failed on every response"),
+    ("truncated_share", REAL, "share of all responses that were stopped by the length cap"),
+    ("length_mean", REAL, "their mean length, in tokens"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -258,6 +277,12 @@ STEPS = _table(
     ("tokens", LONG, "tokens consumed in this step"),
     ("seconds", REAL, "wall time of the step"),
     open=True,
+    more="""of an RL run `reward` and `accuracy` (means over the responses with a ruling), `accuracy_by_source` (a map:
+`accuracy_by_source['gsm8k']`), `length_mean`, `length_p95`, `length_ratio` (mean to cap), `cap` (tokens of the longest
+response that the step allowed), `truncated_share`, `boxed_share` (responses with a whole box), `repetition_share` (with
+a passage five times in a row), `zero_spread_share` (groups whose rewards are all equal), `clip_share` (tokens that the
+clip cut off), `entropy` (nats per token), `kl_to_start` (nats per token, estimated), and `prompts_read`, counted from
+the start of the run""",
 )
 CONSUMPTION = _table(
     "consumption",
@@ -290,8 +315,8 @@ ROLLOUTS = _table(
     ("doc_id", TEXT, "document the prompt comes from"),
     ("source", TEXT, "source of that document"),
     ("sample", LONG, "which response of the group, from 0"),
-    ("prompt", TEXT, "the prompt as the model saw it"),
-    ("response", TEXT, "what the model wrote"),
+    ("prompt?", TEXT, "the prompt as the model saw it; NULL where the recipe keeps no texts"),
+    ("response?", TEXT, "what the model wrote; NULL where the recipe keeps no texts"),
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "stopped by the length cap"),
     ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
@@ -299,6 +324,20 @@ ROLLOUTS = _table(
     ("reason?", TEXT, "why the verdict is not CORRECT"),
     ("reward?", REAL, "reward of the response; NULL where the grader failed"),
     ("advantage?", REAL, "its advantage within the group; NULL where the grader failed"),
+    ("repetition?", FLAG, "a passage of it stands five times in a row"),
+    ("used?", FLAG, "entered an update; false in a group that dynamic sampling set aside"),
+)
+ALARMS = _table(
+    "alarms",
+    "What the collapse watch of an RL run saw, and what followed.",
+    ("step", LONG, "RL step after which it was met"),
+    ("signal", TEXT, "column of steps that is watched"),
+    ("value", REAL, "its value in that step"),
+    ("above?", REAL, "limit that it was above"),
+    ("below?", REAL, "limit that it was below"),
+    ("steps", LONG, "steps in a row that it was beyond the limit"),
+    ("action", TEXT, "warn, stop or fall_back"),
+    ("checkpoint?", LONG, "step whose weights the run went on with; 0 is the start; NULL where it went on as it was"),
 )
 SAMPLES = _table(
     "samples",
@@ -325,7 +364,7 @@ SAMPLES = _table(
 SCORES = _table(
     "scores",
     "Scores of an evaluation, with intervals.",
-    ("step", LONG, "checkpoint of the parent run that was evaluated; 0 for a folder"),
+    ("step", LONG, "checkpoint of the parent run that was evaluated, or RL step that was validated; 0 for a folder"),
     ("benchmark", TEXT, "name of the benchmark; mean for the unweighted mean over several"),
     (
         "metric",
@@ -338,7 +377,7 @@ SCORES = _table(
     ("n", LONG, "items or responses it rests on"),
     ("method", TEXT, "how the interval was made: wilson, bootstrap, combined or none"),
 )
-LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, SAMPLES, SCORES)
+LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, ALARMS, SAMPLES, SCORES)
 
 # -- views that the catalog makes ----------------------------------------------------------------------------------
 
@@ -348,7 +387,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID"),
     ("name", TEXT, "name"),
     ("version", TEXT, "version"),
-    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier or annotations"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier, annotations or pass_rates"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests it was made from"),
     ("rows", LONG, "rows of its main family"),
@@ -370,7 +409,7 @@ RUNS = _table(
     "runs",
     "One row per run.",
     ("run", TEXT, "ID"),
-    ("kind", TEXT, "curate, train, rl or eval"),
+    ("kind", TEXT, "curate, train, rl, eval or pass-rate"),
     ("status", TEXT, "created, running, stopped (interrupted), failed or done"),
     ("backend", TEXT, "datatrove, torch, nanotron, verl, …"),
     ("manifests", pa.list_(TEXT), "IDs of the manifests it was launched with"),
@@ -389,7 +428,7 @@ LINEAGE = _table(
 )
 
 FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS,
-                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS)  # fmt: skip
+                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

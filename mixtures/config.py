@@ -31,6 +31,9 @@ class ComponentRecipe(Recipe):
     """Source whose published size (`octo sources`) a plan uses while the manifest is not there."""
     declared: Annotated[Amount | None, Field(gt=0), Local] = None
     """Tokens that a plan uses while the manifest is not there; goes before the size of `known`."""
+    pass_rates: Annotated[str | None, Local] = None
+    """Manifest that `octo rl pass-rate` made: its `pass_rate` is one more column of `where`, NULL for documents that
+    were not measured. Its ID enters the identity."""
     where: str = "true"
     """SQL condition over the columns of `documents`, as `role = 'web' AND math_density > 0.1`. Dropped documents are
     left out without being named here."""

@@ -87,24 +87,27 @@ class _Inputs:
     recipe: MixRecipe
     start: Start | None
     corpora: list[Manifest]
+    rates: list[Manifest | None]
     vocabulary: Vocabulary | None
 
     @classmethod
     def of(cls, store: Store, recipe: MixRecipe, start: Start | None) -> "_Inputs":
         recipe = continued(recipe, start) if start else recipe
-        found = cls(recipe, start, _corpora(store, recipe), _vocabulary(recipe))
+        found = cls(recipe, start, _corpora(store, recipe), _pass_rates(store, recipe), _vocabulary(recipe))
         if start:
             check_same_streams(start, found.identity)
         return found
 
     @property
     def parents(self) -> list[Manifest]:
-        corpora = {corpus.id: corpus for corpus in self.corpora}
-        return [*corpora.values(), *([self.start.mixture] if self.start else [])]
+        read = {manifest.id: manifest for manifest in [*self.corpora, *filter(None, self.rates)]}
+        return [*read.values(), *([self.start.mixture] if self.start else [])]
 
     @property
     def identity(self) -> dict[str, Any]:
-        return _identity(self.recipe, self.corpora, self.vocabulary) | (self.start.identity if self.start else {})
+        return _identity(self.recipe, self.corpora, self.rates, self.vocabulary) | (
+            self.start.identity if self.start else {}
+        )
 
 
 def _is_declared(store: Store, part: ComponentRecipe) -> bool:
@@ -158,6 +161,18 @@ def _corpora(store: Store, recipe: MixRecipe) -> list[Manifest]:
     return corpora
 
 
+def _pass_rates(store: Store, recipe: MixRecipe) -> list[Manifest | None]:
+    """The pass rates that each component names, if it does."""
+    found = [resolve(store, part.pass_rates) if part.pass_rates else None for part in recipe.components]
+    for part, manifest in zip(recipe.components, found, strict=True):
+        if manifest and manifest.kind != "pass_rates":
+            raise UserError(
+                f"component `{part.name}`: {manifest.ref} is a {manifest.kind}, no pass rates",
+                "Measure some with `octo rl pass-rate`",
+            )
+    return found
+
+
 def _vocabulary(recipe: MixRecipe) -> Vocabulary | None:
     return Vocabulary.load(recipe.tokenizer) if recipe.kind == "mixture" and recipe.tokenizer else None
 
@@ -166,12 +181,17 @@ def _length(recipe: MixRecipe) -> int:
     return recipe.sequence_length or 1
 
 
-def _identity(recipe: MixRecipe, corpora: list[Manifest], vocabulary: Vocabulary | None) -> dict[str, Any]:
+def _identity(
+    recipe: MixRecipe, corpora: list[Manifest], rates: list[Manifest | None], vocabulary: Vocabulary | None
+) -> dict[str, Any]:
     """What the manifest is made of, resolved: corpora by ID, templates by text, the tokenizer by digest, the budget as
     a count."""
     components = [
-        semantic(component) | {"corpus": corpus.id} | ({"template": template} if template else {})
-        for component, corpus in zip(recipe.components, corpora, strict=True)
+        semantic(component)
+        | {"corpus": corpus.id}
+        | ({"template": template} if template else {})
+        | ({"pass_rates": measured.id} if measured else {})
+        for component, corpus, measured in zip(recipe.components, corpora, rates, strict=True)
         for template in [recipe.template(component)]
     ]
     budget = recipe.budget.count(_length(recipe)) if recipe.budget else None
@@ -190,8 +210,8 @@ def _identity(recipe: MixRecipe, corpora: list[Manifest], vocabulary: Vocabulary
 def _selections(store: Store, recipe: MixRecipe, corpora: list[Manifest]) -> list[Selection]:
     with Catalog(store) as catalog, progress("mix: select", len(corpora)) as advance:
         selections = []
-        for component, corpus in zip(recipe.components, corpora, strict=True):
-            selections.append(select(catalog, corpus, component))
+        for component, corpus, rates in zip(recipe.components, corpora, _pass_rates(store, recipe), strict=True):
+            selections.append(select(catalog, corpus, component, rates))
             advance(1)
     return selections
 

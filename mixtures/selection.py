@@ -37,6 +37,11 @@ _CHANGING = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CO
 """Functions whose value is not given by their arguments: random(), now(), uuid(), …; ago() is a macro over now()."""
 
 
+_DOCUMENTS = "FROM documents WHERE manifest = $1"
+_MEASURED = f"""
+FROM ({_DOCUMENTS}) LEFT JOIN (SELECT doc_id, pass_rate FROM pass_rates WHERE manifest = $6) USING (doc_id)
+"""
+
 PIECE = 1 << 14
 """Rows of a family handed on together: some 40 MB of text."""
 
@@ -95,17 +100,21 @@ class Selection:
         return last - first, first
 
 
-def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe) -> Selection:
-    """The documents of `component`. UserError names the component for a `where` that is wrong, refused or empty."""
+def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe, rates: Manifest | None = None) -> Selection:
+    """The documents of `component`; `rates` are the pass rates that its `where` may name.
+
+    UserError names the component for a `where` that is wrong, refused or empty.
+    """
     names = _check_expression(component)
     sql = (
         "SELECT row + list_extract($3, list_position($2, shard)) AS position, doc_id, source, n_tokens, drop_reason "
-        f"FROM (FROM (FROM documents WHERE manifest = $1) WHERE (\n{component.where}\n)) "
+        f"FROM (FROM ({_MEASURED if rates else _DOCUMENTS}) WHERE (\n{component.where}\n)) "
         "WHERE $5 OR drop_reason IS NULL OR list_contains($4::VARCHAR[], drop_reason)"
     )
     tells = "drop_reason" in names  # where nothing will be said of dropped documents, DuckDB leaves them out
+    measured = [rates.id] if rates else []
     try:
-        found = catalog.query(sql, [corpus.id, *_shards(corpus), list(component.allow), tells])
+        found = catalog.query(sql, [corpus.id, *_shards(corpus), list(component.allow), tells, *measured])
     except UserError as error:
         raise _wrong(component, error.what) from error
     dropped = pc.and_(pc.is_valid(found["drop_reason"]), pc.invert(_allowed(found["drop_reason"], component.allow)))

@@ -4,8 +4,89 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from evaluation.config import EvalRecipe
 from manifests.recipe import Local, Recipe
 from training.config import Count, OptimizerRecipe
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Signal = Literal[
+    "truncated_share",
+    "repetition_share",
+    "length_ratio",
+    "boxed_share",
+    "entropy",
+    "zero_spread_share",
+    "kl_to_start",
+    "reward",
+]
+"""Columns of `steps` that an alarm may watch."""
+Action = Literal["warn", "stop", "fall_back"]
+
+
+class GrowthRecipe(Recipe):
+    """Longer responses once the model ends nearly all of them by itself."""
+
+    caps: tuple[Count, ...] = Field(min_length=1)
+    """The lengths that follow `max_new_tokens`, ascending. The declared cap of a step holds where it is longer."""
+    truncated_below: Share
+    """Share of truncated responses below which a step speaks for the next cap."""
+    steps: Count
+    """Steps in a row, all under the cap that holds, that must do so."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> "GrowthRecipe":
+        if list(self.caps) != sorted(set(self.caps)):
+            raise ValueError("`caps` must ascend")
+        return self
+
+
+class AlarmRecipe(Recipe):
+    """A limit on one column of `steps`, and what happens when a run is beyond it."""
+
+    signal: Signal
+    """truncated_share; repetition_share (a passage five times in a row); length_ratio (mean length to cap);
+    boxed_share; entropy (nats per token); zero_spread_share (groups that teach nothing); kl_to_start; reward."""
+    above: float | None = None
+    """Beyond the limit is above it …"""
+    below: float | None = None
+    """… or below it."""
+    steps: Count = 3
+    """Steps in a row that must be beyond the limit."""
+    action: Action = "warn"
+    """`warn` says so; `stop` ends the run with a checkpoint; `fall_back` puts the weights and the optimizer back to
+    the last checkpoint before the first of those steps and goes on with new prompts."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "AlarmRecipe":
+        if (self.above is None) == (self.below is None):
+            raise ValueError("give `above` or `below`")
+        return self
+
+
+class WatchRecipe(Recipe):
+    """The collapse watch: what is looked at after every step."""
+
+    alarms: tuple[AlarmRecipe, ...] = Field(min_length=1)
+    """Every one that is met acts; stopping goes before falling back."""
+    good_every: Count = 20
+    """Steps between the checkpoints that a run may fall back to; before the first, to where it started."""
+    fall_backs: Count = 3
+    """Falls back after which the next one is a stop."""
+
+
+class ValidationRecipe(Recipe):
+    """Evaluation on the way: the same floor as `octo eval`, a run of its own for each step, the scores in both."""
+
+    every: Count
+    """Steps between evaluations. The start (step 0) and the last step are evaluated too."""
+    evaluation: EvalRecipe
+    """How, and on which benchmarks."""
+
+    @model_validator(mode="after")
+    def _on_something(self) -> "ValidationRecipe":
+        if not self.evaluation.benchmarks:
+            raise ValueError("`evaluation.benchmarks` names none")
+        return self
 
 
 class RLRecipe(Recipe):
@@ -14,11 +95,14 @@ class RLRecipe(Recipe):
     stage: str = Field(default="rl", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
     """Name of the stage in the ledgers."""
     template: str = "cpt_base"
-    """Prompt template: cpt_base, ua_base or orz_base (see evaluation/templates.py)."""
+    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py)."""
     stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
     """Strings that end a response."""
-    reward: Literal["binary", "signed"] = "binary"
-    """What a right and a wrong answer earn: 1 and 0, or 1 and -1. An answer counts only in `\\boxed{}`."""
+    reward: Literal["binary", "signed", "format", "repetition", "strict"] = "binary"
+    """What a right and a wrong answer earn: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict
+    punish missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
+    overlong_penalty: Count | None = None
+    """DAPO: the last so many tokens before the cap cost up to 1 of the reward, linearly; 4096 in its paper."""
     steps: Count
     """Steps. The prompts are read in the manifest's order, from the start again when they run out."""
     prompts_per_step: Count
@@ -29,16 +113,37 @@ class RLRecipe(Recipe):
     """Prompts of one update; by default all of the step. Fewer give several updates per step, clipped."""
     micro_batch_responses: Count = 64
     """Responses of one forward pass. Gradients add up to those of the whole minibatch."""
+    micro_batch_tokens: Annotated[Count | None, Local] = None
+    """Tokens of one forward pass, padding included, in place of a number of responses: those of a minibatch are
+    bucketed by length. Sums are rounded differently under another number."""
+    precision: Literal["bfloat16"] | None = None
+    """Arithmetic of forward passes and of sampling; by default float32. Weights and optimizer are float32 always."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the policy that is sampled and trained."""
     max_new_tokens: dict[int, Count]
-    """Longest response by the step from which it holds, as {1: 2048, 101: 4096}; the first is for step 1."""
+    """Longest response by the step from which it holds, as {0: 2048, 100: 4096}; the first is for the start."""
+    growth: GrowthRecipe | None = None
+    """Longer responses by trigger, beside the declared schedule."""
     optimizer: OptimizerRecipe
     """The optimizer; its learning rate is constant. Its state is fresh."""
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """How far the probability ratio may leave 1 before a token's gradient is cut off."""
+    objective: Literal["dr_grpo"] | None = None
+    """`dr_grpo`: advantages are not divided by the deviation of the group, and the loss is divided by the number of
+    responses and the longest cap of the run in place of the tokens sampled. By default GRPO."""
+    clip_higher: Annotated[float, Field(gt=0)] | None = None
+    """DAPO: how far the ratio may rise above 1, in place of `ratio_clip`; 0.28 in its paper."""
+    dynamic_sampling: Count | None = None
+    """DAPO: groups whose rewards are all equal are set aside and further prompts are read in their place, in up to so
+    many rounds of sampling per step; 10 in its paper."""
+    watch: WatchRecipe | None = None
+    """The collapse watch."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the sampling; each response of the run has a stream of its own."""
+    validation: Annotated[ValidationRecipe | None, Local] = None
+    """Evaluation on the way. It changes nothing of what is learned."""
+    rollout_texts: Annotated[bool, Local] = True
+    """Whether the ledger `rollouts` holds prompts and responses; without, it is some 50 bytes a row."""
     checkpoint_every: Annotated[Count, Local] = 20
     """Steps between checkpoints. The last step always has one."""
     keep: Annotated[int, Field(ge=0), Local] = 2
@@ -47,14 +152,20 @@ class RLRecipe(Recipe):
     """Wall time after which grading one response is given up and counted as an error."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
+    gpus: Annotated[Count, Local] = 1
+    """GPUs of this machine that verl spreads the model over; without a GPU as many processes do."""
+    patience_seconds: Annotated[float, Field(gt=0), Local] = 1800.0
+    """Time without a sign of life after which verl is ended; launched again, the run goes on from its checkpoint."""
     threads: Annotated[int | None, Field(gt=0), Local] = None
     """Threads of a CPU run. Sums are rounded differently under another number, so bit-exact resume needs the same."""
 
     @field_validator("max_new_tokens", mode="before")
     @classmethod
     def _one_cap(cls, value: object) -> object:
-        """`max_new_tokens: 512` holds from step 1."""
-        return value if isinstance(value, dict) else {1: value}
+        """`max_new_tokens: 512` holds from step 1, and what is said of step 0 does."""
+        if not isinstance(value, dict):
+            return {1: value}
+        return value if 1 in value else {1 if start in (0, "0") else start: cap for start, cap in value.items()}
 
     @model_validator(mode="after")
     def _caps_from_the_start(self) -> "RLRecipe":
@@ -65,5 +176,10 @@ class RLRecipe(Recipe):
         return self
 
     def cap(self, step: int) -> int:
-        """Most tokens of a response in `step` (from 1)."""
+        """Most tokens of a response in `step` (from 1), as declared; `rl.watch.cap_of` heeds the trigger too."""
         return self.max_new_tokens[max(start for start in self.max_new_tokens if start <= step)]
+
+    @property
+    def longest_cap(self) -> int:
+        """The longest response that any step may allow."""
+        return max(*self.max_new_tokens.values(), *(self.growth.caps if self.growth else (0,)))

@@ -1,7 +1,9 @@
 """The GRPO objective as pure functions of tensors.
 
 Group-relative policy optimisation (Shao et al. 2024, DeepSeekMath): the value of a state is the mean reward of a group
-of responses to the same prompt. No KL term: its coefficient is 0 in OctoThinker's released script.
+of responses to the same prompt. Variants: Dr.GRPO (Liu et al. 2025, arXiv 2503.20783) leaves the deviation out; DAPO
+(Yu et al. 2025, arXiv 2503.14476) clips higher than lower. No KL term: its coefficient is 0 in OctoThinker's released
+script; `divergence` measures it.
 
 Shapes: P prompts, G responses of a group, N = P·G responses, T tokens of the longest response; masks are 1 where a
 token was sampled. Leaves out entropy bonuses and dual clipping.
@@ -14,8 +16,9 @@ EPSILON = 1e-6
 """Added to the standard deviation, as in verl's GRPO."""
 
 
-def advantages(rewards_PG: Tensor, ruled_PG: Tensor) -> Tensor:
-    """(r - mean) / (std + ε) within each group, [P, G]; std is the sample's, with G - 1 (as in verl).
+def advantages(rewards_PG: Tensor, ruled_PG: Tensor, scaled: bool = True) -> Tensor:
+    """(r - mean) / (std + ε) within each group, [P, G]; std is the sample's, with G - 1 (as in verl). Not `scaled`:
+    r - mean (Dr.GRPO).
 
     Only responses with a ruling count (`ruled_PG`, bool): where the grader failed the advantage is 0 and nothing enters
     mean or std. So it is where fewer than two were ruled on, or all rewards are equal.
@@ -23,21 +26,38 @@ def advantages(rewards_PG: Tensor, ruled_PG: Tensor) -> Tensor:
     n_P1 = ruled_PG.sum(1, keepdim=True)
     mean_P1 = rewards_PG.where(ruled_PG, 0).sum(1, keepdim=True) / n_P1.clamp(min=1)
     away_PG = (rewards_PG - mean_P1).where(ruled_PG, 0)
+    if not scaled:
+        return away_PG.where(n_P1 > 1, 0)
     std_P1 = (away_PG.square().sum(1, keepdim=True) / (n_P1 - 1).clamp(min=1)).sqrt()
     return (away_PG / (std_P1 + EPSILON)).where(n_P1 > 1, 0)
 
 
 def policy_loss(
-    logprobs_NT: Tensor, old_logprobs_NT: Tensor, advantages_N: Tensor, mask_NT: Tensor, clip: float
-) -> Tensor:
-    """Sum over sampled tokens of the clipped surrogate, negated (Schulman et al. 2017, equation 7): a scalar.
+    logprobs_NT: Tensor,
+    old_logprobs_NT: Tensor,
+    advantages_N: Tensor,
+    mask_NT: Tensor,
+    clip: float,
+    clip_higher: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Sum over sampled tokens of the clipped surrogate, negated (Schulman et al. 2017, equation 7), and how many tokens
+    the clip cut off: two scalars. The ratio is held within [1 - clip, 1 + clip_higher]; both are `clip` by default.
 
     The caller divides by the tokens of the whole minibatch, which makes it the token mean however it was cut.
     """
     ratio_NT = torch.exp(logprobs_NT - old_logprobs_NT)
     advantages_N1 = advantages_N[:, None]
-    surrogate_NT = torch.minimum(ratio_NT * advantages_N1, ratio_NT.clamp(1 - clip, 1 + clip) * advantages_N1)
-    return -(surrogate_NT * mask_NT).sum()
+    plain_NT = ratio_NT * advantages_N1
+    clipped_NT = ratio_NT.clamp(1 - clip, 1 + (clip if clip_higher is None else clip_higher)) * advantages_N1
+    cut_off = ((clipped_NT < plain_NT) * mask_NT).sum()
+    return -(torch.minimum(plain_NT, clipped_NT) * mask_NT).sum(), cut_off
+
+
+def divergence(logprobs_NT: Tensor, start_logprobs_NT: Tensor) -> Tensor:
+    """KL of the policy to the one it started from, estimated at each sampled token, [N, T], in nats, never below 0:
+    q/p - 1 - log q/p, unbiased for tokens drawn from p (Schulman 2020, "Approximating KL divergence", k3)."""
+    log_ratio_NT = start_logprobs_NT - logprobs_NT
+    return log_ratio_NT.exp() - 1 - log_ratio_NT
 
 
 def token_logprobs(logits_NTV: Tensor, tokens_NT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

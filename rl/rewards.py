@@ -1,23 +1,98 @@
 """Rewards: what a verdict earns. An answer counts only in `\\boxed{}`, as in the OctoThinker runs.
 
-A failure of the grader earns nothing, not zero: the response is left out of the group's mean and of the loss. Leaves
-out rewards for form or length, and the variants that punish repetition.
+The variants, by name (OctoThinker's released code calls the last four default, v2, v3 and v4):
+
+    name        right   wrong   otherwise
+    binary          1       0
+    signed         +1      -1
+    format         +1    -0.5   no box or several, or repetition: -1
+    repetition     +1      -1   repetition: -2
+    strict         +1      -1   repetition, or several boxes: -2
+
+What stands under "otherwise" goes before right and wrong. Repetition is a passage of five characters or more that
+stands five times in a row (`repeats`). A failure of the grader earns nothing, not zero: the response is left out of
+the group's mean and of the loss.
 """
 
+import re
 from typing import Literal
+
+import numba
+import numpy as np
 
 from evaluation.answers import Verdict
 
 RULE = "boxed"
 """The rule of extraction (`evaluation.answers.Rule`)."""
+Variant = Literal["binary", "signed", "format", "repetition", "strict"]
+LEAST_PERIOD, TIMES = 5, 5
+"""The OctoThinker runs look for `(.{5,}?)\\1{4,}`, a pattern whose search takes quadratic time."""
+
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 
 
-def reward(verdict: Verdict, variant: Literal["binary", "signed"]) -> float | None:
-    """1 for a right answer; 0 (binary) or -1 (signed) for a wrong or missing one; None where there is no ruling."""
-    match verdict:
-        case Verdict.CORRECT:
-            return 1.0
-        case Verdict.INCORRECT | Verdict.UNPARSED:
-            return 0.0 if variant == "binary" else -1.0
-        case Verdict.ERROR:
-            return None
+def reward(verdict: Verdict, variant: Variant, response: str) -> float | None:
+    """What `response` earns; None where there is no ruling."""
+    if verdict is Verdict.ERROR:
+        return None
+    special = _special(variant, response)
+    if special is not None:
+        return special
+    if verdict is Verdict.CORRECT:
+        return 1.0
+    return {"binary": 0.0, "format": -0.5}.get(variant, -1.0)
+
+
+def _special(variant: Variant, response: str) -> float | None:
+    """What form alone decides."""
+    match variant:
+        case "format":
+            return -1.0 if boxes(response) != 1 or repeats(response) else None
+        case "repetition":
+            return -2.0 if repeats(response) else None
+        case "strict":
+            return -2.0 if boxes(response) > 1 or repeats(response) else None
+    return None
+
+
+def boxes(response: str) -> int:
+    """How many boxes are opened in `response`."""
+    return len(_BOX.findall(response))
+
+
+def overlong_penalty(tokens: int, cap: int, buffer: int) -> float:
+    """DAPO's soft punishment of length (arXiv 2503.14476, equation 13): 0 up to `cap` - `buffer` tokens, from there
+    falling linearly to -1 at `cap`."""
+    return -max(0, tokens - (cap - buffer)) / buffer
+
+
+def repeats(text: str) -> bool:
+    """Whether a passage of LEAST_PERIOD characters or more stands TIMES times in a row; line breaks are characters.
+
+    Takes n log n steps for ordinary text of n characters: where a passage of length p repeats, characters p apart are
+    equal over 4p places, of which four are multiples of p. So only those are looked at, and what is around them if they
+    are equal.
+    """
+    return len(text) >= LEAST_PERIOD * TIMES and bool(
+        _repeats(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _repeats(text):
+    n = len(text)
+    for period in range(LEAST_PERIOD, n // TIMES + 1):
+        wanted, place = period * (TIMES - 1), 0
+        while place + period < n:
+            if text[place] != text[place + period]:
+                place += period
+                continue
+            first, last = place, place + 1
+            while first > 0 and text[first - 1] == text[first - 1 + period]:
+                first -= 1
+            while last + period < n and text[last] == text[last + period]:
+                last += 1
+            if last - first >= wanted:
+                return True
+            place += period * ((last - place + period - 1) // period)
+    return False

@@ -109,7 +109,6 @@ def test_every_recipe_in_the_project_loads():
         "decay-short": MixRecipe,
         "decay-hybrid": MixRecipe,
         "ablations": GridRecipe,
-        "rl": RLRecipe,
         "eval": EvalRecipe,
         "eval-base": EvalRecipe,
         "eval-rl": EvalRecipe,
@@ -118,7 +117,8 @@ def test_every_recipe_in_the_project_loads():
     recipes = sorted((ROOT / "recipes").rglob("*.yaml"))
     assert recipes
     for path in recipes:
-        load(path, TrainRecipe if path.stem.startswith("train") else models[path.stem])
+        family = {"train": TrainRecipe, "rl": RLRecipe}.get(path.stem.partition("-")[0])
+        load(path, family or models[path.stem])
 
 
 def test_help_is_the_same_with_and_without_a_terminal():

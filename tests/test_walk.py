@@ -6,6 +6,7 @@ learns is shown by `make quickstart`.
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 import octo
 from manifests import catalog
 from manifests.errors import UserError
-from manifests.manifest import check_launch, resolve, verify
-from manifests.recipe import load
+from manifests.manifest import Manifest, check_launch, resolve, verify
+from manifests.recipe import load, parse
+from manifests.runs import load_run, load_runs
 from manifests.store import Store
 
 RECIPES = Path(octo.__file__).parent / "recipes" / "quickstart"
@@ -222,3 +224,47 @@ def test_the_worked_queries_of_the_reference_find_what_they_ask_for(walk):
     found = {question: catalog.query(walk["store"], sql).num_rows for question, sql in QUERIES.items()}
     assert len(found) >= 20
     assert not [question for question, rows in found.items() if not rows and not question.startswith(may_be_empty)]
+
+
+# -- difficulty ----------------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_chosen_by_how_often_a_model_solves_them(walk, tmp_path):
+    """Measured twice, the second time after half of it was lost: the same manifest, and a column of `where`."""
+    from mixtures.config import MixRecipe
+    from mixtures.mix import mix
+    from rl.pass_rate import PassRateRecipe, pass_rates
+
+    shutil.copytree(walk["store"].root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    base, prompts = load_run(store, walk["base"].id), resolve(store, walk["prompts"].id)
+    settings = {"samples": 3, "max_new_tokens": 8, "batch_prompts": 10, "grading_workers": 1}
+    measured = pass_rates(store, prompts, parse({"name": "rates", **settings}, PassRateRecipe, "-"), base)
+    rows, [run] = measured.read("pass_rates").to_pylist(), [r for r in load_runs(store) if r["kind"] == "pass-rate"]
+    responses = load_run(store, run["id"]).table("rollouts").to_pylist()
+    assert [row["prompt_id"] for row in rows] == prompts.read("prompts")["prompt_id"].to_pylist()
+    for row in rows:
+        mine = [one for one in responses if one["prompt_id"] == row["prompt_id"]]
+        assert len(mine) == row["responses"] == 3
+        assert row["correct"] == sum(one["verdict"] == "CORRECT" for one in mine) == 3 * row["pass_rate"]
+
+    parts = sorted((tmp_path / "store" / "runs" / run["id"] / "rollouts.parquet").iterdir())
+    assert len(parts) > 1
+    parts[-1].unlink()
+    (tmp_path / "store" / "runs" / run["id"] / "run.json").write_text(json.dumps(run | {"status": "running"}))
+    (tmp_path / "store" / "manifests" / "rates" / "1.json").unlink()
+    again = pass_rates(store, prompts, parse({"name": "rates", "version": 2, **settings}, PassRateRecipe, "-"), base)
+    assert (again.id, again.version) == (measured.id, "2")
+
+    def chosen(where: str, **more: str) -> Manifest:
+        component = {"name": "rl", "manifest": walk["corpus"].id, "where": where, **more}
+        return mix(store, parse({"name": "chosen", "kind": "prompts", "components": [component]}, MixRecipe, "-"))
+
+    unsolved = chosen("pass_rate = 0", pass_rates="rates@2")
+    hard = {row["doc_id"] for row in rows if row["pass_rate"] == 0}
+    assert set(unsolved.read("prompts")["doc_id"].to_pylist()) == hard and len(hard) > 0
+    assert measured.id in unsolved.parents
+    with pytest.raises(UserError, match="pass_rate"):
+        chosen("pass_rate = 1")
+    with pytest.raises(UserError, match="is a corpus, no pass rates"):
+        chosen("pass_rate = 1", pass_rates=walk["corpus"].id)

@@ -19,6 +19,11 @@ NANOTRON_NEEDS = ("dacite", "einops", "psutil", "datasets", "datatrove")
 NANOTRON_NEEDS_ON_CUDA = ("flash_attn", "triton", "grouped_gemm")
 """On a CPU `training.nanotron_cpu` stands in for these."""
 ANSWER_SECONDS = 10
+VERL = "0.9.1"
+INSTALL_VERL = "pip install -c constraints.txt '.[train,verl]'"
+VERL_NEEDS = ("verl", "ray", "transfer_queue", "tensordict", "torchdata", "cachetools", "fastapi", "uvicorn", "zmq")
+VERL_NEEDS_ON_CUDA = ("vllm", "flash_attn")
+"""On a CPU `rl.verl_plugin` and `rl.verl_rollout` do without these."""
 
 
 def doctor() -> list[dict[str, str]]:
@@ -61,6 +66,16 @@ def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
             "nanotron's attention takes no float32 on a GPU",
             "Set precision: bfloat16, or train with --backend torch",
         )
+    return None
+
+
+def verl_lacks() -> tuple[str, str] | None:
+    """What keeps the verl backend from running here, and what to do; None when nothing does."""
+    needs = VERL_NEEDS + (VERL_NEEDS_ON_CUDA if is_cuda() else ())
+    if lacking := [name for name in needs if not is_installed(name)]:
+        return f"{', '.join(lacking)} not installed", f"{INSTALL_VERL}, or reinforce with --backend torch"
+    if (found := _version("verl")) != VERL:
+        return f"this is verl {found}, and its configuration changes with every release", f"pip install verl=={VERL}"
     return None
 
 
@@ -113,7 +128,10 @@ def _nanotron() -> tuple[bool, str]:
 
 
 def _verl() -> tuple[bool, str]:
-    return _packages(["verl", "ray", "vllm"], "pip install '.[verl]' vllm")
+    if lacks := verl_lacks():
+        return False, ": ".join(lacks)
+    how = "with vLLM" if is_cuda() else "on the CPU, through the plugin"
+    return True, f"verl {VERL} {how}"
 
 
 def _slurm() -> tuple[bool, str]:

@@ -151,6 +151,34 @@ def test_answers_of_math_numina_and_simplerl():
     assert refused("simplerl-zoo", {"prompt": [], "question": "q", "gt_answer": None}) == "null_field"
 
 
+def test_prompts_come_in_many_shapes():
+    """MATH8K's own file has a plain prompt; DAPO tells the model how to answer around the problem."""
+    assert document({"prompt": "What is 2 + 2?", "gt_answer": "4"}, known("simplerl-zoo")) == Parts(
+        question="What is 2 + 2?", answer="4"
+    )
+    told = (
+        "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
+        "$Answer (without quotes) where $Answer is the answer to the problem.\n\nWhat is 2 + 2?\n\n"
+        'Remember to put your answer on its own line after "Answer:".'
+    )
+    dapo = {"prompt": [{"role": "user", "content": told}], "reward_model": {"ground_truth": "4", "style": "rule"}}
+    assert document(dapo, known("dapo-math-17k")) == Parts(question="What is 2 + 2?", answer="4")
+
+
+def test_a_prompt_without_an_answer_is_refused_and_a_question_is_not():
+    numina = ROWS["numinamath-1.5"]["row"] | {"answer": "proof"}
+    assert document(numina, known("numinamath-1.5")).answer is None
+    as_prompt = known("numinamath-1.5", role="rl")
+    with pytest.raises(Refused) as refusal:
+        document(numina, as_prompt)
+    assert refusal.value.args[0] == "no_final_answer"
+    assert document(numina | {"answer": "12"}, as_prompt).answer == "12"
+    assert (
+        document(ROWS["gsm8k"]["row"], known("gsm8k", role="rl")).answer
+        == document(ROWS["gsm8k"]["row"], known("gsm8k")).answer
+    )
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=True) | st.sampled_from(["", "x", "user"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "info"]), inner),
@@ -192,7 +220,7 @@ def test_nested_text_that_is_no_utf8_is_one_bad_record(tmp_path):
 UNPINNED = {
     "finemath-3plus", "finemath-4plus", "infiwebmath-3plus", "infiwebmath-4plus", "dclm-baseline", "openwebmath",
     "openr1-math-220k", "am-deepseek-distilled-40m", "openmathinstruct-2", "numinamath-1.5", "tulu-3-personas-if",
-    "wildchat-1m", "ultrachat-200k", "gsm8k", "math", "simplerl-zoo",
+    "wildchat-1m", "ultrachat-200k", "gsm8k", "math", "simplerl-zoo", "dapo-math-17k",
 }  # fmt: skip
 """Sources whose commit nobody has checked. Pinning one means reading the repository at that commit first."""
 

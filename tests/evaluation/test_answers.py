@@ -145,6 +145,47 @@ def spell(value: int, places: int, separated: bool) -> str:
 NUMBERS = st.builds(spell, st.integers(-(10**12), 10**12) | st.integers(-2000, 2000), st.integers(0, 8), st.booleans())
 
 
+SMALL = st.integers(-30, 60)
+FRACTIONS = st.builds(
+    lambda sign, above, below: f"{sign}\\frac{{{above}}}{{{below}}}",
+    st.sampled_from(["", "-"]),
+    SMALL,
+    st.integers(1, 60),
+) | SMALL.map(str)
+ROOTS = st.builds(
+    lambda sign, factor, radicand: f"{sign}{factor}\\sqrt{{{radicand}}}",
+    st.sampled_from(["", "-"]), st.sampled_from(["", "0", "1", "2", "3", "4", "6", "17"]), st.integers(0, 80),
+)  # fmt: skip
+ENTRIES = SMALL.map(str) | st.integers(0, 2000).map(str) | st.builds(spell, SMALL, st.integers(1, 2), st.just(False))
+POINTS = st.lists(ENTRIES, min_size=2, max_size=3)
+
+
+def point(entries: list[str]) -> str:
+    return f"({', '.join(entries)})"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(FRACTIONS, FRACTIONS)
+    | st.tuples(ROOTS, ROOTS)
+    | st.tuples(POINTS, POINTS).map(lambda two: (point(two[0]), point(two[1])))
+)
+def test_fractions_and_points_are_ruled_as_math_verify_rules(pair):
+    ruling = decide(*pair)
+    assert ruling is None or (ruling[0] is Verdict.CORRECT) == by_math_verify(*pair)
+
+
+@settings(max_examples=40, deadline=None)
+@given(POINTS, st.integers(0, 2), st.integers(-1, 1), st.randoms(use_true_random=False))
+def test_points_that_are_nearly_the_same_are_ruled_as_math_verify_rules(entries, which, more, order):
+    """An entry off by one, or the same entries in another order: (1, 2) is no set and no interval here."""
+    other = list(entries)
+    other[which % len(other)] = str(Decimal(other[which % len(other)]) + more)
+    order.shuffle(other)
+    ruling = decide(point(other), point(entries))
+    assert ruling and (ruling[0] is Verdict.CORRECT) == by_math_verify(point(other), point(entries))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.tuples(NUMBERS, NUMBERS) | NUMBERS.map(lambda text: (text, text.replace(",", ""))))
 def test_numbers_are_ruled_as_math_verify_rules(pair):

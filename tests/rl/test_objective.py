@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl.objective import advantages, policy_loss, token_logprobs
+from rl.objective import advantages, divergence, policy_loss, token_logprobs
 
 REWARDS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=2, max_size=16)
 
@@ -73,7 +73,7 @@ def test_at_the_sampling_policy_the_gradient_is_that_of_reinforce():
     logprobs = torch.randn(3, 5, requires_grad=True)
     weights, mask = torch.tensor([1.0, -2.0, 0.5]), torch.ones(3, 5)
     mask[1, 3:] = 0
-    policy_loss(logprobs, logprobs.detach(), weights, mask, clip=0.2).backward()
+    policy_loss(logprobs, logprobs.detach(), weights, mask, clip=0.2)[0].backward()
     torch.testing.assert_close(logprobs.grad, -(weights[:, None] * mask))
 
 
@@ -90,10 +90,37 @@ def test_at_the_sampling_policy_the_gradient_is_that_of_reinforce():
 )
 def test_the_clip_stops_only_what_runs_away(ratio, advantage, surrogate, learns):
     logprob = torch.tensor([[ratio]]).log().requires_grad_()
-    loss = policy_loss(logprob, torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1), clip=0.2)
+    loss, cut_off = policy_loss(logprob, torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1), clip=0.2)
     loss.backward()
+    assert cut_off.item() == (advantage != 0 and not learns)
     assert loss.item() == pytest.approx(-surrogate)
     assert logprob.grad.item() == pytest.approx(-surrogate if learns else 0)  # d ratio / d logprob = ratio
+
+
+@pytest.mark.parametrize(("ratio", "surrogate"), [(1.25, 1.25), (1.5, 1.28), (0.5, 0.5)])
+def test_the_clip_may_be_higher_above(ratio, surrogate):
+    logprob = torch.tensor([[ratio]]).log()
+    loss, _ = policy_loss(logprob, torch.zeros(1, 1), torch.ones(1), torch.ones(1, 1), clip=0.2, clip_higher=0.28)
+    assert loss.item() == pytest.approx(-surrogate)
+    down, _ = policy_loss(logprob, torch.zeros(1, 1), -torch.ones(1), torch.ones(1, 1), clip=0.2, clip_higher=0.28)
+    assert down.item() == pytest.approx(max(ratio, 0.8))
+
+
+def test_advantages_without_the_deviation_are_what_a_reward_is_above_the_mean():
+    rewards, ruled = torch.tensor([[1.0, 0, 0, 9], [1, 1, 1, 1]]), torch.ones(2, 4, dtype=torch.bool)
+    ruled[0, 3] = False
+    found = advantages(rewards, ruled, scaled=False)
+    assert found[0].tolist() == pytest.approx([2 / 3, -1 / 3, -1 / 3, 0])
+    assert found[1].tolist() == [0, 0, 0, 0]
+
+
+def test_the_estimated_divergence_is_the_divergence_on_average():
+    """Over every token of a small vocabulary, weighted by its probability, the estimate is exact."""
+    policy, start = (torch.randn(50).log_softmax(-1) for _ in range(2))
+    found = divergence(policy[None], start[None])[0]
+    assert (found >= 0).all()
+    exact = (policy.exp() * (policy - start)).sum()
+    torch.testing.assert_close((policy.exp() * found).sum(), exact)
 
 
 def test_log_probabilities_are_those_of_the_tempered_policy():

@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,23 +14,29 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
+from evaluation.benchmarks import freeze_benchmark
+from evaluation.config import BenchmarkRecipe
 from evaluation.templates import render
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, resolve
 from manifests.recipe import parse
-from manifests.runs import RunDirectory, load_run, open_run
+from manifests.report import report
+from manifests.runs import RunDirectory, load_run, load_runs, open_run
 from manifests.store import Store
 from rl.config import RLRecipe
 from rl.launch import plan, reinforce
+from rl.rewards import repeats
 from training.checkpoints import write_checkpoint, write_tokenizer
 from training.config import ModelRecipe, OptimizerRecipe
 from training.launch import last_checkpoint
 from training.torch_backend import adamw, new_model
 
+HERE = Path(__file__).parent
 BOXES = [rf"\boxed{{{answer}}}" for answer in range(4)]
 ENDLESS = r"\boxed{\binom{10000000}{5000000}}"
 """An answer that the grader cannot rule on in time."""
@@ -69,7 +79,7 @@ def base_run(store: Store, scratch: Path, *whole: str) -> RunDirectory:
     return run
 
 
-def commit_prompts(store: Store, answers: list[int], version: str = "1") -> Manifest:
+def commit_prompts(store: Store, answers: list[int | str], version: str = "1") -> Manifest:
     """Prompts `pick 0`, `pick 1`, … from two sources with the given answers."""
     rows = [
         {
@@ -357,7 +367,7 @@ def test_other_manifests_are_refused(home, change: Callable[[Store, Manifest], M
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"template": "chat"}, "no prompt template 'chat'. There are cpt_base, ua_base, orz_base"),
+        ({"template": "chat"}, "no prompt template 'chat'. There are cpt_base, ua_base, orz_base, icl_base, base_0221"),
         (
             {"max_new_tokens": {1: 8, 3: 40}},
             "prompts@1 has a prompt of 25 tokens; with 40 .* context of 48.*23 or less",
@@ -411,3 +421,301 @@ def test_a_loss_that_is_no_number_ends_the_run(home):
     failed = load_run(store, open_run(store, "rl", [prompts], rl_recipe(optimizer={"lr": 1e30}), "torch", parent).id)
     assert (failed.status, failed.record["reason"]) == ("failed", str(refusal.value))
     assert failed.checkpoints() == []
+
+
+@pytest.mark.parametrize("moment", ["rollouts", "update", "checkpoint"])
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(home, tmp_path, moment):
+    """By SIGKILL, in its second step; see killed.py."""
+    store, prompts, parent = home
+    recipe = rl_recipe(checkpoint_every=1, keep=0, minibatch_prompts=1)
+    shutil.copytree(tmp_path / "store", tmp_path / "killed")
+    whole = reinforce(store, prompts, recipe, parent)
+    (tmp_path / "rl.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
+    command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "killed"), "prompts@1"]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    died = subprocess.run([*command, str(tmp_path / "rl.yaml"), parent.id, moment], env=environment)
+    assert died.returncode == -signal.SIGKILL
+    other = Store(tmp_path / "killed")
+    cut_short = load_run(other, whole.id)
+    assert (cut_short.status, cut_short.checkpoints()) == ("running", [1])
+    resumed = reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id))
+    assert same_but_for_time(whole, resumed)
+
+
+def same_but_for_time(one: RunDirectory, other: RunDirectory) -> bool:
+    """Ledgers, and the weights of every checkpoint."""
+    assert (one.id, one.checkpoints()) == (other.id, other.checkpoints())
+    for table in ("rollouts", "consumption", "alarms", "scores", "steps"):
+        ledgers = [run.table(table) for run in (one, other)]
+        assert (ledgers[0] is None) == (ledgers[1] is None), table
+        if ledgers[0] is not None:
+            left, right = (ledger.drop_columns("seconds" if table == "steps" else []) for ledger in ledgers)
+            assert left.equals(right), table
+    return same(weights(one), weights(other))
+
+
+def stopped_at(run: RunDirectory, store: Store, tmp_path: Path, kept: int) -> Store:
+    """A copy of `store` in which `run` died just after checkpoint `kept`."""
+    shutil.copytree(store.root, tmp_path / f"until-{kept}")
+    folder = tmp_path / f"until-{kept}" / "runs" / run.id
+    for step in run.checkpoints():
+        if step > kept:
+            (folder / "checkpoints" / str(step) / "complete.json").unlink()
+    (folder / "run.json").write_text(json.dumps(run.record | {"status": "running"}))
+    return Store(tmp_path / f"until-{kept}")
+
+
+# -- length by trigger, variants of the objective ------------------------------------------------------------------
+
+
+def test_a_cap_that_grows_by_trigger_grows_alike_after_a_resume(home, tmp_path):
+    store, prompts, parent = home
+    growth = {"caps": [5, 8], "truncated_below": 1.0, "steps": 2}
+    recipe = rl_recipe(steps=6, max_new_tokens=3, growth=growth, checkpoint_every=1, keep=0)
+    whole = reinforce(store, prompts, recipe, parent)
+    steps = whole.table("steps").to_pylist()
+    assert [step["cap"] for step in steps] == [3, 3, 5, 5, 8, 8]
+    for row in whole.table("rollouts").to_pylist():
+        assert row["tokens"] <= steps[row["step"] - 1]["cap"]
+    for kept in (1, 3):
+        other = stopped_at(whole, store, tmp_path, kept)
+        again = reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id))
+        assert same_but_for_time(whole, again)
+
+
+def test_dynamic_sampling_reads_on_until_groups_differ(home, tmp_path):
+    """Groups without spread are recorded and not used; a resumed run reads on where this one did."""
+    store, prompts, parent = home
+    recipe = rl_recipe(steps=4, dynamic_sampling=3, group_size=3, checkpoint_every=1, keep=0)
+    whole = reinforce(store, prompts, recipe, parent)
+    rows, steps = whole.table("rollouts").to_pylist(), whole.table("steps").to_pylist()
+    read, more = 0, False
+    for step in steps:
+        groups = np.array([row["reward"] for row in rows if row["step"] == step["step"]]).reshape(-1, 3)
+        used = np.array([row["used"] for row in rows if row["step"] == step["step"]]).reshape(-1, 3)
+        spread = groups.max(1) > groups.min(1)
+        rounds = len(groups) // 2
+        assert rounds == 3 or spread.sum() >= 2
+        assert rounds == 1 or spread[:-2].sum() < 2  # no round too many
+        expected = spread & (np.cumsum(spread) <= 2)
+        assert (used == expected[:, None]).all()
+        read, more = read + len(groups), more or rounds > 1
+        assert step["prompts_read"] == read
+    asked = [rows[n]["prompt_id"] for n in range(0, len(rows), 3)]
+    assert asked == [f"p{n % 5}" for n in range(read)]
+    assert more, "the sample should hold a step of several rounds"
+    other = stopped_at(whole, store, tmp_path, 2)
+    assert same_but_for_time(whole, reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id)))
+
+
+def test_dr_grpo_divides_by_a_constant(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(objective="dr_grpo", max_new_tokens={1: 3, 3: 4}), parent)
+    for step in run.table("steps").to_pylist():
+        rows = [row for row in run.table("rollouts").to_pylist() if row["step"] == step["step"]]
+        tokens, earned, advantages = (np.array([row[k] for row in rows]) for k in ("tokens", "reward", "advantage"))
+        groups = earned.reshape(2, 6)
+        assert advantages == pytest.approx((groups - groups.mean(1, keepdims=True)).ravel(), abs=1e-6)
+        assert step["loss"] == pytest.approx(-(advantages * tokens).sum() / (12 * 4), abs=1e-5)
+
+
+def test_the_overlong_penalty_is_part_of_the_reward_and_not_of_the_accuracy(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(overlong_penalty=2), parent)
+    rows = run.table("rollouts").to_pylist()
+    for row in rows:
+        assert row["reward"] == (row["verdict"] == "CORRECT") - max(0, row["tokens"] - 2) / 2
+    assert any(row["verdict"] == "CORRECT" and row["reward"] <= 0 for row in rows)
+    correct = [row["verdict"] == "CORRECT" for row in rows if row["step"] == 1]
+    assert run.table("steps")["accuracy"][0].as_py() == pytest.approx(np.mean(correct))
+
+
+# -- ledger --------------------------------------------------------------------------------------------------------
+
+
+def test_every_share_of_a_step_can_be_counted_from_its_responses(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(steps=3, max_new_tokens=9, minibatch_prompts=1), parent)
+    for step in run.table("steps").to_pylist():
+        rows = [row for row in run.table("rollouts").to_pylist() if row["step"] == step["step"]]
+        by_source = {
+            source: np.mean([row["verdict"] == "CORRECT" for row in rows if row["source"] == source])
+            for source in {row["source"] for row in rows}
+        }
+        assert dict(step["accuracy_by_source"]) == pytest.approx(by_source)
+        assert step["repetition_share"] == np.mean([repeats(row["response"]) for row in rows])
+        assert step["repetition_share"] == np.mean([row["repetition"] for row in rows])
+        assert step["boxed_share"] == np.mean([row["extracted"] is not None for row in rows])
+        assert (step["cap"], step["prompts_read"]) == (9, 2 * step["step"])
+        assert step["length_ratio"] == pytest.approx(step["length_mean"] / 9)
+        assert 0 <= step["clip_share"] <= 1
+        assert step["kl_to_start"] == pytest.approx(0, abs=1e-9) if step["step"] == 1 else step["kl_to_start"] > 0
+    assert max(run.table("steps")["clip_share"].to_pylist()) > 0
+
+
+def test_texts_may_be_left_out_of_the_ledger(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(steps=1, rollout_texts=False), parent)
+    assert {(row["prompt"], row["response"]) for row in run.table("rollouts").to_pylist()} == {(None, None)}
+    assert run.id == reinforce(store, prompts, rl_recipe(steps=1), parent).id
+    assert report(store, [run.id]).is_file()
+
+
+def test_what_was_sampled_before_a_loss_that_is_no_number_is_kept(home):
+    store, prompts, parent = home
+    recipe = rl_recipe(optimizer={"lr": 1e30})
+    with pytest.raises(UserError, match="the loss of step"):
+        reinforce(store, prompts, recipe, parent)
+    failed = open_run(store, "rl", [prompts], recipe, "torch", parent)
+    steps = failed.table("steps").to_pylist()
+    assert math.isnan(steps[-1]["loss"]) and steps[0]["loss"] < 1
+    assert {row["step"] for row in failed.table("rollouts").to_pylist()} == {row["step"] for row in steps}
+
+
+# -- controls ------------------------------------------------------------------------------------------------------
+
+
+def test_a_reference_that_cannot_be_graded_is_left_out_and_named(home, capsys):
+    store, _, parent = home
+    bad = commit_prompts(store, [0, ENDLESS[7:-1], 2, "$N=n$"], "bad")  # N = n + 1 would be right too
+    recipe = rl_recipe(grading_seconds=2)
+    run = reinforce(store, bad, recipe, parent)
+    assert {row["prompt_id"] for row in run.table("rollouts").to_pylist()} == {"p0", "p2"}
+    controls = run.record["controls"]
+    assert controls["references"] == 4
+    assert [(one["prompt_id"], one["control"]) for one in controls["failed"]] == [
+        ("p1", "off by one"),
+        ("p3", "off by one"),
+    ]
+    assert run.record["summary"]["references_left_out"] == 2
+    assert "2 of 4 references fail" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no reference of prompts@none passes"):
+        reinforce(store, commit_prompts(store, ["$N=n$"], "none"), recipe, parent)
+
+
+# -- start, validation, precision ----------------------------------------------------------------------------------
+
+
+def test_a_model_folder_is_a_start_like_a_run(home):
+    store, prompts, parent = home
+    folder = last_checkpoint(parent)
+    one, other = (reinforce(store, prompts, rl_recipe(steps=2), start) for start in (parent, folder))
+    assert one.id != other.id and same(weights(one), weights(other))
+    assert other.record["parent"] is None and "model.safetensors" in other.record["inputs"]
+    with pytest.raises(UserError, match=r"is no model folder: config.json is missing"):
+        reinforce(store, prompts, rl_recipe(steps=2), folder.parent)
+
+
+def test_validation_scores_the_start_every_so_many_steps_and_the_end(home, tmp_path):
+    store, prompts, parent = home
+    items = [{"question": f"pick {n}", "answer": str(n)} for n in range(4)]
+    (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    freeze_benchmark(store, BenchmarkRecipe(name="held-out", path=str(tmp_path / "held_out.jsonl")))
+    evaluation = {"benchmarks": ["held-out@1"], "max_new_tokens": 4, "grading_workers": 1}
+    recipe = rl_recipe(steps=5, validation={"every": 2, "evaluation": evaluation}, checkpoint_every=5, keep=0)
+    whole = reinforce(store, prompts, recipe, parent)
+    scores = whole.table("scores").to_pylist()
+    assert sorted({row["step"] for row in scores}) == [0, 2, 4, 5]
+    assert {row["benchmark"] for row in scores} == {"held-out"} and "accuracy" in {row["metric"] for row in scores}
+    assert whole.checkpoints() == [2, 4, 5]
+    of_it = [record for record in load_runs(store) if record["kind"] == "eval"]
+    assert len(of_it) == 4 and {record["parent"] for record in of_it} == {whole.id}
+    plain = reinforce(store, prompts, rl_recipe(steps=5), parent)
+    assert plain.id == whole.id, "validation is no part of what is learned"
+    other = stopped_at(whole, store, tmp_path, 2)
+    for scored in Path(other.root).glob(f"runs/{whole.id}/scores.parquet/0*[245]-*"):
+        scored.unlink()  # as if it had died between the checkpoint and its validation
+    assert same_but_for_time(whole, reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id)))
+
+
+@pytest.mark.parametrize("values", [{"precision": "bfloat16"}, {"micro_batch_tokens": 64}])
+def test_other_arithmetic_learns_the_same_and_resumes_exactly(home, tmp_path, values):
+    store, prompts, parent = home
+    recipe = rl_recipe(steps=3, checkpoint_every=1, keep=0, max_new_tokens=6, **values)
+    plain, whole = (reinforce(store, prompts, one, parent) for one in (rl_recipe(steps=3, max_new_tokens=6), recipe))
+    first = [run.table("steps").to_pylist()[0] for run in (plain, whole)]
+    assert first[1]["entropy"] == pytest.approx(first[0]["entropy"], rel=0.01)
+    if "precision" in values:
+        assert whole.id != plain.id
+        assert {tensor.dtype for tensor in weights(whole).values()} == {torch.float32}
+        other = stopped_at(whole, store, tmp_path, 1)
+        again = reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id))
+        assert same_but_for_time(whole, again)
+
+
+def test_bucketing_by_length_changes_nothing_but_rounding(home, tmp_path):
+    """In stores of their own: how a minibatch is cut is no part of a run's identity."""
+    store, prompts, parent = home
+    shutil.copytree(store.root, tmp_path / "other")
+    other = Store(tmp_path / "other")
+    whole = reinforce(store, prompts, rl_recipe(steps=1), parent)
+    cut = reinforce(
+        other, resolve(other, "prompts@1"), rl_recipe(steps=1, micro_batch_tokens=60), load_run(other, parent.id)
+    )
+    assert cut.id == whole.id
+    for name in ("loss", "grad_norm", "entropy"):
+        one, two = (run.table("steps")[name][0].as_py() for run in (whole, cut))
+        assert one == pytest.approx(two, rel=1e-4, abs=1e-6)
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(cut)[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+# -- collapse ------------------------------------------------------------------------------------------------------
+
+LOOPS = {"steps": 30, "prompts_per_step": 4, "max_new_tokens": 8, "optimizer": {"lr": 0.02, "weight_decay": 0}}
+"""The first failure that OctoThinker saw, in Llama's base model: it answers first and then loops to the cap. Nothing
+that is rewarded here ends a response, so the policy learns to say its box again and again."""
+WATCH = {"signal": "repetition_share", "above": 0.5, "steps": 3}
+
+
+@pytest.fixture
+def all_ones(tmp_path) -> tuple[Store, Manifest, RunDirectory]:
+    store = Store(tmp_path / "store")
+    return store, commit_prompts(store, [1] * 4), base_run(store, tmp_path, *BOXES)
+
+
+def test_a_policy_that_answers_first_and_then_loops_is_stopped(all_ones, tmp_path):
+    store, prompts, parent = all_ones
+    unwatched = reinforce(store, prompts, rl_recipe(**LOOPS), parent).table("steps").to_pylist()
+    assert unwatched[-1]["repetition_share"] > 0.9 and unwatched[-1]["truncated_share"] > 0.9  # the paper's picture
+    assert unwatched[-1]["reward"] > 0.9, "and the reward shows nothing of it"
+    recipe = rl_recipe(**LOOPS, watch={"alarms": [WATCH | {"action": "stop"}, WATCH | {"above": 0.2, "steps": 1}]})
+    run = reinforce(store, prompts, recipe, parent)
+    steps, met = run.table("steps").to_pylist(), run.table("alarms").to_pylist()
+    last = steps[-1]["step"]
+    assert last < 30 and run.status == "done" and run.checkpoints()[-1] == last
+    assert [row["repetition_share"] > 0.5 for row in steps[-4:]] == [False, True, True, True]
+    assert (met[-1]["action"], met[-1]["step"], met[-1]["above"]) == ("stop", last, 0.5)
+    assert "warn" in {row["action"] for row in met}
+    assert run.record["summary"]["stopped_by"] == f"repetition_share {steps[-1]['repetition_share']:.4g} at step {last}"
+    assert [row["loss"] for row in steps] == [row["loss"] for row in unwatched[:last]], "watching changes nothing"
+    page = report(store, [run.id], tmp_path / "report.html").read_text()
+    assert "Collapse watch" in page and "repetition_share" in page and "stop" in page
+
+
+def test_a_run_that_falls_back_goes_on_from_the_last_good_checkpoint(all_ones, tmp_path):
+    store, prompts, parent = all_ones
+    watch = {"alarms": [WATCH | {"action": "fall_back"}], "good_every": 2, "fall_backs": 1}
+    recipe = rl_recipe(**LOOPS, watch=watch, checkpoint_every=7, keep=1)
+    whole = reinforce(store, prompts, recipe, parent)
+    fell, stopped = whole.table("alarms").to_pylist()
+    good, steps = fell["checkpoint"], whole.table("steps").to_pylist()
+    assert (fell["action"], stopped["action"], stopped["checkpoint"]) == ("fall_back", "stop", None)
+    assert good % 2 == 0 and 0 < good <= fell["step"] - 3
+    assert [row["step"] for row in steps] == [*range(1, stopped["step"] + 1)], "what happened stays in the ledger"
+    assert steps[fell["step"]]["kl_to_start"] < steps[fell["step"] - 1]["kl_to_start"]
+    asked = [row["prompt_id"] for row in whole.table("rollouts").to_pylist() if row["step"] == fell["step"] + 1]
+    assert asked[0] == f"p{fell['step'] * 4 % 4}"
+    # checkpoint 0 is the start, so the first step after it samples what the policy of `good` does
+    at_good = stopped_at(whole, store, tmp_path, fell["step"])
+    again = reinforce(at_good, resolve(at_good, "prompts@1"), recipe, load_run(at_good, parent.id))
+    assert same_but_for_time(whole, again)
+
+
+def test_the_checkpoint_to_fall_back_to_is_spared(all_ones):
+    """However few are kept, and however long the steps beyond the limit go on before they are enough."""
+    store, prompts, parent = all_ones
+    watch = {"alarms": [WATCH | {"steps": 6, "action": "fall_back"}], "good_every": 1, "fall_backs": 1}
+    run = reinforce(store, prompts, rl_recipe(**LOOPS, watch=watch, keep=1), parent)
+    fell = run.table("alarms").to_pylist()[0]
+    assert fell["checkpoint"] == fell["step"] - 6

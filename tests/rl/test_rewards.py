@@ -1,17 +1,34 @@
-"""What each verdict earns."""
+"""What each verdict earns, in every variant, and what counts as repetition."""
+
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluation.answers import Verdict, grade
-from rl.rewards import RULE, reward
+from rl.rewards import RULE, boxes, overlong_penalty, repeats, reward
+
+VARIANTS = ("binary", "signed", "format", "repetition", "strict")
+ONE, TWO, NONE = r"so \boxed{6}.", r"\boxed{5} no, \boxed{6}", "the answer is 6"
+LOOP = ONE + " Solution" * 5
 
 
 @pytest.mark.parametrize(
-    ("verdict", "binary", "signed"),
-    [(Verdict.CORRECT, 1, 1), (Verdict.INCORRECT, 0, -1), (Verdict.UNPARSED, 0, -1), (Verdict.ERROR, None, None)],
+    ("response", "verdict", "earned"),
+    [
+        (ONE, Verdict.CORRECT, (1, 1, 1, 1, 1)),
+        (ONE, Verdict.INCORRECT, (0, -1, -0.5, -1, -1)),
+        (ONE, Verdict.UNPARSED, (0, -1, -0.5, -1, -1)),
+        (ONE, Verdict.ERROR, (None,) * 5),
+        (NONE, Verdict.UNPARSED, (0, -1, -1, -1, -1)),
+        (TWO, Verdict.CORRECT, (1, 1, -1, 1, -2)),
+        (LOOP, Verdict.CORRECT, (1, 1, -1, -2, -2)),
+        (LOOP, Verdict.ERROR, (None,) * 5),
+    ],
 )
-def test_rewards(verdict, binary, signed):
-    assert (reward(verdict, "binary"), reward(verdict, "signed")) == (binary, signed)
+def test_rewards(response, verdict, earned):
+    assert tuple(reward(verdict, variant, response) for variant in VARIANTS) == earned
 
 
 @pytest.mark.parametrize(
@@ -26,4 +43,33 @@ def test_rewards(verdict, binary, signed):
     ],
 )
 def test_only_a_box_counts(response, earned):
-    assert reward(grade(response, "6", RULE).verdict, "binary") == earned
+    assert reward(grade(response, "6", RULE).verdict, "binary", response) == earned
+
+
+def test_boxes_are_counted_where_they_open():
+    assert [boxes(text) for text in (r"\boxed{1}", r"\boxed{1} \fbox{2}", r"\boxed{3", r"\boxedness", "")] == [
+        1, 2, 1, 0, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tokens", "penalty"), [(1, 0), (80, 0), (90, -0.5), (100, -1)])
+def test_the_last_tokens_before_the_cap_cost(tokens, penalty):
+    assert overlong_penalty(tokens, cap=100, buffer=20) == penalty
+
+
+LETTERS = st.text("ab \n", max_size=40)
+
+
+@given(st.tuples(LETTERS, st.text("ab \n", min_size=1, max_size=9), st.integers(2, 7), LETTERS))
+def test_repetition_is_what_the_pattern_finds(parts):
+    before, passage, times, after = parts
+    text = before + passage * times + after
+    assert repeats(text) == bool(re.search(r"(.{5,}?)\1{4,}", text, re.DOTALL))
+
+
+def test_a_long_response_is_looked_through_at_once():
+    """Here the pattern takes minutes."""
+    words = " ".join(f"step {n} gives {n * n}" for n in range(20_000))
+    assert not repeats(words)
+    assert repeats(words + "and so on\n" * 5)
+    assert repeats("x" * 400_000)

@@ -1,0 +1,212 @@
+"""verl's own main_ppo beside plain torch: the same responses, updates and ledgers; kills; hangs. Where verl works."""
+
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+import yaml
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM
+
+from manifests import tables
+from manifests.errors import UserError
+from manifests.manifest import Draft, resolve
+from manifests.recipe import parse
+from manifests.runs import RunDirectory, load_run, load_runs, open_run
+from manifests.store import Store
+from rl.config import RLRecipe
+from rl.launch import reinforce
+from rl.verl_backend import _bearers
+from training.checkpoints import write_checkpoint, write_tokenizer
+from training.config import ModelRecipe, OptimizerRecipe
+from training.doctor import verl_lacks
+from training.launch import last_checkpoint
+from training.torch_backend import adamw, new_model
+
+LACKS = verl_lacks()
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(LACKS is not None, reason=f"{LACKS[0]}; to run these: {LACKS[1]}" if LACKS else ""),
+]
+BOXES = [rf"\boxed{{{answer}}}" for answer in range(4)]
+ENDLESS = r"\boxed{\binom{10000000}{5000000}}"
+"""An answer that the grader cannot rule on in time."""
+RECIPE = {
+    "steps": 10,
+    "prompts_per_step": 4,
+    "group_size": 16,
+    "minibatch_prompts": 2,
+    "max_new_tokens": {1: 3, 6: 5},
+    "optimizer": {"lr": 0.03, "weight_decay": 0},
+    "checkpoint_every": 4,
+    "grading_seconds": 0.5,
+    "threads": 1,
+    "patience_seconds": 300,
+}
+"""Checkpoints at 4, 8 and 10; longer responses from step 6 on; two updates a step."""
+
+
+def begin(folder: Path) -> Store:
+    """A store with six prompts whose answer is 1, and a run of random weights whose vocabulary holds whole boxes."""
+    store = Store(folder / "store")
+    letters = sorted(set("Question:ĊAnswer:ĊpickĠ012345") | set("\\boxed{}"))
+    bpe = Tokenizer(models.BPE({"<|endoftext|>": 0} | {letter: n for n, letter in enumerate(letters, 1)}, []))
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    bpe.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
+    bpe.add_tokens([AddedToken(text, normalized=False) for text in (*BOXES, ENDLESS)])
+    (folder / "tokenizer").mkdir()
+    bpe.save(str(folder / "bare.json"))
+    write_tokenizer(folder / "tokenizer", folder / "bare.json", 0)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = new_model(ModelRecipe(**shape, max_position_embeddings=48), bpe.get_vocab_size(), 0)
+    run = open_run(store, "train", [], {"start": "random"}, "torch")
+    run.start()
+    state = adamw(model, OptimizerRecipe(lr=0.01)).state_dict()
+    run.save_checkpoint(1, lambda to: write_checkpoint(to, model, state, folder / "tokenizer"))
+    run.finish({})
+    rows = [
+        {"position": n, "prompt_id": f"p{n}", "doc_id": f"d{n}", "source": "odd" if n % 2 else "even"}
+        | {"corpus": "corpus-0", "question": f"pick {n}", "answer": "1"}
+        for n in range(6)
+    ]
+    draft = Draft(store, "prompts", {})
+    draft.write("prompts", [pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema)], tables.PROMPTS.schema)
+    draft.commit("prompts", "1")
+    return store
+
+
+def launch(store: Store, backend: str = "verl", **values) -> RunDirectory:
+    recipe = parse(RECIPE | values, RLRecipe, "rl.yaml")
+    [start] = [record["id"] for record in load_runs(store) if record["kind"] == "train"]
+    return reinforce(store, resolve(store, "prompts@1"), recipe, load_run(store, start), backend)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> dict[str, Store]:
+    """The same start three times."""
+    one = tmp_path_factory.mktemp("start")
+    begin(one)
+    made = {}
+    for name in ("torch", "verl", "killed"):
+        made[name] = Store(shutil.copytree(one / "store", one / name))
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(stores) -> RunDirectory:
+    """Never interrupted."""
+    return launch(stores["verl"])
+
+
+def ledgers_alike(one: RunDirectory, other: RunDirectory, tolerance: float, apart: tuple[str, ...] = ()) -> None:
+    """Response for response, and metrics within `tolerance` but for those in `apart`."""
+    assert one.table("consumption").equals(other.table("consumption"))
+    pairs = zip(one.table("rollouts").to_pylist(), other.table("rollouts").to_pylist(), strict=True)
+    for mine, theirs in pairs:
+        assert mine == theirs
+    for mine, theirs in zip(one.table("steps").to_pylist(), other.table("steps").to_pylist(), strict=True):
+        for name in set(mine) - {"seconds", "stage", "accuracy_by_source", *apart}:
+            assert mine[name] == pytest.approx(theirs[name], rel=tolerance, abs=tolerance), (mine["step"], name)
+
+
+def test_reward_rises(whole):
+    rewards = whole.table("steps")["reward"].to_pylist()
+    assert rewards[0] < 0.3 and min(rewards[-3:]) > 0.8
+
+
+def test_it_is_the_run_of_the_torch_backend(whole, stores):
+    """verl draws, grades, groups and learns as plain torch does, response for response."""
+    reference = launch(stores["torch"], "torch")
+    ledgers_alike(
+        whole, reference, 2e-4, apart=("clip_share", "kl_to_start")
+    )  # verl takes means of means, and bounds KL
+    one, other = (AutoModelForCausalLM.from_pretrained(last_checkpoint(run)).state_dict() for run in (whole, reference))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-2, atol=1e-3)
+
+
+def test_the_order_is_the_manifests_and_the_cap_that_of_the_step(whole):
+    rows = whole.table("rollouts").to_pylist()
+    assert [row["prompt_id"] for row in rows] == [f"p{n % 6}" for n in range(40) for _ in range(16)]
+    longest = [max(row["tokens"] for row in rows if row["step"] == step) for step in range(1, 11)]
+    assert longest == [3] * 5 + [5] * 5
+
+
+def test_a_failure_of_the_grader_is_no_reward(whole):
+    rows = whole.table("rollouts").to_pylist()
+    failed = [row for row in rows if row["verdict"] == "ERROR"]
+    assert failed and {(row["reward"], row["advantage"]) for row in failed} == {(None, None)}
+    assert all(math.isfinite(loss) for loss in whole.table("steps")["loss"].to_pylist())
+
+
+def test_two_ranks_variants_and_a_trigger(stores):
+    """Dr.GRPO, the cap grown after two steps: still the torch backend's run, which has one rank. In one update a step:
+    verl cuts each rank's part of a batch into minibatches, so that they hold other prompts."""
+    growth = {"caps": [5], "truncated_below": 1.0, "steps": 2}
+    values = {"steps": 3, "max_new_tokens": 3, "growth": growth, "objective": "dr_grpo", "minibatch_prompts": 4}
+    one, other = (launch(stores[name], name, gpus=2, **values) for name in ("verl", "torch"))
+    assert one.table("steps")["cap"].to_pylist() == [3, 3, 5]
+    ledgers_alike(one, other, 1e-3, apart=("clip_share", "kl_to_start"))
+
+
+KILLED = """
+import sys
+from manifests.manifest import resolve
+from manifests.recipe import load
+from manifests.runs import load_run
+from manifests.store import Store
+from rl.config import RLRecipe
+from rl.launch import reinforce
+store = Store(sys.argv[1])
+reinforce(store, resolve(store, "prompts@1"), load(sys.argv[2], RLRecipe), load_run(store, sys.argv[3]), "verl")
+"""
+
+
+def test_a_run_that_was_killed_goes_on(whole, stores, tmp_path):
+    """The launcher is killed in the middle of the rollouts of step 6, one past a checkpoint."""
+    store, recipe = stores["killed"], tmp_path / "rl.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    folder = Path(store.full("runs")) / whole.id
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root), str(recipe), whole.record["parent"]])
+    wait_for(lambda: (folder / "engine" / "rollouts" / "6.jsonl").exists() or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    wait_for(lambda: not _bearers(folder / "engine"), 60)  # the driver dies with it, and Ray with the driver
+    assert load_run(store, whole.id).checkpoints() == [4]
+    resumed = launch(store)
+    assert resumed.id == whole.id
+    ledgers_alike(resumed, whole, 1e-6)
+    assert not _bearers(folder / "engine")
+
+
+def wait_for(condition, seconds: float = 240) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not happen"
+        time.sleep(0.2)
+
+
+def test_a_driver_that_hangs_is_ended(stores, monkeypatch):
+    """Stopped before it has begun, it gives no sign of life."""
+    from rl import verl_backend
+
+    popen = subprocess.Popen
+
+    def stopped(*arguments, **named):
+        process = popen(*arguments, **named)
+        process.send_signal(signal.SIGSTOP)
+        return process
+
+    monkeypatch.setattr(verl_backend.subprocess, "Popen", stopped)
+    with pytest.raises(UserError, match="no sign of life for 3 s"):
+        launch(stores["verl"], seed=5, patience_seconds=3)
+    [run] = [record for record in load_runs(stores["verl"]) if record["status"] == "failed"]
+    assert not _bearers(Path(stores["verl"].full("runs")) / run["id"] / "engine")
