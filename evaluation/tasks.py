@@ -152,7 +152,11 @@ def _found(task: Task, template: str, faulty: bool, item: Item, response: str) -
     if item["choices"]:
         return extract(response, task.choice_rule, json.loads(item["choices"]))
     rule = task.rule if template == FEW_SHOT else "chain"
-    return extract(response, "digits" if faulty and task.fault == "separators" and rule == "number" else rule)
+    if rule == "number" and faulty and task.fault == "separators":
+        rule = "digits"
+    elif rule == "number" and not _NUMERIC.fullmatch(item["answer"]):
+        rule = "chain"
+    return extract(response, rule)
 
 
 def _reference(task: Task, faulty: bool, answer: str) -> str:
@@ -169,6 +173,9 @@ def first_answer(answer: str) -> str:
     return answer
 
 
+_NUMERIC = re.compile(r"[-+−$%\d.,/\s]+")
+"""A reference that the rule `number` can find; 5% of ASDiv's are words, times or ratios, which are looked for behind
+"answer is"."""
 MAX_QUANTITY = 100
 _UNIT = re.compile(
     r"(?:\\?[,;~ ])*\\(?:mathrm|text|rm|operatorname)\s*\{[^{}]*\}.*$|(?:\\?[,;~ ])+[A-Za-z%/^\\{}0-9-]*$"

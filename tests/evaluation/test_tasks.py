@@ -82,6 +82,9 @@ def test_a_task_without_a_fault_has_one_ruling(grader):
     [
         ("mawps", "0.333", "The answer is 0.3333.", Verdict.CORRECT),
         ("gsm8k", "1319", "The answer is 1320.", Verdict.INCORRECT),
+        ("asdiv", "Yes", "There are 12 and he needs 10. The answer is Yes.", Verdict.CORRECT),
+        ("asdiv", "2:3", "He has 4 and she has 6. The answer is 2:3.", Verdict.CORRECT),
+        ("asdiv", "3/4", "The answer is 3/4.", Verdict.CORRECT),
         ("ocw", "1.6", "The final answer is 1.594. I hope it is correct.", Verdict.CORRECT),
         ("ocw", "1.6", "The final answer is 1.5. I hope it is correct.", Verdict.INCORRECT),
         ("ocw", "4.5e33", r"The final answer is $4.53 \times 10^{33}$. I hope it is correct.", Verdict.CORRECT),
