@@ -49,7 +49,7 @@ from benchmarks.numpy_signatures import numpy_signatures
 from benchmarks.planted import Planted, best_similarity, jaccard, plant, read_items
 from curation.assemble import Assembly, write_families
 from curation.config import CurateRecipe, DecontaminateRecipe, NearDuplicatesRecipe
-from curation.decontaminate import ItemIndex
+from curation.decontaminate import ITEM_COLUMNS, ItemIndex, parts_of
 from curation.duplicates import Texts, candidate_pairs, cluster, in_pairs
 from curation.normalise import normalise
 from curation.pipeline import input_files
@@ -69,6 +69,7 @@ LLAMA_SPLIT = (
 )
 END = "<|endoftext|>"
 SEED = 1
+LEAKS = ("verbatim", "edited", "solution")
 BATCH = 4096
 NUMPY_BATCH = 256
 """Few enough texts for numpy's passes over their bytes to stay in the cache."""
@@ -317,20 +318,18 @@ def clusters(setting: Setting, documents: int) -> None:
 def decontamination(setting: Setting) -> float:
     """Ours against stock at its best settings. Returns stock seconds for all documents."""
     corpus, report = setting.corpus, setting.report
-    names = [str(number) for number in range(len(corpus.items))]
-    table = pa.table({"benchmark": ["planted"] * len(names), "item_id": names, "question": corpus.items})
-    index = ItemIndex(table, DecontaminateRecipe())
+    index = ItemIndex(parts_of(item_table(corpus)), DecontaminateRecipe())
     index.find(pa.array(corpus.texts[:10], pa.large_string()))  # the index is built once
     taken, found = cpu(lambda: np.concatenate([index.find(batch).coverage for batch in batches(corpus.texts)]))
     sample = stock_sample(setting)
     block = stock_decontamination(setting, SplitWords("en"))
     stock, hits = cpu(lambda: {number for number in sample if block.filter(stock_document(corpus, number)) is not True})
     everything = range(setting.size)
-    for kind in ("verbatim", "edited"):
+    for kind in LEAKS:
         ours = share(found[number] > 0 for number in corpus.of_kind(kind))
         theirs = share(number in hits for number in sample if corpus.kind[number] == kind)
         report.line(f"decontamination recall, {kind}", f"{ours:.4f}, stock {theirs:.4f}", "≥ 0.97", ours >= 0.97)
-    clean = [number for number in everything if corpus.kind[number] not in ("verbatim", "edited")]
+    clean = [number for number in everything if corpus.kind[number] not in LEAKS]
     false, kept = share(found[number] > 0 for number in clean), set(clean)
     theirs = share(number in hits for number in sample if number in kept)
     report.line("decontamination, false positives", f"{false:.4%}, stock {theirs:.4%}", "≤ 0.05%", false <= 0.0005)
@@ -340,10 +339,17 @@ def decontamination(setting: Setting) -> float:
     return setting.size / stock_rate
 
 
+def item_table(corpus: Planted) -> pa.Table:
+    """The planted items as a benchmark manifest gives them."""
+    questions, solutions = zip(*corpus.items, strict=True)
+    names = [str(number) for number in range(len(questions))]
+    return pa.table([["planted"] * len(names), names, questions, solutions], names=ITEM_COLUMNS.names)
+
+
 def stock_sample(setting: Setting) -> list[int]:
     """Every leak and as many other documents as slow stock blocks get."""
     others = range(min(setting.stock_documents, setting.size))
-    return sorted({*others, *setting.corpus.of_kind("verbatim", "edited")})
+    return sorted({*others, *setting.corpus.of_kind(*LEAKS)})
 
 
 def stock_document(corpus: Planted, number: int) -> Document:
@@ -351,11 +357,11 @@ def stock_document(corpus: Planted, number: int) -> Document:
 
 
 def stock_decontamination(setting: Setting, words: Any) -> NGramsDecontFilter:
-    """The filter over questions, numbers not folded: the settings that research found best."""
+    """The filter over questions and solutions, numbers not folded: the settings that research found best."""
     config = NGramsDecontConfig(find_query_ngrams=True, norm_config=TextNormConfig(norm_numbers=False))
     indexer = object.__new__(NGramsDecontIndexer)  # its constructor wants lighteval, which its hashes do not need
     indexer.config, indexer.tokenizer, indexer.hash_func = config, words, create_hash_func(config.hash_config)
-    hashes = {value for item in setting.corpus.items for value in indexer.compute_hashes("", item)}
+    hashes = {value for item in setting.corpus.items for value in indexer.compute_hashes(item.solution, item.question)}
     folder = setting.fresh("index")
     np.array(sorted(hashes), np.uint64).tofile(folder / "planted.index.hashes")
     block = NGramsDecontFilter(str(folder), config, language=words)
@@ -461,9 +467,7 @@ def our_pipeline(setting: Setting, tokenizer: Path) -> dict[str, float]:
 
 def write_items(setting: Setting) -> Path:
     path = setting.folder / "items.parquet"
-    names = [str(number) for number in range(len(setting.corpus.items))]
-    rows = {"benchmark": ["planted"] * len(names), "item_id": names, "question": setting.corpus.items}
-    pq.write_table(pa.table(rows), path)
+    pq.write_table(parts_of(item_table(setting.corpus)), path)
     return path
 
 

@@ -10,13 +10,14 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from curation.sample import edited
 from curation.sample_pages import THINGS, general_page, math_page, template_page
 
-SHARES = {"near": 0.20, "exact": 0.05, "verbatim": 0.016, "edited": 0.004, "template": 0.02}
-"""Share of all documents that are near copies, exact copies, leaks of an item as it is or edited, and templated
-problems. The others are pages of their own."""
+SHARES = {"near": 0.20, "exact": 0.05, "verbatim": 0.016, "edited": 0.004, "template": 0.02, "solution": 0.004}
+"""Share of all documents that are near copies, exact copies, leaks of an item's question as it is or edited, templated
+problems, and leaks of a worked solution alone. The others are pages of their own."""
 NEAR_EDITS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
 """Shares of words that near copies have changed: exact Jaccard similarities from 0.95 down to 0.5."""
 ITEM_EDITS = 0.08
@@ -34,8 +35,21 @@ STORIES = (
     "Some trains pass a {thing}, the first at {a} and the last at {b} miles per hour. How far do they get in {c} days?",
 )
 """How items end; pages hold nothing like them."""
+WORKED = (
+    "First take {a} times {b}, then set {c} of the {thing} aside; what is left of them is the number that was asked.",
+    "One {thing} needs {a} and {b} together, which we share among {c}, and so the answer follows at once.",
+)
+SOLUTION_WORDS = 25
+"""Shorter solutions of real items are not planted: they are not looked for."""
 SHINGLE = 5
 WORD = re.compile(r"[^\W\d_]+|\d+|[-+*/=<>^%!]")
+
+
+class Item(NamedTuple):
+    """A benchmark's question and its worked solution, "" where there is none."""
+
+    question: str
+    solution: str
 
 
 @dataclass(frozen=True)
@@ -45,22 +59,23 @@ class Planted:
     texts: list[str]
     kind: list[str]
     of: list[int]
-    items: list[str]
+    items: list["Item"]
 
     def of_kind(self, *kinds: str) -> list[int]:
         """Numbers of the documents of these kinds."""
         return [number for number, kind in enumerate(self.kind) if kind in kinds]
 
 
-def plant(documents: int, seed: int, items: list[str] | None = None) -> Planted:
+def plant(documents: int, seed: int, items: list[Item] | None = None) -> Planted:
     """`documents` texts in shuffled order; `items` of benchmarks, or generated ones."""
     draw = random.Random(seed)
     items = items or [_item(draw) for _ in range(ITEMS)]
     planted = [(kind, number) for kind, share in SHARES.items() for number in range(round(documents * share))]
     made = [(_page(draw), "page", -1) for _ in range(documents - len(planted))]
     pages = len(made)
+    worked = [number for number, item in enumerate(items) if len(WORD.findall(item.solution)) >= SOLUTION_WORDS]
     for kind, number in planted:
-        made.append(_planted(draw, kind, number, made[:pages], items))
+        made.append(_planted(draw, kind, number, made[:pages], items, worked))
     order = list(range(documents))
     draw.shuffle(order)
     place = {old: new for new, old in enumerate(order)}
@@ -74,22 +89,26 @@ def _page(draw: random.Random) -> str:
     return "\n\n".join(page(draw) for _ in range(draw.randint(1, 5)))
 
 
-def _item(draw: random.Random) -> str:
-    """A question of some 60 words with three numbers: sentences such as pages hold, then a story."""
+def _item(draw: random.Random) -> Item:
+    """A question and a solution of some 60 words with three numbers: sentences such as pages hold, then a story."""
     numbers = {name: draw.randint(3, 999) for name in "abc"}
-    sentences = math_page(draw).split("\n\n")[1]
-    return f"{sentences} {draw.choice(STORIES).format(thing=draw.choice(THINGS), **numbers)}"
+    endings = [draw.choice(ways).format(thing=draw.choice(THINGS), **numbers) for ways in (STORIES, WORKED)]
+    return Item(*(" ".join([math_page(draw).split("\n\n")[1], ending]) for ending in endings))
 
 
 def _planted(
-    draw: random.Random, kind: str, number: int, pages: list[tuple[str, str, int]], items: list[str]
+    draw: random.Random, kind: str, number: int, pages: list[tuple[str, str, int]], items: list[Item], worked: list[int]
 ) -> tuple[str, str, int]:
     if kind == "template":
         return template_page(draw, number), kind, -1
     if kind in ("verbatim", "edited"):
         item = draw.randrange(len(items))
-        question = _edited_question(draw, items[item]) if kind == "edited" else items[item]
+        question = items[item].question
+        question = _edited_question(draw, question) if kind == "edited" else question
         return f"{_page(draw)}\n\n{question}\n\n{_page(draw)}", kind, item
+    if kind == "solution":
+        item = draw.choice(worked)
+        return f"{_page(draw)}\n\n{items[item].solution}\n\n{_page(draw)}", kind, item
     original = draw.randrange(len(pages))
     share = NEAR_EDITS[number % len(NEAR_EDITS)] if kind == "near" else 0.0
     return edited(draw, pages[original][0], share), kind, original
@@ -100,12 +119,15 @@ def _edited_question(draw: random.Random, question: str) -> str:
     return " ".join(word if SPELLED.fullmatch(word) else other for word, other in words)
 
 
-def read_items(folder: Path) -> list[str]:
-    """Questions of every .jsonl file in `folder`, with what is told before them where that is another column."""
+def read_items(folder: Path) -> list[Item]:
+    """The items of every .jsonl file in `folder`, with what is told before a question where that is another column."""
     lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
     rows = [{name.lower(): value for name, value in json.loads(line).items()} for line in lines]
     asked = [row.get("question") or row.get("problem") or row.get("input") or "" for row in rows]
-    return [f"{row.get('body', '')} {question}".strip() for row, question in zip(rows, asked, strict=True) if question]
+    worked = [row.get("solution") or row.get("cot") or row.get("rationale") or "" for row in rows]
+    worked = ["\n\n".join(one) if isinstance(one, list) else one for one in worked]
+    told = [row.get("body", "") for row in rows]
+    return [Item(f"{a} {b}".strip(), c) for a, b, c in zip(told, asked, worked, strict=True) if b]
 
 
 def jaccard(left: str, right: str) -> float:

@@ -7,9 +7,13 @@
    edits of words. The document holds the item if the edits are few against the item's length (`coverage` is 1 minus
    their quotient) and if its numbers and operators match: the same story with other numbers is another problem.
 
-Spacing and braces of LaTeX do not count (see `curation.words`), nor do \\left, \\dfrac, \\text and their kind. Items
-that have no letter or fewer than 3 words cannot be told from chance and are counted as `unmatchable`. Leaves out:
-answers without their question; paraphrase.
+Both halves of an item are looked for: its question, and its worked solution where the benchmark has one, since a
+solution gives the answer away without the question. Solutions under SOLUTION_WORDS words are left out: "3 * 4 = 12
+apples" is in many documents that never saw the item. The evidence says which part was found.
+
+Spacing and braces of LaTeX do not count (see `curation.words`), nor do \\left, \\dfrac, \\text and their kind.
+Questions that have no letter or fewer than 3 words cannot be told from chance; their items are counted as
+`unmatchable`. Leaves out: paraphrase.
 """
 
 import json
@@ -44,8 +48,11 @@ SPELLED_NUMBERS = split(
     ]
 ).hashes
 """Without "one", which more often is no number."""
-ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question")])
+ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question", "solution")])
+PARTS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "part", "text")])
+QUESTION, ANSWER, BOTH = "question", "answer", "question and answer"
 LEAST_WORDS = 3
+SOLUTION_WORDS = 20
 FILTER_BITS = 22
 CANDIDATE_SHARE = 0.4
 """Part of the wanted coverage that matching runs alone must give before a pair is aligned. Lower finds little more and
@@ -69,9 +76,20 @@ def _replaced(texts: pa.Array, where: pa.Array, patterns: tuple[tuple[str, str],
     return pc.replace_with_mask(texts, where, found)
 
 
+def parts_of(items: pa.Table) -> pa.Table:
+    """What to look for (PARTS): every question of `items` (ITEM_COLUMNS), then every solution that is long enough."""
+    solutions = _column(items, "solution").fill_null("")
+    worked = items.filter(pa.array(split(fold_latex(solutions)).counts >= SOLUTION_WORDS))
+    found = [
+        [rows["benchmark"], rows["item_id"], pa.repeat(pa.scalar(part), len(rows)), rows[column]]
+        for rows, part, column in ((items, QUESTION, "question"), (worked, ANSWER, "solution"))
+    ]
+    return pa.concat_tables([pa.table(columns, names=PARTS.names).cast(PARTS) for columns in found])
+
+
 @dataclass(frozen=True)
 class Matches:
-    """For each document of a batch: coverage of the item it holds (0 for none), the row of that item (-1 for none), and
+    """For each document of a batch: coverage of the item it holds (0 for none), the row of its part (-1 for none), and
     the evidence as JSON (or None)."""
 
     coverage: np.ndarray
@@ -90,7 +108,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """Runs of words of all items, ready to be looked up. `items` has the columns ITEM_COLUMNS."""
+    """Runs of words of all items, ready to be looked up. `items` has the columns PARTS; below, an item is one such
+    row."""
 
     items: pa.Table
     settings: DecontaminateRecipe
@@ -100,10 +119,10 @@ class ItemIndex:
     def of(cls, benchmarks: list[Manifest], settings: DecontaminateRecipe) -> "ItemIndex":
         """The items of benchmark manifests."""
         items = [manifest.read("items", ITEM_COLUMNS.names).cast(ITEM_COLUMNS) for manifest in benchmarks]
-        return cls(pa.concat_tables([ITEM_COLUMNS.empty_table(), *items]), settings)
+        return cls(parts_of(pa.concat_tables([ITEM_COLUMNS.empty_table(), *items])), settings)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "words", split(fold_latex(_column(self.items, "question"))))
+        object.__setattr__(self, "words", split(fold_latex(_column(self.items, "text"))))
 
     @cached_property
     def _runs(self) -> "_RunTable":
@@ -140,23 +159,26 @@ class ItemIndex:
 
     @cached_property
     def unmatchable(self) -> int:
-        """Items that can never be found."""
-        if not len(self.items):
-            return 0
-        found = [self._runs.item, *(table.item for table in self._whole.values())]
-        return len(self.items) - len(np.unique(np.concatenate(found)))
+        """Items whose question can never be found."""
+        found = np.concatenate([self._runs.item, *(table.item for table in self._whole.values())])
+        return self._questions - len(np.unique(found[found < self._questions]))
+
+    @cached_property
+    def _questions(self) -> int:
+        """How many of the rows, the first ones, are questions."""
+        return pc.sum(pc.equal(self.items["part"], QUESTION)).as_py() or 0
 
     @property
     def counts(self) -> dict[str, int]:
         """What a manifest says of the items."""
-        return {"all": len(self.items), "unmatchable": self.unmatchable}
+        return {"all": self._questions, "unmatchable": self.unmatchable, "solutions": len(self.items) - self._questions}
 
     def columns(self, texts: pa.Array) -> dict[str, pa.Array]:
         """What is found, as columns of documents; with it, where in its text the item stands."""
         found = self.find(texts)
         spans: list[tuple[int, int] | None] = [None] * len(texts)
         for row in np.flatnonzero(found.item >= 0).tolist():
-            spans[row] = span(texts[row].as_py(), self.items["question"][int(found.item[row])].as_py())
+            spans[row] = span(texts[row].as_py(), self.items["text"][int(found.item[row])].as_py())
         start, length = ([one and one[part] for one in spans] for part in (0, 1))
         return {
             "contamination": pa.array(found.coverage, pa.float64()),
@@ -178,12 +200,19 @@ class ItemIndex:
         for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
             coverage[document[row]] = share[row]
             best[document[row]] = item[row]
-            evidence[document[row]] = self._evidence(int(item[row]), float(share[row]))
+        for one in np.flatnonzero(best >= 0):
+            evidence[one] = self._evidence(int(best[one]), item[document == one].tolist(), float(coverage[one]))
         return Matches(coverage, best, evidence)
 
-    def _evidence(self, item: int, coverage: float) -> str:
-        names = {"benchmark": self.items["benchmark"][item].as_py(), "item": self.items["item_id"][item].as_py()}
-        return json.dumps(names | {"part": "question", "coverage": round(coverage, 4)})
+    def _evidence(self, item: int, held: list[int], coverage: float) -> str:
+        """`item` is the row with the best coverage, `held` all rows that the document holds."""
+        name = self._name(item)
+        parts = {self.items["part"][row].as_py() for row in held if self._name(row) == name}
+        part = BOTH if len(parts) > 1 else parts.pop()
+        return json.dumps({"benchmark": name[0], "item": name[1], "part": part, "coverage": round(coverage, 4)})
+
+    def _name(self, row: int) -> tuple[str, str]:
+        return self.items["benchmark"][row].as_py(), self.items["item_id"][row].as_py()
 
     def _aligned(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, coverage) of the verified pairs of items with at least n words."""

@@ -27,7 +27,7 @@ from manifests.identity import json_digest
 from manifests.progress import progress
 from manifests.store import file_sha256
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
 new rules'."""
 RECORD = "done.json"

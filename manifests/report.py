@@ -377,12 +377,12 @@ class _Report:
         return [element("h3", "Contamination"), summary, *self.leaks(manifest)] if rows else []
 
     def leaks(self, manifest: Manifest) -> list[Html | None]:
-        """Per benchmark the documents that cover most of an item: what the item asks beside what the document holds."""
+        """Per benchmark the documents that cover most of an item: the item beside what the document holds."""
         shown = self.rows(_LEAKS, manifest.id, list(manifest.parents), LEAKS, LEAK_CHARS)
         if not shown:
             return []
         query = f"""octo sql --format csv "FROM leaks WHERE manifest = '{manifest.id}'" > leaks.csv"""
-        columns = "benchmark item_id split part coverage source doc_id question span"
+        columns = "benchmark item_id split part coverage source doc_id item span"
         return [
             _table(shown, columns, f"Items and the documents that hold them, up to {LEAKS} of each benchmark"),
             element("p", "All of them: ", element("code", query)),
@@ -781,7 +781,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "item_id": ("Item", code),
     "doc_id": ("Document", code),
     "part": "Part",
-    "question": "The item asks",
+    "item": "The item",
     "span": "The document holds",
     "score": "Score",
     "verdict": "Verdict",
@@ -951,10 +951,11 @@ WITH chosen AS (
   FROM leaks WHERE manifest = $1
   QUALIFY row_number() OVER (PARTITION BY benchmark ORDER BY coverage DESC, doc_id) <= $3),
 asked AS (
-  SELECT benchmark, item_id, any_value(split) AS split, any_value(left(question, $4)) AS question
+  SELECT benchmark, item_id, any_value(split) AS split, any_value(question) AS question, any_value(solution) AS solution
   FROM items WHERE list_contains($2::VARCHAR[], manifest) GROUP BY ALL),
 held AS (SELECT doc_id, text FROM texts WHERE manifest = $1 AND doc_id IN (SELECT doc_id FROM chosen))
-SELECT benchmark, item_id, split, part, coverage, source, doc_id, question,
+SELECT benchmark, item_id, split, part, coverage, source, doc_id,
+  left(if(part = 'answer', solution, question), $4) AS item,
   left(substr(text, span_start + 1, span_length), $4) AS span
 FROM chosen JOIN (SELECT doc_id, source FROM documents WHERE manifest = $1) USING (doc_id)
 LEFT JOIN asked USING (benchmark, item_id) LEFT JOIN held USING (doc_id)

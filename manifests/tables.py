@@ -89,8 +89,8 @@ LEAKS = _table(
     ("doc_id", TEXT, "as in documents"),
     ("benchmark", TEXT, "name of the benchmark"),
     ("item_id", TEXT, "as in items"),
-    ("part", TEXT, "what of the item is held: question"),
-    ("coverage", REAL, "1 - edits / words of the item"),
+    ("part", TEXT, "what of the item is held: question, answer (its worked solution), or question and answer"),
+    ("coverage", REAL, "1 - edits / words of that part of the item; of both the higher"),
     (
         "span_start?",
         LONG,

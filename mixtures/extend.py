@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests.errors import UserError
-from manifests.manifest import Manifest
+from manifests.manifest import Manifest, resolve
+from manifests.store import Store
 from mixtures.config import ComponentRecipe, MixRecipe
 from mixtures.reader import order_of
 
@@ -50,6 +51,16 @@ class Start:
                 kept.append(part | {"sequences": min(left, part["sequences"])})
             left -= min(left, part["sequences"])
         return kept
+
+
+def shared_with(store: Store, mixture: Manifest, other: Manifest) -> int:
+    """How many sequences of `other` `mixture` begins with, as an extension of it or of its extensions; else 0."""
+    shared = mixture.counts["sequences"]
+    while first := mixture.recipe.get("first"):
+        mixture, shared = resolve(store, first["mixture"]), min(shared, first["sequences"])
+        if mixture.id == other.id:
+            return shared
+    return 0
 
 
 def start_after(mixture: Manifest, step: int, batch: int | None) -> Start:

@@ -5,34 +5,16 @@ loss and how far the run got. A data-parallel rank reads a contiguous part of ea
 micro-batch of the rank a sequence lay in.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
 from manifests import catalog
 from manifests.errors import UserError
-from manifests.manifest import Manifest, load_all
+from manifests.manifest import load_all
 from manifests.runs import RunDirectory, load_runs
 from manifests.store import Store
 from mixtures.tracing import trace as trace_sequences
-from training.schedule import positions
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A run's steps `first` to `last` read `mixture`, `batch` sequences a step from its beginning."""
-
-    run: str
-    mixture: Manifest
-    first: int
-    last: int
-    batch: int
-
-    def step_of(self, sequence: int) -> int:
-        return self.first + sequence // self.batch
+from training.readings import readings_of
 
 
 def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, text: bool = False) -> pa.Table:
@@ -42,13 +24,11 @@ def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, t
     """
     if run.record["kind"] != "train":
         raise UserError(f"{run.id} is a run of kind {run.record['kind']}", "Trace a training run; see `octo runs list`")
-    readings = list(_readings(run.record, {manifest.id: manifest for manifest in load_all(store)[0]}))
-    reading = next((reading for reading in readings if reading.first <= step <= reading.last), None)
+    stages = readings_of(store, run.record)
+    reading = next((reading for reading in stages if reading.first <= step <= reading.last), None)
     if reading is None:
-        raise UserError(f"{run.id} has no step {step}", f"Its steps are 1 to {readings[-1].last}")
-    total = reading.mixture.counts["sequences"]
-    sequences = positions(step - reading.first + 1, reading.batch, total)
-    return trace_sequences(store, reading.mixture, _share(run, sequences, rank), text)
+        raise UserError(f"{run.id} has no step {step}", f"Its steps are 1 to {stages[-1].last}")
+    return trace_sequences(store, reading.mixture, _share(run, reading.sequences(step), rank), text)
 
 
 def _share(run: RunDirectory, sequences: np.ndarray, rank: int | None) -> np.ndarray:
@@ -61,35 +41,24 @@ def _share(run: RunDirectory, sequences: np.ndarray, rank: int | None) -> np.nda
     return np.array_split(sequences, ranks)[rank]
 
 
-def _readings(record: dict[str, Any], manifests: dict[str, Manifest]) -> Iterator[Reading]:
-    """What a training run reads, stage by stage."""
-    config, first = record["config"], 1
-    asked = [config["steps"], *(stage["steps"] for stage in config.get("then") or ())]
-    for manifest, steps in zip(record["manifests"], asked, strict=True):
-        mixture, batch = manifests[manifest["id"]], config["batch_sequences"]
-        last = first - 1 + (steps or -(-mixture.counts["sequences"] // batch))
-        yield Reading(record["id"], mixture, first, last, batch)
-        first = last + 1
-
-
 def steps_that_read(store: Store, uses: pa.Table) -> pa.Table:
     """The steps of training runs that read documents, from their `uses` (see `mixtures.tracing.uses`).
 
     A row per run, step and sequence: run, step, loss (of the step), mixture, sequence, epoch, start, length. Steps that
     a run did not reach, by its ledger, are no rows.
     """
-    manifests = {manifest.id: manifest for manifest in load_all(store)[0]}
-    readings = [
-        reading
+    stored = {manifest.id for manifest in load_all(store)[0]}
+    stages = [
+        (record["id"], reading)
         for record in load_runs(store)
-        if record["kind"] == "train" and all(manifest["id"] in manifests for manifest in record["manifests"])
-        for reading in _readings(record, manifests)
+        if record["kind"] == "train" and all(manifest["id"] in stored for manifest in record["manifests"])
+        for reading in readings_of(store, record)
     ]
     found = [
-        {"run": reading.run, "step": reading.step_of(use["sequence"])} | {name: use[name] for name in _KEPT}
+        {"run": run, "step": step} | {name: use[name] for name in _KEPT}
         for use in uses.to_pylist()
-        for reading in readings
-        if reading.mixture.id == use["mixture"] and reading.step_of(use["sequence"]) <= reading.last
+        for run, reading in stages
+        if reading.mixture.id == use["mixture"] and (step := reading.step_of(use["sequence"]))
     ]
     return catalog.query(store, _WITH_LOSS, [found]) if found else pa.table({"run": pa.array([], pa.string())})
 

@@ -136,7 +136,7 @@ def _check(
         raise UserError(f"a run starts from model, start or another run; given: {found}", "Give exactly one of them")
     for one in manifests:
         check_launch(store, one)
-    stages = lay_out(store, manifests, recipe)
+    stages = lay_out(store, manifests, recipe, parent)
     start = last_checkpoint(parent) if parent else Path(recipe.start) if recipe.start else None
     if start:
         for one in manifests:
@@ -189,8 +189,8 @@ def _check_backend(launch: _Launch, backend: Backend) -> None:
             raise UserError("the torch backend does not spread layers over ranks", "Use --backend nanotron, or tp: 1")
         return
     for stage in launch.stages:
-        if stage.steps * recipe.batch_sequences > stage.reader.n_sequences:
-            whole = stage.reader.n_sequences // recipe.batch_sequences
+        whole = (stage.reader.n_sequences - stage.reading.begin) // recipe.batch_sequences
+        if stage.steps > whole:
             raise UserError(
                 f"nanotron cannot take the short last batch of {stage.manifest.ref}",
                 f"Set steps: {whole} for stage {stage.name}, or mix a whole number of batches",

@@ -1,4 +1,4 @@
-"""The stages of a run: which step reads which sequences of which mixture, at which learning rate.
+"""The stages of a run: what each step reads, token by token, and at which learning rate.
 
 Everything follows from the number of a step, so every backend, at any number of ranks, reads the same tokens in the
 same order, and a resumed run cannot slip. Steps count through the run; a stage's own schedule starts at its first.
@@ -12,33 +12,44 @@ import pyarrow as pa
 
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve
-from manifests.runs import RunDirectory
+from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from mixtures.reader import Batch, MixtureReader
 from training.config import ScheduleRecipe, TrainRecipe
-from training.schedule import learning_rate, positions
+from training.readings import Reading, readings
+from training.schedule import learning_rate
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage laid out in the run: `first` is the number of its first step, `peak` its peak learning rate."""
+    """A stage laid out in the run; `peak` is its peak learning rate."""
 
     name: str
-    manifest: Manifest
+    reading: Reading
     reader: MixtureReader
-    first: int
-    steps: int
-    batch_sequences: int
     peak: float
     schedule: ScheduleRecipe
 
     @property
+    def manifest(self) -> Manifest:
+        return self.reading.mixture
+
+    @property
+    def first(self) -> int:
+        """The number of its first step."""
+        return self.reading.first
+
+    @property
     def last(self) -> int:
-        return self.first + self.steps - 1
+        return self.reading.last
+
+    @property
+    def steps(self) -> int:
+        return self.reading.steps
 
     def batch(self, step: int) -> Batch:
         """What `step` of the run reads."""
-        return self.reader.batch(positions(step - self.first + 1, self.batch_sequences, self.reader.n_sequences))
+        return self.reader.batch(self.reading.sequences(step))
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of `step` of the run."""
@@ -46,7 +57,8 @@ class Stage:
 
     def tokens(self) -> dict[str, int]:
         """Planned tokens of each component, by the manifest's own table of the order."""
-        read = self.manifest.read("sequences", columns=["component"]).slice(0, self.steps * self.batch_sequences)
+        read = self.manifest.read("sequences", columns=["component"])
+        read = read.slice(self.reading.begin, self.reading.end - self.reading.begin)
         counts = read["component"].value_counts()
         return {str(one["values"]): one["counts"].as_py() * self.reader.sequence_length for one in counts}
 
@@ -61,28 +73,19 @@ class Begin:
     carries_optimizer: bool
 
 
-def lay_out(store: Store, manifests: list[Manifest], recipe: TrainRecipe) -> tuple[Stage, ...]:
+def lay_out(
+    store: Store, manifests: list[Manifest], recipe: TrainRecipe, parent: RunDirectory | None
+) -> tuple[Stage, ...]:
     """The stages of `recipe`, each on its manifest; UserError when a mixture is too short or does not fit the first."""
     then = recipe.then or ()
-    plans = [(recipe.stage, recipe.steps, recipe.optimizer.lr, recipe.schedule)]
-    plans += [(stage.stage, stage.steps, stage.lr or recipe.optimizer.lr, stage.schedule) for stage in then]
+    plans = [(recipe.stage, recipe.optimizer.lr, recipe.schedule)]
+    plans += [(stage.stage, stage.lr or recipe.optimizer.lr, stage.schedule) for stage in then]
     stages: list[Stage] = []
-    for manifest, (name, steps, peak, schedule) in zip(manifests, plans, strict=True):
-        reader, rows = MixtureReader(store, manifest), recipe.batch_sequences
-        first = stages[-1].last + 1 if stages else 1
-        stages.append(Stage(name, manifest, reader, first, _steps(reader, rows, steps), rows, peak, schedule))
-        _check_alike(stages[0].reader, reader, manifest)
+    for reading, plan in zip(readings(store, manifests, recipe.model_dump(mode="json"), parent), plans, strict=True):
+        reader, (name, peak, schedule) = MixtureReader(store, reading.mixture), plan
+        stages.append(Stage(name, reading, reader, peak, schedule))
+        _check_alike(stages[0].reader, reader, reading.mixture)
     return tuple(stages)
-
-
-def _steps(reader: MixtureReader, rows: int, steps: int | None) -> int:
-    """Steps of a stage; UserError when the mixture is too short for those asked for."""
-    if steps and steps * rows > reader.n_sequences:
-        raise UserError(
-            f"{steps} steps of {rows} sequences need {steps * rows}; the mixture has {reader.n_sequences}",
-            f"Train at most {reader.n_sequences // rows} steps, or mix with a greater budget",
-        )
-    return steps or -(-reader.n_sequences // rows)
 
 
 def _check_alike(first: MixtureReader, other: MixtureReader, manifest: Manifest) -> None:
@@ -130,4 +133,6 @@ def positions_within(segment_BS: np.ndarray) -> np.ndarray:
 
 def stages_of(store: Store, run: RunDirectory, recipe: TrainRecipe) -> tuple[Stage, ...]:
     """The stages of a run that was launched, by the manifests in its record."""
-    return lay_out(store, [resolve(store, manifest["id"]) for manifest in run.record["manifests"]], recipe)
+    manifests = [resolve(store, manifest["id"]) for manifest in run.record["manifests"]]
+    parent = load_run(store, run.record["parent"]) if run.record["parent"] else None
+    return lay_out(store, manifests, recipe, parent)

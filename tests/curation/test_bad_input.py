@@ -22,6 +22,7 @@ import zstandard
 
 import octo
 from curation.config import CurateRecipe, SourceRecipe
+from curation.decontaminate import PARTS
 from curation.pipeline import curate, input_files
 from curation.sources import find_files, read_records
 from curation.tasks import Job, run_tasks
@@ -421,8 +422,6 @@ def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, tokenizer):
         list(records)
     job = Job(tmp_path / "work", recipe, tokenizer, (file,))
     job.folder.mkdir()
-    pq.write_table(
-        pa.table({name: pa.array([], pa.string()) for name in ("benchmark", "item_id", "question")}), job.items
-    )
+    pq.write_table(PARTS.empty_table(), job.items)
     with pytest.raises(UserError, match="changed while it was read"):
         run_tasks(job, 1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.config import DecontaminateRecipe
-from curation.decontaminate import CANDIDATE_SHARE, ItemIndex
+from curation.decontaminate import CANDIDATE_SHARE, ITEM_COLUMNS, ItemIndex, parts_of
 from curation.sample import edited
 from curation.sample_pages import general_page, math_page
 from curation.spans import span
@@ -22,11 +22,18 @@ STORY = (
 LATEX = r"Let $x$ be a real number with $\frac{x+1}{x-2} = 3x^{2}$. Find the sum of all values of $\left(x+1\right)$."
 SHORT = "What is 58 + 13?"
 QUESTIONS = {"story": STORY, "latex": LATEX, "short": SHORT, "numbers": "17 + 25 = ?", "empty": "?"}
+WORKED = (
+    "She begins with 58 apples and picks up 13 that lie under the tree, which makes 58 + 13 = 71 apples in the basket."
+)
+SOLUTIONS = {"story": WORKED, "latex": "Both roots add up to 7.", "short": None}
 
 
 def index(**settings) -> ItemIndex:
-    rows = [{"benchmark": "b", "item_id": name, "question": text} for name, text in QUESTIONS.items()]
-    return ItemIndex(pa.Table.from_pylist(rows), DecontaminateRecipe(**settings))
+    rows = [
+        {"benchmark": "b", "item_id": name, "question": text, "solution": SOLUTIONS.get(name)}
+        for name, text in QUESTIONS.items()
+    ]
+    return ItemIndex(parts_of(pa.Table.from_pylist(rows, ITEM_COLUMNS)), DecontaminateRecipe(**settings))
 
 
 def held(text: str) -> str | None:
@@ -79,6 +86,31 @@ def test_evidence_names_benchmark_item_and_coverage():
     assert matches.coverage.tolist() == [1.0, 0.0] and matches.evidence[1] is None
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (STORY, "question"),
+        (WORKED, "answer"),
+        (f"{STORY}\n\nAnswer: {WORKED}", "question and answer"),
+        (WORKED.replace("13 = 71", "14 = 72"), None),
+    ],
+)
+def test_the_worked_solution_is_a_leak_too_and_told_apart(text: str, part: str | None) -> None:
+    draw = random.Random(4)
+    found = index().find(pa.array([f"{math_page(draw)}\n\n{text}\n\n{math_page(draw)}"], pa.large_string())).evidence
+    assert [json.loads(one)["part"] if one else None for one in found] == [part]
+
+
+def test_the_span_of_a_solution_is_its_passage():
+    found = index().columns(pa.array([f"Worked out by hand. {WORKED}"], pa.large_string()))
+    assert (found["span_start"][0].as_py(), found["span_length"][0].as_py()) == (20, len(WORKED) - 1)
+
+
+def test_solutions_of_a_few_words_are_not_looked_for():
+    assert held(SOLUTIONS["latex"]) is None
+    assert index().counts == {"all": 5, "unmatchable": 2, "solutions": 1}
+
+
 @pytest.mark.parametrize("name", ["story", "latex", "short"])
 def test_the_span_is_the_passage_that_holds_the_item(name):
     draw = random.Random(2)
@@ -104,10 +136,8 @@ def test_coverage_is_a_limit_of_the_recipe():
 
 
 def test_no_items_no_documents():
-    empty = ItemIndex(
-        pa.table({name: pa.array([], pa.string()) for name in ("benchmark", "item_id", "question")}),
-        DecontaminateRecipe(),
-    )
+    empty = ItemIndex(parts_of(ITEM_COLUMNS.empty_table()), DecontaminateRecipe())
+    assert empty.counts == {"all": 0, "unmatchable": 0, "solutions": 0}
     assert empty.find(pa.array([STORY], pa.large_string())).evidence == [None]
     assert index().find(pa.array([], pa.large_string())).evidence == []
 
@@ -136,7 +166,7 @@ WORDS = st.lists(st.sampled_from("abc"), max_size=30)
 @given(st.lists(WORDS, min_size=1, max_size=6), st.lists(WORDS, min_size=1, max_size=4), st.integers(2, 4))
 def test_candidates_are_those_of_a_plain_search(items, documents, n):
     rows = [{"benchmark": "b", "item_id": str(k), "question": " ".join(words)} for k, words in enumerate(items)]
-    table = ItemIndex(pa.Table.from_pylist(rows), DecontaminateRecipe(ngram=n))
+    table = ItemIndex(parts_of(pa.Table.from_pylist(rows, ITEM_COLUMNS)), DecontaminateRecipe(ngram=n))
     pairs = table._candidates(split([" ".join(words) for words in documents]))
     found = np.stack([pairs.document, pairs.item, pairs.diagonal], axis=1).tolist()
     expected = [

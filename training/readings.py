@@ -1,0 +1,104 @@
+"""Which sequences of which mixture each step of a training run reads, from its recipe and the run it goes on from.
+
+A stage reads its mixture from the beginning, `batch` sequences a step. One whose mixture extends the mixture that was
+read just before it (see `mixtures.extend`) goes on where that was left, so that nothing is read twice or left out.
+Leaves out ranks and micro-batches, which cut a step's sequences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from manifests.errors import UserError
+from manifests.manifest import Manifest, resolve
+from manifests.runs import RunDirectory, load_run
+from manifests.store import Store
+from mixtures.extend import shared_with
+from training.schedule import positions
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Steps `first` to `last` of a run read `mixture` from its sequence `begin` on, `batch` sequences a step."""
+
+    mixture: Manifest
+    begin: int
+    first: int
+    last: int
+    batch: int
+
+    @property
+    def steps(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def end(self) -> int:
+        """The sequence after the last that is read."""
+        return min(self.begin + self.steps * self.batch, self.mixture.counts["sequences"])
+
+    def sequences(self, step: int) -> np.ndarray:
+        """What `step` of the run reads, int64."""
+        total = self.mixture.counts["sequences"] - self.begin
+        return self.begin + positions(step - self.first + 1, self.batch, total)
+
+    def step_of(self, sequence: int) -> int | None:
+        """The step that reads `sequence`; None where none does."""
+        return self.first + (sequence - self.begin) // self.batch if self.begin <= sequence < self.end else None
+
+
+def readings(
+    store: Store, mixtures: Sequence[Manifest], config: dict[str, Any], parent: RunDirectory | None
+) -> list[Reading]:
+    """The stages on `mixtures` of a run with this `config` (a TrainRecipe as JSON, or what an older version wrote),
+    after the run `parent`; UserError where a mixture is too short for one."""
+    found: list[Reading] = []
+    batch, then = config["batch_sequences"], config.get("then") or ()
+    for mixture, steps in zip(mixtures, [config["steps"], *(stage["steps"] for stage in then)], strict=True):
+        before = found[-1] if found else _last_of(store, mixture, parent)
+        begin, first = _begin(store, mixture, before), found[-1].last + 1 if found else 1
+        last = first - 1 + _steps(mixture, begin, batch, steps)
+        found.append(Reading(mixture, begin, first, last, batch))
+    return found
+
+
+def readings_of(store: Store, record: dict[str, Any]) -> list[Reading]:
+    """What the training run of this record reads. UserError where a manifest of it is gone."""
+    mixtures = [resolve(store, manifest["id"]) for manifest in record["manifests"]]
+    parent = load_run(store, record["parent"]) if record["parent"] else None
+    return readings(store, mixtures, record["config"], parent)
+
+
+def _last_of(store: Store, mixture: Manifest, parent: RunDirectory | None) -> Reading | None:
+    """What `parent` read last, where that can matter."""
+    if "first" not in mixture.recipe or not parent or parent.record["kind"] != "train":
+        return None
+    return readings_of(store, parent.record)[-1]
+
+
+def _begin(store: Store, mixture: Manifest, before: Reading | None) -> int:
+    """Where `mixture` is read from after `before`."""
+    shared = shared_with(store, mixture, before.mixture) if before else 0
+    if not before or not shared:
+        return 0
+    if before.end > shared:
+        raise UserError(
+            f"{mixture.ref} goes on after sequence {shared} of {before.mixture.ref}, of which {before.end} were read",
+            f"Extend it from a later step: octo mix --extend {before.mixture.ref} --from-step {before.last}",
+        )
+    return before.end
+
+
+def _steps(mixture: Manifest, begin: int, batch: int, steps: int | None) -> int:
+    """Steps of a stage; UserError when the mixture is too short for those asked for."""
+    left = mixture.counts["sequences"] - begin
+    if left <= 0:
+        raise UserError(f"{mixture.ref} has been read to its end", "Mix with a greater budget")
+    if steps and steps * batch > left:
+        after = f" after {begin}" if begin else ""
+        raise UserError(
+            f"{steps} steps of {batch} sequences need {steps * batch}; the mixture has {left}{after}",
+            f"Train at most {left // batch} steps, or mix with a greater budget",
+        )
+    return steps or -(-left // batch)
