@@ -118,7 +118,8 @@ def drive(job: Job, launch: Path) -> None:
         ray.init(runtime_env=sent, log_to_driver=False, **where)
     except (ConnectionError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        raise UserError(f"no Ray at {place.address or 'this machine'}: {said}", "Correct place.address") from error
+        hint = "Correct place.address; a cluster that wants a token is asked with RAY_AUTH_MODE=token"
+        raise UserError(f"no Ray at {place.address or 'this machine'}: {said}", hint) from error
     _check_resources(ray, place.annotate)
     datatrove_ray.RankWorker = RankWorker
     shares = json.loads((launch / "shares.json").read_bytes())

@@ -24,6 +24,7 @@ class LoopbackRay:
     def __enter__(self) -> "LoopbackRay":
         self.folder.mkdir(parents=True, exist_ok=True)
         port = _free_port()
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # of the cluster and of all that is started from here
         self.address = f"{get_node_ip_address()}:{port}"  # drivers take a loopback address for this one
         try:
             self._start("--head", f"--port={port}", f"--ray-client-server-port={_free_port()}",
