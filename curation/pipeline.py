@@ -429,8 +429,8 @@ def _is_left_open(store: Store, key: str) -> bool:
 
 def _begun(asked: _Asked, folder: Path) -> Build:
     """The build in the scratch folder `folder`, with all that its tasks read."""
-    digests = (found.digest if found and found.path else None for found in (asked.model, asked.language))
-    job = Job(folder, asked.recipe, asked.vocabulary.path, asked.files, *digests)
+    model, language = (found.digest if found and found.path else None for found in (asked.model, asked.language))
+    job = Job(folder, asked.recipe, asked.vocabulary.path, asked.files, model, language)
     _take_model(asked.model, job.classifier)
     _take_model(asked.language, job.language_model)
     index = ItemIndex.of(asked.benchmarks, asked.recipe.decontaminate)
