@@ -189,7 +189,8 @@ def test_slurm_gives_the_same_corpus_in_arrays_of_the_size_that_is_allowed(
         curate(store, recipe)
     assert {row["stage"] for row in slurm.job_table(load_run(store, run.id))} == {"annotate", "finish"}
     assert curate(store, recipe, on="slurm").id == corpus.id
-    assert store.list("work") == [] and not cluster.ask("squeue", "--noheader")
+    assert store.list("work") == []
+    cluster.wait_for(lambda: not cluster.ask("squeue", "--noheader"), "end of its last job")
 
 
 @pytest.mark.engine
