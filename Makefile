@@ -16,7 +16,7 @@ test: $(VENV)/.dev
 
 # A real Slurm on loopback, as root, on Debian or Ubuntu; minutes
 test-slurm: $(VENV)/.dev
-	PATH="$$PATH:/usr/sbin"; command -v munged slurmctld slurmd sbatch >/dev/null || \
+	( PATH="$$PATH:/usr/sbin"; for name in munged slurmctld slurmd sbatch; do command -v $$name || exit 1; done ) || \
 	  { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest -m "engine and not slow" tests/curation/test_cluster.py tests/training/test_slurm.py -q
 

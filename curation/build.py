@@ -63,7 +63,8 @@ class Build:
         onto: Manifest | None,
     ) -> "Build":
         """The build of `draft`, new or as an earlier launch left it; `job.files` are whole files, added to `onto` if
-        there is one; no prompt may be a document of `training`. The built-in sample is taken over, for tasks elsewhere outlive this process."""
+        there is one; no prompt may be a document of `training`. The built-in sample is taken over, for tasks elsewhere
+        outlive this process."""
         run = open_run(draft.store, KIND, parents, draft.recipe, BACKEND, inputs={"build": key})
         known = run.path / "job.json"
         if sample and not (kept := job.folder / "sample").exists():

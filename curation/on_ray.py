@@ -43,7 +43,7 @@ def run_tasks(job: Job) -> None:
     """Run the tasks that are missing. Afterwards some may be missing still; UserError where Ray cannot be had."""
     if importlib.util.find_spec("ray") is None:
         raise UserError("ray is not installed", "pip install '.[ray]', or --on local")
-    path = job.save()
+    path, launch = job.save(), job.logs
     with progress("curate: tasks on Ray", len(job.files)) as advance:
         meter = Meter(Survey(job), advance)
         for _ in range(job.recipe.place.retries + 1):
@@ -55,6 +55,9 @@ def run_tasks(job: Job) -> None:
             shares = [share for share in job.shares if missing.intersection(share)]
             (launch / "shares.json").write_text(json.dumps(shares))
             _watched(path, launch, meter)
+    if not any(job.attempts.iterdir()):  # Ray itself failed: it gives a node half a minute to start, for one
+        said = (launch / "driver.log").read_text(errors="replace").strip().splitlines()[-1:]
+        raise UserError(f"Ray ended before a task began: {' '.join(said)[:300]}", "Try again, or --on local")
 
 
 def _watched(job: Path, launch: Path, meter: Meter) -> None:
@@ -118,7 +121,8 @@ def drive(job: Job, launch: Path) -> None:
         ray.init(runtime_env=sent, log_to_driver=False, **where)
     except (ConnectionError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        raise UserError(f"no Ray at {place.address or 'this machine'}: {said}", "Correct place.address") from error
+        hint = "Correct place.address; a cluster that wants a token is asked with RAY_AUTH_MODE=token"
+        raise UserError(f"no Ray at {place.address or 'this machine'}: {said}", hint) from error
     _check_resources(ray, place.annotate)
     datatrove_ray.RankWorker = RankWorker
     shares = json.loads((launch / "shares.json").read_bytes())

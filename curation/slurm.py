@@ -53,6 +53,7 @@ class Submission(SlurmPipelineExecutor):
     def __init__(self, pipeline: list[PipelineStep], job: Path, run: str, stage: str, place: PlaceRecipe, launch: Path,
                  tasks: int, max_array: int, after: list[str]):  # fmt: skip
         self.ids: list[str] = []
+        self.pickle = launch / "executor.pik"
         settings = place.annotate if stage == ANNOTATE else place.finish
         self.memory = f"{int(settings.memory_gb * 1024)}M"
         python = "python" if place.venv or place.env_command else sys.executable
@@ -101,7 +102,7 @@ class Submission(SlurmPipelineExecutor):
         logger.disable("datatrove")  # it tells the terminal what the job table says
         self.launch_job()  # and not `run`, which takes a shell inside of an array job for a task
         logger.enable("datatrove")
-        Path(self.logging_dir.resolve_paths("executor.pik")).unlink()
+        self.pickle.unlink()
         return self.ids
 
 

@@ -696,7 +696,7 @@ class _Report:
             {"of_median": page.share(row["seconds"], middle), "attempts": 1, "documents": 0} | row for row in slowest
         ]
         drawn = [_bar_of(row, begin, middle) for row in sorted(ended, key=lambda row: -row["seconds"])[:BARS]]
-        body = [
+        body: list[Html | None] = [
             element("h3", "Tasks over time"),
             figure("One line per process; twice the median and more is marked", page.lanes(drawn, end - begin)),
             page.legend({"task": page.KEPT, "straggler": page.QUARANTINED, "failed": page.WARM[0]}),

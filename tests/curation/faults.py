@@ -2,7 +2,7 @@
 
 `Disturbed.run` gives the command again and again, kills something at a random moment of each, and lets the last one
 come to its end. `check` says that the corpus is that of an undisturbed run and that nothing is left of the others.
-`python tests/curation/faults.py local|slurm|ray RUNS` prints the table of docs/log.md.
+`python tests/curation/faults.py local|slurm|ray RUNS [SEED]` prints the table of docs/log.md.
 """
 
 import contextlib
@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loopback_ray import LoopbackRay
 from loopback_slurm import LoopbackSlurm
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LEFT_IN_RUN = {"run.json", "job.json", "build.json", "tasks.jsonl", "lock"}
-PATIENCE = 400.0
+PATIENCE = 900.0
 
 
 def pids(*parts: str) -> list[int]:
@@ -88,13 +89,15 @@ class Disturbed:
     recipe: Path
     on: str
     slurm: LoopbackSlurm | None = None
+    ray: LoopbackRay | None = None
     forked: bool = False
     killed: Counter[str] = field(default_factory=Counter)
 
     def command(self, store: Path) -> list[str]:
         more = ["--wait"] if self.on == "slurm" else ["--workers", "2"]
         command = [sys.executable, "-m", "octo", "curate", str(self.recipe), "--store", str(store)]
-        return [*command, "--on", self.on, *more]
+        address = [f"place.address={self.ray.address}"] if self.ray else []
+        return [*command, *address, "--on", self.on, *more]
 
     def start(self, store: Path) -> "subprocess.Popen[str] | Forked":
         if self.forked:
@@ -130,7 +133,7 @@ class Disturbed:
         kinds = {"driver": lambda: [process.pid], "task": lambda: self.tasks(store)}
         match self.on:
             case "ray":
-                kinds["raylet"] = lambda: self.raylets(store)
+                kinds |= {"ray driver": lambda: pids("curation.node", f"{store}/", " ray "), "raylet": lambda: [-1]}
             case "slurm":
                 kinds |= {"end": lambda: pids("curation.node", f"{store}/", " finish "), "slurmd": lambda: [-1]}
         kind = draw.choice(sorted(kinds))
@@ -141,6 +144,10 @@ class Disturbed:
             self.slurm.kill_slurmd()
             time.sleep(draw.uniform(0, 2))
             self.slurm.start_slurmd()
+        elif kind == "raylet" and self.ray:
+            self.ray.kill_node()
+            time.sleep(draw.uniform(0, 2))
+            self.ray.start_node()
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(target, signal.SIGKILL)
@@ -161,11 +168,6 @@ class Disturbed:
                 line = json.loads(path.read_text())
                 found += [line["pid"]] if "ended" not in line and Path(f"/proc/{line['pid']}").exists() else []
         return found
-
-    def raylets(self, store: Path) -> list[int]:
-        """Ray's own daemon below the driver of this store."""
-        drivers = pids("curation.node", f"{store}/", " ray ")
-        return [pid for driver in drivers for pid in children(driver) if "raylet" in command_line(pid)]
 
     # -- what must hold --------------------------------------------------------------------------------------------
 
@@ -191,14 +193,6 @@ def octo(arguments: list[str]) -> str:
     return done.stdout
 
 
-def children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [
-            int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
-        ]
-    return []
-
-
 def command_line(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -214,8 +208,9 @@ def faults(folder: Path, recipe: Path, on: str, runs: int, seed: int = 0, forked
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         slurm = stack.enter_context(LoopbackSlurm(folder / "slurm")) if on == "slurm" else None
+        ray = stack.enter_context(LoopbackRay(folder / "ray")) if on == "ray" else None
         whole = Disturbed(folder, recipe, "local", forked=forked).run(-1, 0)
-        harness, same = Disturbed(folder, recipe, on, slurm, forked), 0
+        harness, same = Disturbed(folder, recipe, on, slurm, ray, forked), 0
         expected = json.loads(next((whole / "manifests" / "faults").glob("*.json")).read_text())["id"]
         for number in range(seed, seed + runs):
             store = harness.run(number, kills=random.Random(number).choice((1, 1, 1, 2)))
@@ -247,4 +242,5 @@ if __name__ == "__main__":
         sys.path.insert(0, str(ROOT))
         for module in ("octo", "curation.pipeline", "curation.worker", "manifests.catalog"):
             importlib.import_module(module)
-        print(faults(Path(place), write_recipe(Path(place)), sys.argv[1], int(sys.argv[2]), forked=True))
+        on, runs, seed = sys.argv[1], int(sys.argv[2]), int((*sys.argv, 0)[3])
+        print(faults(Path(place), write_recipe(Path(place)), on, runs, seed, forked=True))

@@ -82,7 +82,7 @@ class LoopbackSlurm:
             self._start_munge()
             self.start("slurmctld", "slurmctld", "-D", "-i")
             self.start_slurmd()
-            self._wait_for(lambda: "idle" in self.ask("sinfo", "-h", "-o", "%T"), "an idle node")
+            self.wait_for(lambda: "idle" in self.ask("sinfo", "-h", "-o", "%T"), "an idle node")
         except BaseException:
             self.__exit__()
             raise
@@ -92,7 +92,7 @@ class LoopbackSlurm:
         if "slurmctld" in self.daemons:
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 self.ask("scancel", "--user=root")
-                self._wait_for(lambda: not self.ask("squeue", "-h"), "an empty queue")
+                self.wait_for(lambda: not self.ask("squeue", "-h"), "an empty queue")
         for daemon in reversed(self.daemons.values()):
             daemon.terminate()
         for daemon in self.daemons.values():
@@ -129,7 +129,7 @@ class LoopbackSlurm:
         key.chmod(0o400)
         files = [f"--{name}={self.folder}/munge.{name.split('-')[0]}" for name in ("pid-file", "log-file", "seed-file")]
         self.start("munged", "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={sock}", *files)
-        self._wait_for(sock.exists, "munged")
+        self.wait_for(sock.exists, "munged")
 
     def _configuration(self) -> str:
         return CONFIGURATION.format(
@@ -137,7 +137,8 @@ class LoopbackSlurm:
             user="root", cpus=os.cpu_count(), megabytes=self.megabytes, max_array=self.max_array,
         )  # fmt: skip
 
-    def _wait_for(self, holds, what: str) -> None:
+    def wait_for(self, holds, what: str) -> None:
+        """Until `holds()` does."""
         end = time.monotonic() + PATIENCE
         while not holds():
             said = "".join((self.folder / f"{name}.out").read_text()[-2000:] for name in self.daemons)

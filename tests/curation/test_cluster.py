@@ -10,7 +10,6 @@ import threading
 import time
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datatrove.executor import LocalPipelineExecutor
@@ -21,7 +20,8 @@ from loopback_slurm import LoopbackSlurm, lacking
 from curation import slurm
 from curation.attempts import Survey, attempt
 from curation.config import PlaceRecipe
-from curation.pipeline import curate, submit
+from curation.decontaminate import PARTS
+from curation.pipeline import curate, input_files, submit
 from curation.tasks import Job, publish, run_tasks, task_record
 from curation.worker import run_task
 from manifests.errors import UserError
@@ -70,13 +70,10 @@ def test_datatroves_marker_accepts_a_torn_file_and_our_record_does_not(small_job
 @pytest.fixture
 def small_job(sample, tokenizer, tmp_path) -> Job:
     """Two tasks, ready to be run."""
-    from curation.pipeline import input_files
-
     recipe = sample.recipe(tokenizer)
     job = Job(tmp_path / "work", recipe, tokenizer, input_files(recipe, None)[:2], shares=((0,), (1,)))
     job.folder.mkdir()
-    empty = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question")]).empty_table()
-    pq.write_table(empty, job.items)
+    pq.write_table(PARTS.empty_table(), job.items)
     job.save()
     return job
 
@@ -192,7 +189,8 @@ def test_slurm_gives_the_same_corpus_in_arrays_of_the_size_that_is_allowed(
         curate(store, recipe)
     assert {row["stage"] for row in slurm.job_table(load_run(store, run.id))} == {"annotate", "finish"}
     assert curate(store, recipe, on="slurm").id == corpus.id
-    assert store.list("work") == [] and not cluster.ask("squeue", "--noheader")
+    assert store.list("work") == []
+    cluster.wait_for(lambda: not cluster.ask("squeue", "--noheader"), "end of its last job")
 
 
 @pytest.mark.engine
