@@ -666,6 +666,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
     """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
     from curation.config import ClassifierRecipe, CurateRecipe
     from curation.fit import train as train_classifier
+    from curation.grow import added_to
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
@@ -685,7 +686,7 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
             copy_manifest(known, scratch)
     match manifest.kind:
         case "corpus":
-            onto = next((resolve(scratch, parent) for parent in manifest.parents if parent.startswith("corpus-")), None)
+            onto = added_to(scratch, manifest.parents)
             return build_corpus(scratch, parse(settings, CurateRecipe, manifest.ref), workers, onto=onto)
         case "benchmark":
             return freeze_benchmark(scratch, parse(settings, BenchmarkRecipe, manifest.ref))

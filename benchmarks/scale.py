@@ -161,7 +161,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(pipeline, "input_files", "checksums")
     stages.watch(pipeline, "run_tasks", "tasks (largest worker)")
     stages.watch(assemble.Assembly, "of", "number")
-    stages.watch(pipeline, "write_families", "decide")
+    stages.watch(pipeline, "write_corpus", "decide")
     stages.watch(BandKeys, "stored", "band keys")
     stages.watch(assemble, "candidate_pairs", "candidates")
     stages.watch(Texts, "stored", "shingles of pairs")

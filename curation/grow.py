@@ -16,7 +16,7 @@ compared on their texts. Leaves out a change of rules at the same time, and remo
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,7 @@ from curation.assemble import (
     spilling_database,
     told_apart,
     write_documents,
+    write_families,
     written_files,
 )
 from curation.decide import DECIDED
@@ -46,7 +47,7 @@ from curation.reselect import Stored, changes, files_of, places
 from curation.sources import InputFile
 from curation.tasks import RULES_VERSION, Job
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, check_launch, record_path
+from manifests.manifest import Draft, Manifest, check_launch, record_path, resolve
 from manifests.progress import progress
 from manifests.store import Store
 from manifests.tables import DOUBTS, ORIGINS
@@ -132,7 +133,18 @@ def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]
 # -- adding ----------------------------------------------------------------------------------------------------------
 
 
-def write_grown(draft: Draft, onto: Manifest, job: Job) -> dict[str, Any]:
+def added_to(store: Store, parents: Iterable[str]) -> Manifest | None:
+    """The corpus among the parents of a corpus: the one that it was added to."""
+    return next((resolve(store, parent) for parent in parents if parent.startswith("corpus-")), None)
+
+
+def write_corpus(draft: Draft, job: Job) -> dict[str, Any]:
+    """Every family of the corpus that the tasks of `job` were for into `draft`; returns the manifest's counts."""
+    onto = added_to(draft.store, draft.parents)
+    return _write_grown(draft, onto, job) if onto else write_families(draft, Assembly.of(job), job.recipe)
+
+
+def _write_grown(draft: Draft, onto: Manifest, job: Job) -> dict[str, Any]:
     """Every family of `onto` with what the tasks of `job` wrote, into `draft`; returns the manifest's counts."""
     check_launch(onto.store, onto)
     with progress("curate: copies"):

@@ -18,7 +18,6 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 
-from curation.assemble import Assembly, write_families
 from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import (
     MANIFEST_SCHEME,
@@ -29,7 +28,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.decontaminate import ItemIndex
-from curation.grow import added, check_addable, check_benchmarks, check_free, write_grown
+from curation.grow import added, check_addable, check_benchmarks, check_free, write_corpus
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
 from curation.language import Identifier
@@ -107,7 +106,7 @@ def curate(
                 job = Job(folder, recipe, vocabulary.path, files, *digests)
                 _take_model(model, job.classifier)
                 _take_model(language, job.language_model)
-                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers, onto)
+                manifest = find_built(store, key) or _build(job, draft, benchmarks, key, workers)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
@@ -385,13 +384,11 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
 # -- building --------------------------------------------------------------------------------------------------------
 
 
-def _build(
-    job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int, onto: Manifest | None
-) -> Manifest:
+def _build(job: Job, draft: Draft, benchmarks: list[Manifest], key: str, workers: int) -> Manifest:
     index = ItemIndex.of(benchmarks, job.recipe.decontaminate)
     pq.write_table(index.items, job.items)
     run_tasks(job, workers)
-    counts = write_grown(draft, onto, job) if onto else write_families(draft, Assembly.of(job), job.recipe)
+    counts = write_corpus(draft, job)
     counts["items"] = index.counts
     manifest = draft.commit(job.recipe.name, job.recipe.version, counts, key, job.recipe.model_dump(mode="json"))
     shutil.rmtree(job.folder)

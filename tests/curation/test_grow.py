@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def tasks_in_this_process():
         yield
 
 
-def recipe(tokenizer: Path, folder: Path, name: str, sources: str = "abc", **changes: Any) -> CurateRecipe:
+def recipe(tokenizer: Path, folder: Path, name: str, sources: Iterable[str] = "abc", **changes: Any) -> CurateRecipe:
     rules = {"role": "general", "only": {"kind": ["good"]}, "metadata": ["crawl"]}
     items = {"benchmarks": [{"name": "items", "path": str(folder / "items.jsonl")}]}
     plain = {"name": name, "tokenizer": str(tokenizer), "quality": {"min_words": 3}, "decontaminate": items}
