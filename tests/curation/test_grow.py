@@ -17,6 +17,7 @@ from curation.config import CurateRecipe
 from curation.grow import added
 from curation.near import near
 from curation.sources import InputFile
+from curation.tasks import Job
 from curation.worker import work
 from manifests import catalog
 from manifests.errors import UserError
@@ -61,8 +62,12 @@ RECORDS = st.lists(
 
 @pytest.fixture(scope="module", autouse=True)
 def tasks_in_this_process():
+    def run(job: Job, workers: int) -> None:
+        job.save()
+        work(job, 0, list(range(len(job.files))))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "run_tasks", lambda job, workers: work(job, 0, list(range(len(job.files)))))
+        patch.setattr(pipeline, "run_tasks", run)
         yield
 
 
