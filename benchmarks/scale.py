@@ -31,7 +31,7 @@ import orjson
 import zstandard
 
 from benchmarks.planted import plant
-from curation import assemble, pipeline
+from curation import assemble, build, pipeline
 from curation.config import CurateRecipe
 from curation.duplicates import Texts
 from curation.signatures import BandKeys
@@ -161,7 +161,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(pipeline, "input_files", "checksums")
     stages.watch(pipeline, "run_tasks", "tasks (largest worker)")
     stages.watch(assemble.Assembly, "of", "number")
-    stages.watch(pipeline, "write_families", "decide")
+    stages.watch(build, "write_corpus", "decide")
     stages.watch(BandKeys, "stored", "band keys")
     stages.watch(assemble, "candidate_pairs", "candidates")
     stages.watch(Texts, "stored", "shingles of pairs")

@@ -14,14 +14,12 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.assemble import Assembly, write_families
 from curation.attempts import Survey, story, totals
-from curation.grow import write_grown
+from curation.grow import write_corpus
 from curation.shards import cut, share
 from curation.sources import InputFile
 from curation.tasks import Job, pending, replace_text
@@ -107,16 +105,10 @@ class Build:
         if pending(self.job):
             raise self.unfinished()
         recipe, settings = self.job.recipe, self.job.recipe.model_dump(mode="json")
-        counts = self._write() | {"items": self.items}
+        counts = write_corpus(self.draft, self.job, self.training, self.onto) | {"items": self.items}
         manifest = self.draft.commit(recipe.name, recipe.version, counts, self.key, settings)
         self.close(manifest)
         return manifest
-
-    def _write(self) -> dict[str, Any]:
-        """Write every family; returns what the manifest says of its inputs."""
-        if self.onto:
-            return write_grown(self.draft, self.onto, self.job, self.training)
-        return write_families(self.draft, Assembly.of(self.job, training=self.training), self.job.recipe)
 
     def unfinished(self) -> UserError:
         """What is to be said of a build that has come to an end without its manifest."""

@@ -53,12 +53,9 @@ class Copies:
     def where_open(self, settled: "Copies") -> "Copies":
         """These where the keeper of `settled` is below 0, else those."""
         known = settled.keeper >= 0
-        return Copies(
-            np.where(known, settled.keeper, self.keeper),
-            np.where(known, settled.similarity, self.similarity),
-            np.where(known, settled.cluster, self.cluster),
-            self.exact,
-        )
+        keeper = np.where(known, settled.keeper, self.keeper)
+        similarity = np.where(known, settled.similarity, self.similarity)
+        return Copies(keeper, similarity, np.where(known, settled.cluster, self.cluster), self.exact)
 
 
 @dataclass(frozen=True)

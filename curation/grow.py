@@ -37,6 +37,7 @@ from curation.assemble import (
     spilling_database,
     told_apart,
     write_documents,
+    write_families,
     written_files,
 )
 from curation.decide import DECIDED
@@ -135,7 +136,14 @@ def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]
 # -- adding ----------------------------------------------------------------------------------------------------------
 
 
-def write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifest, ...] = ()) -> dict[str, Any]:
+def write_corpus(draft: Draft, job: Job, training: tuple[Manifest, ...], onto: Manifest | None) -> dict[str, Any]:
+    """Every family of the corpus that the tasks of `job` were for into `draft`; returns the manifest's counts."""
+    if onto:
+        return _write_grown(draft, onto, job, training)
+    return write_families(draft, Assembly.of(job, training=training), job.recipe)
+
+
+def _write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifest, ...]) -> dict[str, Any]:
     """Every family of `onto` with what the tasks of `job` wrote, into `draft`; returns the manifest's counts."""
     check_launch(onto.store, onto)
     with progress("curate: copies"):

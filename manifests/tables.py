@@ -34,7 +34,7 @@ def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open
 
 DOCUMENTS = _table(
     "documents",
-    "One row per document read, dropped ones too, ordered by source and doc_id.",
+    "One row per document read, dropped ones too, ordered by source and doc_id; with --onto the older ones first.",
     ("doc_id", TEXT, "128-bit identity of the document as hex, from its content alone"),
     ("source", TEXT, "name of the source in the recipe"),
     ("role", TEXT, "web, qa, long_cot, instruct, code, general or rl"),
