@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +40,7 @@ app.add_typer(manifest_app, name="manifest")
 app.add_typer(runs_app, name="runs")
 
 
-class RunUnlessNamed(typer.core.TyperGroup):
+class RunUnlessNamed(TyperGroup):
     """A verb with verbs of its own: what names none of these is the arguments of its `run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
