@@ -262,6 +262,7 @@ def _sampled(
 
 
 def group_advantages(rewards: list[float | None], recipe: RLRecipe) -> np.ndarray:
+    """The advantage of each response within its group, [N], float32; 0 where there is no ruling."""
     rewards_PG = torch.tensor([value or 0.0 for value in rewards]).view(-1, recipe.group_size)
     ruled_PG = torch.tensor([value is not None for value in rewards]).view(-1, recipe.group_size)
     return advantages(rewards_PG, ruled_PG, recipe.objective != "dr_grpo").flatten().numpy()

@@ -176,10 +176,12 @@ def test_a_run_that_was_killed_goes_on(whole, stores, tmp_path):
     recipe.write_text(yaml.safe_dump(RECIPE))
     folder = Path(store.full("runs")) / whole.id
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root), str(recipe), whole.record["parent"]])
-    wait_for(lambda: (folder / "engine" / "rollouts" / "6.jsonl").exists() or process.poll() is not None)
-    process.send_signal(signal.SIGKILL)
+    try:
+        wait_for(lambda: (folder / "engine" / "rollouts" / "6.jsonl").exists() or process.poll() is not None)
+    finally:
+        process.kill()
     assert process.wait() == -signal.SIGKILL
-    wait_for(lambda: not _bearers(folder / "engine"), 60)  # the driver dies with it, and Ray with the driver
+    wait_for(lambda: not _bearers(folder / "engine"))  # the driver dies with it, and Ray with the driver
     assert load_run(store, whole.id).checkpoints() == [4]
     resumed = launch(store)
     assert resumed.id == whole.id
@@ -187,8 +189,8 @@ def test_a_run_that_was_killed_goes_on(whole, stores, tmp_path):
     assert not _bearers(folder / "engine")
 
 
-def wait_for(condition, seconds: float = 240) -> None:
-    ends = time.monotonic() + seconds
+def wait_for(condition) -> None:
+    ends = time.monotonic() + 1200  # minutes on a machine that does much else
     while not condition():
         assert time.monotonic() < ends, "it did not happen"
         time.sleep(0.2)
