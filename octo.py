@@ -717,6 +717,20 @@ def manifest_gc(
     print(f"{len(removed)} files {'would be ' if plan else ''}removed", file=sys.stderr)
 
 
+@manifest_app.command(name="export")
+def manifest_export(
+    ref: ManifestArgument,
+    folder: Annotated[Path, typer.Option("--to", help="Folder to write; it must not be there or be empty.")],
+    format: Annotated[str, typer.Option("--format", help="hf, croissant, jsonl, webdataset, nanoset or verl.")] = "hf",
+    store: StoreOption = None,
+) -> None:
+    """Write a manifest as files that other tools open: see docs/formats.md."""
+    from manifests.manifest import resolve
+    from mixtures.export import export
+
+    print(export(resolve(open_store(store), ref), format, folder))
+
+
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 

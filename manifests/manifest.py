@@ -225,7 +225,7 @@ class Draft:
         digest: TableDigest,
         rows_per_file: int,
     ) -> Iterator[File]:
-        blocks = _blocks(tables, schema, min(ROWS_PER_BLOCK, rows_per_file))
+        blocks = in_blocks(tables, schema, min(ROWS_PER_BLOCK, rows_per_file))
         gathered = _gather(blocks, min(ROWS_PER_GROUP, rows_per_file), BYTES_PER_GROUP)
         groups = (pa.concat_tables(group) for group in gathered)
         for number, group in enumerate(_gather(groups, rows_per_file, BYTES_PER_FILE)):
@@ -273,7 +273,7 @@ class Draft:
         return put_record(manifest)
 
 
-def _blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+def in_blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """The same rows cast to `schema`, however they came, in tables of `rows` rows (the last: fewer); at least one."""
     held, count = [schema.empty_table()], 0
     for table in tables:
