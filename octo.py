@@ -45,6 +45,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
+ParentsOption = Annotated[bool, typer.Option("--parents", help="With everything that it was made from.")]
 ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a unique prefix of an ID.")]
 
 
@@ -550,6 +551,46 @@ def report(
     from manifests.report import report as write_report
 
     print(write_report(open_store(store), refs, output))
+
+
+@app.command()
+def publish(
+    ref: ManifestArgument,
+    target: Annotated[
+        str, typer.Argument(help="Store to copy to: a folder or an fsspec URL such as s3://BUCKET/STORE.")
+    ],
+    parents: ParentsOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Copy a manifest to another store: what is missing there, by checksum. Given again, it goes on."""
+    copy_between(open_store(store), ref, open_store(target), parents, json_)
+
+
+@app.command()
+def pull(
+    ref: ManifestArgument,
+    source: Annotated[
+        str, typer.Argument(help="Store to copy from: a folder, or an fsspec URL such as hf://… or s3://…")
+    ],
+    parents: ParentsOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Copy a manifest from another store: what is missing here, by checksum. Given again, it goes on."""
+    copy_between(open_store(source), ref, open_store(store), parents, json_)
+
+
+def copy_between(source: "Store", ref: str, target: "Store", parents: bool, json_: bool) -> None:
+    from manifests.exchange import copy, lacking
+
+    copied = copy(source, ref, target, parents)
+    made = copied[-1].manifest
+    show_rows([one.row() for one in copied], f"{source.url} → {target.url}", json_)
+    if absent := lacking(made):
+        print(f"octo: {target.url} has not {', '.join(absent)}, which it was made from; --parents", file=sys.stderr)
+    if not json_:
+        print(made.id)
 
 
 # -- manifests -----------------------------------------------------------------------------------------------------

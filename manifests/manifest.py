@@ -13,7 +13,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -601,14 +601,19 @@ def _torn_checkpoints(store: Store) -> list[list[str]]:
     return [files for files in folders if not any(path.split("/")[4:] == ["complete.json"] for path in files)]
 
 
-def copy_manifest(manifest: Manifest, target: Store) -> Manifest:
-    """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file."""
-    for file in _all_files(manifest):
-        if target.exists(file.path) and target.size(file.path) == file.bytes:
-            continue
+def copy_manifest(manifest: Manifest, target: Store, advance: Callable[..., None] = lambda _: None) -> Manifest:
+    """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file.
+    `advance` is told the bytes of each file that was copied."""
+    for file in missing_files(manifest, target):
         with target.temporary() as folder:
             manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
             if file_sha256(folder / "copy") != file.sha256:
                 raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
             target.put(file.path, folder / "copy")
+        advance(file.bytes)
     return put_record(replace(manifest, store=target))
+
+
+def missing_files(manifest: Manifest, target: Store) -> list[File]:
+    """The files of `manifest` that another store lacks, or has at another size."""
+    return [file for file in _all_files(manifest) if _file_problem(target, file, hashed=False)]
