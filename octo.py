@@ -772,6 +772,36 @@ def manifest_export(
     print(export(resolve(open_store(store), ref), format, folder))
 
 
+@manifest_app.command(name="import")
+def manifest_import(
+    path: Annotated[
+        str, typer.Argument(help="A file, folder or glob, local or any fsspec URL; hf://datasets/ORG/NAME.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Name of the manifest and of its source.")],
+    tokenizer: Annotated[str, typer.Option("--tokenizer", help="tokenizer.json that counts tokens, or its folder.")],
+    role: Annotated[str, typer.Option("--role", help="web, qa, long_cot, instruct, code, general or rl.")] = "web",
+    version: Annotated[str, typer.Option("--version", help="Version of the manifest.")] = "1",
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="Fields of the source: license=MIT columns.text=content revision=COMMIT")
+    ] = None,
+    workers: WorkersOption = 1,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """A folder or a data set of the hub as a corpus, without curation: every readable record is kept."""
+    from curation import pipeline
+    from curation.uncurated import uncurated
+    from manifests import catalog
+
+    home, config = open_store(store), uncurated(path, name, version, role, tokenizer, fields or [])
+    if plan:
+        show_rows([vars(row) for row in pipeline.plan(home, config)], f"Plan of {name}@{version}")
+        return
+    corpus = pipeline.curate(home, config, workers)
+    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
+    print(corpus.id)
+
+
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 

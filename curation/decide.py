@@ -32,8 +32,10 @@ DECIDED = pa.schema([(name, pa.string()) for name in ("drop_reason", "drop_evide
 def decide(rows: pa.Table, recipe: CurateRecipe, copies: Callable[[np.ndarray], Copies]) -> pa.Table:
     """The columns DECIDED of all `rows`, which are in their final order and hold `rank` of their source and MEASURED.
 
-    `copies` finds the copies among rows that it is given best first.
+    `copies` finds the copies among rows that it is given best first; with `rules: none` it is not asked.
     """
+    if recipe.rules == "none":
+        return pa.table([pa.nulls(len(rows), field.type) for field in DECIDED], DECIDED)
     reason, evidence = reasons(rows, recipe)
     ranked = _ranked(rows, pc.is_null(reason).to_numpy())
     noted = _noted(rows, ranked, copies(ranked)) if len(ranked) else {}

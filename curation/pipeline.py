@@ -128,6 +128,8 @@ def plan(store: Store, recipe: CurateRecipe, base: Manifest | None = None) -> li
 
 
 def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
+    if recipe.rules == "none":
+        return [PlanRow("keep", "every document: no rule is applied")]
     quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
     numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
     return [
