@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check docs bench clean
+.PHONY: quickstart test check docs test-docs bench clean
 
 quickstart: $(VENV)/.train
 	$(BIN)/octo quickstart
@@ -20,6 +20,10 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+test-docs: docs
+	$(BIN)/python -m pytest -q -m slow tests/test_tour.py
 
 bench: $(VENV)/.dev
 	for name in identity grading curation mixtures training; do $(BIN)/python -m benchmarks.$$name || exit; done
