@@ -31,7 +31,7 @@ from manifests.card import write_card
 from manifests.catalog import MAIN_FAMILY
 from manifests.croissant import write_croissant
 from manifests.errors import UserError
-from manifests.manifest import ROWS_PER_BLOCK, Manifest, check_launch, in_blocks
+from manifests.manifest import BYTES_PER_GROUP, ROWS_PER_BLOCK, Manifest, check_launch, in_blocks
 from manifests.progress import progress
 
 FORMATS = ("hf", "croissant", "jsonl", "webdataset", "nanoset", "verl")
@@ -47,7 +47,7 @@ Pieces = Iterator[tuple[str, pa.Table]]
 
 
 class Writer(Protocol):
-    """One file being written; `pyarrow.parquet.ParquetWriter` is one."""
+    """One file being written."""
 
     def write_table(self, table: pa.Table) -> None: ...
     def close(self) -> None: ...
@@ -168,7 +168,7 @@ def write_rows(manifest: Manifest, pieces: Pieces, format: str, folder: Path) ->
         case "webdataset":
             files = Files(folder, split, "tar", lambda path, _: Samples(path, number))
         case _:
-            files = Files(folder, split, "parquet", _parquet)
+            files = Files(folder, split, "parquet", RowGroups)
     parts = files.write(pieces)
     if not parts:
         raise UserError(f"{manifest.ref} has no row to export", "See `octo manifest funnel`")
@@ -219,9 +219,30 @@ class Files:
         part.files = [path.rename(name) for path, name in zip(part.files, named, strict=True)]
 
 
-def _parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Pages cut by content: the hub stores what did not change between two versions once."""
-    return pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True)
+class RowGroups:
+    """A Parquet file with row groups of BYTES_PER_GROUP: a group of each small table would make it slow to read."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        # pages are cut by content, so that the hub stores what two versions have in common once
+        self.file = pq.ParquetWriter(
+            path, schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
+        )
+        self.held: list[pa.Table] = []
+
+    def write_table(self, table: pa.Table) -> None:
+        self.held.append(table)
+        if sum(held.nbytes for held in self.held) >= BYTES_PER_GROUP:
+            self._write_group()
+
+    def close(self) -> None:
+        if self.held:
+            self._write_group()
+        self.file.close()
+
+    def _write_group(self) -> None:
+        whole = pa.concat_tables(self.held)
+        self.file.write_table(whole, row_group_size=max(1, len(whole)))
+        self.held = []
 
 
 class JsonLines:

@@ -10,6 +10,7 @@ import mlcroissant
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from datatrove.utils.dataset import DatatroveFolderDataset
@@ -162,6 +163,12 @@ def test_prompts_are_what_verl_reads(prompts, tmp_path):
     assert [row["reward_model"] for row in rows] == [{"style": "rule", "ground_truth": row["answer"]} for row in asked]
     assert [row["extra_info"]["index"] for row in rows] == [row["position"] for row in asked]
     assert {row["data_source"] for row in rows} == {"rl"} and {row["ability"] for row in rows} == {"math"}
+
+
+def test_small_tables_make_no_small_row_groups(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "ROWS_PER_BLOCK", 8)
+    folder = export(toy, "hf", tmp_path / "out")
+    assert [pq.ParquetFile(file).num_row_groups for file in folder.glob("data/*/*.parquet")] == [1, 1, 1]
 
 
 def test_files_are_cut_by_size(toy, tmp_path, monkeypatch):
