@@ -270,7 +270,7 @@ class Samples:
     def write_table(self, table: pa.Table) -> None:
         for row in table.to_pylist():
             key = f"{next(self.numbers):09d}"
-            if "text" in row:
+            if row.get("text") is not None:
                 self._add(f"{key}.txt", row.pop("text").encode())
             self._add(f"{key}.json", orjson.dumps(row))
 
