@@ -60,6 +60,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
+ParentsOption = Annotated[bool, typer.Option("--parents", help="With everything that it was made from.")]
 ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a unique prefix of an ID.")]
 
 
@@ -752,6 +753,46 @@ def report(
     print(write_report(open_store(store), refs, output))
 
 
+@app.command()
+def publish(
+    ref: ManifestArgument,
+    target: Annotated[
+        str, typer.Argument(help="Store to copy to: a folder or an fsspec URL such as s3://BUCKET/STORE.")
+    ],
+    parents: ParentsOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Copy a manifest to another store: what is missing there, by checksum. Given again, it goes on."""
+    copy_between(open_store(store), ref, open_store(target), parents, json_)
+
+
+@app.command()
+def pull(
+    ref: ManifestArgument,
+    source: Annotated[
+        str, typer.Argument(help="Store to copy from: a folder, or an fsspec URL such as hf://… or s3://…")
+    ],
+    parents: ParentsOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Copy a manifest from another store: what is missing here, by checksum. Given again, it goes on."""
+    copy_between(open_store(source), ref, open_store(store), parents, json_)
+
+
+def copy_between(source: "Store", ref: str, target: "Store", parents: bool, json_: bool) -> None:
+    from manifests.exchange import copy, lacking
+
+    copied = copy(source, ref, target, parents)
+    made = copied[-1].manifest
+    show_rows([one.row() for one in copied], f"{source.url} → {target.url}", json_)
+    if absent := lacking(made):
+        print(f"octo: {target.url} has not {', '.join(absent)}, which it was made from; --parents", file=sys.stderr)
+    if not json_:
+        print(made.id)
+
+
 # -- manifests -----------------------------------------------------------------------------------------------------
 
 
@@ -917,6 +958,50 @@ def manifest_gc(
     for path in removed:
         print(path)
     print(f"{len(removed)} files {'would be ' if plan else ''}removed", file=sys.stderr)
+
+
+@manifest_app.command(name="export")
+def manifest_export(
+    ref: ManifestArgument,
+    folder: Annotated[Path, typer.Option("--to", help="Folder to write; it must not be there or be empty.")],
+    format: Annotated[str, typer.Option("--format", help="hf, croissant, jsonl, webdataset, nanoset or verl.")] = "hf",
+    store: StoreOption = None,
+) -> None:
+    """Write a manifest as files that other tools open: see docs/formats.md."""
+    from manifests.manifest import resolve
+    from mixtures.export import export
+
+    print(export(resolve(open_store(store), ref), format, folder))
+
+
+@manifest_app.command(name="import")
+def manifest_import(
+    path: Annotated[
+        str, typer.Argument(help="A file, folder or glob, local or any fsspec URL; hf://datasets/ORG/NAME.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Name of the manifest and of its source.")],
+    tokenizer: Annotated[str, typer.Option("--tokenizer", help="tokenizer.json that counts tokens, or its folder.")],
+    role: Annotated[str, typer.Option("--role", help="web, qa, long_cot, instruct, code, general or rl.")] = "web",
+    version: Annotated[str, typer.Option("--version", help="Version of the manifest.")] = "1",
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="Fields of the source: license=MIT columns.text=content revision=COMMIT")
+    ] = None,
+    workers: WorkersOption = 1,
+    plan: PlanOption = False,
+    store: StoreOption = None,
+) -> None:
+    """A folder or a data set of the hub as a corpus, without curation: every readable record is kept."""
+    from curation import pipeline
+    from curation.uncurated import uncurated
+    from manifests import catalog
+
+    home, config = open_store(store), uncurated(path, name, version, role, tokenizer, fields or [])
+    if plan:
+        show_rows([vars(row) for row in pipeline.plan(home, config)], f"Plan of {name}@{version}")
+        return
+    corpus = pipeline.curate(home, config, workers)
+    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
+    print(corpus.id)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------

@@ -278,6 +278,10 @@ class CurateRecipe(Recipe):
     `words`, a classifier's score or a score of the sources; a document without one comes last."""
     max_record_bytes: Annotated[Amount, Field(gt=0)] = 1_000_000
     """Longer records go to quarantine unread."""
+    rules: Literal["none"] | None = None
+    """`none` drops no document, whatever the other fields say: not for its source's rules, its quality or a benchmark,
+    nor as a copy. It is measured all the same, so that `--reselect` can apply the rules later. `octo manifest import`
+    writes such recipes."""
     boilerplate_lines: Literal["remove"] | None = None
     """`remove` takes lines of menus, share buttons, cookie and copyright notices out of pages (roles web and general)
     and counts the characters taken in the column `boilerplate_chars`. By default text stays as the source has it."""

@@ -33,8 +33,10 @@ def decide(rows: pa.Table, recipe: CurateRecipe, copies: Callable[[np.ndarray], 
     """The columns DECIDED of all `rows`, in any order, which hold `rank` of their source, `row` (their place by source
     and doc_id) and MEASURED.
 
-    `copies` finds the copies among rows that it is given best first.
+    `copies` finds the copies among rows that it is given best first; with `rules: none` it is not asked.
     """
+    if recipe.rules == "none":
+        return pa.table([pa.nulls(len(rows), field.type) for field in DECIDED], DECIDED)
     reason, evidence = reasons(rows, recipe)
     ranked = _ranked(rows, pc.is_null(reason).to_numpy(), recipe.prefer or "math_density")
     noted = _noted(rows, ranked, copies(ranked)) if len(ranked) else {}

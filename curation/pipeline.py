@@ -207,6 +207,8 @@ def _listed(store: Store, recipe: CurateRecipe) -> tuple[InputFile, ...]:
 
 
 def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
+    if recipe.rules == "none":
+        return [PlanRow("keep", "every document: no rule is applied")]
     quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
     numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
     return [

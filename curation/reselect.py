@@ -2,11 +2,11 @@
 
 `octo curate RECIPE --reselect CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
 same files, for both decide in `curation.decide`; texts, signatures, origins and quarantine are the files of the
-corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. That leaves
-the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and `numbers_differ` of
-near-duplicates, which copy is kept (`prefer` and the order of sources), and a decontamination that finds no more than
-before: higher `coverage` or `numbers`, or fewer benchmarks. It is run again on the documents that it had found. Leaves
-out comparing the sources with what they were, and a corpus that was added to another.
+corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. There
+remain `rules`, the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and
+`numbers_differ` of near-duplicates, which copy is kept (`prefer` and the order of sources), and a decontamination that
+finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. It is run again on the documents that it
+had found. Leaves out comparing the sources with what they were, and a corpus that was added to another.
 """
 
 from collections.abc import Iterator
@@ -29,6 +29,7 @@ from manifests.manifest import Draft, Manifest, check_launch
 from manifests.progress import progress
 
 FREE = (
+    "rules",
     "quality.",
     "language.keep",
     "language.min_score",

@@ -39,12 +39,13 @@ which run a statement of their own."""
 
 
 class Catalog:
-    """A locked, read-only DuckDB over a store. Use as a context manager or call `close`."""
+    """A locked, read-only DuckDB over a store, or over one manifest of it (`only`) and the runs launched with that. Use
+    as a context manager or call `close`."""
 
-    def __init__(self, store: Store):
-        self.store = store
+    def __init__(self, store: Store, only: Manifest | None = None):
+        self.store, self.only = store, only
         self.connection = duckdb.connect(config={"memory_limit": MEMORY})
-        self.manifests, self.damaged = load_all(store)
+        self.manifests, self.damaged = ([only], []) if only else load_all(store)
         self._prepare()
         self._make_views()
         self._lock()
@@ -86,7 +87,7 @@ class Catalog:
         self._run("SET lock_configuration=true")
 
     def _make_views(self) -> None:
-        runs = load_runs(self.store)
+        runs = [run for run in load_runs(self.store) if self._is_seen(run)]
         self._table(tables.MANIFESTS, map(_manifest_row, self.manifests))
         self._table(tables.RUNS, map(_run_row, runs))
         self._table(tables.LINEAGE, _lineage_rows(self.manifests, runs))
@@ -94,8 +95,11 @@ class Catalog:
         for spec in tables.FAMILY_VIEWS:
             self._family_view(spec, distinct)
         for spec in tables.LEDGERS:
-            self._ledger_view(spec)
+            self._ledger_view(spec, {run["id"] for run in runs} if self.only else None)
         self._funnel_view(distinct)
+
+    def _is_seen(self, run: dict[str, Any]) -> bool:
+        return self.only is None or self.only.id in [manifest["id"] for manifest in run["manifests"]]
 
     def _table(self, spec: tables.TableSpec, rows: Iterable[dict[str, Any]]) -> None:
         """A small table held in memory."""
@@ -116,9 +120,10 @@ class Catalog:
         ]
         self._view(spec, "manifest", parts, extra="NULL::VARCHAR AS shard, NULL::BIGINT AS row")
 
-    def _ledger_view(self, spec: tables.TableSpec) -> None:
-        """All runs' rows of one ledger, under their IDs."""
+    def _ledger_view(self, spec: tables.TableSpec, runs: set[str] | None) -> None:
+        """All runs' rows of one ledger, or those of `runs`, under their IDs."""
         parts = [path for path in self.store.list("runs") if f"/{spec.name}.parquet/" in path]
+        parts = [path for path in parts if runs is None or path.split("/")[1] in runs]
         select = f"SELECT split_part(filename, '/', -3) AS run, * EXCLUDE (filename) FROM {self._scan(parts, False)}"
         self._view(spec, "run", [select] if parts else [])
 

@@ -13,7 +13,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from manifests.errors import UserError
 from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
 from manifests.provenance import provenance
+from manifests.rows import Rows, html_table
 from manifests.store import OBJECT, Store, file_sha256
 
 KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier", "annotations", "pass_rates")
@@ -138,6 +139,27 @@ class Manifest:
                     yield from _rows_of(pq.ParquetFile(source), columns, here)
             start += file.rows
 
+    def sql(self, query: str, parameters: list[Any] | None = None) -> Rows:
+        """The rows of one SELECT over what this manifest holds: the views of docs/sql.md (`documents`, `texts`, …),
+        limited to its rows and to the runs that were launched with it. `parameters` are $1, $2, … Read-only; UserError
+        for anything refused or wrong."""
+        from manifests.catalog import Catalog  # noqa: PLC0415 - it stands above this module and loads DuckDB
+
+        with Catalog(self.store, self) as catalog:
+            return Rows(catalog.query(query, parameters))
+
+    def _repr_html_(self) -> str:
+        """The record and its families, for a notebook."""
+        record = {"manifest": self.ref, "ID": self.id, "kind": self.kind, "parents": ", ".join(self.parents)}
+        record |= {"created": self.provenance.get("time"), "store": self.store.url}
+        families = [
+            {"family": name, "format": family.format, "rows": family.rows, "files": len(family.files)}
+            | {"bytes": sum(file.bytes for file in family.files), "columns": ", ".join(family.schema)}
+            for name, family in self.families.items()
+        ]
+        shown = html_table(["manifest", "ID", "kind", "parents", "created", "store"], [record])
+        return shown + html_table(["family", "format", "rows", "files", "bytes", "columns"], families)
+
     def _require_table(self, family: str) -> None:
         tables = [name for name, known in self.families.items() if known.format == "parquet"]
         if family not in tables:
@@ -230,7 +252,7 @@ class Draft:
         digest: TableDigest,
         rows_per_file: int,
     ) -> Iterator[File]:
-        blocks = _blocks(tables, schema, min(ROWS_PER_BLOCK, rows_per_file))
+        blocks = in_blocks(tables, schema, min(ROWS_PER_BLOCK, rows_per_file))
         gathered = _gather(blocks, min(ROWS_PER_GROUP, rows_per_file), BYTES_PER_GROUP)
         groups = (pa.concat_tables(group) for group in gathered)
         for number, group in enumerate(_gather(groups, rows_per_file, BYTES_PER_FILE)):
@@ -291,7 +313,7 @@ def _digest_of(parts: Iterable[Part]) -> dict[str, str]:
     return {name: json_digest([columns[name] for columns in found]) for name in found[0]}
 
 
-def _blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+def in_blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """The same rows cast to `schema`, however they came, in tables of `rows` rows (the last: fewer); at least one."""
     held, count = [schema.empty_table()], 0
     for table in tables:
@@ -631,14 +653,19 @@ def _torn_checkpoints(store: Store) -> list[list[str]]:
     return [files for files in folders if not any(path.split("/")[4:] == ["complete.json"] for path in files)]
 
 
-def copy_manifest(manifest: Manifest, target: Store) -> Manifest:
-    """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file."""
-    for file in _all_files(manifest):
-        if target.exists(file.path) and target.size(file.path) == file.bytes:
-            continue
+def copy_manifest(manifest: Manifest, target: Store, advance: Callable[..., None] = lambda _: None) -> Manifest:
+    """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file.
+    `advance` is told the bytes of each file that was copied."""
+    for file in missing_files(manifest, target):
         with target.temporary() as folder:
             manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
             if file_sha256(folder / "copy") != file.sha256:
                 raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
             target.put(file.path, folder / "copy")
+        advance(file.bytes)
     return put_record(replace(manifest, store=target))
+
+
+def missing_files(manifest: Manifest, target: Store) -> list[File]:
+    """The files of `manifest` that another store lacks, or has at another size."""
+    return [file for file in _all_files(manifest) if _file_problem(target, file, hashed=False)]

@@ -75,8 +75,8 @@ def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}", "Correct the file") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md")
-    for override in overrides:
-        _override(data, override)
+    for change in overrides:
+        override(data, change)
     return parse(data, model, str(path))
 
 
@@ -100,15 +100,15 @@ def _complaint(item: ErrorDetails) -> str:
             return f"`{name}`: {' '.join(item['msg'].removeprefix('Value error, ').split())}"
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def override(data: dict[str, Any], change: str) -> None:
     """Set `a.b.0.c=value` inside `data`; the value is read as YAML, list items are named by position."""
-    name, equals, value = override.partition("=")
+    name, equals, value = change.partition("=")
     if not equals or not name:
-        raise UserError(f"override {override!r} is not of the form field.part=value", "Write budget.tokens=20B")
+        raise UserError(f"override {change!r} is not of the form field.part=value", "Write budget.tokens=20B")
     try:
         plain = yaml.safe_load(value)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"override {override!r}: the value is no YAML", "Put quotes around it") from error
+        raise UserError(f"override {change!r}: the value is no YAML", "Put quotes around it") from error
     *parents, last = name.split(".")
     node: Any = data
     for part in parents:

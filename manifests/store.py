@@ -217,8 +217,7 @@ class Store:
         return True
 
     def _put_if_absent(self, path: str, data: bytes) -> bool:
-        if not self._creates_exclusively():
-            raise UserError(f"{self.url} cannot create a file exclusively", "Use a local folder or an S3 store")
+        self.refuse_unless_exclusive()
         for attempt in range(CONFLICTS):
             try:
                 self.fs.pipe_file(self.full(path), data, mode="create")
@@ -234,6 +233,11 @@ class Store:
                     case _:
                         raise
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def refuse_unless_exclusive(self) -> None:
+        """UserError where records cannot be written: two writers of one name would both believe that they had won."""
+        if not self.is_local and not self._creates_exclusively():
+            raise UserError(f"{self.url} cannot create a file exclusively", "Use a local folder or an S3 store")
 
     def _creates_exclusively(self) -> bool:
         """Whether the file system's own pipe_file knows mode="create"; fsspec's default only looks before it writes."""

@@ -51,7 +51,7 @@ def count_tokens(selection: Selection, vocabulary: Vocabulary, template: str | N
     if template is None and selection.corpus.recipe.get("tokenizer") == vocabulary.digest:
         return selection.n_tokens + 1
     batches = selection.texts(_columns(template))
-    counts = [vocabulary.count(_written(batch, template)) for _, batch in batches]
+    counts = [vocabulary.count(written(batch, template)) for _, batch in batches]
     return np.concatenate(counts) + 1
 
 
@@ -73,7 +73,7 @@ def write_tokens(
         aside = target.with_name(f"{target.name}.part")
         tokens = np.memmap(aside, dtype, "w+", shape=(size,))
         for first, batch in selection.texts(_columns(template)):
-            _place(tokens, _written(batch, template), places[first : first + batch.num_rows], vocabulary)
+            _place(tokens, written(batch, template), places[first : first + batch.num_rows], vocabulary)
             advance(batch.num_rows)
         tokens.flush()
         aside.rename(target)
@@ -85,7 +85,7 @@ def _columns(template: str | None) -> list[str]:
     return sorted({field for _, field in parsed(template or "{text}") if field})
 
 
-def _written(batch: pa.RecordBatch, template: str | None) -> list[str]:
+def written(batch: pa.RecordBatch, template: str | None) -> list[str]:
     """What is trained on of each document: its text, or the template filled in."""
     pieces = []
     for text, field in parsed(template or "{text}"):

@@ -27,6 +27,8 @@ def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedPr
         (["manifest", "show", "nothing@1"], 1, "no manifest nothing@1"),
         (["manifest", "show", "corpus-00"], 1, "octo manifest list"),
         (["manifest", "verify", "../x@1"], 1, "cannot name a manifest"),
+        (["manifest", "export", "nothing@1", "--to", "x"], 1, "no manifest nothing@1"),
+        (["publish", "nothing@1", "elsewhere"], 1, "no manifest nothing@1"),
         (["runs", "show", "run-00"], 1, "octo runs list"),
         (["sources", "finemath-5plus"], 1, "no known source"),
         (["curate", "missing.yaml"], 1, "cannot read recipe missing.yaml"),
