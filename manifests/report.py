@@ -66,7 +66,7 @@ def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
     """
     things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
     with Catalog(store) as catalog:
-        text = _Report(catalog, list(things.values())).write()
+        text = Report(catalog, list(things.values())).write()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -104,7 +104,7 @@ class _Part:
     body: list[Html | None]
 
 
-class _Report:
+class Report:
     """One page in the making."""
 
     def __init__(self, catalog: Catalog, things: list[Thing]):
@@ -173,8 +173,12 @@ class _Report:
 
     def link(self, identity: str) -> Html:
         """A thing's name, leading to its section if the page has one."""
-        title = self.title(identity)
-        return element("a", title, href=f"#{identity}") if identity in self.here else element("span", title)
+        href = self.href(identity)
+        return element("a" if href else "span", self.title(identity), href=href)
+
+    def href(self, identity: str) -> str | None:
+        """Where a thing is told of: its section, if the page has one."""
+        return f"#{identity}" if identity in self.here else None
 
     def contents(self, parts: dict[str, _Part]) -> Html:
         rows = [
@@ -232,8 +236,9 @@ class _Report:
 
     def lineage(self) -> Html:
         """The things on the page and all their ancestors; many benchmarks are drawn as one box."""
-        found = self.rows(_ANCESTORS, sorted(self.here))
-        names: list[str] = [*sorted({row["parent"] for row in found} - self.here), *(thing.id for thing in self.things)]
+        found = self.relations()
+        others = {row[end] for row in found for end in ("parent", "child")} - self.here
+        names: list[str] = [*sorted(others), *(thing.id for thing in self.things)]
         apart = [name for name in names if name not in self.here and self.kind(name) == "benchmark"]
         merged = apart if len(apart) > BENCHMARK_BOXES else []
         box = {name: "benchmarks" if name in merged else name for name in names}
@@ -243,15 +248,18 @@ class _Report:
         edges = {(box[row["parent"]], box[row["child"]]) for row in found}
         return figure("What was made from what", page.graph(nodes, edges))
 
+    def relations(self) -> list[Row]:
+        """The rows of `lineage` that are drawn."""
+        return self.rows(_ANCESTORS, sorted(self.here))
+
     def kind(self, identity: str) -> str:
         known = self.refs.get(identity) or self.runs.get(identity)
         kind: str = known["kind"] if known else "not in this store"
         return NOUNS.get(kind, kind)
 
     def node(self, identity: str) -> page.Node:
-        target = identity if identity in self.here else None
         title = identity if identity in self.runs else self.title(identity)
-        return page.Node(title, self.kind(identity), target, identity in self.here)
+        return page.Node(title, self.kind(identity), self.href(identity), identity in self.here)
 
     # -- corpus -----------------------------------------------------------------------------------------------------
 
@@ -613,7 +621,7 @@ class _Report:
         """A few responses of each verdict from the first and the last step."""
         shown: dict[int, list[Html]] = {}
         for row in self.rows(_ROLLOUTS, run.id, SAMPLES // 2, SAMPLE_CHARS):
-            shown.setdefault(row["step"], []).append(_response(row, f"{row['source']} · reward {real(row['reward'])}"))
+            shown.setdefault(row["step"], []).append(response(row, f"{row['source']} · reward {real(row['reward'])}"))
         folds = [fold(f"Step {step}", responses) for step, responses in shown.items()]
         return [element("h3", "Responses, first and last step"), *folds] if folds else []
 
@@ -664,7 +672,7 @@ class _Report:
         """A few responses of each verdict, benchmark by benchmark."""
         shown: dict[str, list[Html]] = {}
         for row in self.rows(_RESPONSES, run.id, SAMPLES // 2, SAMPLE_CHARS):
-            said = _response(row, f"item {row['item_id']} · reference {row['reference']}")
+            said = response(row, f"item {row['item_id']} · reference {row['reference']}")
             shown.setdefault(row["benchmark"], []).append(said)
         folds = [fold(f"{name} ({len(responses)} shown)", responses) for name, responses in shown.items()]
         return [element("h3", "Responses by verdict"), *folds] if folds else []
@@ -826,7 +834,7 @@ def _question(heading: str, row: Row) -> Html:
     return element("div", *parts, class_="sample")
 
 
-def _response(row: Row, heading: str) -> Html:
+def response(row: Row, heading: str) -> Html:
     """A prompt and what a model wrote, with the verdict and what it rests on."""
     verdict = element("span", row["verdict"], class_="verdict", style=f"background:{page.VERDICTS[row['verdict']]}")
     extracted = f" · answer found: {row['extracted']}" if row["extracted"] else ""
