@@ -182,7 +182,7 @@ class Report:
 
     def contents(self, parts: dict[str, _Part]) -> Html:
         rows = [
-            {"name": self.link(thing.id), "what": _noun(thing), "id": thing.id, "lede": parts[thing.id].lede}
+            {"name": self.link(thing.id), "what": _noun(thing), "id": thing.id, "lede": _wide(parts[thing.id].lede)}
             for thing in self.things
         ]
         return _table(rows, "name what id lede")
@@ -710,6 +710,11 @@ def _time(stamp: str | None) -> str:
 
 def _pictures(charts: list[Html | None]) -> Html:
     return element("div", charts, class_="pictures")
+
+
+def _wide(text: str) -> Html:
+    """A sentence in a table, which on a phone would become a column of single words."""
+    return element("span", text, class_="wide")
 
 
 def _fine(value: float | None) -> str:

@@ -224,8 +224,8 @@ class Site:
         return self.sheet(ui_pages.thing, found)
 
     def search(self, request: Request) -> Response:
-        given = [request.query_params.get(name, "").strip() for name in ("words", "manifest", "source", "reason")]
-        return self.sheet(ui_pages.search, *given)
+        words, source, reason = (request.query_params.get(name, "").strip() for name in ("words", "source", "reason"))
+        return self.sheet(ui_pages.search, words, request.query_params.get("manifest"), source, reason)
 
     def document(self, request: Request) -> Response:
         doc_id = request.path_params["doc_id"]
@@ -306,11 +306,13 @@ async def refused(request: Request, error: Exception) -> Response:
 
 def application(store: Store, upper: Upper, token: str | None = None, seconds: float = SECONDS) -> Starlette:
     """The application. With `token` only who brings it may read; without, who comes by a name of loopback."""
-    return Starlette(
+    app = Starlette(
         routes=Site(store, upper, seconds).routes(),
         middleware=[Middleware(Guard, token=token), Middleware(GZipMiddleware)],
         exception_handlers={HTTPException: refused},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def serve(store: Store, upper: Upper, host: str, port: int, say: Callable[[str], None]) -> None:

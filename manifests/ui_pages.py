@@ -54,13 +54,13 @@ class Sheet:
 # -- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def address(path: str, **parameters: Any) -> str:
+def address(path: str, /, **parameters: Any) -> str:
     """`path` with a query string of the parameters that are not empty."""
     given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
-def link(text: object, path: str, **parameters: Any) -> Html:
+def link(text: object, path: str, /, **parameters: Any) -> Html:
     return element("a", text, href=address(path, **parameters))
 
 
@@ -76,6 +76,8 @@ def _writer(column: str, chars: int) -> page.Write:
 
 def _cell(column: str, value: Any, chars: int) -> object:
     match value:
+        case Html():
+            return value
         case None:
             return "–"
         case bool():
@@ -215,10 +217,14 @@ def _ways_on(of: Thing) -> Html | None:
 # -- documents -------------------------------------------------------------------------------------------------------
 
 
-def search(catalog: Catalog, words: str, manifest: str, source: str, reason: str) -> Sheet:
-    """Documents whose text holds every one of `words`, whatever their case; the first that are found."""
-    corpora = catalog.query("SELECT manifest, name || '@' || version AS ref FROM manifests WHERE kind = 'corpus'")
-    options = {"": "every corpus"} | {row["manifest"]: row["ref"] for row in corpora.to_pylist()}
+def search(catalog: Catalog, words: str, manifest: str | None, source: str, reason: str) -> Sheet:
+    """Documents whose text holds every one of `words`, whatever their case; the first that are found.
+
+    `manifest` is the ID of a corpus; None is the newest, and the empty string every one.
+    """
+    corpora = {row["manifest"]: row["ref"] for row in catalog.query(_CORPORA).to_pylist()}
+    manifest = next(iter(corpora), "") if manifest is None else manifest
+    options = {**corpora, "": "every corpus"}
     asked = form(
         "/documents",
         control("Words", "words", words, type="search", size=30, autofocus=""),
@@ -254,7 +260,7 @@ def _search(catalog: Catalog, words: list[str], manifest: str, source: str, reas
 def _hit(row: Row) -> Html:
     said = [row["source"], f"{page.count(row['n_tokens'])} tokens", row["drop_reason"] or "kept", row["manifest"]]
     title = element("p", link(element("code", row["doc_id"]), f"/documents/{row['doc_id']}"), " · ", " · ".join(said))
-    return element("div", title, page.quotation(row["passage"], None), class_="sample")
+    return element("div", title, page.quotation(row["passage"].strip()), class_="sample")
 
 
 LIFE = {
@@ -293,13 +299,18 @@ def document(catalog: Catalog, doc_id: str, life: dict[str, list[Row]]) -> Sheet
     return Sheet(f"Document {doc_id[:8]}", page.markup(body))
 
 
+FIRST = ("source", "role", "url", "license", "n_tokens", "drop_evidence", "cluster_id", "keeper_id")
+"""What is said of a document before it is asked for more."""
+
+
 def _record(row: Row) -> Html:
     """What one corpus says of a document."""
-    said = {key: value for key, value in row.items() if value is not None and key not in ("text", "doc_id")}
-    verdict = row["drop_reason"] or "kept"
-    badge = element("span", verdict, class_=f"badge {'failed' if row['drop_reason'] else 'done'}")
-    pairs = {key: _cell(key, value, CELL_CHARS) for key, value in said.items()}
-    return page.markup([element("h2", _cell("", row["manifest"], CELL_CHARS), " ", badge), facts(pairs)])
+    said = {key: _cell(key, value, CELL_CHARS) for key, value in row.items() if value is not None}
+    first = {key: said.pop(key) for key in FIRST if key in said}
+    badge = element("span", row["drop_reason"] or "kept", class_=f"badge {'failed' if row['drop_reason'] else 'done'}")
+    told = [element("h2", said["manifest"], " ", badge), facts(first)]
+    rest = {key: value for key, value in said.items() if key not in ("manifest", "doc_id", "drop_reason", "text")}
+    return page.markup([*told, fold("Scores, and where it lies", facts(rest))])
 
 
 def _copies(catalog: Catalog, records: list[Row]) -> list[Html]:
@@ -315,7 +326,9 @@ def _copies(catalog: Catalog, records: list[Row]) -> list[Html]:
 def _step_head(catalog: Catalog, run: RunDirectory, step: int) -> Html:
     """The head of the page of one step: where it stands among the others, and its numbers."""
     last = catalog.query("SELECT max(step) AS last FROM steps WHERE run = $1", [run.id])["last"][0].as_py() or 0
-    rows = catalog.query("SELECT * EXCLUDE run FROM steps WHERE run = $1 AND step = $2", [run.id, step]).to_pylist()
+    rows = catalog.query(
+        "SELECT * EXCLUDE (run, step) FROM steps WHERE run = $1 AND step = $2", [run.id, step]
+    ).to_pylist()
     numbers = {key: _cell(key, value, CELL_CHARS) for row in rows for key, value in row.items() if value is not None}
     ways = _neighbours(step, 1, last, f"/runs/{run.id}/steps")
     goto = form(f"/runs/{run.id}/steps", control("Step", "step", step, type="number", min=1, max=last), button="Go")
@@ -495,13 +508,16 @@ def _now(told: _Told, runs: list[RunDirectory], rows: list[Row]) -> Html:
 # -- queries ---------------------------------------------------------------------------------------------------------
 
 _MANIFESTS = """
-SELECT name || '@' || version AS name, kind, manifest, rows, bytes, left(created, 16) AS created
+SELECT name || '@' || version AS name, kind, manifest, rows, bytes, replace(left(created, 16), 'T', ' ') AS created
 FROM manifests ORDER BY created, name
 """
 _RUNS = """
-SELECT run, kind, status, steps, loss, left(created, 16) AS created FROM runs
+SELECT run, kind, status, steps, loss, replace(left(created, 16), 'T', ' ') AS created FROM runs
 LEFT JOIN (SELECT run, max(step) AS steps, arg_max(loss, step) AS loss FROM steps GROUP BY run) USING (run)
 ORDER BY created, run
+"""
+_CORPORA = """
+SELECT manifest, name || '@' || version AS ref FROM manifests WHERE kind = 'corpus' ORDER BY created DESC, ref DESC
 """
 _SEARCH = """
 SELECT d.manifest, d.doc_id, d.source, d.n_tokens, d.drop_reason,
