@@ -266,6 +266,7 @@ def graph(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> Html:
         [_box(node, *places[name]) for name, node in nodes.items()],
         viewBox=f"0 0 {width + 90:g} {height + 54:g}",
         width=f"{width + 90:g}",
+        style=f"--width:{width + 90:g}px",
         class_="graph",
         role="img",
         aria_label="what was made from what",
