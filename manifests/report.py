@@ -304,10 +304,13 @@ class Report:
         ]
 
     def funnel_bars(self, out: list[Row], key: str) -> dict[str, list[page.Segment]]:
-        bars: dict[str, list[page.Segment]] = {}
+        """Per source its outcomes; all that was quarantined is one, for single records are too thin to be seen."""
+        sums: dict[str, dict[str, int]] = {}
         for row in out:
-            bars.setdefault(row["source"], []).append((_outcome(row), row[key], self.outcome_colour(row)))
-        return bars
+            mine = sums.setdefault(row["source"], {})
+            mine[_outcome(row)] = mine.get(_outcome(row), 0) + row[key]
+        colour = {_outcome(row): self.outcome_colour(row) for row in out}
+        return {source: [(name, n, colour[name]) for name, n in mine.items()] for source, mine in sums.items()}
 
     def outcome_colour(self, row: Row) -> str:
         match row["outcome"]:

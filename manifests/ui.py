@@ -323,7 +323,8 @@ def serve(store: Store, upper: Upper, host: str, port: int, say: Callable[[str],
         address = f"http://{shown}:{listening.getsockname()[1]}/"
         say(address + (f"?token={token}" if token else ""))
         config = uvicorn.Config(application(store, upper, token), log_level="warning", access_log=False)
-        uvicorn.Server(config).run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # the ordinary end
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 def is_loopback(host: str) -> bool:

@@ -241,20 +241,29 @@ def search(catalog: Catalog, words: str, manifest: str | None, source: str, reas
 
 def _search(catalog: Catalog, words: list[str], manifest: str, source: str, reason: str) -> list[Row]:
     """Rows for `_hit`, one more than are shown. `%` and `_` in a word stand for themselves."""
-    patterns = ["%" + re.sub(r"([\\%_])", r"\\\1", word) + "%" for word in words]
     parameters: list[Any] = [words[0] if words else ""]
-    where = []
-    for condition, value in [
-        ("d.manifest = ?", manifest),
-        ("d.source = ?", source),
-        ("coalesce(d.drop_reason, 'kept') = ?", reason),
-        *(("t.text ILIKE ? ESCAPE '\\'", pattern) for pattern in patterns),
-    ]:
+    of_corpus = [("manifest = ?", manifest)]
+    of_document = [*of_corpus, ("source = ?", source), ("coalesce(drop_reason, 'kept') = ?", reason)]
+    patterns = ["%" + re.sub(r"([\\%_])", r"\\\1", word) + "%" for word in words]
+    of_text = [*of_corpus, *(("text ILIKE ? ESCAPE '\\'", pattern) for pattern in patterns)]
+    if not words:
+        first = f"documents WHERE {_where(of_document, parameters)}"
+    elif source or reason:
+        first = f"texts SEMI JOIN (FROM documents WHERE {_where(of_document, parameters)}) USING (manifest, doc_id)"
+        first += f" WHERE {_where(of_text, parameters)}"
+    else:
+        first = f"texts WHERE {_where(of_text, parameters)}"
+    return catalog.query(_SEARCH.format(first=first, rows=FOUND + 1), parameters).to_pylist()
+
+
+def _where(conditions: Sequence[tuple[str, str]], parameters: list[Any]) -> str:
+    """The conditions that have a value, with that as a further parameter in place of `?`."""
+    written = []
+    for condition, value in conditions:
         if value:
             parameters.append(value)
-            where.append(condition.replace("?", f"${len(parameters)}"))
-    sql = _SEARCH.format(where=" AND ".join(where) or "true")
-    return catalog.query(sql, parameters, FOUND + 1).to_pylist()
+            written.append(condition.replace("?", f"${len(parameters)}"))
+    return " AND ".join(written) or "true"
 
 
 def _hit(row: Row) -> Html:
@@ -295,7 +304,7 @@ def document(catalog: Catalog, doc_id: str, life: dict[str, list[Row]]) -> Sheet
         ),
     ]
     absent = [title.lower() for key, title in LIFE.items() if not parts[key]]
-    body.append(element("p", f"None: {'; '.join(absent)}.", class_="note") if absent else None)
+    body += [element("p", f"None: {'; '.join(absent)}.", class_="note")] if absent else []
     return Sheet(f"Document {doc_id[:8]}", page.markup(body))
 
 
@@ -520,10 +529,11 @@ _CORPORA = """
 SELECT manifest, name || '@' || version AS ref FROM manifests WHERE kind = 'corpus' ORDER BY created DESC, ref DESC
 """
 _SEARCH = """
-SELECT d.manifest, d.doc_id, d.source, d.n_tokens, d.drop_reason,
-  substr(t.text, greatest(strpos(lower(t.text), lower($1)) - 120, 1), 400) AS passage
-FROM documents d JOIN texts t ON t.manifest = d.manifest AND t.doc_id = d.doc_id
-WHERE {where}
+WITH chosen AS MATERIALIZED (SELECT manifest, doc_id FROM {first} LIMIT {rows})
+SELECT manifest, doc_id, source, n_tokens, drop_reason,
+  substr(text, greatest(strpos(lower(text), lower($1)) - 120, 1), 400) AS passage
+FROM chosen JOIN documents USING (manifest, doc_id) JOIN texts USING (manifest, doc_id)
+ORDER BY manifest, source, doc_id
 """
 _TEXT = "SELECT left(text, $2) AS text, length(text) AS whole FROM texts WHERE doc_id = $1 LIMIT 1"
 _COPIES = """

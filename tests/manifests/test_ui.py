@@ -4,10 +4,14 @@ import html
 import json
 import re
 import runpy
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -301,6 +305,19 @@ def test_an_empty_store_has_pages(folder: Store) -> None:
 def test_a_port_that_is_taken_is_said(folder: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="cannot listen"):
         ui.serve(folder, octo.upper_floors(), "127.0.0.1", taken.getsockname()[1], print)
+
+
+def test_the_verb_serves_until_interrupted(folder: Store, corpus) -> None:
+    corpus(folder)
+    command = [sys.executable, "-m", "octo", "ui", "--port", "0", "--store", folder.root]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout and server.stderr
+        address = server.stdout.readline().strip()
+        shown = httpx.get(address, timeout=60)
+        server.send_signal(signal.SIGINT)
+        said = server.stderr.read()
+    assert shown.status_code == 200 and "math@1" in shown.text
+    assert (server.returncode, said) == (0, "")
 
 
 @pytest.mark.parametrize(
