@@ -541,18 +541,6 @@ def doctor(json_: JsonOption = False) -> None:
 
 
 @app.command()
-def report(
-    refs: Annotated[list[str], typer.Argument(help="Manifests and runs, in the order of the page.")],
-    output: Annotated[Path | None, typer.Option("--output", help="File to write; default in the store.")] = None,
-    store: StoreOption = None,
-) -> None:
-    """One self-contained HTML page with plots, for manifests and runs."""
-    from manifests.report import report as write_report
-
-    print(write_report(open_store(store), refs, output))
-
-
-@app.command()
 def ui(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; beyond loopback a token is needed.")] = (
         "127.0.0.1"
@@ -585,6 +573,18 @@ def upper_floors() -> Any:
         step=lambda home, run, step, text: trace_step(home, run, step, None, text),
         sequence=lambda home, mixture, number: trace_sequences(home, mixture, np.array([number]), text=True),
     )
+
+
+@app.command()
+def report(
+    refs: Annotated[list[str], typer.Argument(help="Manifests and runs, in the order of the page.")],
+    output: Annotated[Path | None, typer.Option("--output", help="File to write; default in the store.")] = None,
+    store: StoreOption = None,
+) -> None:
+    """One self-contained HTML page with plots, for manifests and runs."""
+    from manifests.report import report as write_report
+
+    print(write_report(open_store(store), refs, output))
 
 
 # -- manifests -----------------------------------------------------------------------------------------------------
