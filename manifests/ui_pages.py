@@ -27,7 +27,7 @@ Thing = Manifest | RunDirectory
 ROWS = 200
 """Rows of a table."""
 CELL_CHARS = 300
-TEXT_CHARS = 20_000
+TEXT_CHARS, RESPONSE_CHARS = 20_000, 3_000
 """Characters shown of a document, and of a response."""
 FOUND = 50
 """Documents shown of a search."""
@@ -64,17 +64,18 @@ def link(text: object, path: str, /, **parameters: Any) -> Html:
     return element("a", text, href=address(path, **parameters))
 
 
-def grid(rows: Sequence[Row], caption: str = "", chars: int = CELL_CHARS) -> Html:
+def grid(rows: Sequence[Row], caption: str = "") -> Html:
     """Rows of any query as a table; IDs lead to what they name."""
-    columns = [Column(key, key, _writer(key, chars)) for key in (rows[0] if rows else ())]
+    columns = [Column(key, key, _writer(key)) for key in (rows[0] if rows else ())]
     return page.table(rows, *columns, caption=caption)
 
 
-def _writer(column: str, chars: int) -> page.Write:
-    return lambda value: _cell(column, value, chars)
+def _writer(column: str) -> page.Write:
+    return lambda value: _cell(column, value)
 
 
-def _cell(column: str, value: Any, chars: int) -> object:
+def _cell(column: str, value: Any) -> object:
+    """A value of a table, with a link where it is an ID; long text is cut."""
     match value:
         case Html():
             return value
@@ -87,14 +88,14 @@ def _cell(column: str, value: Any, chars: int) -> object:
         case float():
             return page.real(value)
         case list():
-            shown = [part for item in value[:20] for part in (_cell(column, item, chars), ", ")][:-1]
+            shown = [part for item in value[:20] for part in (_cell(column, item), ", ")][:-1]
             return [*shown, " …" if len(value) > 20 else ""]
     text = str(value)
     if THING.fullmatch(text):
         return link(element("code", text), f"/things/{text}")
     if column in DOCUMENT_COLUMNS and DOCUMENT.fullmatch(text):
         return link(element("code", text), f"/documents/{text}")
-    return text if len(text) <= chars else f"{text[:chars]} …"
+    return text if len(text) <= CELL_CHARS else f"{text[:CELL_CHARS]} …"
 
 
 def more(rows: Sequence[Row], limit: int) -> Html | None:
@@ -160,7 +161,7 @@ def home(catalog: Catalog) -> Sheet:
 
 def _manifests(rows: list[Row]) -> Html:
     listed = [row | {"name": link(row["name"], f"/things/{row['name']}")} for row in rows]
-    columns = [Column(key, key, _writer(key, CELL_CHARS)) for key in ("name", "kind", "manifest", "rows")]
+    columns = [Column(key, key, _writer(key)) for key in ("name", "kind", "manifest", "rows")]
     return page.table(listed, *columns, Column("bytes", "size", page.size), Column("created", "created"))
 
 
@@ -181,7 +182,7 @@ def _runs(told: _Told, rows: list[Row]) -> Html:
         }
         for row in rows
     ]
-    columns = [Column(key, key, _writer(key, CELL_CHARS)) for key in listed[0]]
+    columns = [Column(key, key, _writer(key)) for key in listed[0]]
     return form("/compare", page.table(listed, *columns), button="Compare the ticked runs")
 
 
@@ -314,7 +315,7 @@ FIRST = ("source", "role", "url", "license", "n_tokens", "drop_evidence", "clust
 
 def _record(row: Row) -> Html:
     """What one corpus says of a document."""
-    said = {key: _cell(key, value, CELL_CHARS) for key, value in row.items() if value is not None}
+    said = {key: _cell(key, value) for key, value in row.items() if value is not None}
     first = {key: said.pop(key) for key in FIRST if key in said}
     badge = element("span", row["drop_reason"] or "kept", class_=f"badge {'failed' if row['drop_reason'] else 'done'}")
     told = [element("h2", said["manifest"], " ", badge), facts(first)]
@@ -338,7 +339,7 @@ def _step_head(catalog: Catalog, run: RunDirectory, step: int) -> Html:
     rows = catalog.query(
         "SELECT * EXCLUDE (run, step) FROM steps WHERE run = $1 AND step = $2", [run.id, step]
     ).to_pylist()
-    numbers = {key: _cell(key, value, CELL_CHARS) for row in rows for key, value in row.items() if value is not None}
+    numbers = {key: _cell(key, value) for row in rows for key, value in row.items() if value is not None}
     ways = _neighbours(step, 1, last, f"/runs/{run.id}/steps")
     goto = form(f"/runs/{run.id}/steps", control("Step", "step", step, type="number", min=1, max=last), button="Go")
     return page.markup([head(f"step {step} of {last}", link(run.id, f"/things/{run.id}")), ways, goto, facts(numbers)])
@@ -390,7 +391,7 @@ def _said(row: Row) -> str:
 def rl_step(catalog: Catalog, run: RunDirectory, step: int) -> Sheet:
     """The prompts and responses of a step of RL."""
     top = _step_head(catalog, run, step)
-    rows = catalog.query(_ROLLOUTS, [run.id, step, CELL_CHARS * 10], ROWS + 1).to_pylist()
+    rows = catalog.query(_ROLLOUTS, [run.id, step, RESPONSE_CHARS], ROWS + 1).to_pylist()
     groups: dict[str, list[Row]] = {}
     for row in rows[:ROWS]:
         groups.setdefault(row["prompt_id"], []).append(row)
