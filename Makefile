@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-slurm test-verl check docs test-docs bench clean
+.PHONY: quickstart test test-slurm test-verl test-browser check docs test-docs bench clean
 
 quickstart: $(VENV)/.train
 	$(BIN)/octo quickstart
@@ -34,6 +34,12 @@ docs: $(VENV)/.dev
 
 test-docs: docs
 	$(BIN)/python -m pytest -q -m slow tests/test_tour.py
+
+# Reports and `octo ui` in a real headless Chromium, installed first where there is none (as root, on Debian or Ubuntu)
+test-browser: $(VENV)/.dev
+	$(INSTALL) --editable '.[browser]'
+	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install --yes chromium
+	$(BIN)/python -m pytest -q -m engine tests/manifests/test_browser.py
 
 bench: $(VENV)/.dev
 	for name in identity grading curation mixtures training; do $(BIN)/python -m benchmarks.$$name || exit; done

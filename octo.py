@@ -620,30 +620,11 @@ def why(
     store: StoreOption = None,
 ) -> None:
     """A document's life: source, scores, why it was dropped, where mixtures hold it, the steps that read it."""
-    from manifests import catalog
-    from manifests.errors import UserError
-    from mixtures.tracing import uses
-    from training.consumed import steps_that_read
-
-    home = open_store(store)
-    found = catalog.query(home, WHY_DOCUMENT, [doc_id]).to_pylist()
-    if not found:
-        raise UserError(
-            f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
-        )
-    held = uses(home, doc_id)
-    life = {
-        "annotations": catalog.query(home, WHY_ANNOTATED, [doc_id]).to_pylist(),
-        "mixtures": held.to_pylist(),
-        "steps": steps_that_read(home, held).to_pylist(),
-        "losses": catalog.query(home, WHY_LOSS, [doc_id]).to_pylist(),
-        "prompts": catalog.query(home, WHY_PROMPT, [doc_id]).to_pylist(),
-        "rollouts": catalog.query(home, WHY_ROLLOUTS, [doc_id]).to_pylist(),
-    }
+    life = life_of(open_store(store), doc_id)
     if json_:
-        print(json.dumps({"documents": found, **life}, ensure_ascii=False, default=str))
+        print(json.dumps(life, ensure_ascii=False, default=str))
         return
-    for row in found:
+    for row in life.pop("documents"):
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
     titles = ("What a language model said of it, and of the document that it was made from",
               "Mixtures: the sequences that hold it", "Training: the steps that read it",
@@ -651,6 +632,25 @@ def why(
               "Reinforcement: its responses")  # fmt: skip
     for title, rows in zip(titles, life.values(), strict=True):
         show_rows(rows, title if rows else f"{title}: none")
+
+
+def life_of(home: "Store", doc_id: str) -> dict[str, list[dict[str, Any]]]:
+    """What the store knows of a document, part by part; UserError when it holds none of this ID."""
+    from manifests.catalog import Catalog
+    from manifests.errors import UserError
+    from mixtures.tracing import uses
+    from training.consumed import steps_that_read
+
+    asked = {"documents": WHY_DOCUMENT, "annotations": WHY_ANNOTATED, "mixtures": None, "steps": None,
+             "losses": WHY_LOSS, "prompts": WHY_PROMPT, "rollouts": WHY_ROLLOUTS}  # fmt: skip
+    with Catalog(home) as catalog:
+        life = {part: catalog.query(query, [doc_id]).to_pylist() if query else [] for part, query in asked.items()}
+    if not life["documents"]:
+        raise UserError(
+            f"no document {doc_id!r} in {home.url}", "Find one with `octo sql 'SELECT doc_id FROM documents'`"
+        )
+    held = uses(home, doc_id)
+    return life | {"mixtures": held.to_pylist(), "steps": steps_that_read(home, held).to_pylist()}
 
 
 WHY_DOCUMENT = """
@@ -732,6 +732,41 @@ def doctor(json_: JsonOption = False) -> None:
     from training.doctor import doctor as examine
 
     show_rows(examine(), "What works on this machine", json_)
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; beyond loopback a token is needed.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8321,
+    store: StoreOption = None,
+) -> None:
+    """Browse a store in a web browser, read-only: manifests, runs, documents, SQL, curves of runs while they train."""
+    from manifests.errors import UserError
+
+    if lacking := [name for name in ("starlette", "uvicorn") if not importlib.util.find_spec(name)]:
+        raise UserError(
+            f"octo ui needs {' and '.join(lacking)}", "pip install 'octothinker[ui]', or '.[ui]' in a clone"
+        )
+    from manifests.ui import serve
+
+    serve(open_store(store), upper_floors(), host, port, lambda address: print(address, flush=True))
+
+
+def upper_floors() -> Any:
+    """What `octo ui` shows and the floor it lives on may not import."""
+    import numpy as np
+
+    from manifests.ui import Upper
+    from mixtures.tracing import trace as trace_sequences
+    from training.consumed import trace as trace_step
+
+    return Upper(
+        life=life_of,
+        step=lambda home, run, step, text: trace_step(home, run, step, None, text),
+        sequence=lambda home, mixture, number: trace_sequences(home, mixture, np.array([number]), text=True),
+    )
 
 
 @app.command()

@@ -12,7 +12,13 @@ Leaves out writing of any kind, and with it PIVOT and EXPLAIN as statements (Duc
 """
 
 import json
+import math
+import threading
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -26,6 +32,32 @@ from manifests.store import Store
 
 MEMORY = "4GB"
 """Memory limit of one query; DuckDB spills nothing, since it may not write."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a query may take: memory as DuckDB writes it, and time until a moment of `time.monotonic()`."""
+
+    memory: str = MEMORY
+    deadline: float = math.inf
+
+
+UNLIMITED = Limits()
+_limits: ContextVar[Limits] = ContextVar("limits", default=UNLIMITED)
+
+
+@contextmanager
+def limited(seconds: float, memory: str) -> Iterator[None]:
+    """Every catalog opened in this block, by whatever it calls, has `memory` and answers within `seconds` from now.
+
+    A query that goes on longer is interrupted and ends as UserError.
+    """
+    token = _limits.set(Limits(memory, time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
 
 QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """What a query may be made of; INSERT_QUERY_NODE, COPY_QUERY_NODE and their like are refused."""
@@ -43,8 +75,8 @@ class Catalog:
     as a context manager or call `close`."""
 
     def __init__(self, store: Store, only: Manifest | None = None):
-        self.store, self.only = store, only
-        self.connection = duckdb.connect(config={"memory_limit": MEMORY})
+        self.store, self.only, self.limits = store, only, _limits.get()
+        self.connection = duckdb.connect(config={"memory_limit": self.limits.memory})
         self.manifests, self.damaged = ([only], []) if only else load_all(store)
         self._prepare()
         self._make_views()
@@ -59,13 +91,22 @@ class Catalog:
     def close(self) -> None:
         self.connection.close()
 
-    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
-        """The rows of one SELECT-like statement. UserError in one line for anything refused or wrong."""
-        statement = check_select(self.connection, sql)
-        try:
-            return self.connection.sql(statement.query, params=parameters or []).to_arrow_table()
-        except duckdb.Error as error:
-            raise _sql_error(error) from error
+    def query(self, sql: str, parameters: list[Any] | None = None, rows: int | None = None) -> pa.Table:
+        """The rows of one SELECT-like statement, or the first `rows` of them.
+
+        UserError in one line for anything refused or wrong, and for a query that is stopped (see `limited`).
+        """
+        with _stopped_at(self.limits.deadline, self.connection):
+            statement = check_select(self.connection, sql)
+            try:
+                found = self.connection.sql(statement.query, params=parameters or [])
+                return (found if rows is None else found.limit(rows)).to_arrow_table()
+            except duckdb.Error as error:
+                if isinstance(error, duckdb.InterruptException) and time.monotonic() >= self.limits.deadline:
+                    raise UserError(
+                        "the query took too long and was stopped", "Narrow it, or use `octo sql`"
+                    ) from error
+                raise _sql_error(error) from error
 
     # -- making the database ---------------------------------------------------------------------------------------
 
@@ -150,6 +191,30 @@ class Catalog:
         )
         self._hold("hidden.counted", pa.Table.from_pylist(counted, schema=schema))
         self._run(_FUNNEL)
+
+
+@contextmanager
+def _stopped_at(deadline: float, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt what `connection` runs in this block from `deadline` on; again and again, for an interrupt that comes
+    between two statements is lost."""
+    if deadline == math.inf:
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = max(0.0, deadline - time.monotonic())
+        while not done.wait(wait):
+            connection.interrupt()
+            wait = 0.05
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 _FUNNEL = """
@@ -398,10 +463,10 @@ def funnel(store: Store, ref: str) -> pa.Table:
 def lineage(store: Store, ref: str) -> pa.Table:
     """Every ancestor and descendant of a manifest or run: child, parent, relation, and depth below (+) or above (-)."""
     start = _identify(store, ref)
-    return query(store, _LINEAGE, [start])
+    return query(store, LINEAGE, [start])
 
 
-_LINEAGE = """
+LINEAGE = """
 WITH RECURSIVE up AS (
   SELECT child, parent, relation, -1 AS depth FROM lineage WHERE child = $1
   UNION SELECT l.child, l.parent, l.relation, up.depth - 1 FROM lineage l JOIN up ON l.child = up.parent),

@@ -1,5 +1,6 @@
 "use strict";
-// Sorts tables and draws the charts. Runs from a file, without network; plotly.js lies in the page, compressed.
+// Sorts tables and draws the charts. Runs from a file, without network: plotly.js lies in the page, compressed, unless
+// the page has loaded it.
 
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
@@ -30,7 +31,7 @@ function themed(layout) {
     font: {family: colour("--sans"), size: 12, color: colour("--ink-2")},
     hoverlabel: {bgcolor: colour("--card"), bordercolor: colour("--line"), font: {color: colour("--ink")}},
     legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: {size: 12}, traceorder: "normal"},
-    margin: {l: 8, r: 8, t: 8, b: 8},
+    margin: {l: 8, r: 8, t: 8, b: 8}, uirevision: "same",
     ...structuredClone(layout),
   };
   for (const name of ["xaxis", "yaxis"]) {
@@ -56,9 +57,12 @@ async function inflate(packed) {
 
 async function start() {
   if (!Object.keys(charts).length) return;
-  const script = document.createElement("script");
-  script.textContent = await inflate(document.getElementById("plotly").textContent);
-  document.head.append(script);
+  const packed = document.getElementById("plotly");
+  if (packed) {
+    const script = document.createElement("script");
+    script.textContent = await inflate(packed.textContent);
+    document.head.append(script);
+  }
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   matchMedia("print").addEventListener("change", draw);

@@ -55,14 +55,22 @@ def markup(value: object) -> Html:
     return Html(html.escape(str(value)))
 
 
-def element(name: str, *children: object, **attributes: object) -> Html:
+def element(name: str, /, *children: object, **attributes: object) -> Html:
     """`<name attributes>children</name>`, escaped; `class_`, `data_v` mean `class`, `data-v`; None is left out."""
-    written = "".join(
+    return Html(f"<{name}{_written(attributes)}>{markup(children)}</{name}>")
+
+
+def void(name: str, /, **attributes: object) -> Html:
+    """An element that has no end, such as `<input>`."""
+    return Html(f"<{name}{_written(attributes)}>")
+
+
+def _written(attributes: dict[str, object]) -> str:
+    return "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{written}>{markup(children)}</{name}>")
 
 
 # -- words for values ------------------------------------------------------------------------------------------------
@@ -257,7 +265,7 @@ def _strip_row(row: Sequence[str], y: int, colours: dict[str, str]) -> list[Html
 
 @dataclass(frozen=True)
 class Node:
-    """A box of a graph: what it is called, what it is, and where a click leads."""
+    """A box of a graph: what it is called, what it is, and the address that a click leads to."""
 
     title: str
     kind: str
@@ -282,6 +290,7 @@ def graph(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> Html:
         [_box(node, *places[name]) for name, node in nodes.items()],
         viewBox=f"0 0 {width + 90:g} {height + 54:g}",
         width=f"{width + 90:g}",
+        style=f"--width:{width + 90:g}px",
         class_="graph",
         role="img",
         aria_label="what was made from what",
@@ -335,7 +344,7 @@ def _box(node: Node, middle: float, y: float) -> Html:
     kind = element("text", node.kind, x=f"{x + 12:g}", y=f"{y + 20:g}", class_="kind")
     name = element("text", short, x=f"{x + 12:g}", y=f"{y + 38:g}")
     drawn = element("g", element("title", node.title), box, kind, name)
-    return element("a", drawn, href=f"#{node.target}") if node.target else drawn
+    return element("a", drawn, href=node.target) if node.target else drawn
 
 
 # -- traces of plotly charts -----------------------------------------------------------------------------------------
@@ -415,15 +424,15 @@ class Page:
     """Collects charts while the parts of a page are made, then writes the whole."""
 
     def __init__(self) -> None:
-        self._charts: dict[str, dict[str, Any]] = {}
+        self.charts: dict[str, dict[str, Any]] = {}
 
     def chart(
         self, caption: str, traces: list[dict[str, Any]], layout: dict[str, Any], height: float | None = None
     ) -> Html:
         """A plotly chart from plain traces and layout, `height` in rem; theme and margins are the page's."""
-        name = f"chart-{len(self._charts)}"
+        name = f"chart-{len(self.charts)}"
         plain = [trace | {"name": plotly_text(trace["name"])} for trace in traces]
-        self._charts[name] = {"data": plain, "layout": {"showlegend": len(traces) > 1} | layout}
+        self.charts[name] = {"data": plain, "layout": {"showlegend": len(traces) > 1} | layout}
         style = f"height:{height:.1f}rem" if height else None
         return figure(caption, element("div", id=name, class_="plot", role="img", aria_label=caption, style=style))
 
@@ -431,7 +440,7 @@ class Page:
         """The page as one HTML document."""
         plotly, here = get_plotlyjs().encode(), Path(__file__)
         style, script = here.with_suffix(".css").read_text("utf-8"), here.with_suffix(".js").read_text("utf-8")
-        packed = base64.b64encode(gzip.compress(plotly, 9, mtime=0)).decode() if self._charts else ""
+        packed = base64.b64encode(gzip.compress(plotly, 9, mtime=0)).decode() if self.charts else ""
         policy = (
             f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; "
             f"script-src '{script_hash(script.encode())}' '{script_hash(plotly)}'"
@@ -445,7 +454,7 @@ class Page:
             element("style", Html(style)),
         ]
         scripts = [
-            element("script", script_json(self._charts), type="application/json", id="charts"),
+            element("script", script_json(self.charts), type="application/json", id="charts"),
             element("script", Html(packed), type="text/plain", id="plotly"),
             element("script", Html(script)),
         ]

@@ -79,7 +79,7 @@ def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
     """
     things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
     with Catalog(store) as catalog:
-        text = _Report(catalog, list(things.values())).write()
+        text = Report(catalog, list(things.values())).write()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -117,7 +117,7 @@ class _Part:
     body: list[Html | None]
 
 
-class _Report:
+class Report:
     """One page in the making."""
 
     def __init__(self, catalog: Catalog, things: list[Thing]):
@@ -196,12 +196,16 @@ class _Report:
 
     def link(self, identity: str) -> Html:
         """A thing's name, leading to its section if the page has one."""
-        title = self.title(identity)
-        return element("a", title, href=f"#{identity}") if identity in self.here else element("span", title)
+        href = self.href(identity)
+        return element("a" if href else "span", self.title(identity), href=href)
+
+    def href(self, identity: str) -> str | None:
+        """Where a thing is told of: its section, if the page has one."""
+        return f"#{identity}" if identity in self.here else None
 
     def contents(self, parts: dict[str, _Part]) -> Html:
         rows = [
-            {"name": self.link(thing.id), "what": _noun(thing), "id": thing.id, "lede": parts[thing.id].lede}
+            {"name": self.link(thing.id), "what": _noun(thing), "id": thing.id, "lede": _wide(parts[thing.id].lede)}
             for thing in self.things
         ]
         return _table(rows, "name what id lede")
@@ -255,8 +259,9 @@ class _Report:
 
     def lineage(self) -> Html:
         """The things on the page and all their ancestors; many benchmarks are drawn as one box."""
-        found = self.rows(_ANCESTORS, sorted(self.here))
-        names: list[str] = [*sorted({row["parent"] for row in found} - self.here), *(thing.id for thing in self.things)]
+        found = self.relations()
+        others = {row[end] for row in found for end in ("parent", "child")} - self.here
+        names: list[str] = [*sorted(others), *(thing.id for thing in self.things)]
         apart = [name for name in names if name not in self.here and self.kind(name) == "benchmark"]
         merged = apart if len(apart) > BENCHMARK_BOXES else []
         box = {name: "benchmarks" if name in merged else name for name in names}
@@ -266,15 +271,18 @@ class _Report:
         edges = {(box[row["parent"]], box[row["child"]]) for row in found}
         return figure("What was made from what", page.graph(nodes, edges))
 
+    def relations(self) -> list[Row]:
+        """The rows of `lineage` that are drawn."""
+        return self.rows(_ANCESTORS, sorted(self.here))
+
     def kind(self, identity: str) -> str:
         known = self.refs.get(identity) or self.runs.get(identity)
         kind: str = known["kind"] if known else "not in this store"
         return NOUNS.get(kind, kind)
 
     def node(self, identity: str) -> page.Node:
-        target = identity if identity in self.here else None
         title = identity if identity in self.runs else self.title(identity)
-        return page.Node(title, self.kind(identity), target, identity in self.here)
+        return page.Node(title, self.kind(identity), self.href(identity), identity in self.here)
 
     # -- corpus -----------------------------------------------------------------------------------------------------
 
@@ -319,10 +327,13 @@ class _Report:
         ]
 
     def funnel_bars(self, out: list[Row], key: str) -> dict[str, list[page.Segment]]:
-        bars: dict[str, list[page.Segment]] = {}
+        """Per source its outcomes; all that was quarantined is one, for single records are too thin to be seen."""
+        sums: dict[str, dict[str, int]] = {}
         for row in out:
-            bars.setdefault(row["source"], []).append((_outcome(row), row[key], self.outcome_colour(row)))
-        return bars
+            mine = sums.setdefault(row["source"], {})
+            mine[_outcome(row)] = mine.get(_outcome(row), 0) + row[key]
+        colour = {_outcome(row): self.outcome_colour(row) for row in out}
+        return {source: [(name, n, colour[name]) for name, n in mine.items()] for source, mine in sums.items()}
 
     def outcome_colour(self, row: Row) -> str:
         match row["outcome"]:
@@ -672,7 +683,7 @@ class _Report:
         """A few responses of each verdict from the first and the last step."""
         shown: dict[int, list[Html]] = {}
         for row in self.rows(_ROLLOUTS, run.id, SAMPLES // 2, SAMPLE_CHARS):
-            shown.setdefault(row["step"], []).append(_response(row, f"{row['source']} · reward {real(row['reward'])}"))
+            shown.setdefault(row["step"], []).append(response(row, f"{row['source']} · reward {real(row['reward'])}"))
         folds = [fold(f"Step {step}", responses) for step, responses in shown.items()]
         return [element("h3", "Responses, first and last step"), *folds] if folds else []
 
@@ -791,7 +802,7 @@ class _Report:
         """A few responses of each verdict, benchmark by benchmark."""
         shown: dict[str, list[Html]] = {}
         for row in self.rows(_RESPONSES, run.id, SAMPLES // 2, SAMPLE_CHARS):
-            said = _response(row, f"item {row['item_id']} · reference {row['reference']}")
+            said = response(row, f"item {row['item_id']} · reference {row['reference']}")
             shown.setdefault(row["benchmark"], []).append(said)
         folds = [fold(f"{name} ({len(responses)} shown)", responses) for name, responses in shown.items()]
         return [element("h3", "Responses by verdict"), *folds] if folds else []
@@ -837,6 +848,11 @@ def _time(stamp: str | None) -> str:
 
 def _pictures(charts: list[Html | None]) -> Html:
     return element("div", charts, class_="pictures")
+
+
+def _wide(text: str) -> Html:
+    """A sentence in a table, which on a phone would become a column of single words."""
+    return element("span", text, class_="wide")
 
 
 def _fine(value: float | None) -> str:
@@ -979,7 +995,7 @@ def _question(heading: str, row: Row) -> Html:
     return element("div", *parts, class_="sample")
 
 
-def _response(row: Row, heading: str) -> Html:
+def response(row: Row, heading: str) -> Html:
     """A prompt and what a model wrote, with the verdict and what it rests on."""
     verdict = element("span", row["verdict"], class_="verdict", style=f"background:{page.VERDICTS[row['verdict']]}")
     extracted = f" · answer found: {row['extracted']}" if row["extracted"] else ""

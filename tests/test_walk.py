@@ -200,6 +200,24 @@ def test_the_report_tells_the_whole_walk(walk):
     assert all(walk[name].id in page for name in names)
 
 
+def test_the_ui_steps_through_runs_and_mixtures(walk):
+    from starlette.testclient import TestClient
+
+    from manifests.ui import application
+
+    app = TestClient(application(walk["store"], octo.upper_floors()), base_url="http://127.0.0.1")
+    base, stable = walk["base"].id, walk["stable"].id
+    step = app.get(f"/runs/{base}/steps/1?text=1").text
+    document = step.split('href="/documents/')[1][:32]
+    assert "step 1 of 3" in step and "boxed" in step and f"/runs/{base}/steps/2" in step
+    assert app.get(f"/runs/{base}/steps?step=3").url.path == f"/runs/{base}/steps/3"
+    assert "has no step 4" in app.get(f"/runs/{base}/steps/4").text
+    assert f"/runs/{base}/steps/1" in app.get(f"/documents/{document}").text
+    assert "Responses, prompt by prompt" in app.get(f"/runs/{walk['zero'].id}/steps/2").text
+    assert "sequence 15 of 0 to 15" in app.get(f"/mixtures/{stable}/sequences/15").text
+    assert "has no sequence 16" in app.get(f"/mixtures/{stable}/sequences/16").text
+
+
 def test_manifests_can_be_built_again_from_their_records(walk, tmp_path):
     for name in ("corpus", "stable", "prompts"):
         again = octo.build_again(walk["store"], walk[name], Store(tmp_path / name), workers=1)
