@@ -11,7 +11,7 @@ and the corpus is a parent. So the ID says which corpus was added to which; `oct
 differs.
 
 How. Every key of every band is sorted anew, for a new document may stand between old ones. Candidates connect documents
-into groups; in a group without a new document all is as it was, so what the corpus says of it is taken. The others are
+into groups; in a group without a new document, or one that changed places, all is as it was, so what the corpus says of it is taken. The others are
 compared on their texts. Leaves out a change of rules at the same time, and removal.
 """
 
@@ -257,10 +257,12 @@ class Grown(Documents):
         yield from self.new.texts(rows[cut:] - self.first)
 
     def settled(self, rows: np.ndarray, pairs: np.ndarray) -> Copies:
-        """What the corpus says of the documents that no chain of candidates connects with a new one."""
+        """What the corpus says of the documents that no chain of candidates connects with a new one, or with one that
+        has changed places with a new one."""
         label = connected(pairs, len(rows))
         touched = np.zeros(len(rows), np.bool_)
-        touched[label[rows >= self.first]] = True
+        changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
+        touched[label[(rows >= self.first) | changed]] = True
         known = np.flatnonzero(~touched[label])
         keeper, similarity, cluster = np.full(len(rows), -1), np.ones(len(rows)), np.arange(len(rows))
         keeper[known] = known

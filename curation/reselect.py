@@ -80,7 +80,7 @@ def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
         raise UserError(f"{base.ref} was made by other rules than these", HINT)
     if grown := base.counts.get("onto"):
         hint = f"Decide {grown} anew and add to that by --onto, or run `octo curate` on all files"
-        raise UserError(f"{base.ref} was added to {grown[0]}", hint)
+        raise UserError(f"{base.ref} was added to {grown}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
         lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""
         raise UserError(f"{base.ref} cannot be decided anew: {wrong[0]}{lower}", HINT)

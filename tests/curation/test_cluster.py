@@ -153,12 +153,14 @@ def test_ray_gives_the_same_corpus_though_a_task_is_killed(sample, tokenizer, co
     assert built.store.list("work") == []
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_too_small_is_told(sample, tokenizer, tmp_path):
     place = {"annotate": {"time": "00:10:00", "memory_gb": 1e6}}
     with pytest.raises(UserError, match=r"no node of Ray has 1 CPUs and 1e\+06 GiB"):
         curate(Store(tmp_path), sample.recipe(tokenizer, place=place), on="ray")
 
 
+@pytest.mark.slow
 def test_killed_here_twice_and_the_same_corpus(tmp_path):
     assert faults(tmp_path, write_recipe(tmp_path), "local", 1, seed=3)["same ID"] == 1
 

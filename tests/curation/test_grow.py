@@ -114,6 +114,17 @@ APART = [
 """Clusters that one dump alone has."""
 
 
+PROMOTED = [
+    {"source": "a", "dump": dump, "text": text, "id": "1", "kind": kind, "crawl": "x"}
+    for dump, text, kind in (
+        (0, " ".join([*(f"changed{place}" for place in range(6)), *POOL[0].split()[6:]]), "good"),
+        (0, POOL[0], "bad"),
+        (1, POOL[0], "good"),
+    )
+]
+"""An excluded document whose twin comes later and is not: with it the first is one of two near copies."""
+
+
 @settings(
     max_examples=5,
     deadline=None,
@@ -123,6 +134,7 @@ APART = [
 @example(records=TWINS, order=[2, 1, 0], sources="abc")
 @example(records=TWINS, order=[0, 1, 2], sources="bca")
 @example(records=APART, order=[1, 2, 0], sources="cab")
+@example(records=PROMOTED, order=[0, 1, 2], sources="abc")
 def test_the_order_of_arrival_changes_no_decision(records, order, sources, tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("grow")
     store, place = Store(folder / "store"), folder / "in"
@@ -141,7 +153,7 @@ def test_the_order_of_arrival_changes_no_decision(records, order, sources, token
     assert documents(corpus) == documents(whole)
     for family in ("quarantine", "doubts", "leaks", "twins", "inputs"):
         assert rows_of(corpus, family) == rows_of(whole, family), family
-    assert corpus.counts == whole.counts
+    assert {name: said for name, said in corpus.counts.items() if name != "onto"} == whole.counts
     assert corpus.read("origins", ["doc_id"]).equals(corpus.read("documents", ["doc_id"]))
     assert catalog.diff(store, corpus.id, whole.id).num_rows == 0
     assert verify(store, corpus) == []
@@ -190,7 +202,7 @@ def test_only_new_files_are_read(home, old, new, tokenizer, place, monkeypatch):
     read = []
     monkeypatch.setattr(pipeline, "run_tasks", lambda job, workers: read.extend(job.files))
     changed = recipe(tokenizer, place / "all", "other", "ab")
-    with pytest.raises(Exception, match=r"documents\.parquet"):
+    with pytest.raises(Exception, match=r"documents\.parquet|tasks are not done"):
         pipeline.curate(home, changed, onto=old)
     assert [(file.source, file.name) for file in read] == [("a", "1.jsonl"), ("b", "0.jsonl")]
 

@@ -31,6 +31,7 @@ def test_death_at_every_write_to_a_folder(tmp_path: Path):
     assert points > 50
 
 
+@pytest.mark.slow
 def test_death_at_a_sample_of_writes_to_s3(new_bucket, tmp_path: Path):
     walk(f"{new_bucket()}/store", 16, tmp_path)
 
