@@ -11,8 +11,8 @@ and the corpus is a parent. So the ID says which corpus was added to which; `oct
 differs.
 
 How. Every key of every band is sorted anew, for a new document may stand between old ones. Candidates connect documents
-into groups; in a group without a new document, or one that changed places, all is as it was, so what the corpus says of it is taken. The others are
-compared on their texts. Leaves out a change of rules at the same time, and removal.
+into groups; in a group without a new document, or one that changed places with it, all is as it was, so what the corpus
+says of it is taken. The others are compared on their texts. Leaves out a change of rules at the same time, and removal.
 """
 
 from collections import Counter
