@@ -10,11 +10,10 @@ import pyarrow as pa
 
 from manifests import catalog
 from manifests.errors import UserError
-from manifests.manifest import load_all
 from manifests.runs import RunDirectory, load_runs
 from manifests.store import Store
 from mixtures.tracing import trace as trace_sequences
-from training.readings import readings_of
+from training.readings import by_id, readings_of
 
 
 def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, text: bool = False) -> pa.Table:
@@ -24,7 +23,7 @@ def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, t
     """
     if run.record["kind"] != "train":
         raise UserError(f"{run.id} is a run of kind {run.record['kind']}", "Trace a training run; see `octo runs list`")
-    stages = readings_of(store, run.record)
+    stages = readings_of(store, run.record, by_id(store))
     reading = next((reading for reading in stages if reading.first <= step <= reading.last), None)
     if reading is None:
         raise UserError(f"{run.id} has no step {step}", f"Its steps are 1 to {stages[-1].last}")
@@ -47,12 +46,12 @@ def steps_that_read(store: Store, uses: pa.Table) -> pa.Table:
     A row per run, step and sequence: run, step, loss (of the step), mixture, sequence, epoch, start, length. Steps that
     a run did not reach, by its ledger, are no rows.
     """
-    stored = {manifest.id for manifest in load_all(store)[0]}
+    stored = by_id(store)
     stages = [
         (record["id"], reading)
         for record in load_runs(store)
         if record["kind"] == "train" and all(manifest["id"] in stored for manifest in record["manifests"])
-        for reading in readings_of(store, record)
+        for reading in readings_of(store, record, stored)
     ]
     found = [
         {"run": run, "step": step} | {name: use[name] for name in _KEPT}

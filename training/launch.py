@@ -148,7 +148,7 @@ def _check(
         raise UserError(f"a run starts from model, start or another run; given: {found}", "Give exactly one of them")
     for one in manifests:
         check_launch(store, one)
-    stages = lay_out(store, manifests, recipe, parent)
+    stages = lay_out(store, manifests, recipe, parent.id if parent else None)
     start = last_checkpoint(parent) if parent else Path(recipe.start) if recipe.start else None
     if start:
         for one in manifests:

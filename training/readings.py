@@ -5,15 +5,15 @@ read just before it (see `mixtures.extend`) goes on where that was left, so that
 Leaves out ranks and micro-batches, which cut a step's sequences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from manifests.errors import UserError
-from manifests.manifest import Manifest, resolve
-from manifests.runs import RunDirectory, load_run
+from manifests.manifest import Manifest, load_all
+from manifests.runs import load_run
 from manifests.store import Store
 from mixtures.extend import shared_with
 from training.schedule import positions
@@ -48,11 +48,9 @@ class Reading:
         return self.first + (sequence - self.begin) // self.batch if self.begin <= sequence < self.end else None
 
 
-def readings(
-    store: Store, mixtures: Sequence[Manifest], config: dict[str, Any], parent: RunDirectory | None
-) -> list[Reading]:
+def readings(store: Store, mixtures: Sequence[Manifest], config: dict[str, Any], parent: str | None) -> list[Reading]:
     """The stages on `mixtures` of a run with this `config` (a TrainRecipe as JSON, or what an older version wrote),
-    after the run `parent`; UserError where a mixture is too short for one."""
+    after the run of the ID `parent`; UserError where a mixture is too short for one."""
     found: list[Reading] = []
     batch, then = config["batch_sequences"], config.get("then") or ()
     for mixture, steps in zip(mixtures, [config["steps"], *(stage["steps"] for stage in then)], strict=True):
@@ -63,18 +61,27 @@ def readings(
     return found
 
 
-def readings_of(store: Store, record: dict[str, Any]) -> list[Reading]:
-    """What the training run of this record reads. UserError where a manifest of it is gone."""
-    mixtures = [resolve(store, manifest["id"]) for manifest in record["manifests"]]
-    parent = load_run(store, record["parent"]) if record["parent"] else None
-    return readings(store, mixtures, record["config"], parent)
+def readings_of(store: Store, record: dict[str, Any], manifests: Mapping[str, Manifest]) -> list[Reading]:
+    """What the training run of this record reads; `manifests` are those of the store by ID. UserError where one is
+    gone."""
+    ids = [manifest["id"] for manifest in record["manifests"]]
+    if lost := [one for one in ids if one not in manifests]:
+        raise UserError(
+            f"no manifest {lost[0]!r} in {store.url}, which {record['id']} read", "See `octo manifest list`"
+        )
+    mixtures = [manifests[one] for one in ids]
+    return readings(store, mixtures, record["config"], record["parent"])
 
 
-def _last_of(store: Store, mixture: Manifest, parent: RunDirectory | None) -> Reading | None:
+def by_id(store: Store) -> dict[str, Manifest]:
+    """Every manifest of the store, each record read once."""
+    return {manifest.id: manifest for manifest in load_all(store)[0]}
+
+
+def _last_of(store: Store, mixture: Manifest, parent: str | None) -> Reading | None:
     """What `parent` read last, where that can matter."""
-    if "first" not in mixture.recipe or not parent or parent.record["kind"] != "train":
-        return None
-    return readings_of(store, parent.record)[-1]
+    record = load_run(store, parent).record if parent and "first" in mixture.recipe else {"kind": None}
+    return readings_of(store, record, by_id(store))[-1] if record["kind"] == "train" else None
 
 
 def _begin(store: Store, mixture: Manifest, before: Reading | None) -> int:

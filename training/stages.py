@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve
-from manifests.runs import RunDirectory, load_run
+from manifests.runs import RunDirectory
 from manifests.store import Store
 from mixtures.reader import Batch, MixtureReader
 from training.config import ScheduleRecipe, TrainRecipe
@@ -73,10 +73,9 @@ class Begin:
     carries_optimizer: bool
 
 
-def lay_out(
-    store: Store, manifests: list[Manifest], recipe: TrainRecipe, parent: RunDirectory | None
-) -> tuple[Stage, ...]:
-    """The stages of `recipe`, each on its manifest; UserError when a mixture is too short or does not fit the first."""
+def lay_out(store: Store, manifests: list[Manifest], recipe: TrainRecipe, parent: str | None) -> tuple[Stage, ...]:
+    """The stages of `recipe`, each on its manifest; UserError when a mixture is too short or does not fit the first.
+    `parent` is the ID of the run that it goes on from."""
     then = recipe.then or ()
     plans = [(recipe.stage, recipe.optimizer.lr, recipe.schedule)]
     plans += [(stage.stage, stage.lr or recipe.optimizer.lr, stage.schedule) for stage in then]
@@ -134,5 +133,4 @@ def positions_within(segment_BS: np.ndarray) -> np.ndarray:
 def stages_of(store: Store, run: RunDirectory, recipe: TrainRecipe) -> tuple[Stage, ...]:
     """The stages of a run that was launched, by the manifests in its record."""
     manifests = [resolve(store, manifest["id"]) for manifest in run.record["manifests"]]
-    parent = load_run(store, run.record["parent"]) if run.record["parent"] else None
-    return lay_out(store, manifests, recipe, parent)
+    return lay_out(store, manifests, recipe, run.record["parent"])
