@@ -63,6 +63,11 @@ class _Launch:
         steps = tuple(stage.steps for stage in self.stages)
         return Mixture(reader.sequence_length, reader.vocab_size, reader.eos_id, steps)
 
+    def open(self, store: Store, backend: Backend) -> RunDirectory:
+        """The run that this launch is."""
+        manifests = [stage.manifest for stage in self.stages]
+        return open_run(store, "train", manifests, self.recipe, backend, self.parent, inputs=self.inputs)
+
 
 def train(
     store: Store,
@@ -78,8 +83,7 @@ def train(
     launched again.
     """
     launch = _check(store, manifest, recipe, parent, backend)
-    manifests = [stage.manifest for stage in launch.stages]
-    run = open_run(store, "train", manifests, recipe, backend, parent, inputs=launch.inputs)
+    run = launch.open(store, backend)
     if run.status == "done":
         return run
     with run.running():
@@ -96,8 +100,7 @@ def prepare(
     ranks, nodes = recipe.parallel.dp * recipe.parallel.tp, recipe.place.nodes
     if ranks % nodes:
         raise UserError(f"{ranks} ranks cannot be spread evenly over {nodes} nodes", "Change parallel or place.nodes")
-    manifests = [stage.manifest for stage in launch.stages]
-    return open_run(store, "train", manifests, recipe, backend, parent, inputs=launch.inputs)
+    return launch.open(store, backend)
 
 
 def plan(
