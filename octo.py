@@ -66,21 +66,19 @@ ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a
 
 def main() -> None:
     """Entry point of the command `octo`."""
-    from manifests.errors import UserError, of_system
-
     check_packages()
-    try:
-        app()
-    except (UserError, OSError) as error:
-        told = error if isinstance(error, UserError) else of_system(error)
-        if told is None:
-            raise
-        print(f"octo: {told}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except SystemExit as error:
-        if error.code == 130:
-            print("octo: interrupted. What is done is kept: give the same command again to go on", file=sys.stderr)
-        raise
+    from manifests.process import leave
+
+    leave(command())
+
+
+def command() -> int:
+    """Do what the command line says; the exit status."""
+    from manifests.process import status_of
+
+    if (status := status_of(app)) == 130:
+        print("octo: interrupted. What is done is kept: give the same command again to go on", file=sys.stderr)
+    return status
 
 
 def check_packages() -> None:

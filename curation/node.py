@@ -17,7 +17,8 @@ from curation import on_ray, slurm
 from curation.build import Build, scratch_name
 from curation.tasks import USER_ERROR, Job
 from curation.worker import Shares, end_with_parent
-from manifests.errors import UserError, of_system
+from manifests.errors import UserError
+from manifests.process import run_and_leave
 
 LOCK_SECONDS = 120.0
 
@@ -57,11 +58,4 @@ def main(path: str, stage: str, launch: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (UserError, OSError) as error:
-        told = error if isinstance(error, UserError) else of_system(error)
-        if told is None:
-            raise
-        print(told, file=sys.stderr)
-        raise SystemExit(USER_ERROR) from None
+    run_and_leave(lambda: main(*sys.argv[1:]), USER_ERROR, prefix="")

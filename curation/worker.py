@@ -4,9 +4,7 @@ Its standard input is a pipe that nothing is written to; that it ends says that 
 then the worker ends too. So do its own children, of which Datatrove's LocalPipelineExecutor has one.
 """
 
-import ctypes
 import os
-import signal
 import sys
 import threading
 from collections import deque
@@ -20,9 +18,8 @@ from datatrove.pipeline.base import PipelineStep
 from curation import steps
 from curation.attempts import COUNTS, attempt
 from curation.tasks import NO_ROOM, ORPHANED, USER_ERROR, Job, task_record
-from manifests.errors import FULL, UserError, of_system
-
-PR_SET_PDEATHSIG = 1
+from manifests.errors import FULL
+from manifests.process import die_with_parent, run_and_leave
 
 
 def end_with_parent() -> None:
@@ -34,9 +31,7 @@ def end_with_parent() -> None:
         os._exit(ORPHANED)
 
     threading.Thread(target=wait, daemon=True).start()
-    if sys.platform == "linux":
-        kernel = ctypes.CDLL(None)
-        os.register_at_fork(after_in_child=lambda: kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    os.register_at_fork(after_in_child=die_with_parent)
 
 
 class Shares(PipelineStep):
@@ -110,15 +105,15 @@ def steps_of(job: Job, tasks: list[steps.Task]) -> list[PipelineStep]:
     ]
 
 
-if __name__ == "__main__":
+def main(path: str, number: str, *share: str) -> None:
     end_with_parent()
     try:
-        work(Job.load(Path(sys.argv[1])), int(sys.argv[2]), [int(position) for position in sys.argv[3:]])
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in FULL:
+        work(Job.load(Path(path)), int(number), [int(position) for position in share])
+    except OSError as error:
+        if error.errno in FULL:
             os._exit(NO_ROOM)  # the log may lie on the full disk: neither a line nor a clean end can be had
-        told = error if isinstance(error, UserError) else of_system(error)
-        if told is None:
-            raise
-        print(told, file=sys.stderr)
-        raise SystemExit(USER_ERROR) from None
+        raise
+
+
+if __name__ == "__main__":
+    run_and_leave(lambda: main(*sys.argv[1:]), USER_ERROR, prefix="")

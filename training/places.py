@@ -6,10 +6,8 @@ node launches. What they print goes to `log.txt` beside their files; how far the
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
+from manifests.process import die_with_parent
 from manifests.progress import progress
 
 FAILURE, PROGRESS, LOG = "failure.json", "progress.json", "log.txt"
@@ -24,7 +23,6 @@ LAUNCHER = "OCTO_LAUNCHER"
 """Environment variable with the process ID that an engine's process must not outlive."""
 HOME = str(Path(__file__).resolve().parent.parent)
 """Where the packages lie, for the processes' import path."""
-PR_SET_PDEATHSIG = 1
 
 
 def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: int) -> None:
@@ -82,8 +80,7 @@ def _failure(folder: Path, status: int) -> UserError:
 
 def follow_launcher() -> None:
     """Ask the kernel for SIGKILL when the parent ends, so that no orphan writes into a run that goes on elsewhere."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
         os._exit(1)  # it ended while this process was starting
 

@@ -15,6 +15,7 @@ import sys
 from curation.slurm import ask
 from manifests.errors import UserError
 from manifests.manifest import resolve
+from manifests.process import run_and_leave
 from manifests.recipe import parse
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
@@ -81,11 +82,8 @@ def go_on(store: Store, run_id: str) -> RunDirectory:
 
 
 def main(url: str, run_id: str) -> None:
-    try:
-        print(go_on(Store(url), run_id).id)
-    except UserError as error:
-        raise SystemExit(f"octo: {error}") from None
+    print(go_on(Store(url), run_id).id)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_and_leave(lambda: main(*sys.argv[1:]))

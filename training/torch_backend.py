@@ -15,6 +15,7 @@ Shapes: B sequences of a batch, S tokens of a sequence.
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,17 @@ class Ranks:
                 handle.wait()
 
 
-def join(dp: int) -> Ranks:
-    """Join the ranks that torchrun started; alone when `dp` is 1."""
+@contextmanager
+def joined(dp: int) -> Iterator[Ranks]:
+    """Among the ranks that torchrun started, until work is done; alone when `dp` is 1."""
     if dp == 1:
-        return Ranks()
+        yield Ranks()
+        return
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    yield Ranks(dist.get_rank(), dist.get_world_size())
+    dist.destroy_process_group()  # not after an error: the other ranks may not be there any more
 
 
 def run_training(
@@ -74,7 +78,13 @@ def run_training(
     """Train to the end of the last stage. UserError when the loss is no number."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    ranks = join(recipe.parallel.dp)
+    with joined(recipe.parallel.dp) as ranks:
+        _train(run, stages, recipe, begin, tokenizer, ranks)
+
+
+def _train(
+    run: RunDirectory, stages: tuple[Stage, ...], recipe: TrainRecipe, begin: Begin, tokenizer: Path, ranks: Ranks
+) -> None:
     model, optimizer = _begin(stages[0], recipe, begin)
     forward = torch.compile(model) if recipe.compile else model
     if ranks.rank:

@@ -18,6 +18,7 @@ from pathlib import Path
 from torch.distributed.run import main as torchrun
 
 from manifests.errors import UserError
+from manifests.process import run_and_leave
 from manifests.recipe import parse
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
@@ -67,4 +68,4 @@ def main(url: str, run_id: str, ranks: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_and_leave(lambda: main(*sys.argv[1:]))

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,13 +57,7 @@ class Forked:
             os.dup2(handle, number)
         sys.argv = command[2:]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        status = 1
-        try:
-            octo.main()
-        except SystemExit as ended:
-            status = ended.code if isinstance(ended.code, int) else 0
-        except BaseException:
-            traceback.print_exc()
+        status = octo.command()
         sys.stdout.flush()
         os._exit(status)
 
