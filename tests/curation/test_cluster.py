@@ -21,8 +21,9 @@ from curation import slurm
 from curation.attempts import Survey, attempt
 from curation.config import PlaceRecipe
 from curation.decontaminate import PARTS
+from curation.local import run_tasks
 from curation.pipeline import curate, input_files, submit
-from curation.tasks import Job, publish, run_tasks, task_record
+from curation.tasks import Job, publish, task_record
 from curation.worker import run_task
 from manifests.errors import UserError
 from manifests.runs import load_run, load_runs
