@@ -58,6 +58,9 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Refuse to begin: only go on. The same command goes on without it too.")
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
 ParentsOption = Annotated[bool, typer.Option("--parents", help="With everything that it was made from.")]
@@ -346,6 +349,7 @@ def train(
     start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or nanotron.")] = "torch",
     on: Annotated[str, typer.Option("--on", help="local, or slurm: submit a job and return.")] = "local",
+    resume: ResumeOption = False,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -368,12 +372,12 @@ def train(
     if on == "slurm":
         from training import slurm
 
-        run = launch.prepare(home, mixture, config, parent, backend)
+        run = launch.prepare(home, mixture, config, parent, backend, resume)
         job = slurm.submit(run, config.place) if run.status != "done" else None
         print(f"job {job}: {run.path}/slurm/{job}.log; see `octo runs show {run.id}`" if job else "done already")
         print(run.id)
         return
-    run = launch.train(home, mixture, config, parent, backend)
+    run = launch.train(home, mixture, config, parent, backend, resume)
     show_rows([summary_row(run)], f"Run on {mixture.ref}")
     print(run.id)
 
@@ -385,6 +389,7 @@ def rl(
     start: Annotated[str, typer.Option("--from", help="Run to start from, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or verl.")] = "torch",
+    resume: ResumeOption = False,
     plan: PlanOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -402,7 +407,7 @@ def rl(
     if plan:
         show_rows([launch.plan(home, source, config, begin, backend)], f"Plan of RL on {source.ref}")
         return
-    run = launch.reinforce(home, source, config, begin, backend)
+    run = launch.reinforce(home, source, config, begin, backend, resume)
     show_rows([summary_row(run)], f"RL on {source.ref}")
     print(run.id)
 

@@ -34,18 +34,23 @@ Start = RunDirectory | Path
 
 
 def reinforce(
-    store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend = "torch"
+    store: Store,
+    prompts: Manifest,
+    recipe: RLRecipe,
+    parent: Start,
+    backend: Backend = "torch",
+    resume: bool = False,
 ) -> RunDirectory:
     """Reinforce the last checkpoint of the run `parent`, or the model folder, on the manifest `prompts` (kind prompts),
     in its order.
 
     UserError when manifest, recipe and parent do not fit together, when a file of the manifest is damaged, when another
     process holds the run, when no reference passes the controls, or when the loss is no number. A run that failed goes
-    on from its last checkpoint when launched again.
+    on from its last checkpoint when launched again; with `resume`, UserError when it was never begun.
     """
     start = _check(store, prompts, recipe, parent, backend)
     of_run, inputs = (None, checksums(parent)) if isinstance(parent, Path) else (parent, None)
-    run = open_run(store, "rl", [prompts], recipe, backend, of_run, inputs)
+    run = open_run(store, "rl", [prompts], recipe, backend, of_run, inputs, resume)
     if run.status == "done":
         return run
     with run.running():
