@@ -642,12 +642,17 @@ class Report:
         return [element("h3", "Validation"), _pictures([chart])] if chart else []
 
     def left_out(self, run: RunDirectory) -> list[Html | None]:
-        """References that failed the grader's controls."""
-        controls = run.record.get("controls") or {"failed": []}
-        if not controls["failed"]:
-            return []
-        heading = f"{len(controls['failed'])} of {controls['references']} references fail the grader's controls"
-        return [fold(heading, [_table(controls["failed"], "prompt_id reference control verdict reason")])]
+        """Prompts that were too long, and references that failed the grader's controls."""
+        too_long, controls = run.record.get("too_long") or [], run.record.get("controls") or {"failed": []}
+        found: list[Html | None] = []
+        if too_long:
+            limit = run.record["config"]["max_prompt_tokens"]
+            heading = f"{number(len(too_long), 'prompt')} of more than {number(limit, 'token')} left out"
+            found.append(fold(heading, [_table(too_long, "prompt_id tokens")]))
+        if controls["failed"]:
+            heading = f"{len(controls['failed'])} of {controls['references']} references fail the grader's controls"
+            found.append(fold(heading, [_table(controls["failed"], "prompt_id reference control verdict reason")]))
+        return found
 
     def reinforced(self, run: RunDirectory) -> str:
         """The lede of an RL run: the first and the last tenth of its steps."""
