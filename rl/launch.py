@@ -2,8 +2,9 @@
 
 `reinforce` checks the manifest's digest and files, the template and the lengths before an engine is loaded, opens the
 run that this launch is, and goes on where it stopped. Before the first step prompts longer than the recipe allows are
-left out, and every other reference answer passes controls (`evaluation.controls`) or is left out: both are named in the
-run's record, and the same when the run goes on. A run that is done is returned at once. Leaves out what the backends do.
+left out, and every other reference answer passes controls (`evaluation.controls`) or is left out: both are named in
+the run's record, and the same when the run goes on. A run that is done is returned at once. Leaves out what the
+backends do.
 """
 
 import importlib
@@ -120,10 +121,11 @@ def _check_lengths(start: Path, prompts: Manifest, template: str, cap: int, limi
     kept = [length for length in lengths if limit is None or length <= limit]
     if not kept:
         raise UserError(f"every prompt of {prompts.ref} has more than {limit} tokens", "Raise max_prompt_tokens")
-    if max(kept) + cap > context:
+    longest = max(kept)
+    if longest + cap > context:
         raise UserError(
-            f"{prompts.ref} has a prompt of {max(kept)} tokens; with {cap} new ones it exceeds the context of {context}",
-            f"Set max_new_tokens to {max(context - max(kept), 0)} or less, or select shorter prompts",
+            f"{prompts.ref} has a prompt of {longest} tokens; with {cap} new ones it exceeds the context of {context}",
+            f"Set max_new_tokens to {max(context - longest, 0)} or less, or select shorter prompts",
         )
 
 
