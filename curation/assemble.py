@@ -6,7 +6,6 @@ and signatures are in memory, some 700 bytes a document; `curation.duplicates` s
 that holds none of it. Leaves out nothing that was read: a record is one row here or one in quarantine.
 """
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -65,7 +64,6 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 """
 
 
-SPAN = ("span_start", "span_length")
 HELD = pa.schema([("base_id", pa.string()), ("twins", pa.int64())])
 """How many documents of a base_id there are."""
 
@@ -165,7 +163,7 @@ class Assembly(Documents):
         """`held`: how many documents of each base_id another corpus holds; `training`: corpora whose documents no
         prompt may be."""
         database = spilling_database(job.folder / "spill").register("held", held)
-        names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
+        names = [*MEASURED, "held", *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
         apart = ", ".join(f"{name} NULLS FIRST" for name in told_apart(job.recipe))
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
         database.execute(numbered, {"files": written_files(job)})
@@ -311,12 +309,12 @@ def families_of(assembly: Assembly, found: Documents) -> Iterator[tuple[str, Row
 
 
 def _leaks(documents: pa.Table) -> pa.Table:
-    held = documents.filter(pc.is_valid(documents["held_item"])).select(["doc_id", "held_item", *SPAN]).to_pylist()
-    rows = []
-    for row in held:
-        evidence = json.loads(row.pop("held_item"))
-        rows.append(row | evidence | {"item_id": evidence["item"]})
-    return pa.Table.from_pylist(rows, LEAKS.schema)
+    """A row for each item that a document holds."""
+    holding = documents.filter(pc.is_valid(documents["held"]))
+    held = holding["held"].combine_chunks()
+    rows = pa.Table.from_struct_array(pc.list_flatten(held))
+    doc_id = holding["doc_id"].take(pc.list_parent_indices(held))
+    return rows.append_column("doc_id", doc_id).select(LEAKS.schema.names).cast(LEAKS.schema)
 
 
 def doubts_of(documents: pa.Table) -> pa.Table:

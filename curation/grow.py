@@ -27,7 +27,6 @@ import pyarrow.compute as pc
 
 from curation.assemble import (
     HELD,
-    SPAN,
     Assembly,
     Documents,
     counts_of,
@@ -41,7 +40,7 @@ from curation.assemble import (
     written_files,
 )
 from curation.decide import DECIDED
-from curation.decontaminate import ItemIndex
+from curation.decontaminate import LEAK, ItemIndex
 from curation.duplicates import Copies, connected
 from curation.reselect import Stored, changes, files_of, places
 from curation.sources import InputFile
@@ -188,9 +187,12 @@ class Decided(Stored):
     def _held(self) -> dict[str, pa.ChunkedArray]:
         contaminated = pc.equal(self.decided["drop_reason"], "contaminated")
         held = pc.if_else(contaminated, self.decided["drop_evidence"], pa.scalar(None, pa.string()))
-        leaks = self.corpus.read("leaks", ["doc_id", *SPAN])
-        place = pc.index_in(self.decided["doc_id"], value_set=leaks["doc_id"].combine_chunks())
-        return {"held_item": held} | {name: leaks[name].take(place) for name in SPAN}
+        leaks = self.corpus.read("leaks")
+        each = leaks["doc_id"].combine_chunks().value_counts()  # in their order: rows of one document stand together
+        items = leaks.select([field.name for field in LEAK]).to_struct_array().combine_chunks()
+        offsets = pa.array(np.cumsum([0, *each.field("counts").to_numpy()]), pa.int32())
+        place = pc.index_in(self.decided["doc_id"], value_set=each.field("values"))
+        return {"held_item": held, "held": pa.ListArray.from_arrays(offsets, items).take(place)}
 
 
 @dataclass(frozen=True)
