@@ -24,6 +24,8 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from manifests.runs import without_nan
+
 COLOURS = (
     "#4f81d8",
     "#e0882f",
@@ -431,7 +433,7 @@ def columns(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> 
     return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}} | more
 
 
-def flow(name: str, flows: dict[tuple[str, str], float], sources: dict[str, str], outcomes: dict[str, str]) -> Trace:
+def flow(name: str, flows: dict[tuple[str, str], int], sources: dict[str, str], outcomes: dict[str, str]) -> Trace:
     """A flow diagram: how much of each source (left) came to which outcome (right). The colours are those of names."""
     left, right = list(sources), [outcome for outcome in outcomes if any(outcome == end for _, end in flows)]
     sums = [sum(value for ends, value in flows.items() if ends[0] == name) for name in left]
@@ -458,20 +460,8 @@ def plotly_text(text: str) -> str:
 
 def script_json(value: Any) -> Html:
     """JSON that is safe inside a script element: no `<`, `>` or `&`, so nothing in it can close the element."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(without_nan(value), separators=(",", ":"), allow_nan=False)
     return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities, which JSON lacks, as null: a gap in the line."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-    return value
 
 
 class Page:
