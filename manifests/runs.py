@@ -261,19 +261,19 @@ def _parquet(rows: pa.Table) -> bytes:
 
 
 def _record_bytes(record: dict[str, Any]) -> bytes:
-    plain = _without_nan(record)
+    plain = without_nan(record)
     return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """`value` with null for NaN and infinities (a diverged loss), which JSON and SQL over it cannot say."""
     match value:
         case float() if not math.isfinite(value):
             return None
         case dict():
-            return {key: _without_nan(item) for key, item in value.items()}
+            return {key: without_nan(item) for key, item in value.items()}
         case list() | tuple():
-            return [_without_nan(item) for item in value]
+            return [without_nan(item) for item in value]
         case _:
             return value
 

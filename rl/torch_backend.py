@@ -68,7 +68,9 @@ class _Policy:
             load_optimizer(folder, self.optimizer)
 
     def _optimizer(self) -> torch.optim.AdamW:
-        return adamw(self.model, self.recipe.optimizer, is_fused=self.device == "cuda")  # verl's rounds as the plain one
+        return adamw(
+            self.model, self.recipe.optimizer, is_fused=self.device == "cuda"
+        )  # verl's rounds as the plain one
 
     def sampler(self) -> Any:
         """The model to sample from: itself, or its copy in bfloat16 brought up to date."""
