@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("curation", "mixtures", "training", "rl", "evaluation", "manifests")
 
+
+class InOrder(TyperGroup):
+    """Verbs in the order of the walk, then the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        walk = ["quickstart", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval"]
+        return sorted(self.commands, key=lambda name: walk.index(name) if name in walk else len(walk))
+
+
 app = typer.Typer(
+    cls=InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -49,6 +59,12 @@ class RunUnlessNamed(TyperGroup):
         return super().parse_args(ctx, args if named else ["run", *args])
 
 
+curate_app = typer.Typer(
+    cls=RunUnlessNamed,
+    no_args_is_help=True,
+    help="Build a corpus (`octo curate RECIPE …`), or train a classifier for it.",
+)
+app.add_typer(curate_app, name="curate")
 rl_app = typer.Typer(
     cls=RunUnlessNamed, no_args_is_help=True, help="Reinforce a model (`octo rl PROMPTS RECIPE …`), or measure prompts."
 )
@@ -219,7 +235,7 @@ def sources(
     show_rows([{"field": key, "value": value} for key, value in plain.items()], name)
 
 
-@app.command()
+@curate_app.command(name="run")
 def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,
@@ -292,7 +308,7 @@ def annotate(
     show_made(made, json_, verdicts=(f"Answers of {config.model}, {made.ref}", annotating.verdicts(home, made)))
 
 
-@app.command()
+@curate_app.command(name="train-classifier")
 def classifier(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a classifier.")],
     overrides: Overrides = None,

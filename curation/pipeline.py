@@ -375,7 +375,7 @@ def _annotations_of(manifest: Manifest, source: SourceRecipe) -> Manifest:
     task = manifest.recipe["task"]
     fitting = {"questions": ("qa", "rl"), "rewrite": ("web", "general", "code", "instruct")}.get(task, ())
     if source.role not in fitting:
-        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo classifier`"
+        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo curate train-classifier`"
         raise UserError(f"source {source.name}: {manifest.ref} ({task}) makes no document of role {source.role}", hint)
     return manifest
 

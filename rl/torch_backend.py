@@ -68,9 +68,8 @@ class _Policy:
             load_optimizer(folder, self.optimizer)
 
     def _optimizer(self) -> torch.optim.AdamW:
-        return adamw(
-            self.model, self.recipe.optimizer, is_fused=self.device == "cuda"
-        )  # verl's rounds as the plain one
+        """On a CPU the plain kernel, as verl: the fused one rounds differently, and both are to draw alike."""
+        return adamw(self.model, self.recipe.optimizer, is_fused=self.device == "cuda")
 
     def sampler(self) -> Any:
         """The model to sample from: itself, or its copy in bfloat16 brought up to date."""
