@@ -26,8 +26,9 @@ from manifests.store import file_sha256
 PREFIX = "__label__"
 DEFAULT = Path(__file__).with_name("default_classifier.bin")
 """The model that comes with the project: `octo curate train-classifier recipes/quickstart/classifier.yaml` makes it of
-the corpus of recipes/quickstart/corpus.yaml. It tells the sample's mathematics from the sample's prose (average precision 1.0 on 393
-pages held out) and is no judge of real pages: it takes 96 in 100 pieces of software documentation for mathematics."""
+the corpus of recipes/quickstart/corpus.yaml. It tells the sample's mathematics from the sample's prose (average
+precision 1.0 on 393 pages held out) and is no judge of real pages: it takes 96 in 100 pieces of software documentation
+for mathematics."""
 DEFAULT_SHA256 = "a5863720f22e38c6fc66b769a1483da0a20b82462ac9f59658fc7a1d786542bb"
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""
