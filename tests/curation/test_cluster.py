@@ -211,6 +211,15 @@ def test_what_slurm_ends_is_told_and_done_by_the_next_launch(cluster, sample, to
     assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
 
 
+@pytest.mark.engine
+@needs_slurm
+def test_a_job_that_no_node_can_hold_is_told_and_asked_for_anew(cluster, sample, tokenizer, corpus, tmp_path):
+    store, large = Store(tmp_path), TIGHT | {"finish": {"time": "00:10:00", "memory_gb": 1, "cpus": 512}}
+    with pytest.raises(UserError, match=r"for ever \(PartitionConfig\): 512 CPUs.* Lower place\.finish\.cpus"):
+        curate(store, sample.recipe(tokenizer, place=large), on="slurm")
+    assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
+
+
 # -- adding to a corpus ----------------------------------------------------------------------------------------------
 
 
