@@ -110,6 +110,12 @@ def test_an_attempt_says_what_its_task_died_of(small_job):
 # -- plans -----------------------------------------------------------------------------------------------------------
 
 
+def test_one_limit_can_be_given_alone():
+    place = PlaceRecipe.model_validate({"annotate": {"memory_gb": 8}, "finish": {"cpus": 1}})
+    assert (place.annotate.time, place.annotate.memory_gb) == ("02:00:00", 8)
+    assert (place.finish.time, place.finish.memory_gb, place.finish.cpus) == ("12:00:00", 16, 1)
+
+
 def test_the_plan_holds_the_scripts_of_both_jobs_and_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))  # no Slurm here: its own default of MaxArraySize
     place = {"partition": "cpu", "workers": 7, "sbatch": {"account": "math"}, "env_command": "module load python"}
