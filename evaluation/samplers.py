@@ -122,7 +122,8 @@ def sample_each(
     streams: Sequence[int] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> Iterator[tuple[int, list[Completion]]]:
-    """What `sample` gives, as (position of the prompt, completions), each prompt once all of its rows have ended."""
+    """What `sample` gives, as (position of the prompt, completions), each prompt soon after its rows have ended: while
+    the others of its batch go on, what came of it can be graded and kept."""
     names = range(len(prompts)) if streams is None else streams
     requests = [
         Request(tuple(ids), names[position], number)
@@ -130,10 +131,10 @@ def sample_each(
         for number in range(params.n)
     ]
     rows, missing = _rows(model, requests, params), [params.n] * len(prompts)
-    for batch in _decoded(model, tokenizer, rows, params, max_rows):
-        for row in batch:
+    for ended in _decoded(model, tokenizer, rows, params, max_rows):
+        for row in ended:
             missing[row.place // params.n] -= 1
-        for position in dict.fromkeys(row.place // params.n for row in batch):
+        for position in dict.fromkeys(row.place // params.n for row in ended):
             if not missing[position]:
                 group = rows[position * params.n : (position + 1) * params.n]
                 yield position, _completions(tokenizer, group, params.stop)
@@ -152,14 +153,13 @@ def complete(
 def _decoded(
     model: Any, tokenizer: Any, rows: list[_Row], params: SamplingParams, max_rows: int
 ) -> Iterator[list[_Row]]:
-    """Sample every row to its end; the rows of each batch once it is done."""
+    """Sample every row to its end; some rows at a time, once they have ended."""
     ending = _Ending(tokenizer, params.stop, eos_ids(model, tokenizer))
     was_training = model.training
     model.eval()
     try:
         for batch in _batches(model, rows, max_rows):
-            _decode(model, batch, params.temperature, _uniforms(batch, params.seed), ending)
-            yield batch
+            yield from _decode(model, batch, params.temperature, _uniforms(batch, params.seed), ending)
     finally:
         model.train(was_training)
 
@@ -243,8 +243,10 @@ def _uniforms(batch: list[_Row], seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _decode(model: Any, batch: list[_Row], temperature: float, uniforms: np.ndarray, ending: "_Ending") -> None:
-    """Sample every row of `batch` to its end and note what came of it in the row.
+def _decode(
+    model: Any, batch: list[_Row], temperature: float, uniforms: np.ndarray, ending: "_Ending"
+) -> Iterator[list[_Row]]:
+    """Sample every row of `batch` to its end, note what came of it in the row, and give the rows that are dropped.
 
     Shapes, here and below: B rows in all, N steps at most, A rows still in the model's cache (`alive_A` says which),
     V tokens in the vocabulary.
@@ -261,11 +263,12 @@ def _decode(model: Any, batch: list[_Row], temperature: float, uniforms: np.ndar
         if n_going == 0:
             break
         if n_going <= len(alive_A) * (1 - DROP_SHARE):
+            yield tally.deliver(batch, alive_A[~going_A])
             rows = _moved_up(going_A, n_going)
             alive_A, tokens_A = alive_A[rows], tokens_A[rows]
             decoding.keep(rows)
         logits_AV = decoding.step(tokens_A)
-    tally.deliver(batch)
+    yield tally.deliver(batch, alive_A)
 
 
 def _moved_up(going_A: Tensor, n_going: int) -> Tensor:
@@ -299,10 +302,13 @@ class _Tally:
         self._cut_B[alive_A[newly_A & ~ended_A]] = True
         return self._lengths_B[alive_A] == 0
 
-    def deliver(self, batch: list[_Row]) -> None:
+    def deliver(self, batch: list[_Row], places_E: Tensor) -> list[_Row]:
+        """The rows of `batch` at `places_E`, which have ended, with what came of them."""
         columns = (self.tokens_BN, self._logprobs_BN, self._lengths_B, self._cut_B)
-        for row, tokens, logprobs, length, cut in zip(batch, *(column.tolist() for column in columns), strict=True):
+        rows = [batch[place] for place in places_E.tolist()]
+        for row, tokens, logprobs, length, cut in zip(rows, *(one[places_E].tolist() for one in columns), strict=True):
             row.token_ids, row.logprobs, row.truncated = tokens[:length], logprobs[:length], cut
+        return rows
 
 
 def _choose(logprobs_AV: Tensor, temperature: float, uniforms_A: Tensor) -> Tensor:
