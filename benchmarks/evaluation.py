@@ -43,8 +43,8 @@ def toy(folder: Path, hidden: int, layers: int, tokens: int) -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=257, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
-        num_attention_heads=max(hidden // 64, 1), max_position_embeddings=2048, initializer_range=0.3,
-        eos_token_id=0, bos_token_id=None, pad_token_id=0,
+        num_attention_heads=hidden // 32, num_key_value_heads=hidden // 64, max_position_embeddings=2048,
+        initializer_range=0.3, eos_token_id=0, bos_token_id=None, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     row, low, high = model.lm_head.weight[0].detach().clone(), 1.0, 8.0
@@ -174,8 +174,8 @@ def grading(sampler: Sampler, prompts: list[str], tokens: int) -> None:
     _, judged = graded(order)
     last, both = graded(generated())
     met = "met" if both < alone + judged else "MISSED"
-    print(f"time line     generation alone {alone:.2f} s, grading alone {judged:.2f} s, sum {alone + judged:.2f} s; beside "
-          f"each other {both:.2f} s, of which {both - last:.2f} s after the last answer: {met}")  # fmt: skip
+    print(f"time line     generation alone {alone:.2f} s, grading alone {judged:.2f} s, sum {alone + judged:.2f} s; "
+          f"beside each other {both:.2f} s, of which {both - last:.2f} s after the last answer: {met}")  # fmt: skip
 
 
 if __name__ == "__main__":
