@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("curation", "mixtures", "training", "rl", "evaluation", "manifests")
 
+
+class InOrder(TyperGroup):
+    """Verbs in the order of the walk, then the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        walk = ["quickstart", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval"]
+        return sorted(self.commands, key=lambda name: walk.index(name) if name in walk else len(walk))
+
+
 app = typer.Typer(
+    cls=InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -49,6 +59,12 @@ class RunUnlessNamed(TyperGroup):
         return super().parse_args(ctx, args if named else ["run", *args])
 
 
+curate_app = typer.Typer(
+    cls=RunUnlessNamed,
+    no_args_is_help=True,
+    help="Build a corpus (`octo curate RECIPE …`), or train a classifier for it.",
+)
+app.add_typer(curate_app, name="curate")
 rl_app = typer.Typer(
     cls=RunUnlessNamed, no_args_is_help=True, help="Reinforce a model (`octo rl PROMPTS RECIPE …`), or measure prompts."
 )
@@ -59,6 +75,9 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Refuse to begin: only go on. The same command goes on without it too.")
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
 ParentsOption = Annotated[bool, typer.Option("--parents", help="With everything that it was made from.")]
@@ -216,7 +235,7 @@ def sources(
     show_rows([{"field": key, "value": value} for key, value in plain.items()], name)
 
 
-@app.command()
+@curate_app.command(name="run")
 def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,
@@ -289,7 +308,7 @@ def annotate(
     show_made(made, json_, verdicts=(f"Answers of {config.model}, {made.ref}", annotating.verdicts(home, made)))
 
 
-@app.command()
+@curate_app.command(name="train-classifier")
 def classifier(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a classifier.")],
     overrides: Overrides = None,
@@ -376,6 +395,7 @@ def train(
     start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or nanotron.")] = "torch",
     on: Annotated[str, typer.Option("--on", help="local, or slurm: submit a job and return.")] = "local",
+    resume: ResumeOption = False,
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
@@ -399,7 +419,7 @@ def train(
     if on == "slurm":
         from training import slurm
 
-        run = launch.prepare(home, mixture, config, parent, backend)
+        run = launch.prepare(home, mixture, config, parent, backend, resume)
         job = slurm.submit(run, config.place) if run.status != "done" else None
         if json_:
             print_json(identity(run) | {"job": job})
@@ -407,7 +427,7 @@ def train(
         print(f"job {job}: {run.path}/slurm/{job}.log; see `octo runs show {run.id}`" if job else "done already")
         print(run.id)
         return
-    run = launch.train(home, mixture, config, parent, backend)
+    run = launch.train(home, mixture, config, parent, backend, resume)
     show_made(run, json_, summary=(f"Run on {mixture.ref}", [summary_row(run)]))
 
 
@@ -418,6 +438,7 @@ def rl(
     start: Annotated[str, typer.Option("--from", help="Run to start from, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or verl.")] = "torch",
+    resume: ResumeOption = False,
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
@@ -436,7 +457,7 @@ def rl(
     if plan:
         show_plan([launch.plan(home, source, config, begin, backend)], f"RL on {source.ref}", json_)
         return
-    run = launch.reinforce(home, source, config, begin, backend)
+    run = launch.reinforce(home, source, config, begin, backend, resume)
     show_made(run, json_, summary=(f"RL on {source.ref}", [summary_row(run)]))
 
 

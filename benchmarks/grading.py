@@ -11,8 +11,11 @@ reward manager calls it, one answer after the other (`pip install --no-deps verl
 left out. Each bar is printed as met or missed; the exit status is the number missed.
 
 With --items, a folder of benchmark files (.jsonl of known shapes), also how often the grader and math-verify rule alike
-on their reference answers: each against itself, wrapped, with a number raised by one, negated, and against another. The
-pairs on which they differ are printed: they should all be half-read text or small numbers, where math-verify is wrong.
+on their reference answers: each against itself, wrapped, with a number raised by one, negated, and against another.
+math-verify, given a text in dollars, may take a part of it: of "3:30 p.m." the 3, of a text with dollars within what
+stands between two of them. So pairs are counted apart where its reading of either text is not its reading of that text
+as LaTeX between one pair of dollars; of these the grader is held to its ruling on the latter. What neither explains is
+printed, and counts as missed.
 
 With --solutions, the file example_model_solutions.jsonl of GSM8K's authors (github.com/openai/grade-school-math), how
 often the grader rules as they label 5,276 solutions of four models, with the final answer written in several ways.
@@ -31,11 +34,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from math_verify import parse, verify
+from math_verify import LatexExtractionConfig, parse, verify
 
 from evaluation.answers import Grader, Verdict, grade
 from evaluation.benchmarks import KNOWN
@@ -43,6 +48,7 @@ from evaluation.benchmarks import KNOWN
 LIMIT = 5.0
 """Hard wall-clock limit of one answer, in seconds."""
 TIMES_VERL, TIMES_CLEAN = 10.0, 1.5
+DOLLAR = re.compile(r"(?<!\\)\$")
 SHAPES = (r"\frac{%d}{%d}", r"%d\sqrt{%d}", "(%d, %d)", "%d x+%d")
 HOSTILE = (
     r"\boxed{9^{9^{9}}}",
@@ -133,18 +139,55 @@ def variants(reference: str, rng: random.Random) -> Iterator[str]:
     yield f"-{reference}"
 
 
-def agreement(folder: Path) -> None:
+@cache
+def reading(text: str) -> list[Any]:
+    """What math-verify makes of `text` in dollars."""
+    return parse(f"${text}$")
+
+
+@cache
+def whole_reading(text: str) -> list[Any]:
+    """What it makes of all of `text`, as LaTeX: dollars within it are left out, and no number is looked for in it."""
+    return parse(f"${DOLLAR.sub('', text)}$", (LatexExtractionConfig(),))
+
+
+def is_whole(text: str) -> bool:
+    """Whether `reading` is that of all of `text`: the same object, or none in either."""
+    first, second = ([item for item in found(text) if not isinstance(item, str)] for found in (reading, whole_reading))
+    return first[:1] == second[:1]
+
+
+def compared(gold: str, answer: str) -> tuple[str, str]:
+    """Whether math-verify reads both texts `whole` or one in `part`, and whether the grader rules `alike`, as it does
+    on what was `meant`, or neither (`apart`). A text that it makes nothing of is to the grader the `same` as itself."""
+    ours = grade(rf"\boxed{{{answer}}}", gold, "boxed")
+    theirs, meant = (verify(read(gold), read(answer)) for read in (reading, whole_reading))
+    is_correct, kind = ours.verdict is Verdict.CORRECT, "whole" if is_whole(gold) and is_whole(answer) else "part"
+    if is_correct == theirs:
+        return kind, "alike"
+    if ours.reason == "same text":
+        return kind, "same"
+    return kind, "meant" if kind == "part" and is_correct == meant else "apart"
+
+
+def agreement(folder: Path) -> int:
+    """Print how often grader and math-verify rule alike; the number of pairs on which they differ for no reason."""
     rng = random.Random(0)
     golds = answers(folder)
     pairs = sorted({(gold, answer) for gold in golds for answer in (*variants(gold, rng), rng.choice(golds))})
-    differing = []
-    for gold, answer in pairs:
-        theirs = verify(parse(f"${gold}$"), parse(f"${answer}$"))
-        ours = grade(rf"\boxed{{{answer}}}", gold, "boxed")
-        if (ours.verdict is Verdict.CORRECT) != theirs and ours.reason != "same text":
-            differing.append(f"    {gold!r} and {answer!r}: {ours.verdict}, {ours.reason}; math-verify {theirs}")
-    print(f"agreement    {len(pairs) - len(differing):,} of {len(pairs):,} pairs of {len(golds):,} references")
-    print("\n".join(differing))
+    found = [(*compared(*pair), *pair) for pair in pairs]
+    n = Counter(one[:2] for one in found)
+    whole = n["whole", "alike"] + n["whole", "apart"]
+    said(f"agreement    {n['whole', 'alike']:,} of {whole:,} pairs that math-verify reads whole, of {len(golds):,} "
+         f"references, bar all: {'MISSED' if n['whole', 'apart'] else 'met'}")  # fmt: skip
+    part = n["part", "alike"] + n["part", "meant"] + n["part", "apart"]
+    said(f"             {n['part', 'alike']:,} of {part:,} pairs that it reads in part; on {n['part', 'meant']:,} of "
+         "the others it rules alike once the text is in one pair of dollars")  # fmt: skip
+    said(f"             {n['whole', 'same'] + n['part', 'same']:,} of a text and itself, of which it makes nothing")
+    for _, how, gold, answer in found:
+        if how in ("meant", "apart"):
+            said(f"    {how}: {gold!r} and {answer!r}, read as {reading(gold)[:1]} and {reading(answer)[:1]}")
+    return n["whole", "apart"] + n["part", "apart"]
 
 
 def labels(path: Path) -> None:
@@ -191,7 +234,7 @@ def main() -> int:
          f"{len(fooled)} of {sum(one in HOSTILE for one in hostile)} hostile answers CORRECT; "
          f"{len(children())} processes left running")  # fmt: skip
     if items:
-        agreement(items)
+        missed += agreement(items)
     if given.solutions:
         labels(given.solutions)
     return missed + (attacked > bar) + bool(fooled) + bool(children())

@@ -1,12 +1,11 @@
 """From the output of all tasks to the families of a corpus manifest.
 
-Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting
-and joining of texts is DuckDB's, which spills to the build's scratch folder. Rows without texts and signatures are in
-memory, some 700 bytes a document with what is decided of it; `curation.duplicates` says what it adds. Leaves out
-nothing that was read: a record is one row here or one in quarantine.
+Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting and
+joining of texts is DuckDB's, which spills to the scratch folder. While documents are decided, their rows without texts
+and signatures are in memory, some 700 bytes a document; `curation.duplicates` says what it adds. What is written after
+that holds none of it. Leaves out nothing that was read: a record is one row here or one in quarantine.
 """
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -65,7 +64,6 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 """
 
 
-SPAN = ("span_start", "span_length")
 HELD = pa.schema([("base_id", pa.string()), ("twins", pa.int64())])
 """How many documents of a base_id there are."""
 
@@ -134,6 +132,10 @@ class Documents(ABC):
         has to be compared. None: nothing is known."""
         return None
 
+    def forget(self) -> None:
+        """Let go of `rows`, which are most of what is in memory. Who asks for them again has them made again."""
+        vars(self).pop("rows", None)
+
     @cached_property
     def keys(self) -> BandKeys:
         """The keys of all bands, in the order of `written`; in the scratch folder."""
@@ -161,7 +163,7 @@ class Assembly(Documents):
         """`held`: how many documents of each base_id another corpus holds; `training`: corpora whose documents no
         prompt may be."""
         database = spilling_database(job.folder / "spill").register("held", held)
-        names = [*MEASURED, *SPAN, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
+        names = [*MEASURED, "held", *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
         apart = ", ".join(f"{name} NULLS FIRST" for name in told_apart(job.recipe))
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
         database.execute(numbered, {"files": written_files(job)})
@@ -172,6 +174,11 @@ class Assembly(Documents):
         query = "SELECT * EXCLUDE (base_id, ordinal) FROM numbered ORDER BY row"
         table = self.database.sql(query).to_arrow_table()
         return self._without_training(table) if self.training else table
+
+    @property
+    def count(self) -> int:
+        """How many documents there are."""
+        return self.database.sql("SELECT count(*) FROM numbered").fetchall()[0][0]
 
     @property
     def twins(self) -> pa.Table:
@@ -193,7 +200,7 @@ class Assembly(Documents):
 
     def joined(self, columns: str, rows: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of the tasks' files in the final order, for all rows or for `rows`."""
-        chosen = pa.table({"row": np.arange(len(self.rows)) if rows is None else np.sort(rows)})
+        chosen = pa.table({"row": np.arange(self.count) if rows is None else np.sort(rows)})
         self.database.register("chosen", chosen)
         query = f"""
             SELECT row, doc_id, {columns} FROM chosen JOIN numbered USING (row)
@@ -266,7 +273,10 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
     with progress("curate: freeze"):
         write_documents(draft, documents, recipe)
         draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
-        for family, tables, schema in families_of(assembly, assembly, documents):
+        draft.write("origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
+        del documents
+        assembly.forget()
+        for family, tables, schema in families_of(assembly, assembly):
             draft.write(family, tables, schema, identity=family == "texts")
     return {"inputs": counts_of(assembly.job), "rules": RULES_VERSION}
 
@@ -280,13 +290,13 @@ def write_documents(draft: Draft, documents: pa.Table, recipe: CurateRecipe) -> 
 Rows = Iterable[pa.Table | pa.RecordBatch]
 
 
-def families_of(assembly: Assembly, found: Documents, documents: pa.Table) -> Iterator[tuple[str, Rows, pa.Schema]]:
-    """What the tasks wrote, family by family, beside their rows of `documents`. In `found` these come last."""
+def families_of(assembly: Assembly, found: Documents) -> Iterator[tuple[str, Rows, pa.Schema]]:
+    """What the tasks wrote, family by family, beside documents and origins. In `found` it comes last. Takes no `rows`:
+    memory is DuckDB's, and 16 bytes a document."""
     settings = assembly.recipe.near_duplicates
     signature = pa.list_(pa.uint32(), settings.bands * settings.rows)
     texts = assembly.joined("written.text, written.question, written.response, written.answer")
     yield "texts", texts, TEXTS.schema
-    yield "origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema
     yield "quarantine", [_quarantine(assembly.job)], QUARANTINE.schema
     yield (
         "signatures",
@@ -295,16 +305,16 @@ def families_of(assembly: Assembly, found: Documents, documents: pa.Table) -> It
     )
     yield "twins", [assembly.twins], TWINS.schema
     yield "inputs", [_inputs(assembly.job)], INPUTS.schema
-    yield "bands", _bands(found, settings.bands, len(documents)), BANDS
+    yield "bands", _bands(found, settings.bands, assembly.count), BANDS
 
 
 def _leaks(documents: pa.Table) -> pa.Table:
-    held = documents.filter(pc.is_valid(documents["held_item"])).select(["doc_id", "held_item", *SPAN]).to_pylist()
-    rows = []
-    for row in held:
-        evidence = json.loads(row.pop("held_item"))
-        rows.append(row | evidence | {"item_id": evidence["item"]})
-    return pa.Table.from_pylist(rows, LEAKS.schema)
+    """A row for each item that a document holds."""
+    holding = documents.filter(pc.is_valid(documents["held"]))
+    held = holding["held"].combine_chunks()
+    rows = pa.Table.from_struct_array(pc.list_flatten(held))
+    doc_id = holding["doc_id"].take(pc.list_parent_indices(held))
+    return rows.append_column("doc_id", doc_id).select(LEAKS.schema.names).cast(LEAKS.schema)
 
 
 def doubts_of(documents: pa.Table) -> pa.Table:

@@ -9,7 +9,8 @@
 
 Both halves of an item are looked for: its question, and its worked solution where the benchmark has one, since a
 solution gives the answer away without the question. Solutions under SOLUTION_WORDS words are left out: "3 * 4 = 12
-apples" is in many documents that never saw the item. The evidence says which part was found.
+apples" is in many documents that never saw the item. The evidence says which part was found. A document may hold many
+items: the one that it covers most is why it is dropped, all are told (family `leaks`).
 
 Spacing and braces of LaTeX do not count (see `curation.words`), nor do \\left, \\dfrac, \\text and their kind.
 Questions that have no letter or fewer than 3 words cannot be told from chance; their items are counted as
@@ -17,8 +18,9 @@ Questions that have no letter or fewer than 3 words cannot be told from chance; 
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numba
 import numpy as np
@@ -26,9 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
-from curation.spans import span
+from curation.spans import spans
 from curation.words import AFTER_BREAK, WORD, Words, shingles, split
 from manifests.manifest import Manifest
+from manifests.tables import LEAKS
 
 FOLDS = (
     (
@@ -50,6 +53,10 @@ SPELLED_NUMBERS = split(
 """Without "one", which more often is no number."""
 ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question", "solution")])
 PARTS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "part", "text")])
+LEAK = pa.struct([field for field in LEAKS.schema if field.name != "doc_id"])
+"""An item that a document holds: a row of `leaks`."""
+MOST_PLACED = 100
+"""Items of one document whose place in it is looked for; a page with a whole benchmark would take minutes."""
 QUESTION, ANSWER, BOTH = "question", "answer", "question and answer"
 LEAST_WORDS = 3
 SOLUTION_WORDS = 20
@@ -88,13 +95,38 @@ def parts_of(items: pa.Table) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Matches:
-    """For each document of a batch: coverage of the item it holds (0 for none), the row of its part (-1 for none), and
-    the evidence as JSON (or None)."""
+class Held:
+    """An item that a document holds: the row of its part (of two, the one with more coverage), and what `leaks` says
+    of it."""
 
-    coverage: np.ndarray
-    item: np.ndarray
-    evidence: list[str | None]
+    row: int
+    benchmark: str
+    item_id: str
+    part: str
+    coverage: float
+
+    @property
+    def evidence(self) -> str:
+        """As JSON."""
+        said = {"benchmark": self.benchmark, "item": self.item_id, "part": self.part}
+        return json.dumps(said | {"coverage": round(self.coverage, 4)})
+
+
+@dataclass(frozen=True)
+class Matches:
+    """For each document of a batch the items it holds: the one with most coverage first, of equals the first."""
+
+    held: list[list[Held]]
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """Of the first, 0 for none."""
+        return np.array([held[0].coverage if held else 0.0 for held in self.held], np.float64)
+
+    @property
+    def evidence(self) -> list[str | None]:
+        """Of the first, as JSON; None for none."""
+        return [held[0].evidence if held else None for held in self.held]
 
 
 @dataclass(frozen=True)
@@ -174,32 +206,43 @@ class ItemIndex:
         return {"all": self._questions, "unmatchable": self.unmatchable, "solutions": len(self.items) - self._questions}
 
     def columns(self, texts: pa.Array) -> dict[str, pa.Array]:
-        """What is found, as columns of documents; with it, where in its text the item stands."""
+        """What is found, as columns of documents: the item that each holds most of, and all (rows of `leaks`)."""
         found = self.find(texts)
-        spans: list[tuple[int, int] | None] = [None] * len(texts)
-        for row in np.flatnonzero(found.item >= 0).tolist():
-            spans[row] = span(texts[row].as_py(), self.items["text"][int(found.item[row])].as_py())
-        start, length = ([one and one[part] for one in spans] for part in (0, 1))
+        rows = [self._placed(texts[place].as_py(), held) if held else None for place, held in enumerate(found.held)]
         return {
             "contamination": pa.array(found.coverage, pa.float64()),
             "held_item": pa.array(found.evidence, pa.string()),
-            "span_start": pa.array(start, pa.int64()),
-            "span_length": pa.array(length, pa.int64()),
+            "held": pa.array(rows, pa.list_(LEAK)),
         }
 
+    def _placed(self, text: str, held: list[Held]) -> list[dict[str, Any]]:
+        """With each item, where in `text` it stands."""
+        wanted = [self.items["text"][one.row].as_py() for one in held[:MOST_PLACED]]
+        found = spans(text, wanted) + [None] * (len(held) - len(wanted))
+        return [
+            {"benchmark": one.benchmark, "item_id": one.item_id, "part": one.part, "coverage": round(one.coverage, 4)}
+            | ({"span_start": span[0], "span_length": span[1]} if span else {})
+            for one, span in zip(held, found, strict=True)
+        ]
+
     def find(self, texts: pa.Array) -> Matches:
-        """Which item each document holds; of several the one with most coverage, then the first."""
-        coverage, best = np.zeros(len(texts)), np.full(len(texts), -1)
-        evidence: list[str | None] = [None] * len(texts)
-        if not len(self.items) or not len(texts):
-            return Matches(coverage, best, evidence)
-        document, item, share = self.pairs(texts)
-        for row in np.lexsort((item, -share, document))[::-1]:  # the best of each document comes last and stays
-            coverage[document[row]] = share[row]
-            best[document[row]] = item[row]
-        for one in np.flatnonzero(best >= 0):
-            evidence[one] = self._evidence(int(best[one]), item[document == one].tolist(), float(coverage[one]))
-        return Matches(coverage, best, evidence)
+        """Which items each document holds."""
+        held: list[dict[tuple[str, str], Held]] = [{} for _ in texts]
+        if len(self.items) and len(texts):
+            document, item, share = self.pairs(texts)
+            for row in np.lexsort((item, -share, document)).tolist():
+                self._note(held[document[row]], int(item[row]), float(share[row]))
+        return Matches([list(items.values()) for items in held])
+
+    def _note(self, held: dict[tuple[str, str], Held], row: int, coverage: float) -> None:
+        """Add what a document holds: another item, or the other part of one."""
+        name = (self.items["benchmark"][row].as_py(), self.items["item_id"][row].as_py())
+        part = self.items["part"][row].as_py()
+        known = held.get(name)
+        if known is None:
+            held[name] = Held(row, *name, part, coverage)
+        elif part != known.part:
+            held[name] = replace(known, part=BOTH)
 
     def pairs(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, coverage) of every item that a document holds, in no order."""
@@ -207,16 +250,6 @@ class ItemIndex:
         aligned, whole = self._aligned(words), self._occurring_whole(words)
         document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
         return document, item, share
-
-    def _evidence(self, item: int, held: list[int], coverage: float) -> str:
-        """`item` is the row with the best coverage, `held` all rows that the document holds."""
-        name = self._name(item)
-        parts = {self.items["part"][row].as_py() for row in held if self._name(row) == name}
-        part = BOTH if len(parts) > 1 else parts.pop()
-        return json.dumps({"benchmark": name[0], "item": name[1], "part": part, "coverage": round(coverage, 4)})
-
-    def _name(self, row: int) -> tuple[str, str]:
-        return self.items["benchmark"][row].as_py(), self.items["item_id"][row].as_py()
 
     def _aligned(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, coverage) of the verified pairs of items with at least n words."""

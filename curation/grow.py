@@ -27,7 +27,6 @@ import pyarrow.compute as pc
 
 from curation.assemble import (
     HELD,
-    SPAN,
     Assembly,
     Documents,
     counts_of,
@@ -41,7 +40,7 @@ from curation.assemble import (
     written_files,
 )
 from curation.decide import DECIDED
-from curation.decontaminate import ItemIndex
+from curation.decontaminate import LEAK, ItemIndex
 from curation.duplicates import Copies, connected
 from curation.reselect import Stored, changes, files_of, places
 from curation.sources import InputFile
@@ -152,11 +151,16 @@ def _write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifes
     with progress("curate: freeze"):
         write_documents(draft, documents, job.recipe)
         draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
-        for family, tables, schema in families_of(grown.new, grown, documents.slice(grown.first)):
-            if family == "origins" and len(grown.moved):
-                draft.write(family, [grown.origins], schema, identity=False)
-            else:
-                draft.extend(onto, family, tables, schema)
+        if len(grown.moved):
+            draft.write("origins", [grown.origins], ORIGINS.schema, identity=False)
+        else:
+            new = documents.slice(grown.first).select(ORIGINS.schema.names)
+            draft.extend(onto, "origins", [new], ORIGINS.schema)
+            del new
+        del documents
+        grown.forget()
+        for family, tables, schema in families_of(grown.new, grown):
+            draft.extend(onto, family, tables, schema)
     return {"inputs": _summed(onto.counts["inputs"], counts_of(job)), "rules": RULES_VERSION, "onto": onto.id}
 
 
@@ -176,12 +180,19 @@ class Decided(Stored):
         """The columns DECIDED, and doc_id."""
         return self.corpus.read("documents", ["doc_id", *DECIDED.names])
 
+    def forget(self) -> None:
+        super().forget()
+        vars(self).pop("decided", None)
+
     def _held(self) -> dict[str, pa.ChunkedArray]:
         contaminated = pc.equal(self.decided["drop_reason"], "contaminated")
         held = pc.if_else(contaminated, self.decided["drop_evidence"], pa.scalar(None, pa.string()))
-        leaks = self.corpus.read("leaks", ["doc_id", *SPAN])
-        place = pc.index_in(self.decided["doc_id"], value_set=leaks["doc_id"].combine_chunks())
-        return {"held_item": held} | {name: leaks[name].take(place) for name in SPAN}
+        leaks = self.corpus.read("leaks")
+        each = leaks["doc_id"].combine_chunks().value_counts()  # in their order: rows of one document stand together
+        items = leaks.select([field.name for field in LEAK]).to_struct_array().combine_chunks()
+        offsets = pa.array(np.cumsum([0, *each.field("counts").to_numpy()]), pa.int32())
+        place = pc.index_in(self.decided["doc_id"], value_set=each.field("values"))
+        return {"held_item": held, "held": pa.ListArray.from_arrays(offsets, items).take(place)}
 
 
 @dataclass(frozen=True)
@@ -203,7 +214,12 @@ class Grown(Documents):
     @property
     def first(self) -> int:
         """Row of the first new document."""
-        return len(self.old.decided)
+        return self.old.corpus.families["documents"].rows
+
+    def forget(self) -> None:
+        super().forget()
+        self.old.forget()
+        self.new.forget()
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]

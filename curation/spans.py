@@ -6,6 +6,7 @@ words that it lies over are told in characters. Leaves out folding: `\\left(` co
 """
 
 import re
+from collections.abc import Iterable, Sequence
 
 import numba
 import numpy as np
@@ -13,12 +14,16 @@ import numpy as np
 WORDS = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[-+*/=<>^%!\u00d7\u00f7\u2200-\u227f]")
 
 
-def span(text: str, item: str) -> tuple[int, int] | None:
-    """(first character, number of characters) of the part of `text` that `item` aligns with best, the first of several;
-    None where one of them has no words."""
+def spans(text: str, items: Sequence[str]) -> list[tuple[int, int] | None]:
+    """For each of `items` (first character, number of characters) of the part of `text` that it aligns with best, the
+    first of several; None where one of them has no words."""
     codes: dict[str, int] = {}
     found = list(WORDS.finditer(text))
-    passage, wanted = (_codes(words, codes) for words in ((one[0] for one in found), WORDS.findall(item)))
+    passage = _codes((one[0] for one in found), codes)
+    return [_span(found, passage, _codes(WORDS.findall(item), codes)) for item in items]
+
+
+def _span(found: list[re.Match[str]], passage: np.ndarray, wanted: np.ndarray) -> tuple[int, int] | None:
     if not len(passage) or not len(wanted):
         return None
     first, last = _best(wanted, passage)
@@ -26,7 +31,7 @@ def span(text: str, item: str) -> tuple[int, int] | None:
     return start, found[last].end() - start
 
 
-def _codes(words, codes: dict[str, int]) -> np.ndarray:
+def _codes(words: Iterable[str], codes: dict[str, int]) -> np.ndarray:
     """A number for each word, the same for the same letters in either case."""
     return np.array([codes.setdefault(word.lower(), len(codes)) for word in words], np.int64)
 

@@ -26,12 +26,14 @@ from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe
 
 HERE = Path(__file__).resolve().parent
-CLI_PREFACE = """Made from `octo --help` by `make docs`. Exit status, the JSON of each verb, completion and colour:
-[In a shell](shell.md)."""
+CLI_PREFACE = (
+    "Made from `octo --help` by `make docs`. Exit status, the JSON of each verb, completion and colour: "
+    "[In a shell](shell.md)."
+)
 RECIPES: dict[str, type[Recipe]] = {
     "octo curate": CurateRecipe,
     "octo annotate": AnnotateRecipe,
-    "octo classifier": ClassifierRecipe,
+    "octo curate train-classifier": ClassifierRecipe,
     "octo mix": MixRecipe,
     "octo mix, a grid": GridRecipe,
     "octo train": TrainRecipe,

@@ -10,9 +10,8 @@ into nothing. Items are matched by their question, so that another version or na
     unchecked   some corpus was made without looking for this item, so nothing is known
     unknown     the model has no lineage here (a folder), or was trained on nothing that has one
 
-A member counts as used although its run may not have come to it. `leaks` names one item per document, the one that it
-covers most: of several items in one document the others are called clean. Reads through the catalog; leaves out
-searching for items, which is `curation.decontaminate`.
+A member counts as used although its run may not have come to it. A document that holds several items leaks them all.
+Reads through the catalog; leaves out searching for items, which is `curation.decontaminate`.
 """
 
 from collections.abc import Iterator, Sequence

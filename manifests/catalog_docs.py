@@ -62,10 +62,9 @@ ORDER BY l.manifest, l.benchmark, l.coverage DESC, l.item_id
 LIMIT 50
 """,
     "How many items of each benchmark are held, by how many documents, and how closely?": """
-SELECT manifest, drop_evidence->>'benchmark' AS benchmark, count(DISTINCT drop_evidence->>'item') AS items,
-  count(*) AS documents, min(CAST(drop_evidence->>'coverage' AS DOUBLE)) AS least_coverage
-FROM documents
-WHERE drop_reason = 'contaminated'
+SELECT manifest, benchmark, count(DISTINCT item_id) AS items, count(DISTINCT doc_id) AS documents,
+  min(coverage) AS least_coverage
+FROM leaks
 GROUP BY ALL
 ORDER BY manifest, items DESC
 """,

@@ -654,12 +654,17 @@ class Report:
         return [element("h3", "Validation"), _pictures([chart])] if chart else []
 
     def left_out(self, run: RunDirectory) -> list[Html | None]:
-        """References that failed the grader's controls."""
-        controls = run.record.get("controls") or {"failed": []}
-        if not controls["failed"]:
-            return []
-        heading = f"{len(controls['failed'])} of {controls['references']} references fail the grader's controls"
-        return [fold(heading, [_table(controls["failed"], "prompt_id reference control verdict reason")])]
+        """Prompts that were too long, and references that failed the grader's controls."""
+        too_long, controls = run.record.get("too_long") or [], run.record.get("controls") or {"failed": []}
+        found: list[Html | None] = []
+        if too_long:
+            limit = run.record["config"]["max_prompt_tokens"]
+            heading = f"{number(len(too_long), 'prompt')} of more than {number(limit, 'token')} left out"
+            found.append(fold(heading, [_table(too_long, "prompt_id tokens")]))
+        if controls["failed"]:
+            heading = f"{len(controls['failed'])} of {controls['references']} references fail the grader's controls"
+            found.append(fold(heading, [_table(controls["failed"], "prompt_id reference control verdict reason")]))
+        return found
 
     def reinforced(self, run: RunDirectory) -> str:
         """The lede of an RL run: the first and the last tenth of its steps."""
@@ -1098,9 +1103,17 @@ LEFT JOIN held ht ON ht.doc_id = chosen.doc_id LEFT JOIN held hk ON hk.doc_id = 
 ORDER BY similarity, chosen.doc_id
 """
 _CONTAMINATION = """
-SELECT coalesce(drop_evidence->>'benchmark', 'not named') AS benchmark, count(DISTINCT drop_evidence->>'item') AS found,
-  count(*) AS documents, sum(n_tokens)::BIGINT AS tokens
-FROM documents WHERE manifest = $1 AND drop_reason = 'contaminated' GROUP BY ALL
+WITH dropped AS (
+  SELECT doc_id, drop_evidence->>'benchmark' AS named, n_tokens FROM documents
+  WHERE manifest = $1 AND drop_reason = 'contaminated'),
+held AS (
+  SELECT benchmark, doc_id, any_value(n_tokens) AS n_tokens, list(item_id) AS items
+  FROM (FROM leaks WHERE manifest = $1) JOIN dropped USING (doc_id) GROUP BY ALL
+  UNION ALL SELECT coalesce(named, 'not named'), doc_id, n_tokens, [] FROM dropped
+  ANTI JOIN (FROM leaks WHERE manifest = $1) USING (doc_id))
+SELECT benchmark, len(list_distinct(flatten(list(items)))) AS found, count(*) AS documents,
+  sum(n_tokens)::BIGINT AS tokens
+FROM held GROUP BY ALL
 """
 _ITEMS = """
 SELECT benchmark, count(*) AS n FROM items WHERE list_contains($1::VARCHAR[], manifest) GROUP BY ALL

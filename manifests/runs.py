@@ -295,8 +295,10 @@ def open_run(
     backend: str,
     parent: RunDirectory | None = None,
     inputs: dict[str, str] | None = None,
+    resume: bool = False,
 ) -> RunDirectory:
-    """The run that this launch is: a new one, or the one begun before by the same launch.
+    """The run that this launch is: a new one, or the one begun before by the same launch. With `resume` the latter
+    alone, and UserError when there is none.
 
     The ID covers kind, manifests' digests, the semantic part of `config` (a Recipe, or plain JSON taken whole),
     backend, parent and `inputs` (name → checksum of what is neither manifest nor run, such as a model folder).
@@ -313,6 +315,11 @@ def open_run(
     run_id = f"run-{json_digest(identity)[:12]}"
     with contextlib.suppress(FileNotFoundError):
         return RunDirectory(store, _load_record(store, run_id))
+    if resume:
+        raise UserError(
+            f"nothing to resume: {run_id}, which this launch would be, was never begun in {store.url}",
+            "Leave --resume out to begin it, or compare the recipe with that of `octo runs list`",
+        )
     record = identity | {
         "id": run_id,
         "status": "created",

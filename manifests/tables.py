@@ -85,7 +85,7 @@ QUARANTINE = _table(
 )
 LEAKS = _table(
     "leaks",
-    "The benchmark item that each contaminated document holds, and where: the one that it covers most.",
+    "The benchmark items that documents hold, and where; of one document the item that it covers most comes first.",
     ("doc_id", TEXT, "as in documents"),
     ("benchmark", TEXT, "name of the benchmark"),
     ("item_id", TEXT, "as in items"),
@@ -96,7 +96,11 @@ LEAKS = _table(
         LONG,
         "first character of the passage in the text, from 0: substr(text, span_start + 1, span_length)",
     ),
-    ("span_length?", LONG, "characters of the passage; both NULL where the item's words cannot be placed"),
+    (
+        "span_length?",
+        LONG,
+        "characters of the passage; both NULL where words cannot be placed, and beyond a document's first 100 items",
+    ),
 )
 DOUBTS = _table(
     "doubts",

@@ -107,6 +107,9 @@ class RLRecipe(Recipe):
     """Steps. The prompts are read in the manifest's order, from the start again when they run out."""
     prompts_per_step: Count
     """Prompts of one step."""
+    max_prompt_tokens: Count | None = None
+    """Prompts with more tokens, template included, are left out and named in the run. By default none is, and one that
+    leaves no room for its response is refused."""
     group_size: Annotated[int, Field(ge=2)]
     """Responses per prompt; a response is judged against the others of its group."""
     minibatch_prompts: Count | None = None

@@ -55,7 +55,7 @@ class _Policy:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.low = torch.bfloat16 if recipe.precision else None
         self.model: Any = load_weights(start).to(self.device).eval()
-        self.optimizer = adamw(self.model, recipe.optimizer)
+        self.optimizer = self._optimizer()
         self.reference: Any = copy.deepcopy(self.model).requires_grad_(False)
         if self.low:
             self.reference = self.reference.to(self.low)
@@ -64,9 +64,13 @@ class _Policy:
     def load(self, folder: Path) -> None:
         """Weights and optimizer of a checkpoint; of the start, its weights and a fresh optimizer."""
         self.model.load_state_dict(load_weights(folder).state_dict())
-        self.optimizer = adamw(self.model, self.recipe.optimizer)
+        self.optimizer = self._optimizer()
         if folder != self.start:
             load_optimizer(folder, self.optimizer)
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        """On a CPU the plain kernel, as verl: the fused one rounds differently, and both are to draw alike."""
+        return adamw(self.model, self.recipe.optimizer, is_fused=self.device == "cuda")
 
     def sampler(self) -> Any:
         """The model to sample from: itself, or its copy in bfloat16 brought up to date."""

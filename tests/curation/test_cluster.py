@@ -21,8 +21,9 @@ from curation import slurm
 from curation.attempts import Survey, attempt
 from curation.config import PlaceRecipe
 from curation.decontaminate import PARTS
+from curation.local import run_tasks
 from curation.pipeline import curate, input_files, submit
-from curation.tasks import Job, publish, run_tasks, task_record
+from curation.tasks import Job, publish, task_record
 from curation.worker import run_task
 from manifests.errors import UserError
 from manifests.runs import load_run, load_runs
@@ -208,6 +209,27 @@ def test_what_slurm_ends_is_told_and_done_by_the_next_launch(cluster, sample, to
     said = octo(["runs", "show", run["id"], "--store", store.url])
     assert "The same `octo curate` command does what is missing" in said
     assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
+
+
+# -- adding to a corpus ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on", [
+    pytest.param("ray", marks=pytest.mark.slow),
+    pytest.param("slurm", marks=[pytest.mark.engine, needs_slurm]),
+])  # fmt: skip
+def test_a_corpus_is_added_to_elsewhere_as_here(on, sample, tokenizer, tmp_path, request):
+    if on == "slurm":
+        request.getfixturevalue("cluster")
+    whole = sample.recipe(tokenizer, version="2", place=TIGHT)
+    most = whole.model_copy(update={"version": "1", "sources": whole.sources[1:]})
+    built = []
+    for place in ("local", on):
+        store = Store(tmp_path / place)
+        base = curate(store, most)
+        built.append(curate(store, whole, onto=base, on=place))
+        assert [run["status"] for run in load_runs(store)] == ["done", "done"] and store.list("work") == []
+    assert built[0].id == built[1].id and base.id in built[1].parents
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------

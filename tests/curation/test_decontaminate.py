@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation import decontaminate
 from curation.config import DecontaminateRecipe
 from curation.decontaminate import CANDIDATE_SHARE, ITEM_COLUMNS, ItemIndex, parts_of
 from curation.sample import edited
 from curation.sample_pages import general_page, math_page
-from curation.spans import span
+from curation.spans import spans
 from curation.words import split
 
 STORY = (
@@ -103,7 +104,8 @@ def test_the_worked_solution_is_a_leak_too_and_told_apart(text: str, part: str |
 
 def test_the_span_of_a_solution_is_its_passage():
     found = index().columns(pa.array([f"Worked out by hand. {WORKED}"], pa.large_string()))
-    assert (found["span_start"][0].as_py(), found["span_length"][0].as_py()) == (20, len(WORKED) - 1)
+    [leak] = found["held"][0].as_py()
+    assert (leak["span_start"], leak["span_length"]) == (20, len(WORKED) - 1)
 
 
 def test_solutions_of_a_few_words_are_not_looked_for():
@@ -117,16 +119,35 @@ def test_the_span_is_the_passage_that_holds_the_item(name):
     before, after = f"{general_page(draw)}\n\nÜbung — ", f"\n\n{math_page(draw)}"
     for asked in (QUESTIONS[name], edited(random.Random(3), QUESTIONS[name], 0.05)):
         found = index().columns(pa.array(["nothing at all", before + asked + after], pa.large_string()))
-        assert found["span_start"][0].as_py() is found["span_length"][0].as_py() is None
-        start, length = (found[name][1].as_py() for name in ("span_start", "span_length"))
-        passage = (before + asked + after)[start : start + length]
+        none, [leak] = found["held"].to_pylist()
+        assert none is None
+        passage = (before + asked + after)[leak["span_start"] :][: leak["span_length"]]
         assert passage in asked and len(passage) > 0.9 * len(asked)
 
 
 def test_a_span_by_hand():
-    assert span("One. What is 58+13 then?", "what is 58 + 13?") == (5, 13)
-    assert span("q a b x c d q", "a b c d") == (2, 9)
-    assert span("...", "words") is span("words", "?") is None
+    assert spans("One. What is 58+13 then?", ["what is 58 + 13?", "?", "one what"]) == [(5, 13), None, (0, 9)]
+    assert spans("q a b x c d q", ["a b c d"]) == [(2, 9)]
+    assert spans("...", ["words"]) == [None]
+
+
+def test_every_item_that_a_document_holds_is_told_and_the_best_covered_first():
+    """Two questions, one of them with an edit, and the worked solution of the other: two items, three parts."""
+    text = f"First. {edited(random.Random(3), QUESTIONS['latex'], 0.05)}\n\nSecond. {STORY}\n\n{WORKED}"
+    found = index().columns(pa.array([text, "nothing at all"], pa.large_string()))
+    [rows, none] = found["held"].to_pylist()
+    assert none is None and [row["item_id"] for row in rows] == ["story", "latex"]
+    assert rows[0]["part"] == "question and answer" and rows[1]["part"] == "question"
+    assert rows[0]["coverage"] == found["contamination"][0].as_py() == 1.0 > rows[1]["coverage"] > 0.7
+    passages = [text[row["span_start"] :][: row["span_length"]] for row in rows]
+    assert passages[0] == STORY[:-1] and passages[1] in text[: text.index("Second")]
+    assert json.loads(found["held_item"][0].as_py())["item"] == "story"
+
+
+def test_beyond_so_many_items_a_document_is_not_searched_for_places(monkeypatch):
+    monkeypatch.setattr(decontaminate, "MOST_PLACED", 1)
+    [rows] = index().columns(pa.array([f"{STORY}\n\n{QUESTIONS['latex']}"], pa.large_string()))["held"].to_pylist()
+    assert [row["span_start"] is None for row in rows] == [False, True]
 
 
 def test_coverage_is_a_limit_of_the_recipe():

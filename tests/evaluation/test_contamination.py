@@ -113,6 +113,16 @@ def test_an_item_has_leaked_if_the_mixture_took_a_document_that_holds_it(store, 
     assert list(found(store, first, renamed).values()) == ["leaked", "unchecked"]
 
 
+def test_a_document_that_holds_two_items_leaks_both(store, tmp_path, tokenizer, items, monkeypatch):
+    monkeypatch.setitem(globals(), "PAGES", [f"{PAGES[0]} And on the next page: {QUESTIONS[2]}", *PAGES[1:]])
+    benchmark = freeze_benchmark(store, BenchmarkRecipe(name="held", path=str(items)))
+    made = corpus(store, tmp_path, tokenizer, "checked", ["held@1"])
+    leaks = made.read("leaks").to_pylist()
+    assert sorted(row["item_id"] for row in leaks) == ["q0", "q1", "q2"] and len({row["doc_id"] for row in leaks}) == 2
+    run = trained(store, mixture(store, made, tokenizer, FIRST))
+    assert found(store, run, benchmark) == {"q0": "leaked", "q1": "clean", "q2": "leaked"}
+
+
 def test_what_no_corpus_looked_for_is_unchecked(store, tmp_path, tokenizer, items):
     benchmark = freeze_benchmark(store, BenchmarkRecipe(name="held", path=str(items)))
     blind = corpus(store, tmp_path, tokenizer, "blind", [])

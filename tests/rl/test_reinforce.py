@@ -79,8 +79,10 @@ def base_run(store: Store, scratch: Path, *whole: str) -> RunDirectory:
     return run
 
 
-def commit_prompts(store: Store, answers: list[int | str], version: str = "1") -> Manifest:
-    """Prompts `pick 0`, `pick 1`, … from two sources with the given answers."""
+def commit_prompts(
+    store: Store, answers: list[int | str], version: str = "1", questions: list[str] | None = None
+) -> Manifest:
+    """Prompts `pick 0`, `pick 1`, … (or others) from two sources with the given answers."""
     rows = [
         {
             "position": n,
@@ -88,12 +90,12 @@ def commit_prompts(store: Store, answers: list[int | str], version: str = "1") -
             "doc_id": f"d{n}",
             "source": "odd" if n % 2 else "even",
             "corpus": "corpus-0",
-            "question": f"pick {n}",
+            "question": questions[n] if questions else f"pick {n}",
             "answer": str(answer),
         }
         for n, answer in enumerate(answers)
     ]
-    draft = Draft(store, "prompts", {"answers": answers})
+    draft = Draft(store, "prompts", {"answers": answers} | ({"questions": questions} if questions else {}))
     draft.write("prompts", [pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema)], tables.PROMPTS.schema)
     return draft.commit("prompts", version)
 
@@ -591,6 +593,25 @@ def test_a_reference_that_cannot_be_graded_is_left_out_and_named(home, capsys):
     assert "2 of 4 references fail" in capsys.readouterr().err
     with pytest.raises(UserError, match="no reference of prompts@none passes"):
         reinforce(store, commit_prompts(store, ["$N=n$"], "none"), recipe, parent)
+
+
+def test_prompts_that_are_too_long_are_left_out_and_named(home, capsys, tmp_path):
+    """Counted and recorded before the start; what is left must fit, what is left out need not."""
+    store, prompts, parent = home
+    wide = commit_prompts(store, [0, 1, 2], "wide", questions=["pick 0", "pick 11111 22222", "pick 2"])
+    recipe = rl_recipe(max_prompt_tokens=25, max_new_tokens=20)
+    assert plan(store, wide, recipe, parent)["left_out_for_length"] == 1
+    run = reinforce(store, wide, recipe, parent)
+    assert run.record["too_long"] == [{"position": 1, "prompt_id": "p1", "tokens": 35}]
+    assert run.record["summary"]["prompts_too_long"] == 1 and run.record["controls"]["references"] == 2
+    assert {row["prompt_id"] for row in run.table("rollouts").to_pylist()} == {"p0", "p2"}
+    assert "1 of 3 prompts have more than 25 tokens and are left out" in capsys.readouterr().err
+    assert "1 prompt of more than 25 tokens left out" in report(store, [run.id], tmp_path / "report.html").read_text()
+    assert reinforce(store, prompts, rl_recipe(max_prompt_tokens=25), parent).record["too_long"] == []
+    with pytest.raises(UserError, match=r"35 tokens; with 20 new ones"):
+        reinforce(store, wide, rl_recipe(max_new_tokens=20), parent)
+    with pytest.raises(UserError, match=r"every prompt of prompts@wide has more than 3 tokens\. Raise"):
+        reinforce(store, wide, rl_recipe(max_prompt_tokens=3), parent)
 
 
 # -- start, validation, precision ----------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(LACKS is not None, reason=f"{LACKS[0]}; to run these: {LACKS[1]}" if LACKS else ""),
 ]
+KILLED = str(Path(__file__).parent / "killed_verl.py")
+MOMENTS = ("rollouts", "update", "checkpoint", "keeping")
 BOXES = [rf"\boxed{{{answer}}}" for answer in range(4)]
 ENDLESS = r"\boxed{\binom{10000000}{5000000}}"
 """An answer that the grader cannot rule on in time."""
@@ -91,11 +93,11 @@ def launch(store: Store, backend: str = "verl", **values) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory) -> dict[str, Store]:
-    """The same start three times."""
+    """The same start, once for each."""
     one = tmp_path_factory.mktemp("start")
     begin(one)
     made = {}
-    for name in ("torch", "verl", "killed"):
+    for name in ("torch", "verl", *MOMENTS):
         made[name] = Store(shutil.copytree(one / "store", one / name))
     return made
 
@@ -157,36 +159,37 @@ def test_two_ranks_variants_and_a_trigger(stores):
     ledgers_alike(one, other, 1e-3, apart=("clip_share", "kl_to_start"))
 
 
-KILLED = """
-import sys
-from manifests.manifest import resolve
-from manifests.recipe import load
-from manifests.runs import load_run
-from manifests.store import Store
-from rl.config import RLRecipe
-from rl.launch import reinforce
-store = Store(sys.argv[1])
-reinforce(store, resolve(store, "prompts@1"), load(sys.argv[2], RLRecipe), load_run(store, sys.argv[3]), "verl")
-"""
-
-
-def test_a_run_that_was_killed_goes_on(whole, stores, tmp_path):
-    """The launcher is killed in the middle of the rollouts of step 6, one past a checkpoint."""
-    store, recipe = stores["killed"], tmp_path / "rl.yaml"
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_that_was_killed_goes_on(whole, stores, tmp_path, moment):
+    """Launcher and engine are killed in the middle of `moment` (see killed_verl.py), and the launch is given again."""
+    store, recipe = stores[moment], tmp_path / "rl.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     folder = Path(store.full("runs")) / whole.id
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root), str(recipe), whole.record["parent"]])
-    try:
-        wait_for(lambda: (folder / "engine" / "rollouts" / "6.jsonl").exists() or process.poll() is not None)
-    finally:
-        process.kill()
-    assert process.wait() == -signal.SIGKILL
-    wait_for(lambda: not _bearers(folder / "engine"))  # the driver dies with it, and Ray with the driver
+    command = [sys.executable, KILLED, str(store.root), "prompts@1", str(recipe), whole.record["parent"], moment]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    wait_for(lambda: not _bearers(folder / "engine"))  # the driver dies with the launcher, and Ray with the driver
     assert load_run(store, whole.id).checkpoints() == [4]
+    assert made_by(moment, folder)
     resumed = launch(store)
-    assert resumed.id == whole.id
+    assert resumed.id == whole.id and resumed.checkpoints() == whole.checkpoints()
+    assert resumed.table("steps")["step"].to_pylist() == [*range(1, 11)]
     ledgers_alike(resumed, whole, 1e-6)
     assert not _bearers(folder / "engine")
+
+
+def made_by(moment: str, folder: Path) -> bool:
+    """Whether what lies there shows that the run was killed at `moment`."""
+    lines = {int(file.stem): len(file.read_text().splitlines()) for file in folder.glob("engine/rollouts/*.jsonl")}
+    torn = folder / "engine" / "checkpoints" / "global_step_8" / "actor"
+    match moment:
+        case "rollouts":
+            return lines[5] == 64 and lines[6] == 29
+        case "update":
+            return lines[6] == 64 and 7 not in lines
+        case "checkpoint":
+            return [*torn.glob("model_*")] != [] and not (torn / "huggingface").exists()
+        case _:
+            return (folder / "checkpoints" / "8" / "model.safetensors").exists()
 
 
 def wait_for(condition) -> None:
