@@ -852,7 +852,7 @@ def report(
 def publish(
     ref: ManifestArgument,
     target: Annotated[
-        str, typer.Argument(help="Store to copy to: a folder or an fsspec URL such as s3://BUCKET/STORE.")
+        str, typer.Argument(help="Store to copy to: a folder, s3://BUCKET/STORE, hf://datasets/ORG/NAME/STORE.")
     ],
     parents: ParentsOption = False,
     json_: JsonOption = False,

@@ -28,6 +28,7 @@ from rl.config import RLRecipe
 from rl.verl_config import Job, to_verl
 from training.doctor import is_cuda, verl_lacks
 from training.launch import check_start, last_checkpoint
+from training.trackers import check_trackers
 
 Backend = Literal["torch", "verl"]
 Start = RunDirectory | Path
@@ -84,6 +85,7 @@ def plan(
 
 def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend) -> Path:
     """The folder to start from, once everything fits."""
+    check_trackers(recipe.track)
     for name in recipe.validation.evaluation.benchmarks if recipe.validation else ():
         check_launch(store, resolve(store, name))
     if backend == "verl":

@@ -41,6 +41,7 @@ from rl.rollouts import SCHEMAS, Rollouts, alarm_row, earned, ledger_rows, mean
 from rl.watch import alarms, cap_of, last_good
 from training.checkpoints import load_optimizer, load_weights, write_checkpoint
 from training.torch_backend import adamw, update
+from training.trackers import tracking
 
 Validate = Callable[[int, Path], None]
 """Evaluates the model folder of a step, if that step is to be validated and has not been."""
@@ -124,13 +125,19 @@ def run_reinforcement(
     if validate:
         validate(done, run.checkpoint(done) if done else start)
     past, grader = Past.of(run), Grader(recipe.grading_workers, recipe.grading_seconds)
-    with grader, Ledger(run, SCHEMAS) as ledger, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
+    with (
+        tracking(run, recipe, recipe.track, done) as show,
+        grader,
+        Ledger(run, SCHEMAS) as ledger,
+        progress(f"rl: {recipe.stage}", recipe.steps) as advance,
+    ):
         advance(done)
         for step in range(done + 1, recipe.steps + 1):
             if past.stopped:
                 break
             row = _step(policy, grader, ledger, prompts, step, past.history)
             past.history.append(row)
+            show(step, row)
             good = _good_checkpoint(run, recipe, past)
             acted = _watch(run, policy, ledger, past, good)
             if acted or _has_checkpoint(recipe, step):

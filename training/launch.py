@@ -162,7 +162,7 @@ def _check(
     if start:
         for one in manifests:
             check_start(start, _tokenizer(one))
-    check_trackers(recipe)
+    check_trackers(recipe.track)
     launch = _Launch(recipe, stages, start, parent)
     _check_sizes(launch, manifest)
     _check_backend(launch, backend)
