@@ -3,7 +3,8 @@
 Reading `quickstart` below from top to bottom is reading the whole walk: source → corpus → mixtures → training → RL →
 evaluation → report. Libraries are imported inside the verbs, so `octo --help` loads neither torch nor datatrove. What a
 user can put right ends as one line on stderr and exit status 1 (2 for a wrong command line, 130 after Ctrl-C); building
-verbs print the ID of what they built as their last line on stdout.
+verbs print the ID of what they built as their last line on stdout. With `--json` stdout holds one JSON value and
+nothing else; docs/shell.md lists the shapes.
 """
 
 import importlib.util
@@ -28,7 +29,17 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("curation", "mixtures", "training", "rl", "evaluation", "manifests")
 
+
+class InOrder(TyperGroup):
+    """Verbs in the order of the walk, then the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        walk = ["quickstart", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval"]
+        return sorted(self.commands, key=lambda name: walk.index(name) if name in walk else len(walk))
+
+
 app = typer.Typer(
+    cls=InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -48,6 +59,12 @@ class RunUnlessNamed(TyperGroup):
         return super().parse_args(ctx, args if named else ["run", *args])
 
 
+curate_app = typer.Typer(
+    cls=RunUnlessNamed,
+    no_args_is_help=True,
+    help="Build a corpus (`octo curate RECIPE …`), or train a classifier for it.",
+)
+app.add_typer(curate_app, name="curate")
 rl_app = typer.Typer(
     cls=RunUnlessNamed, no_args_is_help=True, help="Reinforce a model (`octo rl PROMPTS RECIPE …`), or measure prompts."
 )
@@ -58,6 +75,9 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Refuse to begin: only go on. The same command goes on without it too.")
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
 ParentsOption = Annotated[bool, typer.Option("--parents", help="With everything that it was made from.")]
@@ -99,7 +119,7 @@ def check_packages() -> None:
 
 
 @app.command()
-def quickstart(store: StoreOption = None) -> None:
+def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
     """The whole walk on the built-in sample, some minutes on a laptop CPU: corpus to rewarded, evaluated model."""
     from curation.config import CurateRecipe
     from curation.pipeline import curate as build_corpus
@@ -137,11 +157,19 @@ def quickstart(store: StoreOption = None) -> None:
     made = [corpus, stable, decay, prompts, first, base, before, zero, after]
     page = write_report(home, [item.id for item in made])
 
-    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
-    for mixture, run in ((stable, first), (decay, base)):
-        show(catalog.query(home, ACHIEVED, [mixture.id, run.id]), f"Planned and achieved, {mixture.ref}")
-    show(catalog.query(home, LOSSES, [first.id, base.id]), "Loss of both stages")
-    show(catalog.query(home, REWARDS, [before.id, after.id]), "Held-out problems before and after RL")
+    tables = {"funnel": (f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id))}
+    for name, mixture, run in (("stable", stable, first), ("decay", decay, base)):
+        achieved = catalog.query(home, ACHIEVED, [mixture.id, run.id])
+        tables[name] = (f"Planned and achieved, {mixture.ref}", achieved)
+    tables["losses"] = ("Loss of both stages", catalog.query(home, LOSSES, [first.id, base.id]))
+    rewards = catalog.query(home, REWARDS, [before.id, after.id])
+    tables["scores"] = ("Held-out problems before and after RL", rewards)
+    if json_:
+        rows = {name: table.to_pylist() for name, (_, table) in tables.items()}
+        print_json({"report": str(page), "made": [identity(item) for item in made], **rows})
+        return
+    for title, table in tables.values():
+        show(table, title)
     show_rows([{"made": getattr(item, "ref", item.record["kind"] if hasattr(item, "record") else ""), "ID": item.id}
                for item in made], "What was made")  # fmt: skip
     print(f"report  {page}")
@@ -190,6 +218,9 @@ def sources(
     """
     from curation.known_sources import KNOWN, lookup, recipe_text
 
+    if name and recipe and json_:
+        print_json({"recipe": recipe_text(name)})
+        return
     if name and recipe:
         print(recipe_text(name), end="")
         return
@@ -198,13 +229,13 @@ def sources(
         return
     found = vars(lookup(name)) | {"path": lookup(name).path}
     if json_:
-        print(json.dumps(found, ensure_ascii=False))
+        print_json(found)
         return
     plain = {key: json.dumps(value) if isinstance(value, dict | tuple) else value for key, value in found.items()}
     show_rows([{"field": key, "value": value} for key, value in plain.items()], name)
 
 
-@app.command()
+@curate_app.command(name="run")
 def curate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
     overrides: Overrides = None,
@@ -221,6 +252,7 @@ def curate(
         str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
     ] = None,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Read sources, annotate every document, freeze a corpus manifest."""
@@ -240,18 +272,17 @@ def curate(
     base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
     if plan:
         rows = pipeline.plan(home, config, base, grown)
-        show_rows([vars(row) for row in rows], f"Plan of {config.name}@{config.version}")
-        for title, script in pipeline.scripts(home, config) if on == "slurm" and not base else ():
+        show_plan([vars(row) for row in rows], f"{config.name}@{config.version}", json_)
+        for title, script in pipeline.scripts(home, config) if on == "slurm" and not (base or json_) else ():
             print(f"\n# {title}\n{script}")
         return
     if on == "slurm" and not wait and not base:
         submitted = pipeline.submit(home, config, grown)
         if isinstance(submitted, RunDirectory):
-            show_run(submitted)
+            print_json(identity(submitted)) if json_ else show_run(submitted)
             return
     corpus = pipeline.curate(home, config, workers, base, grown, on)
-    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
-    print(corpus.id)
+    show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
 
 
 @app.command()
@@ -259,6 +290,7 @@ def annotate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of annotations.")],
     overrides: Overrides = None,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Ask a language model about documents of a corpus: scores, rewritten texts, or question-answer pairs."""
@@ -268,20 +300,20 @@ def annotate(
 
     home, config = open_store(store), load(recipe, AnnotateRecipe, overrides or [])
     if plan:
-        show_rows([annotating.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        show_plan([annotating.plan(home, config)], f"{config.name}@{config.version}", json_)
         return
     made = annotating.annotate(home, config)
-    show(annotating.verdicts(home, made), f"Answers of {config.model}, {made.ref}")
     if failed := made.counts["failed"]:
         print(f"octo: {failed} requests failed; another version of the recipe asks for these again", file=sys.stderr)
-    print(made.id)
+    show_made(made, json_, verdicts=(f"Answers of {config.model}, {made.ref}", annotating.verdicts(home, made)))
 
 
-@app.command()
+@curate_app.command(name="train-classifier")
 def classifier(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a classifier.")],
     overrides: Overrides = None,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Train a fastText classifier on labelled rows of a corpus, for `octo curate` to score documents with."""
@@ -292,13 +324,16 @@ def classifier(
 
     home, config = open_store(store), load(recipe, ClassifierRecipe, overrides or [])
     if plan:
-        show_rows([fit.plan(home, config)], f"Plan of {config.name}@{config.version}")
+        show_plan([fit.plan(home, config)], f"{config.name}@{config.version}", json_)
         return
     made = fit.train(home, config)
-    show(catalog.query(home, THRESHOLDS, [made.id]), f"{made.ref} on documents held out")
-    show(catalog.query(home, FEATURES, [made.id]), "Words that weigh most")
-    show_rows([made.counts], "Documents")
-    print(made.id)
+    show_made(
+        made,
+        json_,
+        thresholds=(f"{made.ref} on documents held out", catalog.query(home, THRESHOLDS, [made.id])),
+        words=("Words that weigh most", catalog.query(home, FEATURES, [made.id])),
+        documents=("Documents", [made.counts]),
+    )
 
 
 THRESHOLDS = "SELECT * EXCLUDE (manifest, shard, row) FROM thresholds WHERE manifest = $1 ORDER BY threshold"
@@ -316,6 +351,7 @@ def mix(
     extend: Annotated[str | None, typer.Option("--extend", help="Mixture whose first steps are kept.")] = None,
     step: Annotated[int | None, typer.Option("--from-step", min=1, help="Steps of it that are kept.")] = None,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Select documents by SQL, apportion a budget exactly, freeze tokens and order as a manifest."""
@@ -328,14 +364,27 @@ def mix(
     home = open_store(store)
     if (extend is None) != (step is None):
         raise UserError("--extend and --from-step go together", "Give --extend MIXTURE --from-step N")
+    told = []
     for config in load_mixes(recipe, overrides or [], cell):
         batch = config.budget.batch if config.budget else None
         start = start_after(resolve(home, extend), step, batch) if extend and step else None
-        title = f"Plan of {config.name}@{config.version}"
+        title, rows = f"Plan of {config.name}@{config.version}", []
+
+        def show_planned(planned: Any, title: str = title, rows: list[dict[str, Any]] = rows) -> None:
+            rows += planned.rows()
+            if not json_:
+                show_rows(rows, title)
+
         if plan:
-            show_rows(mixing.plan(home, config, start).rows(), title)
-        else:
-            print(mixing.mix(home, config, start, lambda planned, title=title: show_rows(planned.rows(), title)).id)
+            show_planned(mixing.plan(home, config, start))
+            told.append({"name": config.name, "version": config.version, "plan": rows})
+            continue
+        made = mixing.mix(home, config, start, show_planned)
+        told.append(identity(made) | {"plan": rows})
+        if not json_:
+            print(made.id)
+    if json_:
+        print_json(told)
 
 
 @app.command()
@@ -346,7 +395,9 @@ def train(
     start: Annotated[str | None, typer.Option("--from", help="Run to start from.")] = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or nanotron.")] = "torch",
     on: Annotated[str, typer.Option("--on", help="local, or slurm: submit a job and return.")] = "local",
+    resume: ResumeOption = False,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Train on a mixture manifest; the launch checks the manifest and refuses anything else."""
@@ -363,19 +414,21 @@ def train(
     home, config = open_store(store), load(recipe, TrainRecipe, overrides or [])
     mixture, parent = resolve(home, manifest), load_run(home, start) if start else None
     if plan:
-        show_rows(launch.plan(home, mixture, config, parent, backend), f"Plan of training on {mixture.ref}")
+        show_plan(launch.plan(home, mixture, config, parent, backend), f"training on {mixture.ref}", json_)
         return
     if on == "slurm":
         from training import slurm
 
-        run = launch.prepare(home, mixture, config, parent, backend)
+        run = launch.prepare(home, mixture, config, parent, backend, resume)
         job = slurm.submit(run, config.place) if run.status != "done" else None
+        if json_:
+            print_json(identity(run) | {"job": job})
+            return
         print(f"job {job}: {run.path}/slurm/{job}.log; see `octo runs show {run.id}`" if job else "done already")
         print(run.id)
         return
-    run = launch.train(home, mixture, config, parent, backend)
-    show_rows([summary_row(run)], f"Run on {mixture.ref}")
-    print(run.id)
+    run = launch.train(home, mixture, config, parent, backend, resume)
+    show_made(run, json_, summary=(f"Run on {mixture.ref}", [summary_row(run)]))
 
 
 @rl_app.command(name="run")
@@ -385,7 +438,9 @@ def rl(
     start: Annotated[str, typer.Option("--from", help="Run to start from, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
     backend: Annotated[str, typer.Option("--backend", help="torch or verl.")] = "torch",
+    resume: ResumeOption = False,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Reinforce a trained run with GRPO on a prompts manifest."""
@@ -400,11 +455,10 @@ def rl(
     home, config = open_store(store), load(recipe, RLRecipe, overrides or [])
     source, begin = resolve(home, prompts), Path(start) if Path(start).is_dir() else load_run(home, start)
     if plan:
-        show_rows([launch.plan(home, source, config, begin, backend)], f"Plan of RL on {source.ref}")
+        show_plan([launch.plan(home, source, config, begin, backend)], f"RL on {source.ref}", json_)
         return
-    run = launch.reinforce(home, source, config, begin, backend)
-    show_rows([summary_row(run)], f"RL on {source.ref}")
-    print(run.id)
+    run = launch.reinforce(home, source, config, begin, backend, resume)
+    show_made(run, json_, summary=(f"RL on {source.ref}", [summary_row(run)]))
 
 
 @app.command()
@@ -438,8 +492,11 @@ def benchmarks(
     else:
         chosen = [BenchmarkRecipe(name=name, version=version, revision=revision) for name in names or ()]
         made = [freeze_benchmark(home, one) for one in chosen]
-    show_rows([{"name": one.ref, "items": one.counts["items"]} for one in made], "Frozen", json_)
-    for one in made if not json_ else ():
+    if json_:
+        print_json([identity(one) | {"items": one.counts["items"]} for one in made])
+        return
+    show_rows([{"name": one.ref, "items": one.counts["items"]} for one in made], "Frozen")
+    for one in made:
         print(one.id)
 
 
@@ -449,6 +506,7 @@ def measure_pass_rate(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a measurement.")],
     start: Annotated[str, typer.Option("--from", help="Run to measure, or a folder with a Hugging Face model.")],
     overrides: Overrides = None,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Measure how often a model solves each prompt; `pass_rate` is then a column that `octo mix` selects by."""
@@ -461,8 +519,8 @@ def measure_pass_rate(
     home, config = open_store(store), load(recipe, PassRateRecipe, overrides or [])
     begin = Path(start) if Path(start).is_dir() else load_run(home, start)
     made = pass_rates(home, resolve(home, prompts), config, begin)
-    show(catalog.query(home, PASS_RATES, [made.id]), f"Prompts by pass rate, {made.ref}")
-    print(made.id)
+    solved = catalog.query(home, PASS_RATES, [made.id])
+    show_made(made, json_, prompts=(f"Prompts by pass rate, {made.ref}", solved))
 
 
 PASS_RATES = """
@@ -508,7 +566,7 @@ def evaluate_model(
     config = eval_recipe(parent, recipe, [*(overrides or []), *([f"protocol={protocol}"] if protocol else [])])
     chosen = chosen_benchmarks(home, suite, benchmarks or list(config.benchmarks))
     if plan:
-        show_rows(scores.plan(home, chosen, config, sampler), f"Plan of evaluating {model}")
+        show_plan(scores.plan(home, chosen, config, sampler), f"evaluating {model}", json_)
         return
     steps = parent.checkpoints() if parent else []
     at = step if step is not None else steps[-1] if steps else 0
@@ -516,7 +574,8 @@ def evaluate_model(
     folder = folder if parent or model == "-" else Path(model)
     run = scores.evaluate(home, folder, chosen, config, parent=parent, sampler=sampler, step=at)
     if json_:
-        show(catalog.query(home, "SELECT * EXCLUDE run FROM scores WHERE run = $1", [run.id]), "", json_)
+        scored = catalog.query(home, "SELECT * EXCLUDE run FROM scores WHERE run = $1", [run.id])
+        print_json(identity(run) | {"scores": scored.to_pylist()})
         return
     show(catalog.query(home, SCORES, [run.id]), f"Scores of {model}, and without the items that leaked")
     if config.samples > 1:
@@ -620,7 +679,7 @@ def why(
     """A document's life: source, scores, why it was dropped, where mixtures hold it, the steps that read it."""
     life = life_of(open_store(store), doc_id)
     if json_:
-        print(json.dumps(life, ensure_ascii=False, default=str))
+        print_json(life)
         return
     for row in life.pop("documents"):
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
@@ -738,6 +797,7 @@ def ui(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8321,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Browse a store in a web browser, read-only: manifests, runs, documents, SQL, curves of runs while they train."""
@@ -749,7 +809,10 @@ def ui(
         )
     from manifests.ui import serve
 
-    serve(open_store(store), upper_floors(), host, port, lambda address: print(address, flush=True))
+    def say(address: str) -> None:
+        print(json.dumps({"address": address}) if json_ else address, flush=True)
+
+    serve(open_store(store), upper_floors(), host, port, say)
 
 
 def upper_floors() -> Any:
@@ -774,23 +837,22 @@ def report(
     compare: Annotated[
         bool, typer.Option("--compare", help="Score and response length of several runs over their steps.")
     ] = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """One self-contained HTML page with plots, for manifests and runs."""
     from manifests.report import report as write_report
     from manifests.run_curves import compare as write_comparison
 
-    if compare:
-        print(write_comparison(open_store(store), refs, output))
-        return
-    print(write_report(open_store(store), refs, output))
+    write_page = write_comparison if compare else write_report
+    show_path(write_page(open_store(store), refs, output), json_)
 
 
 @app.command()
 def publish(
     ref: ManifestArgument,
     target: Annotated[
-        str, typer.Argument(help="Store to copy to: a folder or an fsspec URL such as s3://BUCKET/STORE.")
+        str, typer.Argument(help="Store to copy to: a folder, s3://BUCKET/STORE, hf://datasets/ORG/NAME/STORE.")
     ],
     parents: ParentsOption = False,
     json_: JsonOption = False,
@@ -819,11 +881,9 @@ def copy_between(source: "Store", ref: str, target: "Store", parents: bool, json
 
     copied = copy(source, ref, target, parents)
     made = copied[-1].manifest
-    show_rows([one.row() for one in copied], f"{source.url} → {target.url}", json_)
     if absent := lacking(made):
         print(f"octo: {target.url} has not {', '.join(absent)}, which it was made from; --parents", file=sys.stderr)
-    if not json_:
-        print(made.id)
+    show_made(made, json_, copied=(f"{source.url} → {target.url}", [one.row() for one in copied]))
 
 
 # -- manifests -----------------------------------------------------------------------------------------------------
@@ -850,7 +910,7 @@ def manifest_show(ref: ManifestArgument, json_: JsonOption = False, store: Store
 
     record = json.loads(record_bytes(resolve(open_store(store), ref)))
     if json_:
-        print(json.dumps(record, ensure_ascii=False))
+        print_json(record)
         return
     families = record.pop("families")
     for name, value in record.items():
@@ -894,7 +954,7 @@ def manifest_lineage(
 
 
 @manifest_app.command(name="verify")
-def manifest_verify(ref: ManifestArgument, store: StoreOption = None) -> None:
+def manifest_verify(ref: ManifestArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
     """Recompute every checksum and the digest of a manifest."""
     from manifests.errors import UserError
     from manifests.manifest import resolve, verify
@@ -902,17 +962,22 @@ def manifest_verify(ref: ManifestArgument, store: StoreOption = None) -> None:
     home = open_store(store)
     manifest = resolve(home, ref)
     problems = verify(home, manifest)
-    for problem in problems:
+    if json_:
+        print_json(identity(manifest) | {"bytes": manifest.bytes, "problems": problems})
+    for problem in problems if not json_ else ():
         print(problem, file=sys.stderr)
     if problems:
         raise UserError(
             f"{manifest.ref} fails in {len(problems)} places", "Rebuild it, or restore the files named above"
         )
-    print(f"{manifest.ref} is {manifest.id}: {manifest.bytes:,} bytes, every checksum and the digest agree")
+    if not json_:
+        print(f"{manifest.ref} is {manifest.id}: {manifest.bytes:,} bytes, every checksum and the digest agree")
 
 
 @manifest_app.command(name="rebuild")
-def manifest_rebuild(ref: ManifestArgument, workers: WorkersOption = 1, store: StoreOption = None) -> None:
+def manifest_rebuild(
+    ref: ManifestArgument, workers: WorkersOption = 1, json_: JsonOption = False, store: StoreOption = None
+) -> None:
     """Build a manifest again from its parents in a scratch store and compare the IDs."""
     from manifests.errors import UserError
     from manifests.manifest import resolve
@@ -926,7 +991,10 @@ def manifest_rebuild(ref: ManifestArgument, workers: WorkersOption = 1, store: S
         raise UserError(
             f"{manifest.ref} is {manifest.id}, built again it is {again.id}", "Its inputs or the code changed"
         )
-    print(f"built again: {again.id}, the same")
+    if json_:
+        print_json(identity(manifest) | {"rebuilt": again.id})
+    else:
+        print(f"built again: {again.id}, the same")
 
 
 def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: int) -> "Manifest":
@@ -969,25 +1037,30 @@ def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: 
 def manifest_tag(
     ref: ManifestArgument,
     name: Annotated[str, typer.Argument(help="New name@version for the same content.")],
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Give a manifest another name@version. Names are added, never moved."""
     from manifests.manifest import tag
 
     new, _, version = name.partition("@")
-    print(tag(open_store(store), ref, new, version).id)
+    show_made(tag(open_store(store), ref, new, version), json_)
 
 
 @manifest_app.command(name="gc")
 def manifest_gc(
     hours: Annotated[float, typer.Option("--older-than-hours", min=0, help="Spare younger files.")] = 24.0,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Remove files that no record names: leftovers of builds that were stopped."""
     from manifests.manifest import collect_garbage
 
     removed = collect_garbage(open_store(store), hours * 3600, dry_run=plan)
+    if json_:
+        print_json({"plan" if plan else "removed": removed})
+        return
     for path in removed:
         print(path)
     print(f"{len(removed)} files {'would be ' if plan else ''}removed", file=sys.stderr)
@@ -998,13 +1071,14 @@ def manifest_export(
     ref: ManifestArgument,
     folder: Annotated[Path, typer.Option("--to", help="Folder to write; it must not be there or be empty.")],
     format: Annotated[str, typer.Option("--format", help="hf, croissant, jsonl, webdataset, nanoset or verl.")] = "hf",
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Write a manifest as files that other tools open: see docs/formats.md."""
     from manifests.manifest import resolve
     from mixtures.export import export
 
-    print(export(resolve(open_store(store), ref), format, folder))
+    show_path(export(resolve(open_store(store), ref), format, folder), json_)
 
 
 @manifest_app.command(name="import")
@@ -1021,6 +1095,7 @@ def manifest_import(
     ] = None,
     workers: WorkersOption = 1,
     plan: PlanOption = False,
+    json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """A folder or a data set of the hub as a corpus, without curation: every readable record is kept."""
@@ -1030,11 +1105,10 @@ def manifest_import(
 
     home, config = open_store(store), uncurated(path, name, version, role, tokenizer, fields or [])
     if plan:
-        show_rows([vars(row) for row in pipeline.plan(home, config)], f"Plan of {name}@{version}")
+        show_plan([vars(row) for row in pipeline.plan(home, config)], f"{name}@{version}", json_)
         return
     corpus = pipeline.curate(home, config, workers)
-    show(catalog.funnel(home, corpus.id), f"Funnel of {corpus.ref}")
-    print(corpus.id)
+    show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -1059,7 +1133,9 @@ def runs_show(
     from manifests.runs import load_run
 
     found = load_run(open_store(store), run)
-    if found.record["kind"] == "curate" and not json_:
+    if json_:
+        print_json(found.record)
+    elif found.record["kind"] == "curate":
         show_run(found)
     else:
         print(json.dumps(found.record, indent=1, ensure_ascii=False))
@@ -1094,7 +1170,7 @@ def runs_compare(
     home = open_store(store)
     found = compare(load_run(home, first), load_run(home, second))
     if json_:
-        print(json.dumps(vars(found), ensure_ascii=False))
+        print_json(vars(found))
         return
     show_rows(found.benchmarks, f"{first} → {second}, by benchmark")
     if found.groups:
@@ -1122,6 +1198,49 @@ def model_of(run: "RunDirectory") -> Path:
     return run.checkpoint(steps[-1])
 
 
+def identity(made: "Manifest | RunDirectory") -> dict[str, Any]:
+    """What every verb that builds says of what it built, as the first keys of its JSON."""
+    from manifests.manifest import Manifest
+
+    if isinstance(made, Manifest):
+        return {"id": made.id, "kind": made.kind, "name": made.name, "version": made.version, "digest": made.digest}
+    return {"id": made.id, "kind": made.record["kind"], "status": made.status}
+
+
+def show_made(
+    made: "Manifest | RunDirectory", json_: bool, **tables: "tuple[str, pa.Table | list[dict[str, Any]]]"
+) -> None:
+    """What a verb built: tables (title and rows by name) and its ID last; or one object with all of it."""
+    rows = {name: table if isinstance(table, list) else table.to_pylist() for name, (_, table) in tables.items()}
+    if json_:
+        print_json(identity(made) | rows)
+        return
+    for name, (title, table) in tables.items():
+        show_rows(rows[name], title, columns=None if isinstance(table, list) else table.column_names)
+    print(made.id)
+
+
+def show_plan(rows: list[dict[str, Any]], what: str, json_: bool) -> None:
+    if json_:
+        print_json({"plan": rows})
+    else:
+        show_rows(rows, f"Plan of {what}")
+
+
+def show_path(path: Path, json_: bool) -> None:
+    if json_:
+        print_json({"path": str(path)})
+    else:
+        print(path)
+
+
+def print_json(value: Any) -> None:
+    """One line; NaN and infinities, which JSON lacks, as null."""
+    from manifests.runs import without_nan
+
+    print(json.dumps(without_nan(value), ensure_ascii=False, default=str))
+
+
 def summary_row(run: "RunDirectory") -> dict[str, Any]:
     return {"run": run.id, "status": run.status} | {
         key: value for key, value in run.record.get("summary", {}).items() if not isinstance(value, dict | list)
@@ -1135,7 +1254,7 @@ def show(rows: "pa.Table", title: str, json_: bool = False) -> None:
 def show_rows(rows: list[dict[str, Any]], title: str, json_: bool = False, columns: list[str] | None = None) -> None:
     """Rows as a table for people, or as JSON."""
     if json_:
-        print(json.dumps(rows, ensure_ascii=False, default=str))
+        print_json(rows)
         return
     columns = columns or (list(rows[0]) if rows else [])
     table = Table()

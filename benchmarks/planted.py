@@ -72,10 +72,10 @@ def plant(documents: int, seed: int, items: list[Item] | None = None) -> Planted
     items = items or [_item(draw) for _ in range(ITEMS)]
     planted = [(kind, number) for kind, share in SHARES.items() for number in range(round(documents * share))]
     made = [(_page(draw), "page", -1) for _ in range(documents - len(planted))]
-    pages = len(made)
+    pages = made.copy()
     worked = [number for number, item in enumerate(items) if len(WORD.findall(item.solution)) >= SOLUTION_WORDS]
     for kind, number in planted:
-        made.append(_planted(draw, kind, number, made[:pages], items, worked))
+        made.append(_planted(draw, kind, number, pages, items, worked))
     order = list(range(documents))
     draw.shuffle(order)
     place = {old: new for new, old in enumerate(order)}

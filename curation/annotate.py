@@ -2,7 +2,7 @@
 
 A manifest of kind `annotations`, made from its corpus, with one family `annotations`: scores, rewritten texts or
 question-answer pairs, with the answer as received and a verdict (`curation.verdicts`). `octo curate` takes the rows as
-a source (`path: manifest://NAME@VERSION`), `octo classifier` the scores as labels (`annotations:`).
+a source (`path: manifest://NAME@VERSION`), `octo curate train-classifier` the scores as labels (`annotations:`).
 
 Promises. Every chosen document is at least one row, in the order of the corpus. Answers are not the same twice, so the
 ID digests what came back; the same recipe again finds the manifest and asks nothing. A build that was stopped goes on

@@ -1,9 +1,9 @@
 """From the output of all tasks to the families of a corpus manifest.
 
-Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting
-and joining of texts is DuckDB's, which spills to the build's scratch folder. Rows without texts and signatures are in
-memory, some 700 bytes a document with what is decided of it; `curation.duplicates` says what it adds. Leaves out
-nothing that was read: a record is one row here or one in quarantine.
+Every document gets its doc_id, its place by (source, doc_id), and what `curation.decide` decides of it. Sorting and
+joining of texts is DuckDB's, which spills to the scratch folder. While documents are decided, their rows without texts
+and signatures are in memory, some 700 bytes a document; `curation.duplicates` says what it adds. What is written after
+that holds none of it. Leaves out nothing that was read: a record is one row here or one in quarantine.
 """
 
 import os
@@ -132,6 +132,10 @@ class Documents(ABC):
         has to be compared. None: nothing is known."""
         return None
 
+    def forget(self) -> None:
+        """Let go of `rows`, which are most of what is in memory. Who asks for them again has them made again."""
+        vars(self).pop("rows", None)
+
     @cached_property
     def keys(self) -> BandKeys:
         """The keys of all bands, in the order of `written`; in the scratch folder."""
@@ -172,6 +176,11 @@ class Assembly(Documents):
         return self._without_training(table) if self.training else table
 
     @property
+    def count(self) -> int:
+        """How many documents there are."""
+        return self.database.sql("SELECT count(*) FROM numbered").fetchall()[0][0]
+
+    @property
     def twins(self) -> pa.Table:
         """The documents that bear a number beside the base_id."""
         query = "SELECT doc_id, base_id, ordinal FROM numbered WHERE ordinal > 0 ORDER BY row"
@@ -191,7 +200,7 @@ class Assembly(Documents):
 
     def joined(self, columns: str, rows: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of the tasks' files in the final order, for all rows or for `rows`."""
-        chosen = pa.table({"row": np.arange(len(self.rows)) if rows is None else np.sort(rows)})
+        chosen = pa.table({"row": np.arange(self.count) if rows is None else np.sort(rows)})
         self.database.register("chosen", chosen)
         query = f"""
             SELECT row, doc_id, {columns} FROM chosen JOIN numbered USING (row)
@@ -264,7 +273,10 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
     with progress("curate: freeze"):
         write_documents(draft, documents, recipe)
         draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
-        for family, tables, schema in families_of(assembly, assembly, documents):
+        draft.write("origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
+        del documents
+        assembly.forget()
+        for family, tables, schema in families_of(assembly, assembly):
             draft.write(family, tables, schema, identity=family == "texts")
     return {"inputs": counts_of(assembly.job), "rules": RULES_VERSION}
 
@@ -278,13 +290,13 @@ def write_documents(draft: Draft, documents: pa.Table, recipe: CurateRecipe) -> 
 Rows = Iterable[pa.Table | pa.RecordBatch]
 
 
-def families_of(assembly: Assembly, found: Documents, documents: pa.Table) -> Iterator[tuple[str, Rows, pa.Schema]]:
-    """What the tasks wrote, family by family, beside their rows of `documents`. In `found` these come last."""
+def families_of(assembly: Assembly, found: Documents) -> Iterator[tuple[str, Rows, pa.Schema]]:
+    """What the tasks wrote, family by family, beside documents and origins. In `found` it comes last. Takes no `rows`:
+    memory is DuckDB's, and 16 bytes a document."""
     settings = assembly.recipe.near_duplicates
     signature = pa.list_(pa.uint32(), settings.bands * settings.rows)
     texts = assembly.joined("written.text, written.question, written.response, written.answer")
     yield "texts", texts, TEXTS.schema
-    yield "origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema
     yield "quarantine", [_quarantine(assembly.job)], QUARANTINE.schema
     yield (
         "signatures",
@@ -293,7 +305,7 @@ def families_of(assembly: Assembly, found: Documents, documents: pa.Table) -> It
     )
     yield "twins", [assembly.twins], TWINS.schema
     yield "inputs", [_inputs(assembly.job)], INPUTS.schema
-    yield "bands", _bands(found, settings.bands, len(documents)), BANDS
+    yield "bands", _bands(found, settings.bands, assembly.count), BANDS
 
 
 def _leaks(documents: pa.Table) -> pa.Table:

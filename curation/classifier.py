@@ -25,9 +25,10 @@ from manifests.store import file_sha256
 
 PREFIX = "__label__"
 DEFAULT = Path(__file__).with_name("default_classifier.bin")
-"""The model that comes with the project: `octo classifier recipes/quickstart/classifier.yaml` makes it of the corpus of
-recipes/quickstart/corpus.yaml. It tells the sample's mathematics from the sample's prose (average precision 1.0 on 393
-pages held out) and is no judge of real pages: it takes 96 in 100 pieces of software documentation for mathematics."""
+"""The model that comes with the project: `octo curate train-classifier recipes/quickstart/classifier.yaml` makes it of
+the corpus of recipes/quickstart/corpus.yaml. It tells the sample's mathematics from the sample's prose (average
+precision 1.0 on 393 pages held out) and is no judge of real pages: it takes 96 in 100 pieces of software documentation
+for mathematics."""
 DEFAULT_SHA256 = "a5863720f22e38c6fc66b769a1483da0a20b82462ac9f59658fc7a1d786542bb"
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""
@@ -132,7 +133,7 @@ CENTROIDS = 256
 
 def check_file(path: Path) -> None:
     """UserError unless `path` is a whole fastText classifier (.bin or .ftz): header, dictionary, matrices, no more."""
-    hint = "Give a model that `octo classifier` or fastText's `supervised` wrote"
+    hint = "Give a model that `octo curate train-classifier` or fastText's `supervised` wrote"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             fault = _fault(data)

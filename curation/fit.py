@@ -1,4 +1,5 @@
-"""Trains a fastText classifier on labelled rows of a corpus and freezes it with a report: `octo classifier RECIPE`.
+"""Trains a fastText classifier on labelled rows of a corpus, for `octo curate train-classifier`, and freezes it with a
+report.
 
 A manifest of kind `classifier`, made from its corpus, and from annotations where a language model labels: the model
 (`model.bin`, the one family in its identity), `labels` (which document was taken for what, held out or not, and its

@@ -151,11 +151,16 @@ def _write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifes
     with progress("curate: freeze"):
         write_documents(draft, documents, job.recipe)
         draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
-        for family, tables, schema in families_of(grown.new, grown, documents.slice(grown.first)):
-            if family == "origins" and len(grown.moved):
-                draft.write(family, [grown.origins], schema, identity=False)
-            else:
-                draft.extend(onto, family, tables, schema)
+        if len(grown.moved):
+            draft.write("origins", [grown.origins], ORIGINS.schema, identity=False)
+        else:
+            new = documents.slice(grown.first).select(ORIGINS.schema.names)
+            draft.extend(onto, "origins", [new], ORIGINS.schema)
+            del new
+        del documents
+        grown.forget()
+        for family, tables, schema in families_of(grown.new, grown):
+            draft.extend(onto, family, tables, schema)
     return {"inputs": _summed(onto.counts["inputs"], counts_of(job)), "rules": RULES_VERSION, "onto": onto.id}
 
 
@@ -174,6 +179,10 @@ class Decided(Stored):
     def decided(self) -> pa.Table:
         """The columns DECIDED, and doc_id."""
         return self.corpus.read("documents", ["doc_id", *DECIDED.names])
+
+    def forget(self) -> None:
+        super().forget()
+        vars(self).pop("decided", None)
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
         contaminated = pc.equal(self.decided["drop_reason"], "contaminated")
@@ -205,7 +214,12 @@ class Grown(Documents):
     @property
     def first(self) -> int:
         """Row of the first new document."""
-        return len(self.old.decided)
+        return self.old.corpus.families["documents"].rows
+
+    def forget(self) -> None:
+        super().forget()
+        self.old.forget()
+        self.new.forget()
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]

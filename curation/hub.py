@@ -3,20 +3,13 @@
 Promises. A path stands for the same bytes for ever: it names a commit, itself or through `revision`; branches and tags
 are refused. A short commit is looked up and made whole. What keeps the hub from answering (no network, offline mode, no
 access, no such commit) is one UserError. Leaves out models, spaces and buckets, and logging in (`hf auth login`).
+
+The hub's client takes a third of a second to load, as much as 5 MB of text: it is loaded where the hub is asked.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import httpx
-from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    GatedRepoError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from curation.config import HUB_SCHEME, SourceRecipe
 from manifests.errors import UserError
@@ -62,6 +55,8 @@ def refuse_unpinned(sources: tuple[SourceRecipe, ...]) -> None:
 
 def pinned(source: SourceRecipe) -> str:
     """The path of `source` with its whole commit, after the hub has said that it is there."""
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
     repository, _, folder = _parts(source)
     revision = commit(source)
     with one_line(source):
@@ -93,19 +88,25 @@ def _parts(source: SourceRecipe) -> tuple[str, str | None, str]:
 @contextmanager
 def one_line(source: SourceRecipe) -> Iterator[None]:
     """What the hub raises while `source` is read, as a UserError."""
+    if not source.path.startswith(HUB_SCHEME):
+        yield
+        return
+    import httpx  # noqa: PLC0415
+    from huggingface_hub import errors  # noqa: PLC0415
+
     try:
         yield
-    except (GatedRepoError, RepositoryNotFoundError) as error:
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise UserError(
             f"source {source.name}: the hub gives no access to {source.path}",
             "Accept its terms on huggingface.co and run `hf auth login`, or give the `path` of a local copy",
         ) from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise UserError(
             f"source {source.name}: the hub has no commit {commit(source)} of {source.path}",
             "Give revision=<commit>",
         ) from error
-    except (OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except (errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
         raise UserError(
             f"source {source.name}: cannot reach the hub for {source.path}: {' '.join(str(error).split())[:200]}",
             "Go online, or give the `path` of a local copy",

@@ -8,13 +8,17 @@ Dropped documents are found too. A manifest without `bands`, made by an earlier 
 MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts at once.
 """
 
+import importlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasketch import MinHash, MinHashLSH
 
 from curation.config import NearDuplicatesRecipe
 from curation.duplicates import Texts
@@ -23,6 +27,9 @@ from curation.signatures import SEED, band_keys, from_column, signatures
 from curation.words import shingles, split
 from manifests.errors import UserError
 from manifests.manifest import Manifest
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 BANDS = pa.schema([("band", pa.int32()), ("key", pa.uint32()), ("row", pa.int64())])
 """The family `bands`: sorted by band, key and row; `row` counts in `documents` from 0."""
@@ -56,11 +63,11 @@ def near(manifest: Manifest, text: str, least: float = 0.5, limit: int = 10) -> 
             f"{manifest.ref} ({manifest.kind}) holds no signatures", "Give a corpus manifest made by `octo curate`"
         )
     settings = NearDuplicatesRecipe.model_validate(manifest.recipe["near_duplicates"])
-    asked = normalise(pa.array([text], pa.string()))
+    asked = normalise(pa.array([text], pa.large_string()))
     if not split(asked).counts[0]:
         raise UserError("the text holds no words", "Give some words to look for")
     rows, texts = sharing(manifest, settings, asked)
-    return _compared(manifest, settings, pa.concat_arrays([asked.cast(pa.large_string()), texts]), rows, least)[:limit]
+    return _compared(manifest, settings, pa.concat_arrays([asked, texts]), rows, least)[:limit]
 
 
 def sharing(manifest: Manifest, settings: NearDuplicatesRecipe, asked: pa.Array) -> tuple[np.ndarray, pa.Array]:
@@ -102,7 +109,7 @@ def _rows_of_keys(file: pq.ParquetFile, upper: list[int]) -> Iterator[np.ndarray
 
 def _query(settings: NearDuplicatesRecipe, wanted: np.ndarray, signed: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
     """Rows, ascending, of those `signed` (row and signature) that share a band with the signature `wanted`."""
-    index = MinHashLSH(num_perm=len(wanted), params=(settings.bands, settings.rows))
+    index = _datasketch().MinHashLSH(num_perm=len(wanted), params=(settings.bands, settings.rows))
     with index.insertion_session() as session:
         for row, signature in signed:
             session.insert(row, sketch(signature), check_duplication=False)
@@ -115,9 +122,27 @@ def _stored_signatures(manifest: Manifest, settings: NearDuplicatesRecipe) -> It
     yield from enumerate(values)
 
 
-def sketch(signature: np.ndarray) -> MinHash:
+def sketch(signature: np.ndarray) -> "MinHash":
     """One signature as datasketch's own object."""
-    return MinHash(hashvalues=signature, seed=SEED, scheme="affine32")
+    return _datasketch().MinHash(hashvalues=signature, seed=SEED, scheme="affine32")
+
+
+@cache
+def _datasketch() -> Any:
+    """The package, without scipy.integrate, which takes 0.3 s to import and is there to choose bands and rows: whoever
+    lets datasketch choose gets it then."""
+
+    def quad(*arguments: Any, **named: Any) -> Any:
+        return importlib.import_module("scipy.integrate").quad(*arguments, **named)
+
+    if "datasketch" not in sys.modules and "scipy.integrate" not in sys.modules:
+        later = sys.modules["scipy.integrate"] = ModuleType("scipy.integrate")
+        later.quad = quad  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            return importlib.import_module("datasketch")
+        finally:
+            del sys.modules["scipy.integrate"]
+    return importlib.import_module("datasketch")
 
 
 def _compared(

@@ -5,7 +5,7 @@ dropped, or one row of `quarantine`. Promises. The ID depends on the records and
 or number, nor on workers, and work that is done already is found by its key. A build that was killed goes on with the
 files that it had finished. `plan` says what would happen and writes nothing.
 
-    config → sources → shards → steps (tasks and worker, slurm, on_ray) → duplicates → assemble, grow (build) → manifest
+    config → sources → shards → steps (tasks: local, slurm, on_ray) → duplicates → assemble, grow (build) → manifest
 """
 
 import shutil
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import fsspec
 
-from curation import on_ray, slurm
+from curation import slurm
 from curation.build import Build, scratch_name
 from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import (
@@ -33,11 +33,12 @@ from curation.grow import added, check_addable, check_compared, check_free
 from curation.hub import commit, refuse_unpinned, unpinned
 from curation.known_sources import KNOWN
 from curation.language import Identifier
+from curation.local import run_tasks
 from curation.reselect import changes, check_thresholds, files_of, reselect
 from curation.sample import write_sample
 from curation.shards import cpu_seconds, estimate
 from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
-from curation.tasks import RULES_VERSION, Job, run_tasks
+from curation.tasks import RULES_VERSION, Job
 from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
@@ -374,7 +375,7 @@ def _annotations_of(manifest: Manifest, source: SourceRecipe) -> Manifest:
     task = manifest.recipe["task"]
     fitting = {"questions": ("qa", "rl"), "rewrite": ("web", "general", "code", "instruct")}.get(task, ())
     if source.role not in fitting:
-        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo classifier`"
+        hint = f"Give it a role of {', '.join(fitting)}" if fitting else "Scores are for `octo curate train-classifier`"
         raise UserError(f"source {source.name}: {manifest.ref} ({task}) makes no document of role {source.role}", hint)
     return manifest
 
@@ -492,6 +493,12 @@ def _begun(asked: _Asked, folder: Path) -> Build:
     return build.save(index.items, index.counts)
 
 
+def _run_on_ray(job: Job) -> None:
+    from curation import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
+
+    on_ray.run_tasks(job)
+
+
 def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
     store, key = asked.store, asked.key
     with store.alone(scratch_name(key)) as folder:
@@ -504,7 +511,7 @@ def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
         else:
             slurm.refuse_while_submitted(build.run)
             with build.run.running():
-                run_tasks(build.job, workers) if on == "local" else on_ray.run_tasks(build.job)
+                run_tasks(build.job, workers) if on == "local" else _run_on_ray(build.job)
                 return build.finish()
     slurm.wait(build)
     manifest = find_built(store, key)

@@ -1,4 +1,4 @@
-"""Curation on Slurm: Datatrove's SlurmPipelineExecutor submits, and here is what it leaves to its user.
+"""Curation on Slurm: Datatrove's SlurmPipelineExecutor (`curation.submission`) submits, here is all around that.
 
     octo-<run>-annotate     one array job (several above MaxArraySize), an element per share of tasks that are missing
     octo-<run>-finish       one job after any end of these: freezes the manifest, or says what is missing
@@ -12,30 +12,28 @@ ever. States come from squeue, of ended jobs from sacct where the cluster keeps 
 import contextlib
 import json
 import re
-import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
-from loguru import logger
 
 from curation.attempts import Line, Meter, Survey, process_goes_on
 from curation.build import Build
 from curation.config import PlaceRecipe
 from curation.tasks import Job, pending
-from curation.vocabulary import PROJECT
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from curation.submission import Submission
 
 ANNOTATE, FINISH = "annotate", "finish"
 DEFAULT_MAX_ARRAY = 1001
@@ -43,67 +41,9 @@ LAUNCH = "launch.json"
 POLL_SECONDS = 2.0
 SILENT = 20
 """Polls without a job and without a result after which a launch counts as ended: the last word of a job may come late
-over a shared file system, and a controller that was restarted needs a moment."""
-
-
-class Submission(SlurmPipelineExecutor):
-    """Datatrove's executor with a program of ours on the node, memory per task in place of whole GB per CPU, the IDs of
-    all arrays kept, and no job that merges statistics."""
-
-    def __init__(self, pipeline: list[PipelineStep], job: Path, run: str, stage: str, place: PlaceRecipe, launch: Path,
-                 tasks: int, max_array: int, after: list[str]):  # fmt: skip
-        self.ids: list[str] = []
-        self.pickle = launch / "executor.pik"
-        settings = place.annotate if stage == ANNOTATE else place.finish
-        self.memory = f"{int(settings.memory_gb * 1024)}M"
-        python = "python" if place.venv or place.env_command else sys.executable
-        self.program = shlex.join([python, "-m", "curation.node", str(job), stage, str(launch)])
-        super().__init__(
-            pipeline,
-            tasks=tasks,
-            time=settings.time,
-            partition=place.partition or "",
-            cpus_per_task=settings.cpus,
-            workers=place.workers if place.workers and stage == ANNOTATE else -1,
-            job_name=f"octo-{run}-{stage}",
-            qos="",
-            env_command=place.env_command,  # type: ignore[arg-type]
-            venv_path=f"{place.venv}/bin/activate" if place.venv else None,  # type: ignore[arg-type]
-            sbatch_args=place.sbatch,
-            max_array_size=max_array,
-            depends_job_id=":".join(after) or None,
-            run_on_dependency_fail=True,
-            job_id_retriever=self._job_id,
-            logging_dir=str(launch),
-            skip_completed=False,
-            max_array_launch_parallel=place.workers is None,
-            with_srun=False,
-        )
-
-    def _job_id(self, said: str) -> str:
-        """The ID in `Submitted batch job 12 on cluster c`, of which Datatrove would take the last word."""
-        self.ids.append(re.findall(r"\d+", said)[0])
-        return self.ids[-1]
-
-    def get_sbatch_args(self, max_array: int = 1) -> dict[str, Any]:
-        given = super().get_sbatch_args(max_array)
-        unset = {"mem-per-cpu"} | {name for name in ("partition",) if not given[name]}
-        return {name: value for name, value in given.items() if name not in unset} | {"mem": self.memory}
-
-    def get_launch_file_contents(self, sbatch_args: dict[str, Any], run_script: str) -> str:
-        path = f"PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
-        return super().get_launch_file_contents(sbatch_args, f"{path} {self.program}")
-
-    def launch_merge_stats(self) -> None:
-        """Nothing: nobody reads them."""
-
-    def launch(self) -> list[str]:
-        """Submit; returns the job IDs."""
-        logger.disable("datatrove")  # it tells the terminal what the job table says
-        self.launch_job()  # and not `run`, which takes a shell inside of an array job for a task
-        logger.enable("datatrove")
-        self.pickle.unlink()
-        return self.ids
+over a shared file system, and a controller that was restarted needs a moment. So long a job may be stuck, too."""
+NEVER = ("BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit")
+"""Reasons of Slurm for which a job waits for ever: it asks for more than any node, or than the partition, has."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +59,16 @@ class Element:
     def array(self) -> str:
         return self.id.split("_")[0]
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it waits for what the partition does not have, and sbatch took it all the same."""
+        return self.state == "PENDING" and self.reason in NEVER
+
 
 def submit(build: Build) -> None:
-    """Submit what is missing and not submitted yet. UserError where there is no Slurm, or it refuses."""
-    alive = elements(build.run.id)
+    """Submit what is missing and not submitted yet, and anew what waits for more than there is. UserError where there
+    is no Slurm, or it refuses."""
+    alive = _without_stuck(elements(build.run.id))
     build.run.start()
     try:
         after = sorted({element.array for element in alive if element.stage == ANNOTATE})
@@ -138,33 +84,42 @@ def submit(build: Build) -> None:
         build.run.release()
 
 
+def _without_stuck(alive: list[Element]) -> list[Element]:
+    """The elements that may run yet; the others are cancelled."""
+    if arrays := {element.array for element in alive if element.is_stuck}:
+        ask("scancel", *sorted(arrays))
+    return [element for element in alive if element.array not in arrays]
+
+
 def _launch(build: Build, stage: str, shares: list[Any], after: list[str]) -> list[str]:
     place, launch = build.job.recipe.place, build.job.logs / f"{stage}-{uuid.uuid4().hex[:8]}"
     max_array = place.max_array_size or max_array_size()
     launch.mkdir(parents=True)
     (launch / LAUNCH).write_text(json.dumps({"shares": shares, "max_array_size": max_array}))
-    submission = Submission(
-        [], build.job.path, build.run.id, stage, place, launch, len(shares), max_array, after
-    )  # fmt: skip
-    ids = submission.launch()
+    ids = _submission([], build.job.path, build.run.id, stage, place, launch, len(shares), max_array, after).launch()
     said = {"stage": stage, "jobs": ids, "elements": len(shares), "logs": f"{launch}/slurm_logs", "time": time.time()}
     build.run.note(slurm=[*build.run.record.get("slurm", []), said])
     return ids
 
 
-def on_node(job: Job, launch: Path, pipeline: list[PipelineStep]) -> Submission:
+def _submission(*about: Any) -> "Submission":
+    from curation.submission import Submission  # noqa: PLC0415  it loads all of Datatrove's executors
+
+    return Submission(*about)
+
+
+def on_node(job: Job, launch: Path, pipeline: list[PipelineStep]) -> "Submission":
     """The executor that submitted the array of `launch`, for the node to run its part of."""
     told = json.loads((launch / LAUNCH).read_bytes())
     tasks = len(told["shares"])
-    return Submission(
-        pipeline, job.path, "", ANNOTATE, job.recipe.place, launch, tasks, told["max_array_size"], []
-    )  # fmt: skip
+    about = job.path, "", ANNOTATE, job.recipe.place, launch, tasks, told["max_array_size"], []
+    return _submission(pipeline, *about)
 
 
 def wait(build: Build) -> None:
     """Wait until the manifest is frozen, asking Slurm again for what is missing as often as `place` allows; UserError
     with the end of a log afterwards."""
-    retries, silent = build.job.recipe.place.retries, 0
+    retries, silent, stuck = build.job.recipe.place.retries, 0, 0
     survey = Survey(build.job, lambda line: True)
     with progress(f"curate: {build.run.id} on Slurm", len(build.job.files)) as advance:
         meter = Meter(survey, advance)
@@ -172,13 +127,25 @@ def wait(build: Build) -> None:
             meter.show()
             time.sleep(POLL_SECONDS)
             with contextlib.suppress(UserError):  # a controller that does not answer now
-                silent = 0 if elements(build.run.id) else silent + 1
+                alive = elements(build.run.id)
+                silent = 0 if alive else silent + 1
+                stuck = stuck + 1 if any(element.is_stuck for element in alive) else 0
+            if stuck >= SILENT:
+                raise _too_large(build, next(element for element in alive if element.is_stuck))
             if silent < (1 if build.run.status == "failed" else SILENT):
                 continue
             if not retries:
                 raise build.unfinished()
             retries, silent = retries - 1, 0
             submit(build)
+
+
+def _too_large(build: Build, element: Element) -> UserError:
+    asked = f"place.{element.stage}"
+    wanted = getattr(build.job.recipe.place, element.stage)
+    said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than a node of Slurm's has"
+    hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and give the command again: it goes on from here"
+    return UserError(f"job {element.id} would wait for ever ({element.reason}): {said}", hint)
 
 
 def refuse_while_submitted(run: RunDirectory) -> None:
@@ -277,7 +244,7 @@ def scripts(place: PlaceRecipe, jobs: int) -> list[tuple[str, str]]:
             (FINISH, 1, f"--dependency=afterany:{ANNOTATE}"),
         ):
             max_array = place.max_array_size or max_array_size()
-            made = Submission([], Path(folder) / "job.json", "RUN", stage, place, launch, tasks, max_array, [])
+            made = _submission([], Path(folder) / "job.json", "RUN", stage, place, launch, tasks, max_array, [])
             arrays = -(-tasks // max_array)
             several = f", {arrays} arrays of {max_array} at most" if arrays > 1 else ""
             script = made.get_launch_file_contents(made.get_sbatch_args(min(tasks, max_array)), "")

@@ -198,7 +198,7 @@ class Annotate(PipelineStep):
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         source = self.tasks[rank].source
-        vocabulary = _vocabulary(self.tokenizer)
+        vocabulary = _vocabulary(self.tokenizer, file_sha256(Path(self.tokenizer)))
         for batch in data:
             texts = batch.text()
             plain = texts.to_pylist()
@@ -343,7 +343,8 @@ def _digest(data: bytes) -> str:
 
 
 @lru_cache(maxsize=1)
-def _vocabulary(path: str) -> Vocabulary:
+def _vocabulary(path: str, digest: str) -> Vocabulary:
+    """Keyed by the file's digest too, for another may come to its place in the life of a process."""
     return Vocabulary.load(path)
 
 

@@ -1,20 +1,13 @@
-"""A build's tasks: what each is, what shows that it is done, and `run_tasks`, which runs them on this machine.
+"""A build's tasks: what each is, and what shows that it is done.
 
-`run_tasks` gives each worker a share of the input files and watches it. A worker (`python -m curation.worker`) runs
-Datatrove's LocalPipelineExecutor over its share, one task after the other. Datatrove's own pool is not used: it waits
-for ever for a child that was killed, while the parent here sees a dead worker, lets the others finish and raises; what
-they wrote is found by the next run. Slurm and Ray are `curation.slurm` and `curation.on_ray`.
+They run on this machine (`curation.local`), on Slurm (`curation.slurm`) or on Ray (`curation.on_ray`), each in any
+process that sees the build's scratch folder.
 """
 
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +15,7 @@ from typing import Any
 from curation.config import CurateRecipe
 from curation.sources import InputFile, Span
 from curation.vocabulary import PROJECT
-from manifests.errors import UserError
 from manifests.identity import json_digest
-from manifests.progress import progress
 from manifests.store import file_sha256
 
 RULES_VERSION = 5
@@ -32,8 +23,6 @@ RULES_VERSION = 5
 new rules'."""
 RECORD = "done.json"
 """A task's record: what it counted, and the checksums of its files. Written last."""
-POLL_SECONDS = 0.05
-LOG_TAIL = 3000
 USER_ERROR = 3
 """Exit status of a worker that met what the user can put right; the last line of its log says what."""
 ORPHANED, NO_ROOM = 4, 5
@@ -162,75 +151,3 @@ def environment() -> dict[str, str]:
     """The variables of this process, with the project on Python's path."""
     path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     return os.environ | {"PYTHONPATH": path}
-
-
-def run_tasks(job: Job, workers: int) -> None:
-    """Run every task of `job` that is not done yet, in up to `workers` processes; on return all have sound output.
-
-    Raises UserError when a worker was killed or met one itself, RuntimeError with the end of its log when one failed.
-    """
-    path = job.save()
-    shares = _shares(job.files, pending(job), workers)
-    with progress("curate: files", len(job.files)) as advance, _started(path, job.logs, shares) as processes:
-        done = 0
-        while any(process.poll() is None for process in processes):
-            time.sleep(POLL_SECONDS)
-            now = sum((job.output(file) / RECORD).exists() for file in job.files)
-            advance(now - done)
-            done = now
-    for number, process in enumerate(processes):
-        _check(process.returncode, _log(job.logs, number), job.folder)
-
-
-def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> list[list[int]]:
-    """The tasks of each worker: the largest file first, each to whoever has least so far."""
-    shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(pending))))]
-    loads = [0] * len(shares)
-    for task in sorted(pending, key=lambda task: (-files[task].size, task)):
-        least = loads.index(min(loads))
-        shares[least].append(task)
-        loads[least] += files[task].size + 1
-    return [share for share in shares if share]
-
-
-@contextmanager
-def _started(job: Path, logs: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
-    """One worker process per share; none outlives the block, nor this process: see `curation.worker`."""
-    single = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} if len(shares) > 1 else {}
-    processes = []
-    try:
-        for number, share in enumerate(shares):
-            command = [sys.executable, "-m", "curation.worker", str(job), str(number), *map(str, share)]
-            with _log(logs, number).open("wb") as log:
-                processes.append(
-                    subprocess.Popen(command, env=environment() | single, stdin=subprocess.PIPE, stdout=log, stderr=log)
-                )
-        yield processes
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-            process.wait()
-            process.stdin.close()
-
-
-def _log(logs: Path, number: int) -> Path:
-    return logs / f"worker-{number}.log"
-
-
-def _check(status: int, log: Path, folder: Path) -> None:
-    if status < 0:
-        raise UserError(
-            f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
-            "Run the same command again, with fewer --workers if memory is short: finished files are kept",
-        )
-    if status == NO_ROOM:
-        raise UserError(
-            f"no room is left for the intermediate files in {folder}",
-            "Make room, or choose another --store; the same command goes on where it stopped",
-        )
-    said = log.read_text(errors="replace") if status else ""
-    if status == USER_ERROR:
-        raise UserError(said.strip().splitlines()[-1])
-    if status:
-        raise RuntimeError(f"a curation worker failed:\n{said[-LOG_TAIL:]}")

@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gigatoken
-import httpx
 import numpy as np
-from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from tokenizers import Tokenizer
 
 from manifests.errors import UserError
@@ -135,6 +132,10 @@ def locate(place: str | Path) -> Path:
 
 def _from_hub(model: str, revision: str | None) -> Path:
     """The tokenizer.json of a model, from the hub or from the copy that an earlier download left."""
+    import httpx  # noqa: PLC0415  with the hub's client a third of a second, which a local file does not need
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache  # noqa: PLC0415
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError  # noqa: PLC0415
+
     cached = try_to_load_from_cache(model, "tokenizer.json", revision=revision)
     if isinstance(cached, str):
         return Path(cached)

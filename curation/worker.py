@@ -1,4 +1,4 @@
-"""Runs tasks: `python -m curation.worker JOB NUMBER TASK…` runs those at these positions, for `curation.tasks`.
+"""Runs tasks: `python -m curation.worker JOB NUMBER TASK…` runs those at these positions, for `curation.local`.
 
 Its standard input is a pipe that nothing is written to; that it ends says that the parent is gone, however it went, and
 then the worker ends too. So do its own children, of which Datatrove's LocalPipelineExecutor has one.
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
 from curation import steps
@@ -79,6 +78,8 @@ def run_task(job: Job, position: int, about: dict[str, Any]) -> None:
 
 def work(job: Job, number: int, share: list[int]) -> None:
     """Run the tasks at the positions `share` of `job.files`, one after the other."""
+    from datatrove.executor import LocalPipelineExecutor  # noqa: PLC0415  half a second; `run_task` needs none
+
     about = {"place": "local", "log": str(job.logs / f"worker-{number}.log")}
     LocalPipelineExecutor(
         [Shares(job, [[position] for position in share], about)],

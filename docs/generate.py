@@ -26,10 +26,14 @@ from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe
 
 HERE = Path(__file__).resolve().parent
+CLI_PREFACE = (
+    "Made from `octo --help` by `make docs`. Exit status, the JSON of each verb, completion and colour: "
+    "[In a shell](shell.md)."
+)
 RECIPES: dict[str, type[Recipe]] = {
     "octo curate": CurateRecipe,
     "octo annotate": AnnotateRecipe,
-    "octo classifier": ClassifierRecipe,
+    "octo curate train-classifier": ClassifierRecipe,
     "octo mix": MixRecipe,
     "octo mix, a grid": GridRecipe,
     "octo train": TrainRecipe,
@@ -41,7 +45,7 @@ RECIPES: dict[str, type[Recipe]] = {
 
 def cli_reference() -> str:
     """Every verb's help as Markdown, at a fixed width."""
-    runner, parts = CliRunner(), ["# Command line", "", "Made from `octo --help` by `make docs`.", ""]
+    runner, parts = CliRunner(), ["# Command line", "", CLI_PREFACE, ""]
     for path in _verbs([], typer.main.get_command(octo.app)):
         shown = runner.invoke(octo.app, [*path, "--help"], prog_name="octo", terminal_width=100)
         text = "\n".join(line.rstrip() for line in shown.output.splitlines())

@@ -4,8 +4,8 @@
 are killed when they take too long. Both promise that a wrong answer (INCORRECT), one that cannot be read (UNPARSED) and
 a failure of the grader (ERROR) stay three different things.
 
-Leaves out: where the answer stands (`evaluation.extraction`), symbolic equality (`evaluation.equality`), rewards
-(`rl`), answers that are proofs or code.
+Leaves out: where the answer stands (`evaluation.extraction`), when two are equal (`evaluation.equality`, and by algebra
+`evaluation.algebra`), rewards (`rl`), answers that are proofs or code.
 """
 
 import json
@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.equality import Ruling, Verdict, decide, judge, normalise
+from evaluation.equality import Ruling, Verdict, decide, normalise
 from evaluation.extraction import Rule, extract
 
 __all__ = ["Grade", "Grader", "Rule", "Verdict", "extract", "grade"]
@@ -37,6 +37,8 @@ class Grade:
 
 def grade(response: str, reference: str, rule: Rule = "chain") -> Grade:
     """Grade in this process, without a time limit: for trusted, short text only."""
+    from evaluation.algebra import judge  # noqa: PLC0415  loads sympy, which those who call a Grader never need
+
     extracted = extract(response, rule)
     if extracted is None:
         return _no_answer(response)

@@ -1,28 +1,18 @@
-"""Are two short answers equal? math-verify is the judge; what stands before it makes it quick and hard to freeze.
+"""Are two short answers equal, where no algebra is needed to tell? What stands before math-verify makes grading quick.
 
 `decide` answers what needs no algebra: an empty answer, the same text, two plain numbers, fractions of whole numbers,
 multiples of their square roots, points with plain entries, an answer beyond the limits.
-It is linear in the text and calls no sympy. Where it says CORRECT or INCORRECT it says what math-verify would say of
-the same normalised texts (a property test holds it). `judge` asks math-verify and may take for ever or eat all memory:
-give it untrusted text only in a process that can be killed (`evaluation.answers.Grader` does).
+It is linear in the text and loads no sympy. Where it says CORRECT or INCORRECT it says what math-verify would say of
+the same normalised texts (a property test holds it).
 
-Leaves out: finding the answer in a response (`evaluation.answers`), and rewards.
+Leaves out: algebra (`evaluation.algebra`), finding the answer in a response (`evaluation.answers`), and rewards.
 """
 
-import logging
 import math
 import re
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from functools import lru_cache
-from itertools import product
-from typing import Any
-
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-from sympy import Basic, Expr, MatrixBase, N
-
-logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns at each call without a timeout of its own
 
 
 class Verdict(StrEnum):
@@ -44,10 +34,6 @@ MAX_EXPONENT = 1_000_000
 """Largest plain exponent: 9^{999999} takes sympy 20 ms, one hundred times that is past any patience."""
 MAX_FACTORIAL = 100_000
 
-MIN_ROUNDED = 1e-2
-"""Numbers below are compared by their ratio: math-verify rounds to six places, and 2.88e-19 would equal 3.88e-19."""
-RELATIVE = 1e-4
-
 _SPELLING = re.compile(r"\\[dt]frac(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])|(?<!\\)(?:\$|\\[()\[\]])|[−–]|\s+")
 _UNICODE = str.maketrans(
     {"½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
@@ -60,8 +46,6 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]{1,100})\)|(\d+(?:\.\d+)?|[A-Za-z]))")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))")
 _SCIENTIFIC = re.compile(r"^(-?\d{1,20}(?:\.\d{0,20})?)[eE]\+?(-?\d{1,4})$")
-_LATEX, _PLAIN = (LatexExtractionConfig(),), (ExprExtractionConfig(),)
-_ARITHMETIC = re.compile(r"[-+*/^().\d\s]+%?")
 _NUMBER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|\d{1,15})(?:\.\d{1,14})?")
 _FRACTION = re.compile(r"(-)?(?:(\d{1,9})|\\frac\{(-?\d{1,9})\}\{([1-9]\d{0,8})\})")
 _MULTIPLE = re.compile(r"(-)?(\d{1,5})?\\sqrt\{(\d{1,5})\}")
@@ -217,54 +201,3 @@ def _nesting(text: str) -> int:
 def _huge(tower: tuple[str, str]) -> bool:
     base, exponent = map(int, tower)
     return base > 1 and (exponent > 20 or base**exponent > MAX_EXPONENT)
-
-
-def judge(answer: str, reference: str) -> Ruling:
-    """math-verify's ruling on two normalised texts. No time limit: its own is a signal that C code does not hear."""
-    golds, found = _parse(reference), _parse(answer)
-    if not golds:
-        return Verdict.ERROR, "reference cannot be parsed"
-    if not found:
-        return Verdict.UNPARSED, "answer cannot be parsed"
-    try:
-        if any(_same(gold, target) for gold, target in product(golds, found)):
-            return Verdict.CORRECT, "equal by math-verify"
-    except (MemoryError, RecursionError) as error:
-        return Verdict.ERROR, type(error).__name__
-    if _is_expression(golds) and not _is_expression(found):
-        return Verdict.UNPARSED, "answer is no expression"
-    return Verdict.INCORRECT, "unequal by math-verify"
-
-
-@lru_cache(maxsize=4_096)  # the responses of an RL group share one reference, and often their answer
-def _parse(text: str) -> list[Any]:
-    """math-verify's reading of the whole `text`: as LaTeX, else as plain arithmetic ("25%", "-3./2").
-
-    Its default would go on and take a number from within what it cannot read: "3:30 p.m." would equal 3.
-    """
-    found = parse(f"${text}$", _LATEX, parsing_timeout=None)  # type: ignore[arg-type]
-    plain = text.replace(r"\%", "%")
-    if not _is_expression(found) and _ARITHMETIC.fullmatch(plain):
-        return parse(plain, _PLAIN, parsing_timeout=None) or found  # type: ignore[arg-type]
-    return found
-
-
-def _same(gold: Any, target: Any) -> bool:
-    try:
-        return verify(gold, target, timeout_seconds=None, raise_on_error=True) and not _small_and_apart(gold, target)
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:  # whatever sympy throws at two things it cannot compare: math-verify, too, calls them unequal
-        return False
-
-
-def _small_and_apart(gold: Any, target: Any) -> bool:
-    """Whether both are numbers below MIN_ROUNDED that differ by more than RELATIVE of the larger one."""
-    if not all(isinstance(item, Expr) and item.is_number and item.is_real for item in (gold, target)):
-        return False
-    first, second = abs(N(gold)), abs(N(target))
-    return bool(max(first, second) < MIN_ROUNDED and abs(N(gold - target)) > RELATIVE * max(first, second))
-
-
-def _is_expression(parsed: list[Any]) -> bool:
-    return any(isinstance(item, Basic | MatrixBase) for item in parsed)

@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 
-from evaluation.equality import judge
+from evaluation.algebra import judge
 
 
 def main(seconds: float, megabytes: int) -> None:

@@ -47,7 +47,13 @@ SELECT component, corpus, "where", weight, share, sequences, tokens, epochs FROM
 ORDER BY component"""
 MEASURED = "measured, or brought by the source; see docs/recipes.md"
 """Meaning of a column that is the recipe's."""
-VERB = {"corpus": "curate", "mixture": "mix", "prompts": "mix", "classifier": "classifier", "annotations": "annotate"}
+VERB = {
+    "corpus": "curate",
+    "mixture": "mix",
+    "prompts": "mix",
+    "classifier": "curate train-classifier",
+    "annotations": "annotate",
+}
 
 
 def write_card(manifest: Manifest, parts: "list[Part]", folder: Path) -> None:

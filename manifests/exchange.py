@@ -4,19 +4,21 @@ A manifest is its record and the files that it names by checksum, so copying is:
 checked on the way, the record last. Promises. A reader of the target never sees a manifest whose files are not all
 there. What was copied before an interruption is not copied again. The copy has the ID of the original. Nothing is
 copied where the record could not be written in the end: a name@version that stands for other content there, a target
-that cannot create a file exclusively (hf://). Leaves out runs, and going on within a file: the unit is one file.
+that cannot create a file exclusively. On the Hugging Face hub all of it is one commit (`manifests.hub_commit`). Leaves
+out runs, and going on within a file: the unit is one file.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 from botocore.exceptions import BotoCoreError
 
 from manifests.errors import UserError, of_system
-from manifests.manifest import Manifest, copy_manifest, load, load_all, missing_files, record_path, resolve
+from manifests.hub_commit import Head, commit, head_of
+from manifests.manifest import File, Manifest, copy_manifest, load, load_all, missing_files, record_path, resolve
 from manifests.progress import progress
 from manifests.store import Store
 
@@ -42,21 +44,34 @@ def copy(source: Store, ref: str, target: Store, parents: bool = False) -> list[
     The last of the list is the manifest itself. UserError for a store that does not answer, a name taken by other
     content, a damaged file, or an ancestor that `source` lacks.
     """
-    target.refuse_unless_exclusive()
     with reached(source):
         wanted = resolve(source, ref)
         manifests = [*(ancestors(wanted) if parents else ()), wanted]
     with reached(target):
-        _refuse_absent_bucket(target)
+        head = head_of(target)
+        there = head.store if head else target
+        if not head:
+            target.refuse_unless_exclusive()
+            _refuse_absent_bucket(target)
         for manifest in manifests:
-            _refuse_taken(manifest, target)
-        missing = [missing_files(manifest, target) for manifest in manifests]
-    total = sum(file.bytes for files in missing for file in files)
-    with reached(source, target), progress("copy", total) as advance:
-        return [
-            Copied(copy_manifest(manifest, target, advance), len(files), sum(file.bytes for file in files))
-            for manifest, files in zip(manifests, missing, strict=True)
-        ]
+            _refuse_taken(manifest, there)
+        missing = [missing_files(manifest, there) for manifest in manifests]
+    with reached(source, target):
+        made = _to_hub(head, manifests, missing, target) if head else _to_store(manifests, missing, target)
+    return [
+        Copied(manifest, len(files), sum(file.bytes for file in files))
+        for manifest, files in zip(made, missing, strict=True)
+    ]
+
+
+def _to_hub(head: Head, manifests: list[Manifest], missing: list[list[File]], target: Store) -> list[Manifest]:
+    commit(head, manifests, missing)
+    return [replace(manifest, store=target) for manifest in manifests]
+
+
+def _to_store(manifests: list[Manifest], missing: list[list[File]], target: Store) -> list[Manifest]:
+    with progress("copy", sum(file.bytes for files in missing for file in files)) as advance:
+        return [copy_manifest(manifest, target, advance) for manifest in manifests]
 
 
 def ancestors(manifest: Manifest) -> list[Manifest]:

@@ -1,10 +1,11 @@
-"""Self-contained HTML pages: markup that escapes, tables that sort, bars, charts, and the sheet they stand on.
+"""Self-contained HTML pages: markup that escapes, tables that sort, bars, charts, mathematics, the sheet they stand on.
 
 Promises. A string enters a page escaped unless it is `Html`, which only this module makes; JSON inside a script cannot
 close it; the page's Content-Security-Policy names its own scripts by their hash and allows no other and no network. So
 hostile text in a document is shown and never run. plotly.js is embedded once, compressed: 4.8 MB become 2.0 MB, which
-browsers since May 2023 inflate. Tables, bars and strips are plain HTML and need no script. Leaves out: what is on the
-page, see `manifests.report`.
+browsers since May 2023 inflate. KaTeX and its fonts (0.44 MB) are embedded where a page has a text with mathematics;
+what KaTeX refuses stays as its source. Tables, bars and strips are plain HTML and need no script. Leaves out: what is
+on the page, see `manifests.report`.
 """
 
 import base64
@@ -13,13 +14,17 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 from plotly.offline import get_plotlyjs
+
+from manifests.runs import without_nan
 
 COLOURS = (
     "#4f81d8",
@@ -37,6 +42,9 @@ COLOURS = (
 WARM = ("#d9663d", "#d99a2b", "#b8506f", "#a5734c", "#c77f9c", "#8d6b94", "#d3b04c", "#9c5a3c")
 """Colours for drop reasons, kept apart from those of sources."""
 KEPT, QUARANTINED = "#3f7fd0", "#7c879a"
+KATEX = Path(__file__).with_name("katex")
+MATHEMATICS = re.compile(r"\$|\\[(\[]|\\begin\{")
+"""What a text has somewhere if it has mathematics; `page.js` finds where."""
 VERDICTS = {"CORRECT": "#3a9d6e", "INCORRECT": "#d9663d", "UNPARSED": "#d3a72f", "ERROR": "#8d6b94"}
 
 
@@ -115,6 +123,11 @@ def code(value: object) -> object:
     return "–" if value is None else element("code", value)
 
 
+def prose(value: object) -> object:
+    """Text of a document, with its mathematics."""
+    return "–" if value is None else element("span", value, class_="text")
+
+
 def share(part: float | None, whole: float | None) -> float | None:
     """part / whole; None when there is no whole."""
     return part / whole if part is not None and whole else None
@@ -186,6 +199,29 @@ def quotation(text: str | None, length: int | None = None) -> Html:
     text = text or ""
     rest = f" … {count(length - len(text))} more characters" if length and length > len(text) else ""
     return element("pre", text, element("span", rest, class_="rest") if rest else None, class_="text", dir="auto")
+
+
+CONTEXT = 20
+"""Words shown before and behind a difference."""
+
+
+def beside(left: str | None, right: str | None) -> Html:
+    """Two texts side by side, compared word by word: what only one of them has is marked, long like parts are cut."""
+    words = [re.findall(r"\S+\s*", text or "") for text in (left, right)]
+    matcher = SequenceMatcher(None, *([word.strip() for word in side] for side in words), autojunk=False)
+    shown: tuple[list[Html], list[Html]] = ([], [])
+    for same, *spans in ((code == "equal", words[0][a:b], words[1][c:d]) for code, a, b, c, d in matcher.get_opcodes()):
+        for side, name, span in zip(shown, ("del", "ins"), spans, strict=True):
+            side.append(_shortened(span) if same else element(name, "".join(span)) if span else Html(""))
+    return element("div", [element("pre", side, dir="auto") for side in shown], class_="beside")
+
+
+def _shortened(words: list[str]) -> Html:
+    """Words that both texts have, without the middle of many."""
+    if len(words) <= 3 * CONTEXT:
+        return markup("".join(words))
+    cut = element("span", f" … {count(len(words) - 2 * CONTEXT)} words alike … ", class_="rest")
+    return markup(["".join(words[:CONTEXT]), cut, "".join(words[-CONTEXT:])])
 
 
 def figure(caption: str, *children: object) -> Html:
@@ -350,6 +386,9 @@ def _box(node: Node, middle: float, y: float) -> Html:
 # -- traces of plotly charts -----------------------------------------------------------------------------------------
 
 
+Trace = dict[str, Any]
+
+
 def line(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> dict[str, Any]:
     """A line; a few points are marked, since a line of one point shows nothing."""
     mode = "lines+markers" if len(x) <= 30 else "lines"
@@ -394,30 +433,35 @@ def columns(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> 
     return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}} | more
 
 
+def flow(name: str, flows: dict[tuple[str, str], int], sources: dict[str, str], outcomes: dict[str, str]) -> Trace:
+    """A flow diagram: how much of each source (left) came to which outcome (right). The colours are those of names."""
+    left, right = list(sources), [outcome for outcome in outcomes if any(outcome == end for _, end in flows)]
+    sums = [sum(value for ends, value in flows.items() if ends[0] == name) for name in left]
+    sums += [sum(value for ends, value in flows.items() if ends[1] == name) for name in right]
+    labels = [f"{plotly_text(label)} {count(total)}" for label, total in zip([*left, *right], sums, strict=True)]
+    links = {
+        "source": [left.index(source) for source, _ in flows],
+        "target": [len(left) + right.index(outcome) for _, outcome in flows],
+        "value": list(flows.values()),
+        "color": [f"{outcomes[outcome]}70" for _, outcome in flows],
+    }
+    colours = [*sources.values(), *(outcomes[outcome] for outcome in right)]
+    node = {"label": labels, "color": colours, "thickness": 12, "pad": 14, "line": {"width": 0}}
+    return {"type": "sankey", "name": name, "node": node, "link": links, "valueformat": ",d"}
+
+
 # -- the sheet -------------------------------------------------------------------------------------------------------
 
 
 def plotly_text(text: str) -> str:
-    """Text for a legend or an axis, where plotly would take <b> and <a href> for markup."""
-    return html.escape(text, quote=False)
+    """Text for a legend or an axis, where plotly would take <b> and <a href> for markup and $…$ for TeX."""
+    return html.escape(text, quote=False).replace("$", "&#36;")
 
 
 def script_json(value: Any) -> Html:
     """JSON that is safe inside a script element: no `<`, `>` or `&`, so nothing in it can close the element."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(without_nan(value), separators=(",", ":"), allow_nan=False)
     return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities, which JSON lacks, as null: a gap in the line."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-    return value
 
 
 class Page:
@@ -438,12 +482,15 @@ class Page:
 
     def render(self, title: str, body: Html) -> str:
         """The page as one HTML document."""
-        plotly, here = get_plotlyjs().encode(), Path(__file__)
+        here = Path(__file__)
         style, script = here.with_suffix(".css").read_text("utf-8"), here.with_suffix(".js").read_text("utf-8")
-        packed = base64.b64encode(gzip.compress(plotly, 9, mtime=0)).decode() if self.charts else ""
+        libraries = {"plotly": get_plotlyjs().encode()} if self.charts else {}
+        if MATHEMATICS.search(body):
+            libraries["katex"] = (KATEX / "katex.min.js").read_bytes()
+            style = katex_css() + style
+        hashes = " ".join(f"'{script_hash(code)}'" for code in (script.encode(), *libraries.values()))
         policy = (
-            f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; "
-            f"script-src '{script_hash(script.encode())}' '{script_hash(plotly)}'"
+            f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; script-src {hashes}"
         )
         head = [
             Html('<meta charset="utf-8">'),
@@ -455,11 +502,25 @@ class Page:
         ]
         scripts = [
             element("script", script_json(self.charts), type="application/json", id="charts"),
-            element("script", Html(packed), type="text/plain", id="plotly"),
+            *(element("script", _packed(code), type="text/plain", id=name) for name, code in libraries.items()),
             element("script", Html(script)),
         ]
         page = element("html", element("head", head), element("body", body, scripts), lang="en")
         return f"<!doctype html>\n{page}\n"
+
+
+def katex_css() -> str:
+    """KaTeX's sheet with its fonts inside it."""
+    sheet = (KATEX / "katex.min.css").read_text("utf-8")
+    return re.sub(r"src:url\((fonts/[\w-]+\.woff2)\)[^;}]*", lambda found: _font(KATEX / found[1]), sheet)
+
+
+def _font(path: Path) -> str:
+    return f'src:url(data:font/woff2;base64,{base64.b64encode(path.read_bytes()).decode()}) format("woff2")'
+
+
+def _packed(code: bytes) -> Html:
+    return Html(base64.b64encode(gzip.compress(code, 9, mtime=0)).decode())
 
 
 def script_hash(script: bytes) -> str:

@@ -6,7 +6,7 @@ walk in the order given, beginning with a picture of what was made from what.
 Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so that page and memory
 stay small whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice is arbitrary and the
 same every time, and so is the whole page. Text of documents and models is escaped (see `manifests.page`). Leaves out:
-typeset mathematics, copies side by side with their differences, runs over their steps (`manifests.run_curves`).
+runs over their steps (`manifests.run_curves`).
 """
 
 import math
@@ -46,6 +46,8 @@ NAMED = 9
 SAMPLES = 4
 """Documents or responses shown of each kind."""
 SAMPLE_CHARS = 1500
+DIFF_CHARS = 8000
+"""Of a near-duplicate and of what was kept, compared word by word."""
 LEAKS = 10
 """Documents shown of each benchmark that they hold items of."""
 LEAK_CHARS = 300
@@ -310,30 +312,31 @@ class Report:
         balanced = all(row["balanced"] for row in sources)
         says = "in = kept + dropped + quarantined" if balanced else "does not balance"
         out = [row for row in flow if row["outcome"] != "in"]
-        drawn = {_outcome(row): self.outcome_colour(row) for row in out}
-        pictures = [
-            figure(f"{key.capitalize()} by source", page.bars(self.funnel_bars(out, key)))
-            for key in ("documents", "tokens")
-        ]
+        charts = [self.flow(out, key) for key in ("documents", "tokens")]
         badge = element("span", says, class_=f"badge {'balanced' if balanced else 'unbalanced'}")
         return [
             element("h3", "Funnel ", badge),
             _table(
                 sources, "source documents_in kept kept_share dropped quarantined tokens_in kept_tokens token_share"
             ),
-            element("div", pictures, class_="pictures"),
-            page.legend(drawn),
+            _pictures(charts),
             fold("The funnel row by row", _table(flow, "source outcome reason documents tokens")),
         ]
 
-    def funnel_bars(self, out: list[Row], key: str) -> dict[str, list[page.Segment]]:
-        """Per source its outcomes; all that was quarantined is one, for single records are too thin to be seen."""
-        sums: dict[str, dict[str, int]] = {}
+    def flow(self, out: list[Row], key: str) -> Html | None:
+        """Where the documents or tokens of each source went; all that was quarantined is one outcome, for single
+        records are too thin to be seen."""
+        flows: dict[tuple[str, str], int] = {}
         for row in out:
-            mine = sums.setdefault(row["source"], {})
-            mine[_outcome(row)] = mine.get(_outcome(row), 0) + row[key]
-        colour = {_outcome(row): self.outcome_colour(row) for row in out}
-        return {source: [(name, n, colour[name]) for name, n in mine.items()] for source, mine in sums.items()}
+            ends = row["source"], _outcome(row)
+            flows[ends] = flows.get(ends, 0) + (row[key] or 0)
+        flows = {ends: value for ends, value in flows.items() if value}
+        if not flows:
+            return None
+        outcomes = {_outcome(row): self.outcome_colour(row) for row in out}
+        sources = {source: self.sources[source] for source, _ in flows}
+        height = 4 + 1.9 * max(len(sources), len({outcome for _, outcome in flows}))
+        return self.page.chart(f"{key.capitalize()}", [page.flow(key, flows, sources, outcomes)], {}, height)
 
     def outcome_colour(self, row: Row) -> str:
         match row["outcome"]:
@@ -391,7 +394,16 @@ class Report:
         return [
             element("h3", "Copies"),
             element("div", self.page.chart(caption, [trace], layout), largest, class_="pictures"),
+            *self.copies(manifest),
         ]
+
+    def copies(self, manifest: Manifest) -> list[Html | None]:
+        """Some near-duplicates beside what was kept in their place: those least alike, where a mistake would be, and
+        some that were chosen blindly."""
+        pairs = self.rows(_PAIRS, manifest.id, SAMPLES // 2, DIFF_CHARS)
+        return [fold(f"Near-duplicates beside what was kept ({len(pairs)} pairs)", list(map(_pair, pairs)))] * bool(
+            pairs
+        )
 
     def contamination(self, manifest: Manifest) -> list[Html | None]:
         """Per benchmark: how many of its items are held by documents; benchmarks that nothing held are named too."""
@@ -894,8 +906,8 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "item_id": ("Item", code),
     "doc_id": ("Document", code),
     "part": "Part",
-    "item": "The item",
-    "span": "The document holds",
+    "item": ("The item", page.prose),
+    "span": ("The document holds", page.prose),
     "score": "Score",
     "verdict": "Verdict",
     "step": "Step",
@@ -995,6 +1007,13 @@ def _document(row: Row) -> Html:
     return element("div", head, evidence, page.quotation(row["text"], row["whole"]), class_="sample")
 
 
+def _pair(row: Row) -> Html:
+    alike = "" if row["similarity"] is None else f" · similarity {row['similarity']:.2f}"
+    head = f"cluster of {count(row['size'])}{alike} · kept {row['keeper_id']} ({row['keeper_source']}), dropped "
+    said = element("p", f"{head}{row['doc_id']} ({row['source']})")
+    return element("div", said, page.beside(row["keeper"], row["text"]), class_="sample")
+
+
 def _question(heading: str, row: Row) -> Html:
     parts = element("p", heading), page.quotation(row["question"]), element("p", "Answer: ", code(row["answer"]))
     return element("div", *parts, class_="sample")
@@ -1062,6 +1081,26 @@ SELECT cluster_id, count(*) AS documents, count(*) FILTER (drop_reason IS NULL) 
   string_agg(DISTINCT source, ', ' ORDER BY source) AS sources
 FROM documents WHERE manifest = $1 AND cluster_id IS NOT NULL
 GROUP BY cluster_id ORDER BY documents DESC, cluster_id LIMIT 6
+"""
+_PAIRS = """
+WITH copies AS (
+  SELECT cluster_id, doc_id, source, keeper_id, (drop_evidence->>'similarity')::DOUBLE AS similarity
+  FROM documents WHERE manifest = $1 AND drop_reason = 'near_duplicate' AND keeper_id IS NOT NULL
+  QUALIFY row_number() OVER (PARTITION BY cluster_id ORDER BY similarity, doc_id) = 1),
+chosen AS (
+  FROM copies
+  QUALIFY row_number() OVER (ORDER BY similarity, doc_id) <= $2 OR row_number() OVER (ORDER BY doc_id) <= $2),
+sizes AS (
+  SELECT cluster_id, count(*) AS size FROM documents
+  WHERE manifest = $1 AND cluster_id IN (SELECT cluster_id FROM chosen) GROUP BY cluster_id),
+held AS (
+  SELECT doc_id, left(text, $3) AS text FROM texts
+  WHERE manifest = $1 AND doc_id IN (SELECT doc_id FROM chosen UNION ALL SELECT keeper_id FROM chosen))
+SELECT chosen.*, size, k.source AS keeper_source, ht.text AS text, hk.text AS keeper
+FROM chosen JOIN sizes USING (cluster_id)
+LEFT JOIN (SELECT doc_id, source FROM documents WHERE manifest = $1) k ON k.doc_id = keeper_id
+LEFT JOIN held ht ON ht.doc_id = chosen.doc_id LEFT JOIN held hk ON hk.doc_id = keeper_id
+ORDER BY similarity, chosen.doc_id
 """
 _CONTAMINATION = """
 WITH dropped AS (

@@ -261,19 +261,19 @@ def _parquet(rows: pa.Table) -> bytes:
 
 
 def _record_bytes(record: dict[str, Any]) -> bytes:
-    plain = _without_nan(record)
+    plain = without_nan(record)
     return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """`value` with null for NaN and infinities (a diverged loss), which JSON and SQL over it cannot say."""
     match value:
         case float() if not math.isfinite(value):
             return None
         case dict():
-            return {key: _without_nan(item) for key, item in value.items()}
+            return {key: without_nan(item) for key, item in value.items()}
         case list() | tuple():
-            return [_without_nan(item) for item in value]
+            return [without_nan(item) for item in value]
         case _:
             return value
 
@@ -295,8 +295,10 @@ def open_run(
     backend: str,
     parent: RunDirectory | None = None,
     inputs: dict[str, str] | None = None,
+    resume: bool = False,
 ) -> RunDirectory:
-    """The run that this launch is: a new one, or the one begun before by the same launch.
+    """The run that this launch is: a new one, or the one begun before by the same launch. With `resume` the latter
+    alone, and UserError when there is none.
 
     The ID covers kind, manifests' digests, the semantic part of `config` (a Recipe, or plain JSON taken whole),
     backend, parent and `inputs` (name → checksum of what is neither manifest nor run, such as a model folder).
@@ -313,6 +315,11 @@ def open_run(
     run_id = f"run-{json_digest(identity)[:12]}"
     with contextlib.suppress(FileNotFoundError):
         return RunDirectory(store, _load_record(store, run_id))
+    if resume:
+        raise UserError(
+            f"nothing to resume: {run_id}, which this launch would be, was never begun in {store.url}",
+            "Leave --resume out to begin it, or compare the recipe with that of `octo runs list`",
+        )
     record = identity | {
         "id": run_id,
         "status": "created",

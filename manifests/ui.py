@@ -53,16 +53,19 @@ from manifests.ui_pages import COMPARED, Sheet, link
 
 SECONDS, MEMORY, AT_ONCE = 20.0, "1GB", 3
 HERE = Path(__file__).parent
-FILES: dict[str, tuple[str, Callable[[], str]]] = {
+FILES: dict[str, tuple[str, Callable[[], str | bytes]]] = {
     "page.css": ("text/css", lambda: (HERE / "page.css").read_text("utf-8") + (HERE / "ui.css").read_text("utf-8")),
     "page.js": ("text/javascript", lambda: (HERE / "page.js").read_text("utf-8")),
     "ui.js": ("text/javascript", lambda: (HERE / "ui.js").read_text("utf-8")),
     "plotly.js": ("text/javascript", get_plotlyjs),
+    "katex.js": ("text/javascript", (page.KATEX / "katex.min.js").read_bytes),
+    "katex.css": ("text/css", (page.KATEX / "katex.min.css").read_bytes),
+    **{f"fonts/{font.name}": ("font/woff2", font.read_bytes) for font in page.KATEX.glob("fonts/*.woff2")},
 }
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -142,13 +145,15 @@ NAVIGATION = {"Store": "/", "Documents": "/documents", "SQL": "/sql"}
 
 def written(sheet: Sheet) -> str:
     """A sheet as an HTML document; its scripts are files."""
+    mathematics = page.MATHEMATICS.search(sheet.body) is not None
     head = [
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html('<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'),
         element("title", f"{sheet.title} · octothinker"),
+        *([Html('<link rel="stylesheet" href="/static/katex.css">')] if mathematics else []),
         Html('<link rel="stylesheet" href="/static/page.css">'),
     ]
-    files = [*(["plotly.js"] if sheet.charts else []), "page.js", "ui.js"]
+    files = [*["plotly.js"] * bool(sheet.charts), *["katex.js"] * mathematics, "page.js", "ui.js"]
     scripts = [
         element("script", page.script_json(sheet.charts), type="application/json", id="charts"),
         *(element("script", src=f"/static/{name}") for name in files),
@@ -192,7 +197,7 @@ class Site:
             "/compare.json": self.compare_news,
         }
         made = [Route(path, self.within_limits(make)) for path, make in pages.items()]
-        return [*made, Route("/static/{name}", static)]
+        return [*made, Route("/static/{name:path}", static)]
 
     def within_limits(self, make: Callable[[Request], Response]) -> Answer:
         """`make` in a thread of its own, when a place is free, under the limits of every catalog that it opens."""

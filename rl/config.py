@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from evaluation.config import EvalRecipe
 from manifests.recipe import Local, Recipe
-from training.config import Count, OptimizerRecipe
+from training.config import Count, OptimizerRecipe, TrackerName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Signal = Literal[
@@ -155,6 +155,9 @@ class RLRecipe(Recipe):
     """Wall time after which grading one response is given up and counted as an error."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
+    track: Annotated[tuple[TrackerName, ...] | None, Local] = None
+    """Where to show the rows of `steps` besides the ledgers; by default TensorBoard files in the run, where it is
+    installed."""
     gpus: Annotated[Count, Local] = 1
     """GPUs of this machine that verl spreads the model over; without a GPU as many processes do."""
     patience_seconds: Annotated[float, Field(gt=0), Local] = 1800.0

@@ -28,6 +28,7 @@ from rl.config import RLRecipe
 from rl.verl_config import Job, to_verl
 from training.doctor import is_cuda, verl_lacks
 from training.launch import check_start, last_checkpoint
+from training.trackers import check_trackers
 
 Backend = Literal["torch", "verl"]
 Start = RunDirectory | Path
@@ -35,18 +36,23 @@ Start = RunDirectory | Path
 
 
 def reinforce(
-    store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend = "torch"
+    store: Store,
+    prompts: Manifest,
+    recipe: RLRecipe,
+    parent: Start,
+    backend: Backend = "torch",
+    resume: bool = False,
 ) -> RunDirectory:
     """Reinforce the last checkpoint of the run `parent`, or the model folder, on the manifest `prompts` (kind prompts),
     in its order.
 
     UserError when manifest, recipe and parent do not fit together, when a file of the manifest is damaged, when another
     process holds the run, when no reference passes the controls, or when the loss is no number. A run that failed goes
-    on from its last checkpoint when launched again.
+    on from its last checkpoint when launched again; with `resume`, UserError when it was never begun.
     """
     start = _check(store, prompts, recipe, parent, backend)
     of_run, inputs = (None, checksums(parent)) if isinstance(parent, Path) else (parent, None)
-    run = open_run(store, "rl", [prompts], recipe, backend, of_run, inputs)
+    run = open_run(store, "rl", [prompts], recipe, backend, of_run, inputs, resume)
     if run.status == "done":
         return run
     with run.running():
@@ -79,6 +85,7 @@ def plan(
 
 def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend) -> Path:
     """The folder to start from, once everything fits."""
+    check_trackers(recipe.track)
     for name in recipe.validation.evaluation.benchmarks if recipe.validation else ():
         check_launch(store, resolve(store, name))
     if backend == "verl":

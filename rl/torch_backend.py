@@ -41,6 +41,7 @@ from rl.rollouts import SCHEMAS, Rollouts, alarm_row, earned, ledger_rows, mean
 from rl.watch import alarms, cap_of, last_good
 from training.checkpoints import load_optimizer, load_weights, write_checkpoint
 from training.torch_backend import adamw, update
+from training.trackers import tracking
 
 Validate = Callable[[int, Path], None]
 """Evaluates the model folder of a step, if that step is to be validated and has not been."""
@@ -54,7 +55,7 @@ class _Policy:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.low = torch.bfloat16 if recipe.precision else None
         self.model: Any = load_weights(start).to(self.device).eval()
-        self.optimizer = adamw(self.model, recipe.optimizer)
+        self.optimizer = self._optimizer()
         self.reference: Any = copy.deepcopy(self.model).requires_grad_(False)
         if self.low:
             self.reference = self.reference.to(self.low)
@@ -63,9 +64,13 @@ class _Policy:
     def load(self, folder: Path) -> None:
         """Weights and optimizer of a checkpoint; of the start, its weights and a fresh optimizer."""
         self.model.load_state_dict(load_weights(folder).state_dict())
-        self.optimizer = adamw(self.model, self.recipe.optimizer)
+        self.optimizer = self._optimizer()
         if folder != self.start:
             load_optimizer(folder, self.optimizer)
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        """On a CPU the plain kernel, as verl: the fused one rounds differently, and both are to draw alike."""
+        return adamw(self.model, self.recipe.optimizer, is_fused=self.device == "cuda")
 
     def sampler(self) -> Any:
         """The model to sample from: itself, or its copy in bfloat16 brought up to date."""
@@ -120,13 +125,19 @@ def run_reinforcement(
     if validate:
         validate(done, run.checkpoint(done) if done else start)
     past, grader = Past.of(run), Grader(recipe.grading_workers, recipe.grading_seconds)
-    with grader, Ledger(run, SCHEMAS) as ledger, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
+    with (
+        tracking(run, recipe, recipe.track, done) as show,
+        grader,
+        Ledger(run, SCHEMAS) as ledger,
+        progress(f"rl: {recipe.stage}", recipe.steps) as advance,
+    ):
         advance(done)
         for step in range(done + 1, recipe.steps + 1):
             if past.stopped:
                 break
             row = _step(policy, grader, ledger, prompts, step, past.history)
             past.history.append(row)
+            show(step, row)
             good = _good_checkpoint(run, recipe, past)
             acted = _watch(run, policy, ledger, past, good)
             if acted or _has_checkpoint(recipe, step):

@@ -50,6 +50,7 @@ from training.checkpoints import copy_tokenizer
 from training.doctor import is_cuda
 from training.nanotron_config import FOLDER
 from training.places import HOME, LAUNCHER, LOG
+from training.trackers import Show, tracking
 
 METRICS = "metrics.jsonl"
 LOOK_SECONDS = 0.5
@@ -74,7 +75,8 @@ def run_reinforcement(
     run.truncate(done)
     follower = _Follower(run, prompts, recipe, start.resolve(), tokenizer, validate or _no_validation)
     follower.validate(done, follower.begin)
-    with tempfile.TemporaryDirectory(prefix="octo-") as scratch, follower.ledger:
+    tracked = tracking(run, recipe, recipe.track, done)
+    with tempfile.TemporaryDirectory(prefix="octo-") as scratch, follower.ledger, tracked as follower.show:
         if follower.is_over:
             return
         _write_files(engine, recipe, follower, Path(scratch))
@@ -260,6 +262,7 @@ class _Follower:
         self._run, self._recipe, self.validate = run, recipe, validate
         self._engine, self.ledger = (run.path / FOLDER).resolve(), Ledger(run, SCHEMAS)
         self.prompts, self.start, self.note = prompts, start, ""
+        self.show: Show = lambda step, numbers: None
         self.first = self.step = max(run.checkpoints(), default=0)
         self.begin = run.checkpoint(self.step) if self.step else start
         self.resume = str(self.begin.resolve() / f"global_step_{self.step}") if self.step else None
@@ -307,6 +310,7 @@ class _Follower:
         for table, rows in found.items():
             self.ledger.add(table, rows)
         self._past.history += found["steps"]
+        self.show(rollouts.step, found["steps"][0])
         for alarm in alarms(recipe.watch, self._past.history):
             self.ledger.add("alarms", [alarm_row(alarm, None)])
             print(f"octo: {alarm.action}: {alarm.said}", file=sys.stderr)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import octo
@@ -84,6 +86,47 @@ def test_every_verb_has_help():
         octo.app.registered_commands + octo.manifest_app.registered_commands + octo.runs_app.registered_commands
     ):
         assert verb.callback.__doc__
+
+
+def leaves(command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
+    children = getattr(command, "commands", {})
+    return [(path, command)] if not children else [x for n, c in children.items() for x in leaves(c, (*path, n))]
+
+
+def test_every_verb_speaks_json_and_its_shape_is_documented():
+    verbs = leaves(typer.main.get_command(octo.app))
+    assert len(verbs) > 25
+    assert [path for path, verb in verbs if not any("--json" in option.opts for option in verb.params)] == []
+    shapes = (ROOT / "docs" / "shell.md").read_text(encoding="utf-8")
+    named = {" ".join(path).removesuffix(" run") for path, _ in verbs}
+    shapes = shapes[shapes.index("| verb | JSON |") : shapes.index("*manifest* stands for")]
+    assert [name for name in named if name not in shapes and name.removeprefix("manifest ") not in shapes] == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "octo manifest ", "COMP_CWORD": "2"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "octo manifest "}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "octo manifest ", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_verbs_are_completed_in(shell, asked):
+    environment = os.environ | asked | {"_OCTO_COMPLETE": f"complete_{shell}"}
+    code = "import sys; sys.argv = ['octo']; import octo; octo.main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert "funnel" in done.stdout and "lineage" in done.stdout
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_colour_is_for_terminals_that_want_it(tmp_path, quiet):
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "CI")}
+    environment |= {"TERM": "xterm-256color", "OCTO_STORE": str(tmp_path)} | ({"NO_COLOR": "1"} if quiet else {})
+    code = "import octo; octo.Console(stderr=True).print('[red]red[/]'); octo.show_rows([{'a': 1}], 'rows')"
+    here, there = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=there)
+    assert b"\x1b" not in done.stdout
+    assert (b"\x1b[31m" in os.read(here, 1000)) != quiet
 
 
 def test_the_reference_is_what_the_code_says():

@@ -286,3 +286,38 @@ def test_prompts_are_chosen_by_how_often_a_model_solves_them(walk, tmp_path):
         chosen("pass_rate = 1")
     with pytest.raises(UserError, match="is a corpus, no pass rates"):
         chosen("pass_rate = 1", pass_rates=walk["corpus"].id)
+
+
+def test_every_verb_gives_one_json_value_of_its_shape(walk, tmp_path):
+    """Work is found done here, so that this costs what printing costs."""
+    store, ids = walk["store"], {name: made.id for name, made in walk.items() if hasattr(made, "id")}
+    manifest, run = {"id", "kind", "name", "version", "digest"}, {"id", "kind", "status"}
+
+    def asked(*words: str, recipe: str = "", more: tuple[str, ...] = ()) -> object:
+        given = [str(RECIPES / f"{recipe}.yaml"), *SMALL[recipe]] if recipe else []
+        done = CliRunner().invoke(octo.app, [*words, *given, *more, "--json", "--store", store.url])
+        assert done.exit_code == 0, (words, done.output)
+        assert done.stdout.count("\n") == 1
+        return json.loads(done.stdout)
+
+    corpus = asked("curate", recipe="corpus")
+    assert corpus["id"] == ids["corpus"] and corpus.keys() == manifest | {"funnel"} and corpus["funnel"]
+    assert asked("curate", recipe="corpus", more=("--plan",))["plan"]
+    (mixture,) = asked("mix", recipe="stable")
+    assert mixture["id"] == ids["stable"] and mixture.keys() == manifest | {"plan"}
+    first = asked("train", ids["stable"], recipe="train-stable")
+    assert (first["id"], first["status"]) == (ids["first"], "done") and first.keys() == run | {"summary"}
+    zero = asked("rl", ids["prompts"], recipe="rl", more=("--from", ids["base"]))
+    assert zero["id"] == ids["zero"] and zero.keys() == run | {"summary"}
+    assert asked("rl", ids["prompts"], recipe="rl", more=("--from", ids["base"], "--plan"))["plan"]
+    scores = asked("eval", ids["zero"], recipe="eval", more=("--benchmark", "arithmetic@1"))
+    assert scores["id"] == ids["eval"] and scores.keys() == run | {"scores"}
+    assert asked("manifest", "verify", ids["corpus"])["problems"] == []
+    assert asked("manifest", "tag", ids["corpus"], "again@1").keys() == manifest
+    assert asked("manifest", "gc", "--plan", "--older-than-hours", "0").keys() == {"plan"}
+    assert Path(asked("report", ids["prompts"], "--output", str(tmp_path / "a.html"))["path"]).is_file()
+    assert Path(asked("manifest", "export", ids["prompts"], "--to", str(tmp_path / "folder"))["path"]).is_dir()
+    copied = asked("publish", ids["prompts"], str(tmp_path / "other"))
+    assert copied["id"] == ids["prompts"] and copied.keys() == manifest | {"copied"}
+    for rows in (("runs", "list"), ("manifest", "list"), ("manifest", "lineage", ids["stable"])):
+        assert isinstance(asked(*rows), list)

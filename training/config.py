@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from manifests.recipe import Amount, Local, Recipe
 
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+
 Count = Annotated[Amount, Field(gt=0)]
 
 
@@ -176,7 +178,7 @@ class TrainRecipe(Recipe):
     """Whether the ledger `losses` gets the loss on each document; one more softmax per step."""
     place: Annotated[SlurmRecipe, Local] = SlurmRecipe()
     """What --on slurm asks for."""
-    track: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...] | None, Local] = None
+    track: Annotated[tuple[TrackerName, ...] | None, Local] = None
     """Where to show the metrics besides the ledgers; by default TensorBoard files in the run, where it is installed."""
 
     @model_validator(mode="after")

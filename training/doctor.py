@@ -42,6 +42,7 @@ def doctor() -> list[dict[str, str]]:
         ("tracker", "tensorboard", lambda: _packages(["tensorboard"], "pip install tensorboard")),
         ("tracker", "wandb", lambda: _packages(["wandb"], "pip install wandb")),
         ("tracker", "trackio", lambda: _packages(["trackio"], "pip install trackio")),
+        ("tracker", "mlflow", lambda: _packages(["mlflow"], "pip install mlflow")),
     ]
     rows = []
     for kind, name, check in checks:

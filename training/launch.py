@@ -63,10 +63,10 @@ class _Launch:
         steps = tuple(stage.steps for stage in self.stages)
         return Mixture(reader.sequence_length, reader.vocab_size, reader.eos_id, steps)
 
-    def open(self, store: Store, backend: Backend) -> RunDirectory:
+    def open(self, store: Store, backend: Backend, resume: bool) -> RunDirectory:
         """The run that this launch is."""
         manifests = [stage.manifest for stage in self.stages]
-        return open_run(store, "train", manifests, self.recipe, backend, self.parent, inputs=self.inputs)
+        return open_run(store, "train", manifests, self.recipe, backend, self.parent, self.inputs, resume)
 
 
 def train(
@@ -75,15 +75,16 @@ def train(
     recipe: TrainRecipe,
     parent: RunDirectory | None = None,
     backend: Backend = "torch",
+    resume: bool = False,
 ) -> RunDirectory:
     """Train on the mixture `manifest` and on those of `recipe.then`, from the last checkpoint of `parent` if given.
 
     UserError when manifests, recipe and start do not fit together, when a file of a manifest is damaged, when another
     process holds the run, or when the loss is no number. A run that failed goes on from its last checkpoint when
-    launched again.
+    launched again; with `resume`, UserError when it was never begun.
     """
     launch = _check(store, manifest, recipe, parent, backend)
-    run = launch.open(store, backend)
+    run = launch.open(store, backend, resume)
     if run.status == "done":
         return run
     with run.running():
@@ -93,14 +94,19 @@ def train(
 
 
 def prepare(
-    store: Store, manifest: Manifest, recipe: TrainRecipe, parent: RunDirectory | None, backend: Backend
+    store: Store,
+    manifest: Manifest,
+    recipe: TrainRecipe,
+    parent: RunDirectory | None,
+    backend: Backend,
+    resume: bool = False,
 ) -> RunDirectory:
     """The run that `train` would train, after all its checks, for a job elsewhere. UserError as there."""
     launch = _check(store, manifest, recipe, parent, backend)
     ranks, nodes = recipe.parallel.dp * recipe.parallel.tp, recipe.place.nodes
     if ranks % nodes:
         raise UserError(f"{ranks} ranks cannot be spread evenly over {nodes} nodes", "Change parallel or place.nodes")
-    return launch.open(store, backend)
+    return launch.open(store, backend, resume)
 
 
 def plan(
@@ -156,7 +162,7 @@ def _check(
     if start:
         for one in manifests:
             check_start(start, _tokenizer(one))
-    check_trackers(recipe)
+    check_trackers(recipe.track)
     launch = _Launch(recipe, stages, start, parent)
     _check_sizes(launch, manifest)
     _check_backend(launch, backend)

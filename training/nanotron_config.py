@@ -64,7 +64,7 @@ def to_nanotron(config: TrainRecipe, mixture: Mixture) -> dict[str, Any]:
             "weight_decay": config.optimizer.weight_decay,
             "clip_grad": config.optimizer.clip,
             "accumulate_grad_in_fp32": is_half,
-            "optimizer_factory": _adamw(config, is_half),
+            "optimizer_factory": _adamw(config),
             "learning_rate_scheduler": _learning_rate(config, mixture.steps),
         },
         "logging": {"log_level": "warning", "log_level_replica": "error", "iteration_step_info_interval": 1},
@@ -128,13 +128,13 @@ def _model(config: TrainRecipe, model: ModelRecipe, mixture: Mixture) -> dict[st
     }
 
 
-def _adamw(config: TrainRecipe, is_fused: bool) -> dict[str, Any]:
+def _adamw(config: TrainRecipe) -> dict[str, Any]:
     return {
         "name": "adamW",
         "adam_beta1": config.optimizer.betas[0],
         "adam_beta2": config.optimizer.betas[1],
         "adam_eps": config.optimizer.eps,
-        "torch_adam_is_fused": is_fused,
+        "torch_adam_is_fused": True,
     }
 
 

@@ -23,7 +23,7 @@ from manifests.tables import CONSUMPTION, LOSSES, STEPS
 from training.config import TrainRecipe
 from training.nanotron_config import FOLDER
 from training.places import LAUNCHER, Teller
-from training.trackers import Tracker, open_trackers
+from training.trackers import Show, tracking
 
 FLUSH_STEPS, FLUSH_SECONDS = 100, 300.0
 """Ledgers are stored after this many steps or seconds at the latest."""
@@ -48,10 +48,10 @@ def spikes(losses: Sequence[float]) -> list[int]:
 class Recorder:
     """Takes each step of a run; get one from `recording`."""
 
-    def __init__(self, run: RunDirectory, trackers: list[Tracker], advance: Callable[..., None]):
+    def __init__(self, run: RunDirectory, show: Show, advance: Callable[..., None]):
         self._tell = Teller(run.path / FOLDER) if LAUNCHER in os.environ else None
         schemas = {"losses": LOSSES.schema, "consumption": CONSUMPTION.schema, "steps": STEPS.schema}
-        self._run, self._ledger, self._trackers, self._advance = run, Ledger(run, schemas), trackers, advance
+        self._run, self._ledger, self._show_step, self._advance = run, Ledger(run, schemas), show, advance
         known = run.table("steps")
         self._losses: list[float] = known["loss"].to_pylist()[-SPIKE_WINDOW:] if known else []
         self._stored = time.monotonic()
@@ -96,8 +96,7 @@ class Recorder:
     def _show(self, row: dict[str, Any]) -> None:
         speed = row["tokens"] / max(row["seconds"], 1e-9)
         metrics = {name: row[name] for name in ("loss", "grad_norm", "lr")} | {"tokens_per_second": speed}
-        for tracker in self._trackers:
-            tracker.log(row["step"], metrics)
+        self._show_step(row["step"], metrics)
         note = f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s"
         self._advance(1, note=note)
         if self._tell:
@@ -107,11 +106,6 @@ class Recorder:
 @contextlib.contextmanager
 def recording(run: RunDirectory, recipe: TrainRecipe, done: int, steps: int) -> Iterator[Recorder]:
     """A recorder of a run that has done `done` of `steps`; shows progress, and closes the trackers at the end."""
-    trackers = open_trackers(run, recipe, done)
-    try:
-        with progress(f"train: {recipe.stage}", steps) as advance:
-            advance(done)
-            yield Recorder(run, trackers, advance)
-    finally:
-        for tracker in trackers:
-            tracker.close()
+    with tracking(run, recipe, recipe.track, done) as show, progress(f"train: {recipe.stage}", steps) as advance:
+        advance(done)
+        yield Recorder(run, show, advance)

@@ -7,12 +7,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from curation import pipeline
 from curation.config import CurateRecipe
 from curation.pipeline import curate
 from curation.sample import write_sample
-from curation.tasks import Job
-from curation.worker import work
 from manifests.manifest import Manifest
 from manifests.recipe import parse
 from manifests.store import Store
@@ -31,17 +28,6 @@ def tokenizer(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     made.save(str(path))
     return path
-
-
-@pytest.fixture
-def in_process(monkeypatch) -> None:
-    """Tasks run in this process: the same steps, without the seconds that a new process takes."""
-
-    def run(job: Job, workers: int) -> None:
-        job.save()
-        work(job, 0, list(range(len(job.files))))
-
-    monkeypatch.setattr(pipeline, "run_tasks", run)
 
 
 @dataclass(frozen=True)
@@ -74,5 +60,5 @@ def store(tmp_path_factory) -> Store:
 
 @pytest.fixture(scope="session")
 def corpus(store, sample, tokenizer) -> Manifest:
-    """The sample, curated by one worker."""
+    """The sample, curated in this process."""
     return curate(store, sample.recipe(tokenizer), workers=1)

@@ -23,7 +23,6 @@ from manifests.errors import UserError
 from manifests.recipe import load, parse, semantic
 from manifests.store import Store
 
-pytestmark = pytest.mark.usefixtures("in_process")
 ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}
 
 

@@ -405,7 +405,8 @@ def test_pairs_are_question_answer_documents(store, corpus_of, server, tokenizer
 
 
 @pytest.mark.parametrize(
-    ("task", "role", "said"), [("rewrite", "qa", "makes no document of role qa"), ("score", "web", "octo classifier")]
+    ("task", "role", "said"),
+    [("rewrite", "qa", "makes no document of role qa"), ("score", "web", "octo curate train-classifier")],
 )
 def test_a_role_that_the_rows_do_not_fit_is_told(task, role, said, store, corpus_of, server, tokenizer):
     made = annotate(store, recipe(corpus_of("good"), server, task))

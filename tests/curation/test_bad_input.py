@@ -23,9 +23,10 @@ import zstandard
 import octo
 from curation.config import CurateRecipe, SourceRecipe
 from curation.decontaminate import PARTS
+from curation.local import run_tasks
 from curation.pipeline import curate, input_files
 from curation.sources import find_files, read_records
-from curation.tasks import Job, run_tasks
+from curation.tasks import Job
 from manifests.errors import UserError, of_system
 from manifests.manifest import Manifest, resolve, verify
 from manifests.recipe import parse

@@ -26,8 +26,6 @@ from manifests.recipe import load, parse
 from manifests.report import report
 from manifests.store import Store, file_sha256
 
-pytestmark = pytest.mark.usefixtures("in_process")
-
 SMALL = {"dimensions": 8, "buckets": 10_000, "learning_rate": 0.5, "epochs": 5, "min_count": 1, "held_out": 0.3}
 
 

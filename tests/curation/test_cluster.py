@@ -21,8 +21,9 @@ from curation import slurm
 from curation.attempts import Survey, attempt
 from curation.config import PlaceRecipe
 from curation.decontaminate import PARTS
+from curation.local import run_tasks
 from curation.pipeline import curate, input_files, submit
-from curation.tasks import Job, publish, run_tasks, task_record
+from curation.tasks import Job, publish, task_record
 from curation.worker import run_task
 from manifests.errors import UserError
 from manifests.runs import load_run, load_runs
@@ -107,6 +108,12 @@ def test_an_attempt_says_what_its_task_died_of(small_job):
 
 
 # -- plans -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_limit_can_be_given_alone():
+    place = PlaceRecipe.model_validate({"annotate": {"memory_gb": 8}, "finish": {"cpus": 1}})
+    assert (place.annotate.time, place.annotate.memory_gb) == ("02:00:00", 8)
+    assert (place.finish.time, place.finish.memory_gb, place.finish.cpus) == ("12:00:00", 16, 1)
 
 
 def test_the_plan_holds_the_scripts_of_both_jobs_and_writes_nothing(monkeypatch, tmp_path):
@@ -208,6 +215,36 @@ def test_what_slurm_ends_is_told_and_done_by_the_next_launch(cluster, sample, to
     said = octo(["runs", "show", run["id"], "--store", store.url])
     assert "The same `octo curate` command does what is missing" in said
     assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
+
+
+@pytest.mark.engine
+@needs_slurm
+def test_a_job_that_no_node_can_hold_is_told_and_asked_for_anew(cluster, sample, tokenizer, corpus, tmp_path):
+    store, large = Store(tmp_path), TIGHT | {"finish": {"time": "00:10:00", "memory_gb": 1, "cpus": 512}}
+    with pytest.raises(UserError, match=r"for ever \(PartitionConfig\): 512 CPUs.* Lower place\.finish\.cpus"):
+        curate(store, sample.recipe(tokenizer, place=large), on="slurm")
+    assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
+
+
+# -- adding to a corpus ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on", [
+    pytest.param("ray", marks=pytest.mark.slow),
+    pytest.param("slurm", marks=[pytest.mark.engine, needs_slurm]),
+])  # fmt: skip
+def test_a_corpus_is_added_to_elsewhere_as_here(on, sample, tokenizer, tmp_path, request):
+    if on == "slurm":
+        request.getfixturevalue("cluster")
+    whole = sample.recipe(tokenizer, version="2", place=TIGHT)
+    most = whole.model_copy(update={"version": "1", "sources": whole.sources[1:]})
+    built = []
+    for place in ("local", on):
+        store = Store(tmp_path / place)
+        base = curate(store, most)
+        built.append(curate(store, whole, onto=base, on=place))
+        assert [run["status"] for run in load_runs(store)] == ["done", "done"] and store.list("work") == []
+    assert built[0].id == built[1].id and base.id in built[1].parents
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------

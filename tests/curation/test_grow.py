@@ -17,8 +17,6 @@ from curation.config import CurateRecipe
 from curation.grow import added
 from curation.near import near
 from curation.sources import InputFile
-from curation.tasks import Job
-from curation.worker import work
 from manifests import catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify
@@ -58,17 +56,6 @@ RECORDS = st.lists(
     min_size=3,
     max_size=30,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tasks_in_this_process():
-    def run(job: Job, workers: int) -> None:
-        job.save()
-        work(job, 0, list(range(len(job.files))))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "run_tasks", run)
-        yield
 
 
 def recipe(tokenizer: Path, folder: Path, name: str, sources: Iterable[str] = "abc", **changes: Any) -> CurateRecipe:

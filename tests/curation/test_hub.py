@@ -1,17 +1,13 @@
 """Paths of the hub: a commit and nothing else, one line when the hub does not answer, bytes read when it does."""
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback_hub import COMMIT, Hub, served
 
 import octo
 from curation.config import SourceRecipe
@@ -21,7 +17,6 @@ from manifests.manifest import resolve
 from manifests.store import Store
 
 ROOT = Path(octo.__file__).parent
-COMMIT = "3cbc646" + "0" * 33
 FILE = "data/a.jsonl"
 CONTENT = b"".join(
     json.dumps({"problem": f"What is {n} + 1?", "solution": f"{n + 1}"}).encode() + b"\n" for n in range(9)
@@ -76,74 +71,8 @@ def test_without_the_hub_there_is_one_line(environment, revision, tokenizer, tmp
     assert done.stderr.startswith("octo: source s: cannot reach the hub for hf://datasets/org/name")
 
 
-@contextmanager
-def small_hub(broken: bool = False) -> Iterator[str]:
-    """A server that answers as the hub does for one repository with one large file; `broken` answers no download."""
-    sha256 = hashlib.sha256(CONTENT).hexdigest()
-    pointer = {"oid": sha256, "size": len(CONTENT), "pointerSize": 120}
-    file = {"type": "file", "path": FILE, "oid": "0" * 40, "size": len(CONTENT), "lfs": pointer}
-    folder = {"type": "directory", "path": "data", "oid": "1" * 40}
-    api = "/api/datasets/org/name"
-    commits = [{"id": sha, "title": "", "message": "", "authors": [], "date": "2025-01-01T00:00:00.000Z"}
-               for sha in (COMMIT, "f" * 40)]  # fmt: skip
-    answers = {
-        f"{api}/commits/main": commits,
-        f"{api}/revision/{COMMIT}": {"id": "org/name", "sha": COMMIT},
-        f"{api}/tree/{COMMIT}": [folder],
-        f"{api}/tree/{COMMIT}/data": [file],
-    }
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0].rstrip("/")
-            if path == f"/datasets/org/name/resolve/{COMMIT}/{FILE}":
-                self.download()
-            elif path in answers:
-                self.answer(200, json.dumps(answers[path]).encode())
-            else:
-                self.answer(
-                    404, b"{}", {"X-Error-Code": "RevisionNotFound" if "/revision/" in path else "EntryNotFound"}
-                )
-
-        do_HEAD = do_GET
-
-        def do_POST(self) -> None:
-            wanted = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            found = [file] if "a.jsonl" in wanted else [folder] if "data" in wanted else []
-            self.answer(200, json.dumps(found).encode())
-
-        def download(self) -> None:
-            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-            if broken and not self.headers.get("Range"):
-                return self.answer(403, b"")
-            body = CONTENT[int(first) : int(last) + 1 if last else None]
-            ranged = {"Content-Range": f"bytes {first}-{int(first) + len(body) - 1}/{len(CONTENT)}"}
-            self.answer(206, body, ranged | {"ETag": f'"{sha256}"', "X-Repo-Commit": COMMIT})
-
-        def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {
-                "Content-Length": str(len(body)),
-                "Content-Type": "application/json",
-                **(headers or {}),
-            }.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the test's output is not the server's."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def small_hub(broken: bool = False):
+    return served(Hub({FILE: CONTENT}, broken))
 
 
 def test_a_data_set_of_the_hub_is_read_at_its_commit(tokenizer, tmp_path):

@@ -1,6 +1,8 @@
 """Near-duplicates of a text in a manifest."""
 
 import random
+import subprocess
+import sys
 from dataclasses import replace
 
 import pyarrow as pa
@@ -44,3 +46,28 @@ def test_the_stored_bands_say_what_an_index_of_all_signatures_says(corpus):
         assert ours.tolist() == theirs.tolist() and read.equals(expected)
         found += len(ours)
     assert found > len(texts) and near(bare, texts[0]) == near(corpus, texts[0])
+
+
+LATER = """
+import sys
+from curation.near import sketch
+import numpy as np
+sketch(np.zeros(112, np.uint32))
+assert "scipy.integrate" not in sys.modules
+from datasketch import MinHashLSH
+index = MinHashLSH(threshold=0.8, num_perm=112)
+print(index.b, index.r)
+"""
+
+
+def test_datasketch_is_all_there_though_part_of_it_comes_later():
+    """It chooses the bands and rows that it chooses when scipy.integrate is imported first."""
+    code = [sys.executable, "-c"]
+    later = subprocess.run([*code, LATER], text=True, capture_output=True, check=True).stdout
+    first = subprocess.run(
+        [*code, "import scipy.integrate\n" + LATER.replace("assert", "assert True or")],
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert later == first and len(later.split()) == 2

@@ -18,10 +18,11 @@ import zstandard
 
 from curation.config import CurateRecipe
 from curation.decontaminate import PARTS
+from curation.local import run_tasks
 from curation.pipeline import curate, input_files, plan
 from curation.sample import write_sample
 from curation.signatures import from_column
-from curation.tasks import Job, run_tasks, task_record
+from curation.tasks import Job, task_record
 from manifests.errors import UserError
 from manifests.manifest import check_launch, resolve, verify
 from manifests.recipe import parse

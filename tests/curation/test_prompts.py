@@ -14,8 +14,6 @@ from manifests.errors import UserError
 from manifests.recipe import parse
 from manifests.store import Store
 
-pytestmark = pytest.mark.usefixtures("in_process")
-
 FARMER = "A farmer keeps 17 sheep and 4 cows in a field by the river. How many animals does the farmer keep there?"
 BAKER = "A baker sells 23 loaves on Monday and 19 on Tuesday. How many loaves does the baker sell on both days?"
 TRAIN = "A train leaves the station with 48 people and at the next stop 13 get off. How many people are on the train?"

@@ -100,7 +100,7 @@ def changed(place: Path, tokenizer: Path, drawn: dict, version: int) -> CurateRe
     max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(drawn=THRESHOLDS)
-def test_any_thresholds_give_the_manifest_of_a_full_run(place, tokenizer, base, in_process, drawn):
+def test_any_thresholds_give_the_manifest_of_a_full_run(place, tokenizer, base, drawn):
     full_store, number = Store(place / "full"), len(base.store.list("manifests"))
     anew = curate(base.store, changed(place, tokenizer, drawn, number), base=base)
     full = curate(full_store, changed(place, tokenizer, drawn, number))

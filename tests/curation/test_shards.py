@@ -97,7 +97,7 @@ def test_shares_hold_each_task_once_in_order_and_no_more_than_a_task_is_large(si
     assert parquet is None or estimate((parquet,), task_bytes) == (10, 10)
 
 
-def test_the_size_of_a_task_leaves_no_trace_in_the_corpus(sample, tokenizer, corpus, in_process, tmp_path):
+def test_the_size_of_a_task_leaves_no_trace_in_the_corpus(sample, tokenizer, corpus, tmp_path):
     recipe = sample.recipe(tokenizer, place={"task_bytes": "20K"})
     assert curate(Store(tmp_path), recipe).id == corpus.id
     (run,) = (tmp_path / "runs").iterdir()

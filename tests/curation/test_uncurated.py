@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 FIELDS = ["columns.text=content", "license=CC-BY-4.0"]
 
 
-def test_every_readable_record_is_kept(folder, tokenizer, tmp_path, in_process):
+def test_every_readable_record_is_kept(folder, tokenizer, tmp_path):
     store = Store(tmp_path / "store")
     recipe = uncurated(str(folder), "mine", "1", "web", str(tokenizer), FIELDS)
     corpus = curate(store, recipe)
@@ -46,7 +46,7 @@ def test_every_readable_record_is_kept(folder, tokenizer, tmp_path, in_process):
     assert curate(store, recipe).id == corpus.id
 
 
-def test_the_rules_can_be_applied_later(folder, tokenizer, tmp_path, in_process):
+def test_the_rules_can_be_applied_later(folder, tokenizer, tmp_path):
     recipe = uncurated(str(folder), "mine", "1", "web", str(tokenizer), FIELDS)
     base = curate(Store(tmp_path / "store"), recipe)
     curated = recipe.model_copy(update={"rules": None, "version": "2"})

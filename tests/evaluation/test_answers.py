@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from math_verify import parse, verify
 
+from evaluation.algebra import MIN_ROUNDED, RELATIVE, judge
 from evaluation.answers import Grader, Verdict, extract, grade
-from evaluation.equality import MAX_CHARACTERS, MIN_ROUNDED, RELATIVE, decide, judge, normalise, refusal
+from evaluation.equality import MAX_CHARACTERS, decide, normalise, refusal
 
 ROOT = Path(__file__).parents[2]
 LINES = (Path(__file__).parent / "verdicts.tsv").read_text(encoding="utf-8").splitlines()

@@ -21,6 +21,7 @@ UI_TESTS = runpy.run_path(str(Path(__file__).with_name("test_ui.py")))
 everything, without_tokens, pages, rows_of = (
     UI_TESTS[name] for name in ("everything", "without_tokens", "pages", "rows_of")
 )
+written = UI_TESTS["REPORTS"]["written"]
 
 pytestmark = pytest.mark.engine
 SCREENS = [(390, "dark"), (1200, "light")]
@@ -29,7 +30,7 @@ SCREENS = [(390, "dark"), (1200, "light")]
 STATE = """() => ({
   drawn: document.documentElement.dataset.drawn,
   charts: document.querySelectorAll(".plot").length,
-  empty: [...document.querySelectorAll(".plot")].filter(plot => !plot.querySelector(".main-svg .trace")).length,
+  empty: [...document.querySelectorAll(".plot")].filter(plot => !plot.querySelector(".trace, .sankey")).length,
   wide: document.documentElement.scrollWidth - innerWidth,
 })"""
 
@@ -107,6 +108,41 @@ def test_a_heading_sorts_its_table(browser, folder: Store, corpus, tmp_path: Pat
             heading.click()
             shown = heading.evaluate(COLUMN)
             assert shown == sorted(shown, key=int, reverse=down) and len(shown) > 1
+
+
+def test_a_table_is_filtered_by_words(browser, folder: Store, corpus, tmp_path: Path) -> None:
+    rows = [(f"{n:032x}", f"source {n}", 5, None) for n in range(12)]
+    path = report(folder, [corpus(folder, rows=rows).id], tmp_path / "a.html")
+    with visit(browser, path.as_uri(), *SCREENS[1]) as page:
+        table = page.locator(".filter + table").first
+        page.locator(".filter").first.fill("11 SOURCE")
+        assert table.locator("tbody tr:visible").all_inner_texts()[0].startswith("source 11")
+        assert table.locator("tbody tr:visible").count() == 1
+        page.locator(".filter").first.fill("")
+        assert table.locator("tbody tr:visible").count() > 12
+
+
+MATHEMATICS = r"""A pen costs $5 and a book $10. $x^2$, \(\frac{1}{2}\), \[\int_0^1 f\] and $$\mathbb{R}$$
+\begin{align*}a &= b\end{align*} in <b>$a<b$</b>. Bad: $\frac{1}{$ $\nosuch$ $\href{javascript:alert(1)}{x}$ end"""
+
+
+def test_mathematics_is_typeset_and_bad_mathematics_is_its_source(
+    browser, folder: Store, without_tokens, tmp_path: Path
+) -> None:
+    rows = [{"doc_id": "a" * 32, "source": "web", "role": "web", "n_chars": 9, "n_tokens": 9, "text_digest": "a"}]
+    made = written(folder, rows, {"a" * 32: MATHEMATICS})
+    path = report(folder, [made.id], tmp_path / "a.html")
+    with served(folder, without_tokens) as home:
+        for address in (path.as_uri(), f"{home}/documents/{'a' * 32}"):
+            for screen in SCREENS:
+                with visit(browser, address, *screen) as page:
+                    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+                    page.locator("pre.text").last.scroll_into_view_if_needed()
+                    page.locator("pre.text[data-typeset] .katex").first.wait_for()
+                    assert page.locator("pre.text .katex").count() == 7 and page.locator("pre.text a").count() == 0
+                    shown = page.locator("pre.text").last.inner_text()
+                    assert "costs $5 and a book $10." in shown and r"Bad: $\frac{1}{$ $\nosuch$" in shown
+                    assert page.evaluate("document.fonts.check('1em KaTeX_Main')")
 
 
 def test_every_page_of_the_ui_is_drawn(browser, everything, without_tokens) -> None:

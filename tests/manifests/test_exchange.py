@@ -4,14 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, unquote
 
 import pytest
+from loopback_hub import Hub, served
 
 import manifests
 from manifests.errors import UserError
@@ -20,7 +16,6 @@ from manifests.manifest import load_all, tag, verify
 from manifests.store import CRASH_EXIT, Store
 
 ROOT = Path(manifests.__file__).parents[1]
-COMMIT = "3cbc646" + "0" * 33
 
 
 def test_a_manifest_goes_there_and_back(store: Store, corpus, tmp_path: Path):
@@ -90,64 +85,6 @@ def test_what_cannot_be_a_target_is_said_at_once(folder: Store, corpus, s3_endpo
         copy(folder, "math@1", Store("s3://no-such-bucket/store"))
 
 
-@contextmanager
-def hub_with(folder: Path) -> Iterator[str]:
-    """A server that answers as the hub does for the data set org/name at one commit: the files of `folder`."""
-
-    def entry(path: Path) -> dict:
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir():
-            return {"type": "directory", "path": name, "oid": "1" * 40}
-        return {"type": "file", "path": name, "oid": "0" * 40, "size": path.stat().st_size}
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, _, query = unquote(self.path).partition("?")
-            if path == f"/api/datasets/org/name/revision/{COMMIT}":
-                return self.answer(200, json.dumps({"id": "org/name", "sha": COMMIT}).encode())
-            for head in (f"/api/datasets/org/name/tree/{COMMIT}", f"/datasets/org/name/resolve/{COMMIT}"):
-                target = folder / path.removeprefix(head).strip("/")
-                if path.startswith(head) and "tree" in head and target.is_dir():
-                    every = sorted(target.rglob("*") if "recursive=true" in query.lower() else target.iterdir())
-                    return self.answer(200, json.dumps([entry(path) for path in every]).encode())
-                if path.startswith(head) and target.is_file():
-                    return self.download(target.read_bytes())
-            self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
-
-        do_HEAD = do_GET
-
-        def do_POST(self) -> None:
-            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()).get("paths", [])
-            self.answer(200, json.dumps([entry(folder / name) for name in asked if (folder / name).exists()]).encode())
-
-        def download(self, data: bytes) -> None:
-            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-            body = data[int(first) : int(last) + 1 if last else None]
-            ranged = {"Content-Range": f"bytes {first}-{int(first) + len(body) - 1}/{len(data)}"}
-            self.answer(206, body, ranged | {"ETag": '"0"', "X-Repo-Commit": COMMIT})
-
-        def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the test's output is not the server's."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def octo(*arguments: str, store: Store, **environment: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the hub's client reads its settings once."""
     settings = {
@@ -155,23 +92,54 @@ def octo(*arguments: str, store: Store, **environment: str) -> subprocess.Comple
         "OCTO_STORE": store.url,
         "NO_PROXY": "127.0.0.1",
         "HF_HOME": f"{store.root}/hf",
+        "HF_HUB_DISABLE_XET": "1",
     }
     command = [sys.executable, "-m", "octo", *arguments]
     return subprocess.run(command, env=os.environ | settings | environment, capture_output=True, text=True, timeout=120)
 
 
-def test_the_hub_is_a_source_and_no_target(folder: Store, corpus, mixture, tmp_path: Path):
-    made = mixture(folder, corpus(folder), [("a1", "web", 11)])
-    repository = tmp_path / "repository"
-    copy(folder, "mix@1", Store(repository / "store"), parents=True)
-    here, there = Store(tmp_path / "here"), f"hf://datasets/org/name@{COMMIT}/store"
-    with hub_with(repository) as endpoint:
-        pulled = octo("pull", made.id[:12], there, "--parents", store=here, HF_ENDPOINT=endpoint)
-        refused = octo("publish", "mix@1", there, store=here, HF_ENDPOINT=endpoint)
+def test_the_hub_is_a_source_and_a_target_of_one_commit(folder: Store, corpus, mixture, tmp_path: Path):
+    made, hub = mixture(folder, corpus(folder), [("a1", "web", 11)]), Hub({"README.md": b"of others"})
+    here, there = Store(tmp_path / "here"), "hf://datasets/org/name/store"
+    with served(hub) as endpoint:
+        published = octo("publish", "mix@1", there, "--parents", store=folder, HF_ENDPOINT=endpoint)
+        again = octo("publish", "mix@1", there, "--json", store=folder, HF_ENDPOINT=endpoint)
+        pinned = f"hf://datasets/org/name@{hub.head}/store"
+        pulled = octo("pull", made.id[:12], pinned, "--parents", store=here, HF_ENDPOINT=endpoint)
+        refused = octo("publish", "mix@1", pinned, store=folder, HF_ENDPOINT=endpoint)
+    assert published.returncode == 0, published.stderr
+    assert published.stdout.splitlines()[-1] == made.id
+    assert len(hub.commits) == 2 and "README.md" in hub.commits[hub.head]
+    assert again.returncode == 0 and [one["copied"] for one in json.loads(again.stdout)["copied"]] == [0]
     assert pulled.returncode == 0, pulled.stderr
-    assert pulled.stdout.splitlines()[-1] == made.id
     assert all(verify(here, manifests.open(name, here)) == [] for name in ("math@1", "mix@1"))
-    assert refused.returncode == 1 and "cannot create a file exclusively" in refused.stderr
+    assert refused.returncode == 1 and "is one commit, to which nothing can be added" in refused.stderr
     offline = octo("pull", "math@1", there, store=here, HF_ENDPOINT="http://127.0.0.1:9")
     assert offline.returncode == 1 and len(offline.stderr.strip().splitlines()) == 1
     assert offline.stderr.startswith("octo: cannot reach hf://datasets/org/name")
+
+
+def test_of_two_who_publish_to_the_hub_at_once_one_is_told_and_sends_nothing_twice(folder: Store, corpus):
+    made, hub = corpus(folder), Hub({})
+    there = "hf://datasets/org/name/store"
+    with served(hub) as endpoint:
+        hub.meanwhile = lambda: hub.advance({"other": b"came first"})
+        beaten = octo("publish", "math@1", there, store=folder, HF_ENDPOINT=endpoint)
+        assert beaten.returncode == 1 and "got another commit meanwhile" in beaten.stderr
+        assert len(beaten.stderr.strip().splitlines()) == 1
+        uploads, hub.meanwhile = dict(hub.uploads), lambda: None
+        assert not [path for path in hub.commits[hub.head] if path.startswith("store/")]
+        won = octo("publish", "math@1", there, store=folder, HF_ENDPOINT=endpoint)
+    assert won.returncode == 0 and won.stdout.splitlines()[-1] == made.id
+    assert {"other", "store/manifests/math/1.json"} <= hub.commits[hub.head].keys()
+    assert hub.uploads == uploads
+
+
+def test_a_damaged_file_is_not_sent_to_the_hub(folder: Store, corpus):
+    made, hub = corpus(folder), Hub({})
+    path = made.files("texts")[0].path
+    folder.put(path, folder.read(path)[:-1] + b"x")
+    with served(hub) as endpoint:
+        refused = octo("publish", "math@1", "hf://datasets/org/name", store=folder, HF_ENDPOINT=endpoint)
+    assert refused.returncode == 1 and f"{path} in" in refused.stderr and "is damaged" in refused.stderr
+    assert len(hub.commits) == 1

@@ -1,6 +1,7 @@
 """docs/formats.md: its Python is run as one script, its SQL in a DuckDB without our code, over a small store."""
 
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -38,3 +39,18 @@ def test_the_duckdb_shell_opens_them_too(here):
     with duckdb.connect() as shell:
         rows = [shell.execute(block).fetchall() for block in blocks("sql")][-1]
     assert rows == [("qa", None, 2), ("web", "near_duplicate", 1), ("web", "short", 1), ("web", None, 1)]
+
+
+@pytest.mark.engine
+def test_spark_opens_them_where_it_is_installed(here):
+    """The page's Python makes the list of files, its Spark reads them; a minute of Java."""
+    pytest.importorskip("pyspark")
+    if not shutil.which("java"):
+        pytest.skip("there is no Java")
+    names: dict = {}
+    exec("\n".join([*blocks("python"), *blocks("py")]), names)  # our own page
+    try:
+        rows = names["kept"].groupBy("source").sum("n_tokens").collect()
+    finally:
+        names["spark"].stop()
+    assert sorted(map(tuple, rows)) == [("qa", 12), ("web", 10)]

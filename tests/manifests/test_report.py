@@ -11,6 +11,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from manifests import page, tables
 from manifests.catalog import query
@@ -22,6 +24,7 @@ from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & "quoted" \u2028 <!-- ]]>'
+HOSTILE += r" $\frac{1}{$ $\href{javascript:alert(3)}{x}$ $\def\a{\a\a}\a$ $\begin{matrix}<b>$"
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
 
@@ -206,6 +209,62 @@ def test_the_funnel_on_the_page_is_that_of_sql(folder: Store, corpus) -> None:
         assert [row["source"], row["outcome"], reason, f"{row['documents']:,}", f"{row['tokens']:,}"] in shown
 
 
+def test_the_flow_leads_from_each_source_to_its_outcomes(folder: Store, corpus) -> None:
+    corpus(folder)
+    documents, tokens, *_ = Parsed(report(folder, ["math@1"])).charts.values()
+    web = dict.fromkeys(("kept 3", "short 1", "near_duplicate 1", "quarantined 1"), 1)
+    assert flows(documents) == {("web 4", end): n for end, n in web.items()} | {("qa 2", "kept 3"): 2}
+    web = {"kept 22": 10, "short 20": 20, "near_duplicate 30": 30}
+    assert flows(tokens) == {("web 60", end): n for end, n in web.items()} | {("qa 12", "kept 22"): 12}
+
+
+def flows(chart: dict) -> dict[tuple[str, str], int]:
+    (trace,) = chart["data"]
+    label, link = trace["node"]["label"], trace["link"]
+    ends = zip(link["source"], link["target"], link["value"], strict=True)
+    return {(label[a], label[b]): value for a, b, value in ends}
+
+
+def test_a_copy_stands_beside_what_was_kept_with_its_differences_marked(folder: Store) -> None:
+    texts = {"a": f"one <i>two</i> {'and ' * 80}three", "b": f"one <i>four</i> {'and ' * 80}three", "c": "none"}
+    rows = [{"doc_id": name, "source": "web", "role": "web", "n_chars": 9, "n_tokens": 9, "text_digest": name}
+            for name in texts]  # fmt: skip
+    rows[0]["cluster_id"] = rows[1]["cluster_id"] = "a"
+    evidence = '{"keeper": "a", "similarity": 0.75}'
+    rows[1] |= {"drop_reason": "near_duplicate", "keeper_id": "a", "drop_evidence": evidence}
+    shown = Parsed(report(folder, [written(folder, rows, texts).id]))
+    assert (
+        "<del>&lt;i&gt;two&lt;/i&gt; </del>" in shown.source and "<ins>&lt;i&gt;four&lt;/i&gt; </ins>" in shown.source
+    )
+    assert "cluster of 2 · similarity 0.75 · kept a (web), dropped b (web)" in shown.text
+    assert shown.text.count("41 words alike") == 2
+
+
+def written(store: Store, documents: list[dict], texts: dict[str, str]) -> Manifest:
+    draft = Draft(store, "corpus", {})
+    rows = [{"doc_id": doc_id, "text": text} for doc_id, text in texts.items()]
+    for spec, content in ((tables.DOCUMENTS, documents), (tables.TEXTS, rows)):
+        draft.write(spec.name, [pa.Table.from_pylist(content, spec.schema)], spec.schema)
+    return draft.commit("written", "1", {"inputs": {}})
+
+
+@given(*[st.text("ab <&\n", max_size=50)] * 2)
+def test_a_marked_text_is_the_text(left: str, right: str) -> None:
+    sides = re.findall(r"<pre[^>]*>(.*?)</pre>", page.beside(left, right), re.DOTALL)
+    assert [html.unescape(re.sub("<[^>]*>", "", side)) for side in sides] == [left.lstrip(), right.lstrip()]
+
+
+def test_mathematics_is_embedded_where_there_is_some(folder: Store, corpus) -> None:
+    rows = [{"doc_id": "a", "source": "web", "role": "web", "n_chars": 9, "n_tokens": 9, "text_digest": "a"}]
+    with_some = Parsed(report(folder, [written(folder, rows, {"a": "$x^2$"}).id]))
+    without = Parsed(report(folder, [corpus(folder).id]))
+    assert [any(attrs.get("id") == "katex" for attrs, _ in one.scripts) for one in (with_some, without)] == [
+        True,
+        False,
+    ]
+    assert with_some.source.count("url(data:font/woff2;base64,") == 20 and "fonts/" not in with_some.source
+
+
 def test_leaks_are_shown_with_their_passage_the_closest_first(everything: tuple[Store, list[str]]) -> None:
     store, made = everything
     parsed = Parsed(report(store, [made[0]]))
@@ -250,7 +309,10 @@ def test_every_chart_is_one_that_plotly_knows(everything: tuple[Store, list[str]
     assert drawn == set(parsed.charts)
     for chart in parsed.charts.values():
         go.Figure(chart)  # raises on an attribute or value that plotly does not have
-        assert all(len(trace["x"]) == len(trace["y"]) > 0 for trace in chart["data"])
+        for trace in chart["data"]:
+            link = trace.get("link")
+            x, y = (link["value"], link["target"]) if link else (trace["x"], trace["y"])
+            assert len(x) == len(y) > 0
 
 
 def test_curves_are_those_of_sql_and_long_runs_are_averaged(folder: Store, corpus, mixture) -> None:
@@ -265,10 +327,11 @@ def test_hostile_text_is_shown_and_never_markup(everything: tuple[Store, list[st
     parsed = Parsed(report(store, made))
     assert HOSTILE in parsed.text
     names = {trace["name"] for chart in parsed.charts.values() for trace in chart["data"]}
-    assert html.escape(HOSTILE, quote=False) in names  # plotly takes < in a legend for markup
+    assert HOSTILE in map(html.unescape, names)
+    assert not any(set("<$") & set(name) for name in names), "plotly takes these for markup and TeX"
     assert {tag for tag, _ in parsed.elements}.isdisjoint({"img", "iframe", "object", "link", "form", "base"})
     assert not [name for _, attrs in parsed.elements for name in attrs if name.startswith("on")]
-    assert len(parsed.scripts) == 3
+    assert len(parsed.scripts) == 4
 
 
 def test_a_page_loads_nothing_and_runs_only_its_own_scripts(everything: tuple[Store, list[str]]) -> None:
@@ -276,13 +339,14 @@ def test_a_page_loads_nothing_and_runs_only_its_own_scripts(everything: tuple[St
     parsed = Parsed(report(store, made))
     assert not [attrs for _, attrs in parsed.elements if {"src", "srcset", "data", "action"} & attrs.keys()]
     assert all((attrs.get("href") or "#").startswith("#") for _, attrs in parsed.elements)
-    assert not re.search(r"@import|url\(|fetch\(|import\(|XMLHttpRequest", parsed.source)
+    assert not re.search(r"@import|url\((?!data:)|fetch\(|import\(|XMLHttpRequest", parsed.source)
     policy = next(attrs["content"] for _, attrs in parsed.elements if "http-equiv" in attrs)
     assert policy and policy.startswith("default-src 'none'") and "http" not in policy
     own = next(content for attrs, content in parsed.scripts if not attrs)
     assert page.script_hash(own.encode()) in policy
-    packed = next(content for attrs, content in parsed.scripts if attrs.get("id") == "plotly")
-    assert page.script_hash(gzip.decompress(base64.b64decode(packed))) in policy
+    for name in ("plotly", "katex"):
+        packed = next(content for attrs, content in parsed.scripts if attrs.get("id") == name)
+        assert page.script_hash(gzip.decompress(base64.b64decode(packed))) in policy
 
 
 def test_a_page_is_small_and_the_same_every_time(everything: tuple[Store, list[str]], tmp_path: Path) -> None:

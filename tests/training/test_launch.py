@@ -147,6 +147,9 @@ def test_a_run_that_failed_goes_on_when_launched_again(mixture, recipe, tmp_path
     store, manifest = mixture
     shutil.copytree(tmp_path / "store", tmp_path / "other")
     whole, other = train(store, manifest, recipe(checkpoint_every=3)), Store(tmp_path / "other")
+    with pytest.raises(UserError, match=rf"nothing to resume: {whole.id}, which this launch would be, was never begun"):
+        train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3), resume=True)
+    assert not other.list("runs")
     in_the_way = tmp_path / "other" / "runs" / whole.id / "checkpoints" / "6"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()
@@ -156,7 +159,7 @@ def test_a_run_that_failed_goes_on_when_launched_again(mixture, recipe, tmp_path
     assert failed.status == "failed" and failed.record["reason"]
     assert failed.checkpoints() == [3]
     in_the_way.unlink()
-    assert same_runs(whole, train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3)))
+    assert same_runs(whole, train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3), resume=True))
 
 
 def deaths(store: Store, manifest: Manifest, recipe: TrainRecipe, how: str, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Torch on two ranks, trackers, the doctor, and what the launcher says of an engine that fails."""
+"""Torch on two ranks, the doctor, and what the launcher says of an engine that fails."""
 
 import os
 import shutil
@@ -69,17 +69,6 @@ def test_an_engine_does_not_outlive_its_launcher(tmp_path):
     process.wait()
     time.sleep(1.5)
     assert not (tmp_path / "late").exists()
-
-
-@pytest.mark.skipif(not is_installed("tensorboard"), reason="tensorboard is not installed")
-def test_tensorboard_has_the_metrics(mixture, recipe):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    run = train(*mixture, recipe(steps=3))
-    events = EventAccumulator(str(run.path / "tensorboard"))
-    events.Reload()
-    assert [scalar.step for scalar in events.Scalars("train/loss")] == [1, 2, 3]
-    assert [scalar.value for scalar in events.Scalars("train/loss")] == pytest.approx(losses(run))
 
 
 def test_the_doctor_names_what_is_missing():

@@ -18,7 +18,6 @@ from manifests.store import Store
 from mixtures.mix import mix
 from mixtures.reader import MixtureReader
 from training.consumed import trace
-from training.doctor import is_installed
 from training.launch import last_checkpoint, plan, train
 from training.recorder import spikes
 from training.stages import positions_within
@@ -176,9 +175,3 @@ def test_a_start_of_unknown_architecture_is_refused(mixture, recipe, tmp_path):
     (tmp_path / "start" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="is of type unheard-of, which transformers does not know"):
         train(store, manifest, recipe(model=None, start=str(tmp_path / "start")))
-
-
-@pytest.mark.skipif(is_installed("trackio"), reason="trackio is installed")
-def test_a_tracker_that_is_not_installed_is_refused(mixture, recipe):
-    with pytest.raises(UserError, match="track names trackio, which is not installed"):
-        train(*mixture, recipe(track=["trackio"]))
