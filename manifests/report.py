@@ -13,6 +13,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ RL_CURVES = {
 }
 RL_SHARES = ("accuracy", "truncated_share", "zero_spread_share", "repetition_share", "boxed_share", "clip_share")
 SHARE_FORMAT = "~%"
+BY_SOURCE = {
+    "reward": ("Mean reward", None),
+    "accuracy": ("Accuracy", SHARE_FORMAT),
+    "length": ("Response length (tokens)", None),
+    "truncated": ("Truncated share", SHARE_FORMAT),
+}
 SHARES = ("accuracy", "pass@", "maj@", "leaked", "unparsed", "truncated", "errors")
 """Metrics from 0 to 1, which one axis can hold."""
 
@@ -588,8 +595,7 @@ class Report:
                 (caption, steps, page.COLOURS[0], {}), ("jumps", marked, page.WARM[0], {"mode": "markers"}))
             if rows
         ]  # fmt: skip
-        begins = [stage["read"] for stage in stages[:-1]]
-        shapes = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in begins]
+        shapes = _dotted([stage["read"] for stage in stages[:-1]])
         return self.page.chart(caption, traces, {"xaxis": {"title": {"text": "tokens"}}, "shapes": shapes})
 
     def spikes(self, run: RunDirectory) -> list[Row]:
@@ -625,8 +631,7 @@ class Report:
             page.line(name, x, [row[key] for row in steps], page.COLOURS[place])
             for place, (key, name) in enumerate(drawn)
         ]
-        begins = [row["first"] - 0.5 for row in stages[1:]]
-        shapes = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in begins]
+        shapes = _dotted([row["first"] - 0.5 for row in stages[1:]])
         layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ticks}, "shapes": shapes}
         return self.page.chart(caption, traces, layout)
 
@@ -678,13 +683,16 @@ class Report:
             return _Part("No step has been recorded.", [])
         met = self.rows("FROM alarms WHERE run = $1 ORDER BY step, action", run.id)
         acted = [{"first": row["step"] + 1} for row in met if row["action"] != "warn"]
+        grown = [{"first": new["step"]} for old, new in pairwise(steps) if old.get("cap") != new.get("cap")]
+        marks = [*acted, *grown]
         curves = {key: {key: name} for key, name in RL_CURVES.items()}
         curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile", "cap": "cap"}
         charts = [
-            self.over_steps(name, steps, curves[key], [{}, *acted], SHARE_FORMAT if key in RL_SHARES else None)
+            self.over_steps(name, steps, curves[key], [{}, *marks], SHARE_FORMAT if key in RL_SHARES else None)
             for key, name in RL_CURVES.items()
         ]
-        charts += [self.reward_by_source(run), self.verdicts(run), self.over_steps("Loss", steps, {"loss": "loss"}, [])]
+        charts += [*self.by_source(run, marks), self.verdicts(run)]
+        charts.append(self.over_steps("Loss", steps, {"loss": "loss"}, []))
         shown = [*self.alarms(met), _pictures(charts), *self.validations(run), *self.left_out(run)]
         return _Part(self.reinforced(run), [*shown, *self.rollouts(run)])
 
@@ -692,7 +700,7 @@ class Report:
         """What the collapse watch saw, when, and what followed."""
         if not met:
             return []
-        note = "A dotted line in the charts: the run stopped, or went on with the weights of an earlier checkpoint."
+        note = "Dotted lines in the charts: the run stopped, went on from an earlier checkpoint, or allowed longer answers."
         columns = "step signal value above below steps action checkpoint"
         return [element("h3", "Collapse watch"), _table(met, columns), element("p", note)]
 
@@ -730,15 +738,23 @@ class Report:
             f"{percent(ends['accuracy_first'])} → {percent(ends['accuracy_last'])} (first and last tenth of the steps)."
         )
 
-    def reward_by_source(self, run: RunDirectory) -> Html | None:
-        found = self.rows(_SOURCE_REWARD.format(points=POINTS), run.id, NAMED)
-        traces = []
-        for name in dict.fromkeys(row["source"] for row in found):
-            mine = [row for row in found if row["source"] == name]
-            x, y = [row["step"] for row in mine], [row["reward"] for row in mine]
-            traces.append(page.line(name, x, y, self.sources[name]))
-        layout = {"xaxis": {"title": {"text": "step"}}, "showlegend": True}
-        return self.page.chart("Mean reward by source", traces, layout) if traces else None
+    def by_source(self, run: RunDirectory, begins: list[Row]) -> list[Html | None]:
+        """What responses came to over steps, a line per source; of a single source its reward alone."""
+        found = self.rows(_BY_SOURCE.format(points=POINTS), run.id, NAMED)
+        names = list(dict.fromkeys(row["source"] for row in found))
+        drawn = list(BY_SOURCE.items())[: None if len(names) > 1 else 1] if names else []
+        shapes = _dotted([row["first"] - 0.5 for row in begins])
+        charts: list[Html | None] = []
+        for key, (caption, ticks) in drawn:
+            traces = []
+            for name in names:
+                mine = [row for row in found if row["source"] == name]
+                traces.append(
+                    page.line(name, [row["step"] for row in mine], [row[key] for row in mine], self.sources[name])
+                )
+            layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ticks}, "shapes": shapes}
+            charts.append(self.page.chart(f"{caption} by source", traces, layout | {"showlegend": True}))
+        return charts
 
     def verdicts(self, run: RunDirectory) -> Html | None:
         found = self.rows(_VERDICTS.format(points=LAYER_POINTS), run.id)
@@ -1043,6 +1059,11 @@ def _outcome(row: Row) -> str:
     return row["outcome"] if row["outcome"] != "dropped" else row["reason"]
 
 
+def _dotted(places: list[float]) -> list[Row]:
+    """Upright lines in a chart."""
+    return [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in places]
+
+
 def _powers() -> Row:
     """An axis of base-10 logarithms with the numbers themselves as ticks."""
     return {"tickvals": list(range(10)), "ticktext": [f"{10**power:,}" for power in range(10)]}
@@ -1284,11 +1305,12 @@ SELECT count(DISTINCT step) AS steps, count(*) AS responses,
   avg(correct) FILTER (step > last - tenth) AS accuracy_last
 FROM mine, marks
 """
-_SOURCE_REWARD = """
+_BY_SOURCE = """
 WITH mine AS (FROM rollouts WHERE run = $1),
 span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
 named AS (SELECT source FROM mine GROUP BY source ORDER BY count(*) DESC, source LIMIT $2)
-SELECT source, max(step) AS step, avg(reward) AS reward
+SELECT source, max(step) AS step, avg(reward) AS reward, avg((verdict = 'CORRECT')::INTEGER) AS accuracy,
+  avg(tokens) AS length, avg(truncated::INTEGER) AS truncated
 FROM mine JOIN named USING (source), span GROUP BY source, (step - 1) // width ORDER BY ALL
 """
 _VERDICTS = """
