@@ -700,7 +700,7 @@ class Report:
         """What the collapse watch saw, when, and what followed."""
         if not met:
             return []
-        note = "Dotted lines in the charts: the run stopped, went on from an earlier checkpoint, or allowed longer answers."
+        note = "Dotted lines in the charts: the run stopped, fell back to a checkpoint, or allowed longer answers."
         columns = "step signal value above below steps action checkpoint"
         return [element("h3", "Collapse watch"), _table(met, columns), element("p", note)]
 
