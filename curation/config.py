@@ -210,13 +210,16 @@ class LanguageRecipe(Recipe):
     """Roles that `keep` applies to; documents of every role are labelled."""
 
 
+TIME = r"(\d+-)?\d{1,2}:\d{2}:\d{2}"
+
+
 class StageRecipe(Recipe):
     """What one process of a stage may use."""
 
-    time: str = Field(pattern=r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
+    time: str = Field(default="02:00:00", pattern=TIME)
     """Limit of time: hours:minutes:seconds, or days-hours:minutes:seconds. A Slurm job of several small tasks has it
     for all of them."""
-    memory_gb: float = Field(gt=0)
+    memory_gb: float = Field(default=4, gt=0)
     """Memory in GiB."""
     cpus: int = Field(default=1, gt=0)
     """CPUs."""
@@ -229,6 +232,17 @@ class StageRecipe(Recipe):
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+class FinishRecipe(StageRecipe):
+    """What the process may use that ends a build: one for all tasks."""
+
+    time: str = Field(default="12:00:00", pattern=TIME)
+    """Limit of time."""
+    memory_gb: float = Field(default=16, gt=0)
+    """Memory in GiB: 3 and some 0.8 KB a document."""
+    cpus: int = Field(default=4, gt=0)
+    """CPUs."""
+
+
 class PlaceRecipe(Recipe):
     """Where a corpus is built: how the input is cut into tasks, and what Slurm or Ray gives them (docs/cluster.md)."""
 
@@ -239,10 +253,10 @@ class PlaceRecipe(Recipe):
     """Jobs of Slurm or Ray at a time; by default as many as the cluster takes."""
     retries: int = Field(default=2, ge=0)
     """How often Ray, or Slurm with --wait, is asked again for the tasks that are missing when all others have ended."""
-    annotate: StageRecipe = StageRecipe(time="02:00:00", memory_gb=4)
+    annotate: StageRecipe = StageRecipe()
     """The tasks that read the sources."""
-    finish: StageRecipe = StageRecipe(time="12:00:00", memory_gb=16, cpus=4)
-    """The end: copies are found and the manifest is frozen. 1 GB and some 0.7 KB a document."""
+    finish: FinishRecipe = FinishRecipe()
+    """The end: copies are found and the manifest is frozen."""
     partition: str | None = None
     """Partition of Slurm; by default the cluster's own default."""
     max_array_size: int | None = Field(default=None, gt=0)

@@ -41,7 +41,9 @@ LAUNCH = "launch.json"
 POLL_SECONDS = 2.0
 SILENT = 20
 """Polls without a job and without a result after which a launch counts as ended: the last word of a job may come late
-over a shared file system, and a controller that was restarted needs a moment."""
+over a shared file system, and a controller that was restarted needs a moment. So long a job may be stuck, too."""
+NEVER = ("BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit")
+"""Reasons of Slurm for which a job waits for ever: it asks for more than any node, or than the partition, has."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,16 @@ class Element:
     def array(self) -> str:
         return self.id.split("_")[0]
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it waits for what the partition does not have, and sbatch took it all the same."""
+        return self.state == "PENDING" and self.reason in NEVER
+
 
 def submit(build: Build) -> None:
-    """Submit what is missing and not submitted yet. UserError where there is no Slurm, or it refuses."""
-    alive = elements(build.run.id)
+    """Submit what is missing and not submitted yet, and anew what waits for more than there is. UserError where there
+    is no Slurm, or it refuses."""
+    alive = _without_stuck(elements(build.run.id))
     build.run.start()
     try:
         after = sorted({element.array for element in alive if element.stage == ANNOTATE})
@@ -74,6 +82,13 @@ def submit(build: Build) -> None:
         raise UserError("sbatch refused the job (its words are above)", "See `place` in docs/recipes.md") from error
     finally:
         build.run.release()
+
+
+def _without_stuck(alive: list[Element]) -> list[Element]:
+    """The elements that may run yet; the others are cancelled."""
+    if arrays := {element.array for element in alive if element.is_stuck}:
+        ask("scancel", *sorted(arrays))
+    return [element for element in alive if element.array not in arrays]
 
 
 def _launch(build: Build, stage: str, shares: list[Any], after: list[str]) -> list[str]:
@@ -104,7 +119,7 @@ def on_node(job: Job, launch: Path, pipeline: list[PipelineStep]) -> "Submission
 def wait(build: Build) -> None:
     """Wait until the manifest is frozen, asking Slurm again for what is missing as often as `place` allows; UserError
     with the end of a log afterwards."""
-    retries, silent = build.job.recipe.place.retries, 0
+    retries, silent, stuck = build.job.recipe.place.retries, 0, 0
     survey = Survey(build.job, lambda line: True)
     with progress(f"curate: {build.run.id} on Slurm", len(build.job.files)) as advance:
         meter = Meter(survey, advance)
@@ -112,13 +127,25 @@ def wait(build: Build) -> None:
             meter.show()
             time.sleep(POLL_SECONDS)
             with contextlib.suppress(UserError):  # a controller that does not answer now
-                silent = 0 if elements(build.run.id) else silent + 1
+                alive = elements(build.run.id)
+                silent = 0 if alive else silent + 1
+                stuck = stuck + 1 if any(element.is_stuck for element in alive) else 0
+            if stuck >= SILENT:
+                raise _too_large(build, next(element for element in alive if element.is_stuck))
             if silent < (1 if build.run.status == "failed" else SILENT):
                 continue
             if not retries:
                 raise build.unfinished()
             retries, silent = retries - 1, 0
             submit(build)
+
+
+def _too_large(build: Build, element: Element) -> UserError:
+    asked = f"place.{element.stage}"
+    wanted = getattr(build.job.recipe.place, element.stage)
+    said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than a node of Slurm's has"
+    hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and give the command again: it goes on from here"
+    return UserError(f"job {element.id} would wait for ever ({element.reason}): {said}", hint)
 
 
 def refuse_while_submitted(run: RunDirectory) -> None:

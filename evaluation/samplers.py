@@ -4,9 +4,11 @@ Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token fo
 depend on how the work is batched: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
 Log-probabilities are those of the model itself (temperature 1), whatever the temperature the tokens were drawn at.
 
-Where the time goes, and what is done about it: a decoding step costs about the same for a row that has finished as
-for one that has not, so finished rows are dropped from the batch and from its cache; keys and values are written into
-buffers of the final length in place of being copied at each step; a prompt sampled n times is read once.
+Where the time goes, and what is done about it: half of it is reading prompts, so what all of a batch begin with (the
+examples of a few-shot prompt) is read once, and prompts of like length are read together and padded little; a decoding
+step costs about the same for a row that has finished as for one that has not, so finished rows give up their place in
+the batch and in its cache; keys and values are written into buffers of the final length in place of being copied at
+each step; a prompt sampled n times is read once.
 
 Leaves out: serving engines, beam search, top-k and top-p (RL needs the untruncated distribution).
 """
@@ -29,11 +31,16 @@ from manifests.errors import UserError
 
 MAX_ROWS = 128
 """Sequences decoded together; a model of 1M parameters is fastest at 128 on one CPU core, 20% slower at 256."""
-MAX_PREFILL_TOKENS = 65_536
+MAX_PREFILL_TOKENS = 16_384
+"""Tokens of prompts that are read together, padding and what they share included."""
+MIN_SHARED = 64
+"""Tokens that all prompts of a batch must begin with to be read once: what follows a past needs a mask."""
+MIN_FILLED = 0.8
+"""Prompts that are read together are at least so long beside the longest of them."""
 CACHE_BYTES = 2 << 30
 """Bound of keys and values of one batch on a CPU; on a GPU it is half of the free memory."""
-DROP_SHARE = 1 / 8
-"""Finished rows are dropped once they are this share of a batch: dropping copies the cache, keeping wastes the step."""
+DROP_SHARE = 1 / 32
+"""Finished rows are dropped once they are this share of a batch: dropping moves rows, keeping wastes the step."""
 
 
 def load_model(path: str | Path) -> tuple[Any, Any]:
@@ -115,7 +122,8 @@ def sample_each(
     streams: Sequence[int] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> Iterator[tuple[int, list[Completion]]]:
-    """What `sample` gives, as (position of the prompt, completions), each prompt once all of its rows have ended."""
+    """What `sample` gives, as (position of the prompt, completions), each prompt soon after its rows have ended: while
+    the others of its batch go on, what came of it can be graded and kept."""
     names = range(len(prompts)) if streams is None else streams
     requests = [
         Request(tuple(ids), names[position], number)
@@ -123,10 +131,10 @@ def sample_each(
         for number in range(params.n)
     ]
     rows, missing = _rows(model, requests, params), [params.n] * len(prompts)
-    for batch in _decoded(model, tokenizer, rows, params, max_rows):
-        for row in batch:
+    for ended in _decoded(model, tokenizer, rows, params, max_rows):
+        for row in ended:
             missing[row.place // params.n] -= 1
-        for position in dict.fromkeys(row.place // params.n for row in batch):
+        for position in dict.fromkeys(row.place // params.n for row in ended):
             if not missing[position]:
                 group = rows[position * params.n : (position + 1) * params.n]
                 yield position, _completions(tokenizer, group, params.stop)
@@ -145,14 +153,13 @@ def complete(
 def _decoded(
     model: Any, tokenizer: Any, rows: list[_Row], params: SamplingParams, max_rows: int
 ) -> Iterator[list[_Row]]:
-    """Sample every row to its end; the rows of each batch once it is done."""
+    """Sample every row to its end; some rows at a time, once they have ended."""
     ending = _Ending(tokenizer, params.stop, eos_ids(model, tokenizer))
     was_training = model.training
     model.eval()
     try:
         for batch in _batches(model, rows, max_rows):
-            _decode(model, batch, params.temperature, _uniforms(batch, params.seed), ending)
-            yield batch
+            yield from _decode(model, batch, params.temperature, _uniforms(batch, params.seed), ending)
     finally:
         model.train(was_training)
 
@@ -206,15 +213,13 @@ def eos_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _batches(model: Any, rows: list[_Row], max_rows: int) -> Iterator[list[_Row]]:
-    """Rows by length of their prompt, cut so that neither the cache nor the reading of the prompts grows too large."""
+    """Rows by length of their prompt, cut so that the cache does not grow too large."""
     token_bytes = _cache_bytes_per_token(model)
     budget = torch.cuda.mem_get_info(model.device)[0] // 2 if model.device.type == "cuda" else CACHE_BYTES
     batch: list[_Row] = []
     for row in sorted(rows, key=lambda row: len(row.ids)):
         size, width = len(batch) + 1, len(row.ids) + (batch or [row])[0].limit  # the first has the largest limit
-        if batch and (
-            size > max_rows or size * width * token_bytes > budget or size * len(row.ids) > MAX_PREFILL_TOKENS
-        ):
+        if batch and (size > max_rows or size * width * token_bytes > budget):
             yield batch
             batch = []
         batch.append(row)
@@ -238,8 +243,10 @@ def _uniforms(batch: list[_Row], seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _decode(model: Any, batch: list[_Row], temperature: float, uniforms: np.ndarray, ending: "_Ending") -> None:
-    """Sample every row of `batch` to its end and note what came of it in the row.
+def _decode(
+    model: Any, batch: list[_Row], temperature: float, uniforms: np.ndarray, ending: "_Ending"
+) -> Iterator[list[_Row]]:
+    """Sample every row of `batch` to its end, note what came of it in the row, and give the rows that are dropped.
 
     Shapes, here and below: B rows in all, N steps at most, A rows still in the model's cache (`alive_A` says which),
     V tokens in the vocabulary.
@@ -256,10 +263,20 @@ def _decode(model: Any, batch: list[_Row], temperature: float, uniforms: np.ndar
         if n_going == 0:
             break
         if n_going <= len(alive_A) * (1 - DROP_SHARE):
-            alive_A, tokens_A = alive_A[going_A], tokens_A[going_A]
-            decoding.keep(going_A.nonzero()[:, 0])
+            yield tally.deliver(batch, alive_A[~going_A])
+            rows = _moved_up(going_A, n_going)
+            alive_A, tokens_A = alive_A[rows], tokens_A[rows]
+            decoding.keep(rows)
         logits_AV = decoding.step(tokens_A)
-    tally.deliver(batch)
+    yield tally.deliver(batch, alive_A)
+
+
+def _moved_up(going_A: Tensor, n_going: int) -> Tensor:
+    """Rows for the first `n_going` places: those that go on stay where they are, and the last of them take the places
+    of those that do not."""
+    rows = torch.arange(n_going, device=going_A.device)
+    rows[~going_A[:n_going]] = going_A[n_going:].nonzero()[:, 0] + n_going
+    return rows
 
 
 class _Tally:
@@ -285,10 +302,13 @@ class _Tally:
         self._cut_B[alive_A[newly_A & ~ended_A]] = True
         return self._lengths_B[alive_A] == 0
 
-    def deliver(self, batch: list[_Row]) -> None:
+    def deliver(self, batch: list[_Row], places_E: Tensor) -> list[_Row]:
+        """The rows of `batch` at `places_E`, which have ended, with what came of them."""
         columns = (self.tokens_BN, self._logprobs_BN, self._lengths_B, self._cut_B)
-        for row, tokens, logprobs, length, cut in zip(batch, *(column.tolist() for column in columns), strict=True):
+        rows = [batch[place] for place in places_E.tolist()]
+        for row, tokens, logprobs, length, cut in zip(rows, *(one[places_E].tolist() for one in columns), strict=True):
             row.token_ids, row.logprobs, row.truncated = tokens[:length], logprobs[:length], cut
+        return rows
 
 
 def _choose(logprobs_AV: Tensor, temperature: float, uniforms_A: Tensor) -> Tensor:
@@ -302,104 +322,178 @@ def _choose(logprobs_AV: Tensor, temperature: float, uniforms_A: Tensor) -> Tens
 
 
 class _Buffer(DynamicLayer):
-    """Keys and values of one layer, [rows, heads, columns, head size], in buffers with room for every later column."""
+    """Keys and values of one layer, [rows, heads, columns, head size], in stores with room for every later column.
+    The first `width` columns are for prompts."""
 
-    def __init__(self, capacity: int):
+    def __init__(self, rows: int, width: int, capacity: int):
         super().__init__()
-        self._capacity = capacity
-        self._stores: tuple[Tensor, Tensor] | None = None
+        self._rows, self._width, self._capacity = rows, width, capacity
+        self._stores: tuple[Tensor, ...] = ()
+
+    def fill(self, places: list[tuple[int, int, int]], read: DynamicLayer) -> None:
+        """Prompts that `read` has: each of `places` is a row, the prompt for it in `read`, and its tokens, to end in
+        column `width`. Columns before it are 0."""
+        assert read.keys is not None and read.values is not None
+        self._make_room(read.keys)
+        for store, new in zip(self._stores, (read.keys, read.values), strict=True):
+            for row, prompt, tokens in places:
+                store[row, :, self._width - tokens : self._width] = new[prompt, :, :tokens]
+
+    def _make_room(self, like: Tensor) -> None:
+        if not self._stores:
+            shape = (self._rows, like.shape[1], self._capacity, like.shape[3])
+            self._stores = (like.new_zeros(shape), like.new_zeros(shape))
+            self._show(self._width)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if self._stores is None:
-            return super().update(key_states, value_states, *args, **kwargs)
+        self._make_room(key_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         for store, new in zip(self._stores, (key_states, value_states), strict=True):
             store[:, :, start:end] = new
-        self.keys, self.values = (store[:, :, :end] for store in self._stores)
-        return self.keys, self.values
+        return self._show(end)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        assert self.keys is not None and self.values is not None
-        self._stores = (self._spread(self.keys, beam_idx), self._spread(self.values, beam_idx))
-        self.keys, self.values = (store[:, :, : self.get_seq_length()] for store in self._stores)
+        """Of `beam_idx` (see `_moved_up`) only rows that move are copied, none to where another stays."""
+        end = self.get_seq_length()
+        to = (beam_idx != torch.arange(len(beam_idx), device=beam_idx.device)).nonzero()[:, 0]
+        for store in self._stores:
+            store[to, :, :end] = store[beam_idx[to], :, :end]
+        self._stores = tuple(store[: len(beam_idx)] for store in self._stores)
+        self._show(end)
 
-    def _spread(self, filled: Tensor, rows: Tensor) -> Tensor:
-        _, heads, columns, size = filled.shape
-        store = filled.new_empty(len(rows), heads, self._capacity, size)
-        store[:, :, :columns] = filled[rows]
-        return store
+    def _show(self, end: int) -> tuple[Tensor, Tensor]:
+        keys, values = (store[:, :, :end] for store in self._stores)
+        self.keys, self.values, self.is_initialized = keys, values, True
+        return keys, values
 
 
 class _Decoding:
-    """The model's side of a batch: cache, mask and positions. Prompts are padded on the left to a common width."""
+    """The model's side of a batch: cache, mask and positions. Prompts end in one column, so they begin in several."""
 
     def __init__(self, model: Any, batch: list[_Row]):
         self._model, self._config = model, model.config.get_text_config()
         prompts = [(row.stream, tuple(row.ids)) for row in batch]
         order = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
         self._prompts = [ids for _, ids in order]
-        self._source_B = torch.tensor([order[prompt] for prompt in prompts], device=model.device)
-        self._width = max(map(len, self._prompts))
-        self._capacity = self._width + max(row.limit for row in batch)
+        self._sources = [order[prompt] for prompt in prompts]
         self._buffered = _attends_to_everything(model)
         self._grouped = self._buffered and self._config._attn_implementation == "sdpa"
-        self._cache: Any = (
-            Cache(layers=[_Buffer(self._capacity) for _ in range(self._config.num_hidden_layers)])
-            if self._buffered
-            else DynamicCache(config=model.config)
-        )
+        self._behind = int(self._buffered)  # with buffers the last token of a prompt is read as those after it are
+        self._width = max(map(len, self._prompts)) - self._behind
+        self._capacity = self._width + self._behind + max(row.limit for row in batch)
+        self._cache = self._empty()
+
+    def _empty(self) -> Any:
+        """The cache of the batch before anything is read."""
+        if not self._buffered:
+            return DynamicCache(config=self._model.config)
+        room = (len(self._sources), self._width, self._capacity)
+        return Cache(layers=[_Buffer(*room) for _ in range(self._config.num_hidden_layers)])
 
     def read_prompts(self) -> Tensor:
         """Fill the cache with the prompts, each read once, and give the logits after each row's prompt, [B, V]."""
+        device = self._model.device
+        lengths_B = torch.tensor([len(self._prompts[source]) - self._behind for source in self._sources], device=device)
+        self._columns = self._width
+        self._positions_A1 = lengths_B[:, None]
+        self._mask = self._decoding_mask(lengths_B) if bool((lengths_B != self._width).any()) else None
+        if not self._buffered:
+            return self._read_padded()[torch.tensor(self._sources, device=device)]
+        shared = _shared(self._prompts)
+        past = self._after([self._prompts[0][:shared]], DynamicCache(config=self._config)) if shared else None
+        for part in _of_like_length([len(ids) - 1 for ids in self._prompts], shared):
+            self._read_part(*part, shared, past)
+        return self.step(torch.tensor([self._prompts[source][-1] for source in self._sources], device=device))
+
+    def _read_part(self, first: int, end: int, shared: int, past: Any) -> None:
+        """Read prompts `first` to `end`, but for their last tokens, into the buffers of their rows; `past` has read the
+        `shared` tokens at their beginning."""
+        prompts, cache = self._prompts[first:end], DynamicCache(config=self._config)
+        for number, layer in enumerate(past.layers if past else ()):
+            cache.update(*(one.expand(len(prompts), -1, -1, -1) for one in (layer.keys, layer.values)), number)
+        if not self._after([ids[shared:-1] for ids in prompts], cache).get_seq_length():
+            return  # prompts of one token
+        wanted = [(row, source - first) for row, source in enumerate(self._sources) if first <= source < end]
+        places = [(row, prompt, len(prompts[prompt]) - 1) for row, prompt in wanted]
+        for layer, read in zip(self._cache.layers, cache.layers, strict=True):
+            layer.fill(places, read)
+
+    def _after(self, texts: list[tuple[int, ...]], cache: Any) -> Any:
+        """`cache` with `texts` read after what it holds. They are padded on the right: no token looks at one after it,
+        so that there is nothing to mask but the future."""
+        begin, width = cache.get_seq_length(), max(map(len, texts))
+        if width:
+            ids = torch.tensor([[*one, *[0] * (width - len(one))] for one in texts], device=self._model.device)
+            self._call(ids, torch.arange(begin, begin + width, device=ids.device)[None], None, cache)
+        return cache
+
+    def _read_padded(self) -> Tensor:
+        """Read all prompts at once, padded on the left, and give the logits after each of them."""
         ids_PW = torch.zeros(len(self._prompts), self._width, dtype=torch.long)
         seen_PW = torch.zeros_like(ids_PW)
         for line, ids in enumerate(self._prompts):
             ids_PW[line, -len(ids) :] = torch.tensor(ids)
             seen_PW[line, -len(ids) :] = 1
         ids_PW, seen_PW = ids_PW.to(self._model.device), seen_PW.to(self._model.device)
-        is_padded = len(set(map(len, self._prompts))) > 1
-        logits_PV = self._call(ids_PW, (seen_PW.cumsum(-1) - 1).clamp(min=0), seen_PW if is_padded else None)
-        self._cache.reorder_cache(self._source_B)
-        self._positions_A1 = seen_PW.sum(-1, keepdim=True)[self._source_B]
-        self._mask = self._decoding_mask(seen_PW[self._source_B]) if is_padded else None
-        self._columns = self._width
-        return logits_PV[self._source_B]
+        mask = None if self._mask is None else seen_PW
+        logits_PV = self._call(ids_PW, (seen_PW.cumsum(-1) - 1).clamp(min=0), mask, self._cache)
+        self._cache.reorder_cache(torch.tensor(self._sources, device=self._model.device))
+        return logits_PV
 
-    def _decoding_mask(self, seen_BW: Tensor) -> Tensor:
+    def _decoding_mask(self, lengths_B: Tensor) -> Tensor:
         """What a new token may look at, with room for every later column: additive [B, 1, 1, capacity], which
         transformers takes as it is, or, where it has windows of its own to add, [B, capacity] of 0 and 1."""
-        seen = seen_BW.new_ones(len(seen_BW), self._capacity)
-        seen[:, : self._width] = seen_BW
+        columns = torch.arange(self._capacity, device=lengths_B.device)
+        seen = columns >= self._width - lengths_B[:, None]
         if not self._buffered:
-            return seen
+            return seen.long()
         blocked = torch.zeros(seen.shape, dtype=self._model.dtype, device=seen.device)
-        return blocked.masked_fill_(seen == 0, float("-inf"))[:, None, None, :]
+        return blocked.masked_fill_(~seen, float("-inf"))[:, None, None, :]
 
     def step(self, tokens_A: Tensor) -> Tensor:
         """Append one token to every row in the cache and give the logits after it, [A, V]."""
         self._columns += 1
         mask = None if self._mask is None else self._mask[..., : self._columns]
         with _grouped_attention(self._config) if self._grouped and mask is not None else nullcontext():
-            logits_AV = self._call(tokens_A[:, None], self._positions_A1, mask)
+            logits_AV = self._call(tokens_A[:, None], self._positions_A1, mask, self._cache)
         self._positions_A1 = self._positions_A1 + 1
         return logits_AV
 
     def keep(self, rows: Tensor) -> None:
-        """Drop every row but these from the batch."""
+        """Drop every row but these from the batch, in this order (see `_moved_up`)."""
         self._cache.reorder_cache(rows)
         self._positions_A1 = self._positions_A1[rows]
         self._mask = None if self._mask is None else self._mask[rows]
 
-    def _call(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+    def _call(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         return self._model(
             input_ids=ids,
             position_ids=positions,
             attention_mask=mask,
-            past_key_values=self._cache,
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
+
+
+def _shared(prompts: list[tuple[int, ...]]) -> int:
+    """How many tokens all of several prompts begin with, their last ones apart; 0 if they are not worth the trouble."""
+    first, last = min(prompts)[:-1], max(prompts)[:-1]  # whatever these two begin with, those between them do too
+    apart = (place for place, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1)
+    shared = next(apart, min(len(first), len(last)))
+    return shared if shared >= MIN_SHARED and len(prompts) > 1 else 0
+
+
+def _of_like_length(lengths: list[int], shared: int) -> Iterator[tuple[int, int]]:
+    """(first, end) of prompts to be read together; `lengths` ascend, and `shared` tokens of each are read already."""
+    first = 0
+    for place, length in enumerate(lengths):
+        is_long = (length - shared) * MIN_FILLED > lengths[first] - shared
+        if place > first and (is_long or (place + 1 - first) * length > MAX_PREFILL_TOKENS):
+            yield first, place
+            first = place
+    yield first, len(lengths)
 
 
 def _grouped_sdpa(

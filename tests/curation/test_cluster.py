@@ -110,6 +110,12 @@ def test_an_attempt_says_what_its_task_died_of(small_job):
 # -- plans -----------------------------------------------------------------------------------------------------------
 
 
+def test_one_limit_can_be_given_alone():
+    place = PlaceRecipe.model_validate({"annotate": {"memory_gb": 8}, "finish": {"cpus": 1}})
+    assert (place.annotate.time, place.annotate.memory_gb) == ("02:00:00", 8)
+    assert (place.finish.time, place.finish.memory_gb, place.finish.cpus) == ("12:00:00", 16, 1)
+
+
 def test_the_plan_holds_the_scripts_of_both_jobs_and_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))  # no Slurm here: its own default of MaxArraySize
     place = {"partition": "cpu", "workers": 7, "sbatch": {"account": "math"}, "env_command": "module load python"}
@@ -208,6 +214,15 @@ def test_what_slurm_ends_is_told_and_done_by_the_next_launch(cluster, sample, to
     (run,) = load_runs(store)
     said = octo(["runs", "show", run["id"], "--store", store.url])
     assert "The same `octo curate` command does what is missing" in said
+    assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
+
+
+@pytest.mark.engine
+@needs_slurm
+def test_a_job_that_no_node_can_hold_is_told_and_asked_for_anew(cluster, sample, tokenizer, corpus, tmp_path):
+    store, large = Store(tmp_path), TIGHT | {"finish": {"time": "00:10:00", "memory_gb": 1, "cpus": 512}}
+    with pytest.raises(UserError, match=r"for ever \(PartitionConfig\): 512 CPUs.* Lower place\.finish\.cpus"):
+        curate(store, sample.recipe(tokenizer, place=large), on="slurm")
     assert curate(store, sample.recipe(tokenizer, place=TIGHT), on="slurm").id == corpus.id
 
 

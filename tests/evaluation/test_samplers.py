@@ -54,6 +54,15 @@ def test_greedy_is_what_generate_gives(model, tokenizer, max_rows):
     assert [completion.token_ids for completion in found] == wanted
 
 
+@pytest.mark.parametrize("shared", [63, 64, 90])
+def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(model, tokenizer, shared):
+    """Also where a prompt ends with it, and where all are one prompt."""
+    before = ("Question: 1 + 1. Answer: 2. " * 4)[:shared]
+    for prompts in ([before + text for text in (*PROMPTS, "")], [before] * 3):
+        found = flat(sample(model, tokenizer, prompts, SamplingParams(12)))
+        assert [one.token_ids for one in found] == [by_generate(model, ids, 12) for ids in encode(tokenizer, prompts)]
+
+
 def test_greedy_with_sliding_windows_is_what_generate_gives(tokenizer):
     torch.manual_seed(1)
     model = MistralForCausalLM(MistralConfig(vocab_size=len(tokenizer), sliding_window=8, **TINY)).eval()

@@ -14,43 +14,30 @@ CHECK = """
 import sys
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
+from benchmarks.evaluation import toy
 from evaluation.sampling import SamplingParams, open_sampler
 from manifests.errors import UserError
 
 folder = Path(sys.argv[1])
-alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-inner = Tokenizer(models.BPE({"<eos>": 0} | {letter: i + 1 for i, letter in enumerate(alphabet)}, []))
-inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>").save_pretrained(folder)
-torch.manual_seed(0)
-config = LlamaConfig(
-    vocab_size=257, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-    num_key_value_heads=1, max_position_embeddings=128, initializer_range=0.3, eos_token_id=0, bos_token_id=None,
-    pad_token_id=0,
-)
-LlamaForCausalLM(config).save_pretrained(folder)
-
+toy(folder, 64, 2, 60)
 prompts = ["2+2=", "What is 7 times 8?", "a", "Solve x^2 = 4 for x.", "b" * 40, "Why", "1, 1, 2, 3, 5, 8, 13,"] * 3
 streams = range(len(prompts))
 ours, theirs = (open_sampler(name, folder, None) for name in ("transformers", "vllm"))
 greedy = SamplingParams(60)
 first = dict(ours.sample(prompts, greedy, streams))
 letter = next(one.text[5] for (one,) in first.values() if len(one.text) > 20 and one.text[5].isascii())
-for params in (greedy, SamplingParams(60, stop=(letter,))):
-    one, other = (dict(sampler.sample(prompts, params, streams)) for sampler in (ours, theirs))
+shots = ["Question: 1 + 1\\nAnswer: 2\\n" * 4 + prompt for prompt in prompts]
+for asked, params in ((prompts, greedy), (prompts, SamplingParams(60, stop=(letter,))), (shots, greedy)):
+    one, other = (dict(sampler.sample(asked, params, streams)) for sampler in (ours, theirs))
     for place in streams:
         a, b = one[place][0], other[place][0]
-        assert (a.token_ids, a.text, a.truncated) == (b.token_ids, b.text, b.truncated), (prompts[place], a, b)
+        assert (a.token_ids, a.text, a.truncated) == (b.token_ids, b.text, b.truncated), (asked[place], a, b)
 drawn = SamplingParams(20, temperature=1.0, n=3, seed=4)
 whole = dict(theirs.sample(prompts[:4], drawn, range(4)))
 part = dict(theirs.sample(prompts[2:4], drawn, [2, 3]))
 assert len({tuple(one.token_ids) for group in whole.values() for one in group}) == 12
 assert [one.token_ids for one in part[0]] == [one.token_ids for one in whole[2]]
-assert ours.refusals(["a", "x" * 128]) == theirs.refusals(["a", "x" * 128]) != []
+assert ours.refusals(["a", "x" * 2048]) == theirs.refusals(["a", "x" * 2048]) != []
 print("agreed on", sum(group[0].tokens for group in first.values()), "tokens")
 """
 

@@ -1,5 +1,6 @@
 """verl's own main_ppo beside plain torch: the same responses, updates and ledgers; kills; hangs. Where verl works."""
 
+import json
 import math
 import shutil
 import signal
@@ -15,6 +16,8 @@ import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
+from evaluation.benchmarks import freeze_benchmark
+from evaluation.config import BenchmarkRecipe
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft, resolve
@@ -157,6 +160,42 @@ def test_two_ranks_variants_and_a_trigger(stores):
     one, other = (launch(stores[name], name, gpus=2, **values) for name in ("verl", "torch"))
     assert one.table("steps")["cap"].to_pylist() == [3, 3, 5]
     ledgers_alike(one, other, 1e-3, apart=("clip_share", "kl_to_start"))
+
+
+def test_validation_and_a_watch_that_ends_the_run(stores, tmp_path, capsys):
+    """The start and every second step are evaluated; the cap grows by trigger; the run is stopped once the reward has
+    been high for two steps. All as plain torch has it, which ends with a checkpoint of that step."""
+    items = [{"question": f"pick {n}", "answer": "1"} for n in range(4)]
+    (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    evaluation = {"benchmarks": ["held-out@1"], "max_new_tokens": 4, "grading_workers": 1}
+    values = {
+        "validation": {"every": 2, "evaluation": evaluation},
+        "growth": {"caps": [5], "truncated_below": 1.0, "steps": 2},
+        "max_new_tokens": 3,
+        "watch": {"alarms": [{"signal": "reward", "above": 0.5, "steps": 2, "action": "stop"}], "good_every": 2},
+        "checkpoint_every": 2,
+        "keep": 0,
+        "seed": 2,
+    }
+    runs = {}
+    for backend in ("torch", "verl"):
+        freeze_benchmark(stores[backend], BenchmarkRecipe(name="held-out", path=str(tmp_path / "held_out.jsonl")))
+        runs[backend] = launch(stores[backend], backend, **values)
+    whole, reference = runs["verl"], runs["torch"]
+    ledgers_alike(whole, reference, 1e-3, apart=("clip_share", "kl_to_start"))
+    assert whole.table("steps")["cap"].to_pylist()[:4] == [3, 3, 5, 5]
+    [stop] = whole.table("alarms").to_pylist()
+    assert stop == reference.table("alarms").to_pylist()[0] | {"value": pytest.approx(stop["value"])}
+    assert stop["step"] < 10 and whole.record["summary"]["stopped_by"].startswith("reward")
+    assert "octo: stop: step" in capsys.readouterr().err
+    scored = {
+        name: {(r["step"], r["metric"]): r["value"] for r in run.table("scores").to_pylist()}
+        for name, run in runs.items()
+    }
+    steps = sorted({step for step, _ in scored["verl"]})
+    assert steps == [0, *whole.checkpoints()] == [*range(0, stop["step"] + 1, 2)]
+    for step, metric in scored["verl"]:
+        assert scored["verl"][step, metric] == pytest.approx(scored["torch"][step, metric], nan_ok=True), (step, metric)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
