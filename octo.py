@@ -149,13 +149,13 @@ def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
     base = run_training(home, decay, quickstart_recipe("train-decay", TrainRecipe), parent=first)
     say("[bold]4/6 reinforce[/] with GRPO, evaluating before and after")
     measure = quickstart_recipe("eval", EvalRecipe)
-    before = evaluate(home, model_of(base), held_out, measure, parent=base)
+    before = evaluate(home, model_of(base), held_out, measure, parent=base, step=base.checkpoints()[-1])
     zero = reinforce(home, prompts, quickstart_recipe("rl", RLRecipe), base)
     say("[bold]5/6 evaluate[/] on held-out problems")
-    after = evaluate(home, model_of(zero), held_out, measure, parent=zero)
+    after = evaluate(home, model_of(zero), held_out, measure, parent=zero, step=zero.checkpoints()[-1])
     say("[bold]6/6 report[/]")
     made = [corpus, stable, decay, prompts, first, base, before, zero, after]
-    page = write_report(home, [item.id for item in made])
+    page = write_report(home, [item.id for item in made], read=upper_floors().step)
 
     tables = {"funnel": (f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id))}
     for name, mixture, run in (("stable", stable, first), ("decay", decay, base)):
@@ -844,8 +844,11 @@ def report(
     from manifests.report import report as write_report
     from manifests.run_curves import compare as write_comparison
 
-    write_page = write_comparison if compare else write_report
-    show_path(write_page(open_store(store), refs, output), json_)
+    home = open_store(store)
+    if compare:
+        show_path(write_comparison(home, refs, output), json_)
+    else:
+        show_path(write_report(home, refs, output, upper_floors().step), json_)
 
 
 @app.command()

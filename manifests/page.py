@@ -428,6 +428,12 @@ def dots(name: str, rows: Sequence[dict[str, Any]], labels: list[str], colour: s
     }
 
 
+def outline(name: str, x: list[Any], y: list[Any], colour: str) -> Trace:
+    """Upright bars of which only the outline is drawn, so that others can lie behind them."""
+    drawn = {"color": colour, "width": 1.8, "shape": "hvh"}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": drawn}
+
+
 def columns(name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> dict[str, Any]:
     """Upright bars."""
     return {"type": "bar", "name": name, "x": x, "y": y, "marker": {"color": colour}} | more

@@ -9,13 +9,19 @@ same every time, and so is the whole page. Text of documents and models is escap
 runs over their steps (`manifests.run_curves`).
 """
 
+import contextlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from manifests import page
 from manifests.catalog import Catalog, main_rows
+from manifests.errors import UserError
 from manifests.identity import json_digest
 from manifests.manifest import Manifest, resolve
 from manifests.page import Column, Html, code, count, element, facts, figure, fold, number, percent, real
@@ -33,6 +39,8 @@ NOUNS = {
     "curate": "curation",
     "pass-rate": "measurement",
 }
+SPIKES, READ, BEFORE = 20, 100, 20
+"""Jumps of a loss that are told of, documents listed of each, and steps that it is compared with."""
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
 LAYER_POINTS = 80
@@ -43,6 +51,7 @@ STRIP = 500
 """Sequences in the strip of an order."""
 NAMED = 9
 """Sources with a layer of their own in one chart; the rest share one."""
+OTHERS = "other sources"
 SAMPLES = 4
 """Documents or responses shown of each kind."""
 SAMPLE_CHARS = 1500
@@ -69,19 +78,29 @@ RL_CURVES = {
 }
 RL_SHARES = ("accuracy", "truncated_share", "zero_spread_share", "repetition_share", "boxed_share", "clip_share")
 SHARE_FORMAT = "~%"
+BY_SOURCE = {
+    "reward": ("Mean reward", None),
+    "accuracy": ("Accuracy", SHARE_FORMAT),
+    "length": ("Response length (tokens)", None),
+    "truncated": ("Truncated share", SHARE_FORMAT),
+}
 SHARES = ("accuracy", "pass@", "maj@", "leaked", "unparsed", "truncated", "errors")
 """Metrics from 0 to 1, which one axis can hold."""
 
 
-def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
+Read = Callable[[Store, RunDirectory, int, bool], pa.Table]
+"""What a training run read at a step, with text or without: known on the floors above (`training.consumed.trace`)."""
+
+
+def report(store: Store, refs: list[str], path: Path | None = None, read: Read | None = None) -> Path:
     """Write the page about the manifests and runs `refs`, in that order; returns where it lies.
 
-    Without `path` it is put into the store as reports/<id>.html (for several things, an ID made from theirs). UserError
-    for a reference that names nothing.
+    Without `path` it is put into the store as reports/<id>.html (for several things, an ID made from theirs). `read`
+    lets it name the documents behind a jump of the loss. UserError for a reference that names nothing.
     """
     things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
     with Catalog(store) as catalog:
-        text = Report(catalog, list(things.values())).write()
+        text = Report(catalog, list(things.values()), read).write()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -122,8 +141,8 @@ class _Part:
 class Report:
     """One page in the making."""
 
-    def __init__(self, catalog: Catalog, things: list[Thing]):
-        self.catalog, self.things, self.page = catalog, things, page.Page()
+    def __init__(self, catalog: Catalog, things: list[Thing], read: Read | None = None):
+        self.catalog, self.things, self.read, self.page = catalog, things, read, page.Page()
         self.sources, self.reasons = _Colours(page.COLOURS), _Colours(page.WARM)
         self.refs = {row["manifest"]: row for row in self.rows("SELECT manifest, name, version, kind FROM manifests")}
         self.runs = {row["run"]: row for row in self.rows("SELECT run, kind, manifests, parent FROM runs")}
@@ -353,33 +372,35 @@ class Report:
         ]
 
     def distributions(self, manifest: Manifest) -> list[Html | None]:
-        """Histograms of tokens per document and of every score.
+        """Histograms of tokens per document and of every score: kept documents by source, dropped ones together.
 
-        Most scores pile up at one value, so their counts have a logarithmic axis; then bars stand beside each other.
+        Most scores pile up at one value, so their counts have a logarithmic axis.
         """
         schema = manifest.families["documents"].schema
         scores = [name for name, kind in schema.items() if kind == "double" and name not in DOCUMENTS.schema.names]
         logarithmic = {
             "yaxis": {"type": "log", "dtick": 1, "range": [-0.3, None], "title": {"text": "documents, log scale"}}
         }
-        lengths = {"barmode": "stack", "yaxis": {"title": {"text": "documents"}}, "xaxis": _powers()}
+        lengths = {"yaxis": {"title": {"text": "documents"}}, "xaxis": _powers()}
         charts = [self.histogram(manifest, "Tokens per document", "log10(greatest(n_tokens, 1))", lengths)]
         charts += [self.histogram(manifest, name, '"' + name.replace('"', '""') + '"', logarithmic) for name in scores]
         return [element("h3", "Distributions"), _pictures(charts)]
 
     def histogram(self, manifest: Manifest, caption: str, expression: str, layout: Row) -> Html | None:
-        """Kept and dropped documents over equal spans of a number."""
-        found = self.rows(_HISTOGRAM.format(expression=expression, bins=BINS), manifest.id)
+        """Kept documents of each source, as lines, and dropped ones, as bars, over equal spans of a number."""
+        named = [row["source"] for row in self.rows(_LARGEST, manifest.id, NAMED)]
+        found = self.rows(_HISTOGRAM.format(expression=expression, bins=BINS), manifest.id, named)
         if not found:
             return None
         low, width = found[0]["low"], found[0]["width"]
-        height = {(row["kept"], row["bin"]): row["documents"] for row in found}
+        height = {(row["who"], row["bin"]): row["documents"] for row in found}
         middles = [low + width * (place + 0.5) for place in range(BINS)]
-        traces = [
-            page.columns(name, middles, [height.get((kept, place), 0) for place in range(BINS)], colour)
-            for name, kept, colour in (("kept", True, page.KEPT), ("dropped", False, page.WARM[0]))
-        ]
-        return self.page.chart(caption, traces, {"hovermode": "closest"} | layout)
+        heights = {who: [height.get((who, place), 0) for place in range(BINS)] for who in (*named, OTHERS)}
+        dropped = [height.get((None, place), 0) for place in range(BINS)]
+        traces = [page.columns("dropped", middles, dropped, page.WARM[0], opacity=0.6)] * any(dropped)
+        around = [low - width / 2, *middles, low + width * (BINS + 0.5)]  # an outline begins and ends at nothing
+        traces += [page.outline(who, around, [0, *y, 0], self.sources[who]) for who, y in heights.items() if any(y)]
+        return self.page.chart(caption, traces, {"showlegend": True, "hovermode": "closest"} | layout)
 
     def clusters(self, manifest: Manifest) -> list[Html | None]:
         sizes = self.rows(_CLUSTER_SIZES, manifest.id)
@@ -545,6 +566,7 @@ class Report:
 
     def training(self, run: RunDirectory) -> _Part:
         steps = self.curve(run, "loss", "lr", "grad_norm")
+        spikes = self.spikes(run)
         stages = self.rows(_STAGES, run.id)
         if not steps:
             return _Part("No step has been recorded.", [])
@@ -554,12 +576,39 @@ class Report:
             f"loss {real(stages[0]['loss_first'])} → {real(stages[-1]['loss_last'])}."
         )
         charts = [
-            self.over_steps("Loss", steps, {"loss": "loss"}, stages),
-            self.over_steps("Learning rate", steps, {"lr": "learning rate"}, stages),
-            self.over_steps("Gradient norm", steps, {"grad_norm": "norm before clipping"}, stages),
+            self.over_tokens("Loss", steps, "loss", stages, spikes),
+            self.over_tokens("Learning rate", steps, "lr", stages),
+            self.over_tokens("Gradient norm", steps, "grad_norm", stages),
             self.consumed(run),
         ]
-        return _Part(lede, [_pictures(charts), *self.stages(stages), *self.achieved(run)])
+        jumps = self.jumps(run, spikes)
+        return _Part(lede, [_pictures(charts), *jumps, *self.stages(stages), *self.achieved(run)])
+
+    def over_tokens(
+        self, caption: str, steps: list[Row], column: str, stages: list[Row], marked: Sequence[Row] = ()
+    ) -> Html:
+        """A column of `steps` over the tokens read; a dotted line where a stage begins, a dot at what is marked."""
+        traces = [
+            page.line(name, [row["read"] for row in rows], [row[column] for row in rows], colour,
+                      text=[f"step {row['step']}" for row in rows], **more)
+            for name, rows, colour, more in (
+                (caption, steps, page.COLOURS[0], {}), ("jumps", marked, page.WARM[0], {"mode": "markers"}))
+            if rows
+        ]  # fmt: skip
+        shapes = _dotted([stage["read"] for stage in stages[:-1]])
+        return self.page.chart(caption, traces, {"xaxis": {"title": {"text": "tokens"}}, "shapes": shapes})
+
+    def spikes(self, run: RunDirectory) -> list[Row]:
+        """The steps whose loss jumps, as the run found them when it ended; the first of many."""
+        found = (run.record.get("summary") or {}).get("spikes") or []
+        return self.rows(_SPIKES, run.id, found[:SPIKES])
+
+    def jumps(self, run: RunDirectory, spikes: list[Row]) -> list[Html | None]:
+        """Each jump with the documents that its step read, where the floors above can say which these were."""
+        if not spikes:
+            return []
+        shown = [self.jump(run, row) for row in spikes]
+        return [element("h3", "Where the loss jumps, and what was read there"), *shown]
 
     def stages(self, stages: list[Row]) -> list[Html | None]:
         return [element("h3", "Stages"), _table(stages, "stage first last tokens loss_first loss_last seconds")]
@@ -582,24 +631,33 @@ class Report:
             page.line(name, x, [row[key] for row in steps], page.COLOURS[place])
             for place, (key, name) in enumerate(drawn)
         ]
-        begins = [row["first"] - 0.5 for row in stages[1:]]
-        shapes = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in begins]
+        shapes = _dotted([row["first"] - 0.5 for row in stages[1:]])
         layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ticks}, "shapes": shapes}
         return self.page.chart(caption, traces, layout)
 
+    def jump(self, run: RunDirectory, row: Row) -> Html:
+        read: dict[str, Row] = {}
+        with contextlib.suppress(UserError):  # the mixture may lie in another store
+            found = self.read(self.catalog.store, run, row["step"], False).to_pylist() if self.read else []
+            read = {span["doc_id"]: span for span in found}
+        before = f"{real(row['before'])} in the {BEFORE} steps before"
+        query = element("p", element("code", f"octo trace {run.id} --step {row['step']} --text"))
+        documents = _table(list(read.values())[:READ], "doc_id source component length")
+        return fold(f"step {row['step']}: loss {real(row['loss'])}, {before}", documents, query)
+
     def consumed(self, run: RunDirectory) -> Html | None:
-        """Share of each source in what was consumed, over steps."""
+        """Share of each source in what was consumed, over tokens."""
         named = [row["source"] for row in self.rows(_LARGEST_SOURCES, run.id, NAMED)]
         found = self.rows(_SHARES.format(points=LAYER_POINTS), run.id, named)
         if not found:
             return None
-        steps = sorted({row["step"] for row in found})
-        share = {(row["source"], row["step"]): row["share"] for row in found}
-        layers = [name for name in (*named, "other sources") if any((name, step) in share for step in steps)]
+        steps = sorted({row["read"] for row in found})
+        share = {(row["source"], row["read"]): row["share"] for row in found}
+        layers = [name for name in (*named, OTHERS) if any((name, step) in share for step in steps)]
         traces = [
             page.area(name, steps, [share.get((name, s), 0) for s in steps], self.sources[name]) for name in layers
         ]
-        layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ".0%", "range": [0, 1]}}
+        layout = {"xaxis": {"title": {"text": "tokens"}}, "yaxis": {"tickformat": ".0%", "range": [0, 1]}}
         return self.page.chart("Tokens consumed, by source", traces, layout)
 
     def achieved(self, run: RunDirectory) -> list[Html | None]:
@@ -625,13 +683,16 @@ class Report:
             return _Part("No step has been recorded.", [])
         met = self.rows("FROM alarms WHERE run = $1 ORDER BY step, action", run.id)
         acted = [{"first": row["step"] + 1} for row in met if row["action"] != "warn"]
+        grown = [{"first": new["step"]} for old, new in pairwise(steps) if old.get("cap") != new.get("cap")]
+        marks = [*acted, *grown]
         curves = {key: {key: name} for key, name in RL_CURVES.items()}
         curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile", "cap": "cap"}
         charts = [
-            self.over_steps(name, steps, curves[key], [{}, *acted], SHARE_FORMAT if key in RL_SHARES else None)
+            self.over_steps(name, steps, curves[key], [{}, *marks], SHARE_FORMAT if key in RL_SHARES else None)
             for key, name in RL_CURVES.items()
         ]
-        charts += [self.reward_by_source(run), self.verdicts(run), self.over_steps("Loss", steps, {"loss": "loss"}, [])]
+        charts += [*self.by_source(run, marks), self.verdicts(run)]
+        charts.append(self.over_steps("Loss", steps, {"loss": "loss"}, []))
         shown = [*self.alarms(met), _pictures(charts), *self.validations(run), *self.left_out(run)]
         return _Part(self.reinforced(run), [*shown, *self.rollouts(run)])
 
@@ -639,7 +700,7 @@ class Report:
         """What the collapse watch saw, when, and what followed."""
         if not met:
             return []
-        note = "A dotted line in the charts: the run stopped, or went on with the weights of an earlier checkpoint."
+        note = "Dotted lines in the charts: the run stopped, fell back to a checkpoint, or allowed longer answers."
         columns = "step signal value above below steps action checkpoint"
         return [element("h3", "Collapse watch"), _table(met, columns), element("p", note)]
 
@@ -677,15 +738,23 @@ class Report:
             f"{percent(ends['accuracy_first'])} → {percent(ends['accuracy_last'])} (first and last tenth of the steps)."
         )
 
-    def reward_by_source(self, run: RunDirectory) -> Html | None:
-        found = self.rows(_SOURCE_REWARD.format(points=POINTS), run.id, NAMED)
-        traces = []
-        for name in dict.fromkeys(row["source"] for row in found):
-            mine = [row for row in found if row["source"] == name]
-            x, y = [row["step"] for row in mine], [row["reward"] for row in mine]
-            traces.append(page.line(name, x, y, self.sources[name]))
-        layout = {"xaxis": {"title": {"text": "step"}}, "showlegend": True}
-        return self.page.chart("Mean reward by source", traces, layout) if traces else None
+    def by_source(self, run: RunDirectory, begins: list[Row]) -> list[Html | None]:
+        """What responses came to over steps, a line per source; of a single source its reward alone."""
+        found = self.rows(_BY_SOURCE.format(points=POINTS), run.id, NAMED)
+        names = list(dict.fromkeys(row["source"] for row in found))
+        drawn = list(BY_SOURCE.items())[: None if len(names) > 1 else 1] if names else []
+        shapes = _dotted([row["first"] - 0.5 for row in begins])
+        charts: list[Html | None] = []
+        for key, (caption, ticks) in drawn:
+            traces = []
+            for name in names:
+                mine = [row for row in found if row["source"] == name]
+                traces.append(
+                    page.line(name, [row["step"] for row in mine], [row[key] for row in mine], self.sources[name])
+                )
+            layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ticks}, "shapes": shapes}
+            charts.append(self.page.chart(f"{caption} by source", traces, layout | {"showlegend": True}))
+        return charts
 
     def verdicts(self, run: RunDirectory) -> Html | None:
         found = self.rows(_VERDICTS.format(points=LAYER_POINTS), run.id)
@@ -927,6 +996,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "dropped": ("Dropped", count),
     "quarantined": ("Quarantined", count),
     "tokens": ("Tokens", count),
+    "length": ("Tokens", count),
     "tokens_in": ("Tokens in", count),
     "kept_tokens": ("Tokens kept", count),
     "token_share": ("Share kept", percent),
@@ -987,6 +1057,11 @@ def _column(key: str) -> Column:
 
 def _outcome(row: Row) -> str:
     return row["outcome"] if row["outcome"] != "dropped" else row["reason"]
+
+
+def _dotted(places: list[float]) -> list[Row]:
+    """Upright lines in a chart."""
+    return [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1} for at in places]
 
 
 def _powers() -> Row:
@@ -1064,11 +1139,17 @@ SELECT outcome, reason, sum(documents)::BIGINT AS documents, sum(tokens)::BIGINT
 FROM funnel WHERE manifest = $1 AND outcome IN ('dropped', 'quarantined')
 GROUP BY ALL ORDER BY outcome, documents DESC, reason
 """
+_LARGEST = """
+SELECT source FROM documents WHERE manifest = $1 GROUP BY source ORDER BY count(*) DESC, source LIMIT $2
+"""
 _HISTOGRAM = """
-WITH v AS (SELECT ({expression})::DOUBLE AS x, drop_reason IS NULL AS kept FROM documents WHERE manifest = $1),
+WITH v AS (
+  SELECT ({expression})::DOUBLE AS x,
+    CASE WHEN drop_reason IS NULL THEN if(list_contains($2::VARCHAR[], source), source, 'other sources') END AS who
+  FROM documents WHERE manifest = $1),
 finite AS (FROM v WHERE isfinite(x)),
 ends AS (SELECT min(x) AS low, if(max(x) > min(x), (max(x) - min(x)) / {bins}, 1) AS width FROM finite)
-SELECT kept, least(floor((x - low) / width), {bins} - 1)::INTEGER AS bin, low, width, count(*) AS documents
+SELECT who, least(floor((x - low) / width), {bins} - 1)::INTEGER AS bin, low, width, count(*) AS documents
 FROM finite, ends GROUP BY ALL ORDER BY ALL
 """
 _CLUSTER_SIZES = """
@@ -1174,13 +1255,21 @@ SELECT split, subject, level, count(*) AS items FROM items WHERE manifest = $1 G
 """
 _STAGES = """
 SELECT stage, min(step) AS first, max(step) AS last, sum(tokens)::BIGINT AS tokens, sum(seconds) AS seconds,
-  arg_min(loss, step) AS loss_first, arg_max(loss, step) AS loss_last
+  arg_min(loss, step) AS loss_first, arg_max(loss, step) AS loss_last,
+  sum(sum(tokens)) OVER (ORDER BY min(step))::BIGINT AS read
 FROM steps WHERE run = $1 GROUP BY stage ORDER BY first
 """
+_SPIKES = f"""
+WITH mine AS (
+  SELECT step, loss, sum(tokens) OVER (ORDER BY step)::BIGINT AS read,
+    avg(loss) OVER (ORDER BY step ROWS BETWEEN {BEFORE} PRECEDING AND 1 PRECEDING) AS before
+  FROM steps WHERE run = $1)
+FROM mine WHERE list_contains($2::BIGINT[], step) ORDER BY step
+"""
 _CURVE = """
-WITH mine AS (FROM steps WHERE run = $1),
+WITH mine AS (SELECT *, sum(tokens) OVER (ORDER BY step)::BIGINT AS read FROM steps WHERE run = $1),
 span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine)
-SELECT max(step) AS step{means} FROM mine, span GROUP BY (step - 1) // width ORDER BY step
+SELECT max(step) AS step, max(read) AS read{means} FROM mine, span GROUP BY (step - 1) // width ORDER BY step
 """
 _LARGEST_SOURCES = """
 SELECT source FROM consumption WHERE run = $1 GROUP BY source ORDER BY sum(tokens) DESC, source LIMIT $2
@@ -1190,8 +1279,9 @@ WITH mine AS (FROM consumption WHERE run = $1),
 span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
 spans AS (SELECT (step - 1) // width AS span, step, tokens,
   if(list_contains($2::VARCHAR[], source), source, 'other sources') AS source FROM mine, span),
-ends AS (SELECT span, max(step) AS step, sum(tokens) AS whole FROM spans GROUP BY span)
-SELECT ends.step, source, sum(tokens) / any_value(whole) AS share
+ends AS (
+  SELECT span, sum(tokens) AS whole, sum(sum(tokens)) OVER (ORDER BY span)::BIGINT AS read FROM spans GROUP BY span)
+SELECT ends.read, source, sum(tokens) / any_value(whole) AS share
 FROM spans JOIN ends USING (span) GROUP BY ALL ORDER BY ALL
 """
 _ACHIEVED = """
@@ -1215,11 +1305,12 @@ SELECT count(DISTINCT step) AS steps, count(*) AS responses,
   avg(correct) FILTER (step > last - tenth) AS accuracy_last
 FROM mine, marks
 """
-_SOURCE_REWARD = """
+_BY_SOURCE = """
 WITH mine AS (FROM rollouts WHERE run = $1),
 span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
 named AS (SELECT source FROM mine GROUP BY source ORDER BY count(*) DESC, source LIMIT $2)
-SELECT source, max(step) AS step, avg(reward) AS reward
+SELECT source, max(step) AS step, avg(reward) AS reward, avg((verdict = 'CORRECT')::INTEGER) AS accuracy,
+  avg(tokens) AS length, avg(truncated::INTEGER) AS truncated
 FROM mine JOIN named USING (source), span GROUP BY source, (step - 1) // width ORDER BY ALL
 """
 _VERDICTS = """

@@ -140,7 +140,7 @@ def benchmark_of(store: Store, name: str) -> Manifest:
     return draft.commit(name, "1")
 
 
-def trained(store: Store, mixture: Manifest, steps: int = 3) -> RunDirectory:
+def trained(store: Store, mixture: Manifest, steps: int = 3, **summary: object) -> RunDirectory:
     run = open_run(store, "train", [mixture], {"lr": HOSTILE}, "torch")
     numbers = range(1, steps + 1)
     run.append(
@@ -150,7 +150,7 @@ def trained(store: Store, mixture: Manifest, steps: int = 3) -> RunDirectory:
         {"step": n, "component": "all", "source": s, "tokens": t} for n in numbers for s, t in (("web", 6), ("qa", 2))
     )
     run.append("consumption", rows_of(tables.CONSUMPTION, *used))
-    run.finish({"steps": steps})
+    run.finish({"steps": steps} | summary)
     return run
 
 
@@ -318,8 +318,28 @@ def test_every_chart_is_one_that_plotly_knows(everything: tuple[Store, list[str]
 def test_curves_are_those_of_sql_and_long_runs_are_averaged(folder: Store, corpus, mixture) -> None:
     run = trained(folder, mixture(folder, corpus(folder), [("a1", "web", 10)]), steps=1500)
     loss = next(chart["data"][0] for chart in Parsed(report(folder, [run.id])).charts.values())
-    assert loss["x"] == [*range(3, 1501, 3)]
+    assert loss["x"] == [*range(24, 12001, 24)], "tokens, eight a step"
     assert loss["y"][0] == pytest.approx((4 / 1 + 4 / 2 + 4 / 3) / 3)
+
+
+def test_a_jump_of_the_loss_is_marked_and_leads_to_what_was_read(folder: Store, corpus, mixture) -> None:
+    run = trained(folder, mixture(folder, corpus(folder), [("a1", "web", 10)]), steps=9, spikes=[7])
+    spans = [{"doc_id": "a1", "source": "web", "component": "all", "length": length} for length in (5, 3)]
+
+    def read(store: Store, asked: RunDirectory, step: int, text: bool) -> pa.Table:
+        assert (store, asked.id, step, text) == (folder, run.id, 7, False)
+        return pa.Table.from_pylist(spans)
+
+    shown = Parsed(report(folder, [run.id], read=read))
+    _, marked = next(iter(shown.charts.values()))["data"]
+    assert (marked["x"], marked["y"], marked["text"]) == ([56], [pytest.approx(4 / 7)], ["step 7"])
+    assert ["a1", "web", "all", "3"] in shown.rows and f"octo trace {run.id} --step 7 --text" in shown.text
+
+
+def test_lengths_are_drawn_by_source(folder: Store, corpus) -> None:
+    made = corpus(folder)
+    _, _, lengths, *_ = Parsed(report(folder, [made.id])).charts.values()
+    assert {trace["name"]: sum(trace["y"]) for trace in lengths["data"]} == {"dropped": 2, "web": 1, "qa": 2}
 
 
 def test_hostile_text_is_shown_and_never_markup(everything: tuple[Store, list[str]]) -> None:
