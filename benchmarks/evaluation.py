@@ -48,11 +48,11 @@ def toy(folder: Path, hidden: int, layers: int, tokens: int) -> None:
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     row, low, high = model.lm_head.weight[0].detach().clone(), 1.0, 8.0
-    for _ in range(8):  # the longer the row of EOS, the sooner it wins
+    for _ in range(6):  # the longer the row of EOS, the sooner it wins
         middle = (low + high) / 2
         with torch.no_grad():
             model.lm_head.weight[0] = row * middle
-        answers = sample(model, tokenizer, prompts_of(64), SamplingParams(tokens))
+        answers = sample(model, tokenizer, prompts_of(16), SamplingParams(tokens))
         is_long = sum(answer.tokens for [answer] in answers) / len(answers) > tokens / 4
         low, high = (middle, high) if is_long else (low, middle)
     model.save_pretrained(folder)

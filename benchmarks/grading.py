@@ -176,6 +176,9 @@ def agreement(folder: Path) -> int:
     golds = answers(folder)
     pairs = sorted({(gold, answer) for gold in golds for answer in (*variants(gold, rng), rng.choice(golds))})
     found = [(*compared(*pair), *pair) for pair in pairs]
+    for _, how, gold, answer in found:
+        if how in ("meant", "apart"):
+            said(f"    {how}: {gold!r} and {answer!r}, read as {reading(gold)[:1]} and {reading(answer)[:1]}")
     n = Counter(one[:2] for one in found)
     whole = n["whole", "alike"] + n["whole", "apart"]
     said(f"agreement    {n['whole', 'alike']:,} of {whole:,} pairs that math-verify reads whole, of {len(golds):,} "
@@ -184,9 +187,6 @@ def agreement(folder: Path) -> int:
     said(f"             {n['part', 'alike']:,} of {part:,} pairs that it reads in part; on {n['part', 'meant']:,} of "
          "the others it rules alike once the text is in one pair of dollars")  # fmt: skip
     said(f"             {n['whole', 'same'] + n['part', 'same']:,} of a text and itself, of which it makes nothing")
-    for _, how, gold, answer in found:
-        if how in ("meant", "apart"):
-            said(f"    {how}: {gold!r} and {answer!r}, read as {reading(gold)[:1]} and {reading(answer)[:1]}")
     return n["whole", "apart"] + n["part", "apart"]
 
 
