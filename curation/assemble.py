@@ -127,10 +127,10 @@ class Documents(ABC):
     def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
         """The texts of `rows`, in the final order, in pieces."""
 
-    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> Copies | None:
-        """What is known of `rows`, best first, of which `pairs` (ranks) are candidates; `keeper` is -1 where a document
-        has to be compared. None: nothing is known."""
-        return None
+    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies | None, np.ndarray]:
+        """What is known of `rows`, best first, of which `pairs` (ranks) are candidates, and those pairs that have to be
+        compared; `keeper` is -1 where they decide. None: nothing is known."""
+        return None, pairs
 
     def forget(self) -> None:
         """Let go of `rows`, which are most of what is in memory. Who asks for them again has them made again."""
@@ -254,9 +254,7 @@ def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     rank = np.full(len(found.rows), -1, np.int32)
     rank[rows] = competing
     pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
-    settled = found.settled(rows, pairs)
-    if settled:
-        pairs = pairs[settled.keeper[pairs[:, 0]] < 0]
+    settled, pairs = found.settled(rows, pairs)
     involved = np.sort(rows[in_pairs(pairs, len(rows))])
     stored = Texts.stored(rank[involved], found.texts(involved), settings, found.folder)
     copies = cluster(pairs, stored, len(distinct))

@@ -272,9 +272,9 @@ class Grown(Documents):
         yield from self.old.texts(rows[:cut])
         yield from self.new.texts(rows[cut:] - self.first)
 
-    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> Copies:
+    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies, np.ndarray]:
         """What the corpus says of the documents that no chain of candidates connects with a new one, or with one that
-        has changed places with a new one."""
+        has changed places with a new one; and of the others the pairs that it does not know to be no copies."""
         label = connected(pairs, len(rows))
         touched = np.zeros(len(rows), np.bool_)
         changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
@@ -290,7 +290,27 @@ class Grown(Documents):
         keeper[copies] = members[kept.to_numpy()]
         evidence = pc.extract_regex(said["drop_evidence"].filter(near), SIMILARITY)
         similarity[copies] = pc.cast(pc.struct_field(evidence, "value"), pa.float64()).to_numpy()
-        return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_))
+        open_ = pairs[keeper[pairs[:, 0]] < 0]
+        open_ = open_[~self._known_apart(rows, open_, label, changed)]
+        return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_)), open_
+
+    def _known_apart(self, rows: np.ndarray, pairs: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        """Which `pairs` were compared for the corpus and found to be no copies: those of old documents in two clusters,
+        for who stands within a WINDOW of another now did so then. That does not hold in the group (`label`) of a
+        document that is `changed`, or that has taken the place of an old one: there nothing is known."""
+        before = self.old.decided["drop_reason"]
+        competed = pc.or_kleene(pc.is_null(before), pc.equal(before, "near_duplicate")).to_numpy()
+        competed[rows[rows < self.first]] = False
+        digests = self.rows["text_digest"]
+        replaced = pc.is_in(digests.take(rows), value_set=digests.take(np.flatnonzero(competed)).combine_chunks())
+        unknown = np.zeros(len(rows), np.bool_)
+        unknown[label[changed | replaced.to_numpy()]] = True
+        named = self.old.decided["cluster_id"].combine_chunks().dictionary_encode().indices
+        cluster = np.full(len(self.rows), -1)
+        cluster[: self.first] = pc.fill_null(named, -1).to_numpy()
+        left, right = rows[pairs[:, 0]], rows[pairs[:, 1]]
+        apart = (cluster[left] < 0) | (cluster[left] != cluster[right])
+        return apart & (left < self.first) & (right < self.first) & ~unknown[label[pairs[:, 0]]]
 
 
 def _least(names: pa.ChunkedArray, numbers: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ responses and its update: they are those of the torch backend, up to rounding. T
 trigger, holds across resume. A driver that gives no sign of life for `patience_seconds` is ended, and however a launch
 ends, none of its processes is left: they bear the engine's folder in their environment, and the next launch of a run
 ends those of one that was itself killed. Where the watch stops a run, its last checkpoint is verl's last: it saves on
-its own beat. Leaves out several machines, dynamic sampling, falling back.
+its own beat. Leaves out several machines, dynamic sampling, falling back (docs/guides/verl.md says why).
 """
 
 import contextlib

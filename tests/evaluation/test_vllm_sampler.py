@@ -19,13 +19,13 @@ from evaluation.sampling import SamplingParams, open_sampler
 from manifests.errors import UserError
 
 folder = Path(sys.argv[1])
-toy(folder, 64, 2, 60)
+toy(folder, 64, 2, 160)
 prompts = ["2+2=", "What is 7 times 8?", "a", "Solve x^2 = 4 for x.", "b" * 40, "Why", "1, 1, 2, 3, 5, 8, 13,"] * 3
 streams = range(len(prompts))
 ours, theirs = (open_sampler(name, folder, None) for name in ("transformers", "vllm"))
 greedy = SamplingParams(60)
 first = dict(ours.sample(prompts, greedy, streams))
-letter = next(one.text[5] for (one,) in first.values() if len(one.text) > 20 and one.text[5].isascii())
+letter = next(letter for (one,) in first.values() for letter in one.text[4:-4] if letter.isascii())
 shots = ["Question: 1 + 1\\nAnswer: 2\\n" * 4 + prompt for prompt in prompts]
 for asked, params in ((prompts, greedy), (prompts, SamplingParams(60, stop=(letter,))), (shots, greedy)):
     one, other = (dict(sampler.sample(asked, params, streams)) for sampler in (ours, theirs))
