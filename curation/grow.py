@@ -12,7 +12,8 @@ differs.
 
 How. Every key of every band is sorted anew, for a new document may stand between old ones. Candidates connect documents
 into groups; in a group without a new document, or one that changed places with it, all is as it was, so what the corpus
-says of it is taken. The others are compared on their texts. Leaves out a change of rules at the same time, and removal.
+says of it is taken. In the others texts are compared, but for pairs of old documents that the corpus has in two
+clusters: they were compared for it. Leaves out a change of rules at the same time, and removal.
 """
 
 from collections import Counter
