@@ -1,8 +1,8 @@
 """Samples completions from any transformers causal LM, with a KV cache, in batches by prompt length.
 
-Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token for token, unless two logits are equal
-but for rounding: 1 of 256 answers of 123 tokens by a random model. Sampling with a seed does not depend on how the work
-is batched, as far: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
+Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token for token, as far as rounding lets it: 1
+of 256 answers of 123 tokens by a random model differed. Sampling with a seed does not depend on how the work
+is batched, as far as that: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
 Log-probabilities are those of the model itself (temperature 1), whatever the temperature the tokens were drawn at.
 
 Where the time goes, and what is done about it: half of it is reading prompts, so what all of a batch begin with (the

@@ -2,7 +2,7 @@
 
 `run_and_leave` is the last line of every entry point. A user's mistake ends as one line on stderr, anything else keeps
 its traceback. Exit functions run and output is flushed, then the process is left without the interpreter's own
-teardown: under Python 3.11 a thread of gloo, Arrow or DuckDB that lets go of a Python object meanwhile aborts the
+teardown: under Python 3.11 a native thread that lets go of a Python object meanwhile (gloo's did) aborts the
 process ("terminate called without an active exception"), which made finished work look failed in 1 of 6 runs on two
 ranks. Leaves out signals: who is killed leaves what any killed process leaves.
 """
