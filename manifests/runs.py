@@ -183,6 +183,11 @@ class RunDirectory:
         parts = [path.split("/")[3:] for path in self.store.list(self._at("checkpoints"))]
         return sorted(int(step) for step, *name in parts if name == ["complete.json"])
 
+    @property
+    def last_step(self) -> int:
+        """Step of the last checkpoint; 0 without one."""
+        return max(self.checkpoints(), default=0)
+
     def checkpoint(self, step: int) -> Path:
         """A local folder with the files of checkpoint `step`, checksums verified; UserError for a damaged one."""
         target = self._at(f"checkpoints/{step}")

@@ -117,7 +117,7 @@ def run_reinforcement(
     its own last checkpoint if it has one, else from folder `start`."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    done = max(run.checkpoints(), default=0)
+    done = run.last_step
     policy = _Policy(recipe, start, tokenizer)
     if done:
         policy.load(run.checkpoint(done))

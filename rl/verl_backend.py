@@ -70,7 +70,7 @@ def run_reinforcement(
 ) -> None:
     """Reinforce on `prompts` (rows of the family, in order) up to `recipe.steps` or until the watch stops the run, from
     its own last checkpoint if it has one, else from folder `start`. UserError when verl fails, or is hung."""
-    engine, done = (run.path / FOLDER).resolve(), max(run.checkpoints(), default=0)
+    engine, done = (run.path / FOLDER).resolve(), run.last_step
     end_processes(engine)  # of a launch that was itself killed
     run.truncate(done)
     follower = _Follower(run, prompts, recipe, start.resolve(), tokenizer, validate or _no_validation)
@@ -263,7 +263,7 @@ class _Follower:
         self._engine, self.ledger = (run.path / FOLDER).resolve(), Ledger(run, SCHEMAS)
         self.prompts, self.start, self.note = prompts, start, ""
         self.show: Show = lambda step, numbers: None
-        self.first = self.step = max(run.checkpoints(), default=0)
+        self.first = self.step = run.last_step
         self.begin = run.checkpoint(self.step) if self.step else start
         self.resume = str(self.begin.resolve() / f"global_step_{self.step}") if self.step else None
         self._past = Past.of(run)
@@ -285,7 +285,7 @@ class _Follower:
 
     @property
     def is_over(self) -> bool:
-        return self.is_stopped or self.step == self._recipe.steps == max(self._run.checkpoints(), default=0)
+        return self.is_stopped or self.step == self._recipe.steps == self._run.last_step
 
     def follow(self) -> None:
         """Record the steps that verl has logged, and keep the checkpoints that it has written."""

@@ -138,7 +138,7 @@ def last_checkpoint(run: RunDirectory) -> Path:
     """The folder of the newest checkpoint of a run that is done; UserError when it is not."""
     if run.status != "done":
         raise UserError(f"{run.id} is {run.status}, not done", "Launch it again to go on where it stopped")
-    return run.checkpoint(max(run.checkpoints(), default=0))
+    return run.checkpoint(run.last_step)
 
 
 # -- checks --------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def _run(run: RunDirectory, launch: _Launch, backend: Backend) -> None:
     write_tokenizer(tokenizer, _tokenizer(launch.stages[0].manifest), launch.stages[0].reader.eos_id)
     if launch.start:
         copy_tokenizer(launch.start, tokenizer)
-    done = max(run.checkpoints(), default=0)
+    done = run.last_step
     run.truncate(done)
     folder = run.checkpoint(done) if done else launch.start
     begin = Begin(folder, done, bool(done or (launch.parent and launch.recipe.carry_optimizer)))
