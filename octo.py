@@ -422,9 +422,11 @@ def train(
         run = launch.prepare(home, mixture, config, parent, backend, resume)
         job = slurm.submit(run, config.place) if run.status != "done" else None
         if json_:
-            print_json(identity(run) | {"job": job})
+            print_json(identity(run) | {"job": job and job.id})
             return
-        print(f"job {job}: {run.path}/slurm/{job}.log; see `octo runs show {run.id}`" if job else "done already")
+        if job:
+            print(f"job {job.id} {job.state}, last checkpoint: {run.last_step or 'none'}, see `octo runs show {run.id}`")
+        print(f"{run.path}/slurm/{job.id}.log" if job else "done already")
         print(run.id)
         return
     run = launch.train(home, mixture, config, parent, backend, resume)

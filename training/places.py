@@ -1,13 +1,15 @@
 """Runs an engine as processes, one per rank, and waits for them: on this machine, or on all nodes of a Slurm job.
 
-On this machine the processes die with the one that launched them; on several nodes they end with the job, whose first
-node launches. What they print goes to `log.txt` beside their files; how far they are comes back through
-`progress.json`, a mistake that the user can put right through `failure.json`. Leaves out machines without Slurm.
+On this machine the processes die with the one that launched them; on several nodes they end together, when one of them
+fails or with the job, whose first node launches. What they print goes to `log.txt` beside their files, on several nodes
+each line behind the number of its node; how far they are comes back through `progress.json`, a mistake that the user
+can put right through `failure.json`. Leaves out machines without Slurm.
 """
 
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +25,12 @@ LAUNCHER = "OCTO_LAUNCHER"
 """Environment variable with the process ID that an engine's process must not outlive."""
 HOME = str(Path(__file__).resolve().parent.parent)
 """Where the packages lie, for the processes' import path."""
+LINE = re.compile(r"(?: *(?P<node>\d+): )?(?:\[rank\d+\]: ?)?(?P<said>.*)")
+"""A line of the log: the number that srun puts before it, the rank that torch does, and what was said."""
+KILLED = re.compile(r"srun: error: (Node failure on .*|\S+: task \d+: (?!Exited ).*)|traceback : (Signal \d+ .*)")
+"""How srun tells of a node or its torchrun that was lost, and torchrun of a rank."""
+ECHO = re.compile(r"ChildFailedError|SignalException|Dist\w+Error|NCCL|Connection (?:closed|reset|refused)|Broken pipe")
+"""What those say whose fellow has failed: it explains nothing."""
 
 
 def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: int) -> None:
@@ -34,7 +42,7 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
     command = [sys.executable, *arguments]
     if (nodes := slurm_nodes()) > 1:
         del environment[LAUNCHER]  # a process ID means nothing on another node
-        command = ["srun", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *command]
+        command = ["srun", "--label", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *command]
     with (folder / LOG).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -50,6 +58,12 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
 def slurm_nodes() -> int:
     """Nodes of the Slurm job that this process belongs to; 1 outside of one."""
     return int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+
+
+def slurm_hosts() -> list[str]:
+    """Names of these nodes, in the order of Slurm's numbers for them. OSError or CalledProcessError outside of a job."""
+    command = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def _watch(process: "subprocess.Popen[bytes]", folder: Path, what: str, done: int, steps: int) -> int:
@@ -69,10 +83,25 @@ def _failure(folder: Path, status: int) -> UserError:
     with contextlib.suppress(OSError, ValueError):
         told = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         return UserError(told["what"], told["hint"])
-    lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if "Error" in line and not line.startswith((" ", "[rank0]:  "))]
-    last = errors[-1].removeprefix("[rank0]: ").strip()[:200] if errors else f"status {status}"
-    return UserError(f"the engine stopped: {last}", f"See {folder / LOG}")
+    log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+    cause = _cause(log, slurm_hosts() if slurm_nodes() > 1 else []) or f"status {status}"
+    hint = f"See {folder / LOG}; launched again it goes on from its last checkpoint"
+    return UserError(f"the engine stopped: {cause[:200]}", hint)
+
+
+def _cause(log: str, hosts: list[str]) -> str:
+    """What ended the processes, by what they printed, with the node where there are several; "" when nothing tells.
+
+    An error of a rank; else the first that was killed, or lost with its node; else what the others made of that.
+    """
+    lines = [(found["node"], found["said"]) for found in map(LINE.fullmatch, log.splitlines()) if found]
+    errors = [(node, said.strip()) for node, said in lines if "Error" in said and not said.startswith(" ")]
+    own = [(node, said) for node, said in errors if not ECHO.search(said)]
+    killed = [(node, found[1] or found[2]) for node, said in lines if (found := KILLED.search(said))]
+    for node, said in own[-1:] or killed[:1] or errors[:1]:
+        said = said.removeprefix("UserError: ")
+        return f"{hosts[int(node)]}: {said}" if node and hosts else said
+    return ""
 
 
 # -- within the processes ------------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@
 
 Everything is checked where `octo train --on slurm` is called; then the run is written down and its job submitted. The
 job finds the same run, since the ID follows from the record, and goes on from its last checkpoint: a job that was
-requeued, or submitted again after its time was up, loses what came after that checkpoint and nothing else. On several
-nodes the launch starts a torchrun on each by srun (see `training.places`). Leaves out waiting: the run's record and
-ledger tell how far it is.
+requeued, or submitted again after its time was up, loses what came after that checkpoint and nothing else. Of the jobs
+of one run, one at a time begins. On several nodes the launch starts a torchrun on each by srun (see `training.places`);
+when a process of one fails the job ends, when a node is lost Slurm puts the job back into its queue. Leaves out
+waiting: the run's record and ledger tell how far it is.
 
     python -m training.slurm STORE RUN     the job's command
 """
 
 import shlex
+import signal
 import sys
+from dataclasses import dataclass
 
 from curation.slurm import ask
 from manifests.errors import UserError
@@ -26,8 +29,16 @@ from training.places import HOME
 FOLDER = "slurm"
 
 
-def submit(run: RunDirectory, place: SlurmRecipe) -> str:
-    """The ID of the job that trains `run`: the one in the queue, or a new one. UserError where Slurm refuses."""
+@dataclass(frozen=True)
+class Job:
+    """A job that Slurm has taken; `state` is for people: RUNNING n1,n2, or PENDING (Resources)."""
+
+    id: str
+    state: str
+
+
+def submit(run: RunDirectory, place: SlurmRecipe) -> Job:
+    """The job that trains `run`: the one in the queue, or a new one. UserError where Slurm refuses."""
     if job := queued(run):
         return job
     if not run.store.is_local:
@@ -37,12 +48,15 @@ def submit(run: RunDirectory, place: SlurmRecipe) -> str:
     (folder / "job.sh").write_text(script(run, place), encoding="utf-8")
     job = ask("sbatch", "--parsable", str(folder / "job.sh")).strip().split(";")[0]
     run.note(slurm=[*run.record.get("slurm", []), {"job": job, "log": str(folder / f"{job}.log")}])
-    return job
+    return Job(job, "submitted")
 
 
-def queued(run: RunDirectory) -> str | None:
-    """The job of `run` that waits or runs, by its name."""
-    return ask("squeue", "--noheader", f"--name={_name(run)}", "--format=%i").split("\n")[0] or None
+def queued(run: RunDirectory) -> Job | None:
+    """The job of `run` that waits or runs, by its name. One that is ending does neither, though Slurm may take minutes
+    over it when a node does not answer; the next one waits for that (`singleton`)."""
+    states = "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED"
+    said = ask("squeue", "--noheader", f"--name={_name(run)}", states, "--format=%i %T %R").split("\n")[0]
+    return Job(*said.split(" ", 1)) if said else None
 
 
 def script(run: RunDirectory, place: SlurmRecipe) -> str:
@@ -58,6 +72,7 @@ def script(run: RunDirectory, place: SlurmRecipe) -> str:
         "gpus-per-node": place.gpus,
         "mem": None if place.memory_gb is None else f"{int(place.memory_gb * 1024)}M",
         "open-mode": "append",
+        "dependency": "singleton",
     } | place.sbatch
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
     activate = place.env_command or (f"source {shlex.quote(place.venv)}/bin/activate" if place.venv else None)
@@ -82,7 +97,11 @@ def go_on(store: Store, run_id: str) -> RunDirectory:
 
 
 def main(url: str, run_id: str) -> None:
-    print(go_on(Store(url), run_id).id)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's warning: the run's record shall say so
+    try:
+        print(go_on(Store(url), run_id).id)
+    except KeyboardInterrupt:
+        raise UserError(f"Slurm ended the job of {run_id}", "The same `octo train` command goes on") from None
 
 
 if __name__ == "__main__":

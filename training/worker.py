@@ -11,7 +11,6 @@ run's status, which the launcher keeps.
 import importlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from training.config import TrainRecipe
 from training.nanotron_config import FOLDER
-from training.places import LAUNCHER, follow_launcher, slurm_nodes, tell_failure
+from training.places import LAUNCHER, follow_launcher, slurm_hosts, slurm_nodes, tell_failure
 from training.stages import Begin, stages_of
 
 
@@ -37,11 +36,11 @@ def start(url: str, run_id: str, ranks: str) -> None:
 
 
 def _rendezvous(nodes: int) -> list[str]:
-    """How the torchruns of a Slurm job find each other: at its first node, on a port that its number gives."""
-    job, listed = os.environ["SLURM_JOB_ID"], os.environ["SLURM_JOB_NODELIST"]
-    names = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True, check=True).stdout
-    head, port = names.split()[0], 20_000 + int(job) % 20_000
-    return [f"--nnodes={nodes}", "--rdzv_backend=c10d", f"--rdzv_endpoint={head}:{port}", f"--rdzv_id={job}"]
+    """How the torchruns of a Slurm job find each other: at its first node, where the launcher is and rank 0 shall be,
+    on a port that the job's number gives, below those that Linux lends to outgoing connections (from 32,768)."""
+    node, job, head = os.environ["SLURM_NODEID"], os.environ["SLURM_JOB_ID"], slurm_hosts()[0]
+    port = 20_000 + int(job) % 12_000
+    return [f"--nnodes={nodes}", f"--node_rank={node}", f"--master_addr={head}", f"--master_port={port}"]
 
 
 def work(run: RunDirectory) -> None:
@@ -64,8 +63,8 @@ def main(url: str, run_id: str, ranks: str = "") -> None:
     except UserError as error:
         if os.environ.get("RANK", "0") == "0":
             tell_failure(run.path / FOLDER, error)
-        raise SystemExit(1) from None
+        raise
 
 
 if __name__ == "__main__":
-    run_and_leave(lambda: main(*sys.argv[1:]))
+    run_and_leave(lambda: main(*sys.argv[1:]), prefix="UserError: ")

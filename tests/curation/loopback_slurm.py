@@ -1,12 +1,14 @@
-"""A Slurm of one node on loopback: munged, slurmctld and slurmd of Debian's packages as children of this process.
+"""A Slurm on loopback: munged, slurmctld and, for each node, a slurmd of Debian's packages as children of this process.
 
 `with LoopbackSlurm(folder):` brings it up and sets $SLURM_CONF for everything that is started meanwhile; at the end all
-daemons are stopped and what they had started is gone. For a shell: `python tests/curation/loopback_slurm.py FOLDER`
+daemons are stopped and what they had started is gone. Several nodes are several names and ports of this machine: each
+believes to have all its processors and memory. For a shell: `python tests/curation/loopback_slurm.py FOLDER [NODES]`
 prints the variable to export and waits for Ctrl-C.
 """
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -24,7 +26,7 @@ CONFIGURATION = """
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ctld}
-SlurmdPort={slurmd}
+FirstJobId={first_job}
 SlurmUser={user}
 SlurmdUser=root
 AuthType=auth/munge
@@ -45,17 +47,17 @@ KillWait=2
 MaxArraySize={max_array}
 MaxJobCount=5000
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKNOWN
-PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={megabytes}\n"
 
 
 def lacking() -> str | None:
@@ -68,8 +70,10 @@ def lacking() -> str | None:
 class LoopbackSlurm:
     """The daemons, in `folder`."""
 
-    def __init__(self, folder: Path, max_array: int = 1001, megabytes: int = 8000):
+    def __init__(self, folder: Path, max_array: int = 1001, megabytes: int = 8000, nodes: int = 1):
         self.folder, self.max_array, self.megabytes = folder, max_array, megabytes
+        self.host = socket.gethostname().split(".")[0]
+        self.nodes = [self.host, *(f"{self.host}-{number}" for number in range(2, nodes + 1))]
         self.daemons: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> "LoopbackSlurm":
@@ -81,8 +85,9 @@ class LoopbackSlurm:
         try:
             self._start_munge()
             self.start("slurmctld", "slurmctld", "-D", "-i")
-            self.start_slurmd()
-            self.wait_for(lambda: "idle" in self.ask("sinfo", "-h", "-o", "%T"), "an idle node")
+            for node in self.nodes:
+                self.start_slurmd(node)
+            self.wait_for_nodes()
         except BaseException:
             self.__exit__()
             raise
@@ -111,14 +116,21 @@ class LoopbackSlurm:
         with (self.folder / f"{name}.out").open("ab") as log:
             self.daemons[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
-    def start_slurmd(self) -> None:
-        """Start slurmd, again after it was killed."""
-        self.start("slurmd", "slurmd", "-D", "-N", socket.gethostname().split(".")[0])
+    def start_slurmd(self, node: str = "") -> None:
+        """Start that of `node`, by default of the first, again after it was killed."""
+        name = node or self.host
+        self.start(f"slurmd-{name}", "slurmd", "-D", "-N", name)
 
-    def kill_slurmd(self) -> None:
+    def kill_slurmd(self, node: str = "") -> None:
         """SIGKILL it; the jobs on the node go on."""
-        self.daemons["slurmd"].send_signal(signal.SIGKILL)
-        self.daemons["slurmd"].wait()
+        daemon = self.daemons[f"slurmd-{node or self.host}"]
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait()
+
+    def wait_for_nodes(self) -> None:
+        """Until all of them are idle."""
+        states = ["idle"] * len(self.nodes)
+        self.wait_for(lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split() == states, "idle nodes")
 
     def ask(self, *command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
@@ -132,10 +144,12 @@ class LoopbackSlurm:
         self.wait_for(sock.exists, "munged")
 
     def _configuration(self) -> str:
-        return CONFIGURATION.format(
-            host=socket.gethostname().split(".")[0], folder=self.folder, ctld=_free_port(), slurmd=_free_port(),
-            user="root", cpus=os.cpu_count(), megabytes=self.megabytes, max_array=self.max_array,
+        plain = CONFIGURATION.format(
+            host=self.host, folder=self.folder, ctld=_free_port(), user="root", max_array=self.max_array,
+            first_job=random.randrange(1, 1_000_000),  # a port of a job on several nodes follows from its number
         )  # fmt: skip
+        size = {"cpus": os.cpu_count(), "megabytes": self.megabytes}
+        return plain + "".join(NODE.format(node=node, host=self.host, port=_free_port(), **size) for node in self.nodes)
 
     def wait_for(self, holds, what: str) -> None:
         """Until `holds()` does."""
@@ -156,7 +170,7 @@ if __name__ == "__main__":
     if why := lacking():
         raise SystemExit(why)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with LoopbackSlurm(Path(sys.argv[1])):
+    with LoopbackSlurm(Path(sys.argv[1]), nodes=int("".join(sys.argv[2:]) or 1)):
         print(f"export SLURM_CONF={sys.argv[1]}/slurm.conf", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
