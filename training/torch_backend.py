@@ -35,7 +35,7 @@ from training.checkpoints import load_optimizer, load_random_state, load_weights
 from training.config import ModelRecipe, OptimizerRecipe, TrainRecipe
 from training.models import ARCHITECTURES, rope_parameters
 from training.recorder import recording
-from training.stages import Begin, Stage, per_document, positions_within, stage_at
+from training.stages import Begin, Stage, per_document, stage_at
 
 NO_LABEL = -100
 """What `cross_entropy` ignores."""
@@ -208,7 +208,7 @@ class _Trainer:
         """One optimizer step: its row of `steps`, what it consumed, and the losses on documents if they are kept."""
         began = time.perf_counter()
         batch, lr = coming.result(), stage.learning_rate(step)
-        inputs_BS, labels_BS = inputs_and_labels(torch.as_tensor(batch.tokens), torch.as_tensor(batch.segment))
+        inputs_BS, labels_BS = inputs_and_labels(batch)
         nats_BS = torch.zeros(inputs_BS.shape) if self.recipe.document_losses else None
         loss = self._accumulate(batch, inputs_BS, labels_BS, nats_BS)
         self.ranks.add(loss, *self._gradients())
@@ -220,7 +220,7 @@ class _Trainer:
     def _accumulate(self, batch: Batch, inputs_BS: Tensor, labels_BS: Tensor, nats_BS: Tensor | None) -> Tensor:
         """`accumulate` on this rank's share of the batch."""
         rows = self.ranks.share(len(inputs_BS))
-        positions_BS = torch.as_tensor(positions_within(batch.segment[:, :-1])) if self.recipe.attention else None
+        positions_BS = torch.as_tensor(batch.positions) if self.recipe.attention else None
         return accumulate(
             self.model,
             inputs_BS[rows],
@@ -251,13 +251,10 @@ class _Trainer:
         return per_document(batch, nats_BS.cpu().numpy(), (labels_BS != NO_LABEL).numpy(), step)
 
 
-def inputs_and_labels(tokens_BS1: Tensor, segment_BS1: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs [B, S] and the tokens they should predict [B, S], NO_LABEL where that is the first of a document.
-
-    `tokens_BS1` and `segment_BS1` (the document each token belongs to) are [B, S + 1].
-    """
-    is_first_BS = segment_BS1[:, 1:] != segment_BS1[:, :-1]
-    return tokens_BS1[:, :-1], tokens_BS1[:, 1:].masked_fill(is_first_BS, NO_LABEL)
+def inputs_and_labels(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs [B, S] and the tokens they should predict [B, S], NO_LABEL where that is the first of a document."""
+    tokens_BS1, is_label_BS = torch.as_tensor(batch.tokens), torch.as_tensor(batch.label_mask)
+    return tokens_BS1[:, :-1], tokens_BS1[:, 1:].masked_fill(~is_label_BS, NO_LABEL)
 
 
 def accumulate(

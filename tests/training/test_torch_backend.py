@@ -1,8 +1,11 @@
 """The arithmetic of a step: which labels count, and that the cut into micro-batches does not."""
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from mixtures.reader import Batch
 from training.config import ModelRecipe
 from training.torch_backend import (
     CAUSAL,
@@ -23,9 +26,8 @@ def model():
 
 
 def test_the_first_token_of_a_document_is_no_label():
-    tokens = torch.tensor([[1, 2, 0, 5, 6, 0, 7]])
-    segment = torch.tensor([[0, 0, 0, 1, 1, 1, 2]])
-    inputs, labels = inputs_and_labels(tokens, segment)
+    tokens, segment = np.array([[1, 2, 0, 5, 6, 0, 7]]), np.array([[0, 0, 0, 1, 1, 1, 2]])
+    inputs, labels = inputs_and_labels(Batch(tokens, segment, [], pa.table({})))
     assert inputs.tolist() == [[1, 2, 0, 5, 6, 0]]
     assert labels.tolist() == [[2, 0, NO_LABEL, 6, 0, NO_LABEL]]
 
