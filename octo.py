@@ -420,7 +420,7 @@ def train(
         from training import slurm
 
         run = launch.prepare(home, mixture, config, parent, backend, resume)
-        job = slurm.submit(run, config.place) if run.status != "done" else None
+        job = slurm.submit(run, config) if run.status != "done" else None
         if json_:
             print_json(identity(run) | {"job": job and job.id})
             return

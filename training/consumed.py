@@ -1,8 +1,8 @@
 """What training runs read: the documents behind a step, and the steps behind a document.
 
 Both follow from a run's record (its mixtures, its steps, its batch) and the order of the mixture; the ledger adds the
-loss and how far the run got. A data-parallel rank reads a contiguous part of each step's sequences. Leaves out which
-micro-batch of the rank a sequence lay in.
+loss and how far the run got. A data-parallel rank reads a contiguous part of each step's sequences; how many ranks
+there are is what the run was last launched with. Leaves out which micro-batch of the rank a sequence lay in.
 """
 
 import numpy as np

@@ -88,9 +88,16 @@ def train(
     if run.status == "done":
         return run
     with run.running():
+        note_recipe(run, recipe)
         _run(run, launch, backend)
         run.finish(_summary(run, launch.stages))
     return run
+
+
+def note_recipe(run: RunDirectory, recipe: TrainRecipe) -> None:
+    """Keep in the record what the run is launched with now: ranks, threads and checkpoints may be others than when it
+    was begun, and its processes take them from there."""
+    run.note(config=recipe.model_dump(mode="json"))
 
 
 def prepare(

@@ -2,10 +2,10 @@
 
 Everything is checked where `octo train --on slurm` is called; then the run is written down and its job submitted. The
 job finds the same run, since the ID follows from the record, and goes on from its last checkpoint: a job that was
-requeued, or submitted again after its time was up, loses what came after that checkpoint and nothing else. Of the jobs
-of one run, one at a time begins. On several nodes the launch starts a torchrun on each by srun (see `training.places`);
-when a process of one fails the job ends, when a node is lost Slurm puts the job back into its queue. Leaves out
-waiting: the run's record and ledger tell how far it is.
+requeued, or submitted again after its time was up, loses what came after that checkpoint and nothing else. On several
+nodes the launch starts a torchrun on each by srun (see `training.places`): when a process dies the job fails and says
+which, when a node is lost Slurm puts the job back into its queue. Leaves out waiting: the run's record and ledger tell
+how far it is.
 
     python -m training.slurm STORE RUN     the job's command
 """
@@ -23,7 +23,7 @@ from manifests.recipe import parse
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from training.config import SlurmRecipe, TrainRecipe
-from training.launch import train
+from training.launch import note_recipe, train
 from training.places import HOME
 
 FOLDER = "slurm"
@@ -37,7 +37,7 @@ class Job:
     state: str
 
 
-def submit(run: RunDirectory, place: SlurmRecipe) -> Job:
+def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
     """The job that trains `run`: the one in the queue, or a new one. UserError where Slurm refuses."""
     if job := queued(run):
         return job
@@ -45,15 +45,16 @@ def submit(run: RunDirectory, place: SlurmRecipe) -> Job:
         raise UserError(f"{run.store.url} is no folder", "A job on Slurm trains in a store that all nodes can write to")
     folder = run.path / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "job.sh").write_text(script(run, place), encoding="utf-8")
+    note_recipe(run, recipe)
+    (folder / "job.sh").write_text(script(run, recipe.place), encoding="utf-8")
     job = ask("sbatch", "--parsable", str(folder / "job.sh")).strip().split(";")[0]
     run.note(slurm=[*run.record.get("slurm", []), {"job": job, "log": str(folder / f"{job}.log")}])
     return Job(job, "submitted")
 
 
 def queued(run: RunDirectory) -> Job | None:
-    """The job of `run` that waits or runs, by its name. One that is ending does neither, though Slurm may take minutes
-    over it when a node does not answer; the next one waits for that (`singleton`)."""
+    """The job of `run` that waits or runs, by its name. One that is ending does neither, and Slurm may take minutes over
+    it when a node does not answer; should its processes still be there, the lock of the run keeps the next one out."""
     states = "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED"
     said = ask("squeue", "--noheader", f"--name={_name(run)}", states, "--format=%i %T %R").split("\n")[0]
     return Job(*said.split(" ", 1)) if said else None
@@ -72,7 +73,6 @@ def script(run: RunDirectory, place: SlurmRecipe) -> str:
         "gpus-per-node": place.gpus,
         "mem": None if place.memory_gb is None else f"{int(place.memory_gb * 1024)}M",
         "open-mode": "append",
-        "dependency": "singleton",
     } | place.sbatch
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
     activate = place.env_command or (f"source {shlex.quote(place.venv)}/bin/activate" if place.venv else None)

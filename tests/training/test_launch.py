@@ -124,6 +124,17 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(mixture, recipe, tmp_path, 
     assert seconds[0][:kept] == seconds[1][:kept] and seconds[0][kept:] != seconds[1][kept:]
 
 
+def test_a_run_goes_on_on_another_number_of_ranks(mixture, recipe, tmp_path):
+    """Launched again with other ranks, it is those that read what is left, each step once."""
+    whole = train(*mixture, recipe(keep=0, checkpoint_every=4))
+    other = resumed(whole, 4, tmp_path / "stopped", recipe(parallel={"dp": 2}))
+    assert other.record["config"]["parallel"]["dp"] == 2
+    assert other.table("consumption").equals(whole.table("consumption"))
+    ledgers = [run.table("steps") for run in (whole, other)]
+    assert ledgers[0].select(["step", "lr", "tokens"]).equals(ledgers[1].select(["step", "lr", "tokens"]))
+    assert ledgers[0]["loss"].to_pylist() == pytest.approx(ledgers[1]["loss"].to_pylist(), abs=1e-5)
+
+
 @pytest.mark.parametrize("carry", [True, False])
 def test_a_second_stage_that_stopped_goes_on_as_if_it_had_not(mixture, recipe, tmp_path, carry):
     """Its own optimizer state is taken up again, whether or not it began with that of its parent."""

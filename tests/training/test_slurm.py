@@ -50,7 +50,7 @@ def test_without_slurm_it_says_so(mixture, recipe, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     run = prepare(*mixture, recipe(), None, "torch")
     with pytest.raises(UserError, match="there is no squeue on this machine"):
-        submit(run, recipe().place)
+        submit(run, recipe())
 
 
 @pytest.mark.engine
