@@ -17,6 +17,7 @@ ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
 """
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ def run_training(
     nanotron_trainer.wandb = None  # would start a run of its own wherever the package is installed
     nanotron_trainer.log_libraries_versions = lambda logger: None  # shells out for seconds
     nanotron_trainer.lr_scheduler_builder = _scheduler(stages, begin.done)
+    nanotron_trainer.ParallelContext = _ParallelContext
     trainer = _Trainer(run, stages, recipe, begin, tokenizer)
     with contextlib.ExitStack() as stack:
         if torch.distributed.get_rank() == 0:
@@ -78,6 +80,14 @@ def _scheduler(stages: tuple[Stage, ...], done: int) -> Callable[..., Any]:
         return torch.optim.lr_scheduler.LambdaLR(base, [rate] * len(base.param_groups), last_epoch=done - 1)
 
     return build
+
+
+class _ParallelContext(nanotron_trainer.ParallelContext):
+    """Nanotron takes up to eight ranks for those of one node, and stops on two nodes of four GPUs."""
+
+    def _init_parallel_groups(self) -> None:
+        self.local_world_size = int(os.environ["LOCAL_WORLD_SIZE"])
+        super()._init_parallel_groups()
 
 
 class _Trainer(nanotron_trainer.DistributedTrainer):
