@@ -27,7 +27,7 @@ HOME = str(Path(__file__).resolve().parent.parent)
 """Where the packages lie, for the processes' import path."""
 LINE = re.compile(r"(?: *(?P<node>\d+): )?(?:\[rank\d+\]: ?)?(?P<said>.*)")
 """A line of the log: the number that srun puts before it, the rank that torch does, and what was said."""
-KILLED = re.compile(r"srun: error: (Node failure on .*|\S+: task \d+: (?!Exited ).*)|traceback : (Signal \d+ .*)")
+KILLED = re.compile(r"srun: error: (Node failure on .*|\S+: tasks? [\d,-]+: (?!Exited ).*)|traceback : (Signal \d+ .*)")
 """How srun tells of a node or its torchrun that was lost, and torchrun of a rank."""
 ECHO = re.compile(r"ChildFailedError|SignalException|Dist\w+Error|NCCL|Connection (?:closed|reset|refused)|Broken pipe")
 """What those say whose fellow has failed: it explains nothing."""
@@ -84,12 +84,12 @@ def _failure(folder: Path, status: int) -> UserError:
         told = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         return UserError(told["what"], told["hint"])
     log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
-    cause = _cause(log, slurm_hosts() if slurm_nodes() > 1 else []) or f"status {status}"
+    cause = what_ended_it(log, slurm_hosts() if slurm_nodes() > 1 else []) or f"status {status}"
     hint = f"See {folder / LOG}; launched again it goes on from its last checkpoint"
     return UserError(f"the engine stopped: {cause[:200]}", hint)
 
 
-def _cause(log: str, hosts: list[str]) -> str:
+def what_ended_it(log: str, hosts: list[str]) -> str:
     """What ended the processes, by what they printed, with the node where there are several; "" when nothing tells.
 
     An error of a rank; else the first that was killed, or lost with its node; else what the others made of that.

@@ -53,8 +53,11 @@ def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
 
 
 def queued(run: RunDirectory) -> Job | None:
-    """The job of `run` that waits or runs, by its name. One that is ending does neither, and Slurm may take minutes over
-    it when a node does not answer; should its processes still be there, the lock of the run keeps the next one out."""
+    """The job of `run` that waits or runs, by its name.
+
+    One that is ending counts no more: Slurm may take minutes over it when a node does not answer. Should it come back,
+    the next one waits for it (`singleton`); should its processes still be there, the lock of the run keeps others out.
+    """
     states = "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED"
     said = ask("squeue", "--noheader", f"--name={_name(run)}", states, "--format=%i %T %R").split("\n")[0]
     return Job(*said.split(" ", 1)) if said else None
@@ -73,6 +76,7 @@ def script(run: RunDirectory, place: SlurmRecipe) -> str:
         "gpus-per-node": place.gpus,
         "mem": None if place.memory_gb is None else f"{int(place.memory_gb * 1024)}M",
         "open-mode": "append",
+        "dependency": "singleton",
     } | place.sbatch
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
     activate = place.env_command or (f"source {shlex.quote(place.venv)}/bin/activate" if place.venv else None)
@@ -101,7 +105,9 @@ def main(url: str, run_id: str) -> None:
     try:
         print(go_on(Store(url), run_id).id)
     except KeyboardInterrupt:
-        raise UserError(f"Slurm ended the job of {run_id}", "The same `octo train` command goes on") from None
+        raise UserError(
+            f"Slurm ended the job of {run_id}", "Put back into the queue it goes on, else by the same `octo train`"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -127,6 +127,21 @@ class LoopbackSlurm:
         daemon.send_signal(signal.SIGKILL)
         daemon.wait()
 
+    def processes(self, node: str) -> list[int]:
+        """Process IDs of what jobs have started on `node`, oldest first."""
+        signs = {f"SLURM_CONF={self.configuration}".encode(), f"SLURMD_NODENAME={node}".encode()}
+        return [pid for pid in sorted(_pids()) if signs <= set(_said(pid, "environ"))]
+
+    def lose(self, node: str) -> None:
+        """SIGKILL all that runs on `node`, as a power cut would: slurmd, what supervises its jobs, and these."""
+        self.kill_slurmd(node)
+        jobs = self.processes(node)
+        above = {_parent(pid) for pid in jobs}
+        supervisors = [pid for pid in above if _said(pid, "cmdline")[0].startswith(b"slurmstepd")]
+        for pid in (*supervisors, *jobs):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def wait_for_nodes(self) -> None:
         """Until all of them are idle."""
         states = ["idle"] * len(self.nodes)
@@ -158,6 +173,22 @@ class LoopbackSlurm:
             said = "".join((self.folder / f"{name}.out").read_text()[-2000:] for name in self.daemons)
             assert time.monotonic() < end, f"no {what}: {re.sub(r'[^ -~]+', ' ', said)}"
             time.sleep(0.1)
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _said(pid: int, file: str) -> list[bytes]:
+    """The strings in such a file of /proc; an empty one when the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_bytes().split(b"\0")
+    except OSError:
+        return [b""]
+
+
+def _parent(pid: int) -> int:
+    return int(_said(pid, "stat")[0].rpartition(b")")[2].split()[1])
 
 
 def _free_port() -> int:

@@ -14,7 +14,7 @@ from manifests.manifest import resolve
 from manifests.store import Store
 from training.doctor import doctor, is_installed, nanotron_lacks
 from training.launch import train
-from training.places import run_engine
+from training.places import run_engine, what_ended_it
 
 
 def losses(run):
@@ -41,9 +41,36 @@ def test_an_engine_that_fails_is_quoted(tmp_path):
         run_engine(tmp_path, ["-c", "1 / 0"], "train", 0, 1)
 
 
+LOST = """\
+[rank0]:   File "torch_backend.py", line 59, in add
+[rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:923: Connection reset by peer.
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+"""
+NODE = "".join(f"0: {line}\n" for line in LOST.splitlines())
+EXITED = "srun: error: n1: task 0: Exited with exit code 1\n"
+
+
+@pytest.mark.parametrize(("log", "hosts", "cause"), [
+    (f"[rank1]: ValueError: no\n{LOST}  traceback : Signal 15 (SIGTERM) received by PID 7", [], "ValueError: no"),
+    (f"{LOST}  traceback : Signal 9 (SIGKILL) received by PID 7\n", [], "Signal 9 (SIGKILL) received by PID 7"),
+    (LOST, [], "RuntimeError: [gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:923: Connection reset by peer."),
+    ("nothing of the kind\n", [], ""),
+    (f"{NODE}1: [rank1]: ValueError: no\n{EXITED}", ["n1", "n2"], "n2: ValueError: no"),
+    (f"{NODE}1: UserError: no run run-1. Look\n{EXITED}", ["n1", "n2"], "n2: no run run-1. Look"),
+    (f"{NODE}1:   traceback : Signal 9 (SIGKILL) received by PID 7\n", ["n1", "n2"],
+     "n2: Signal 9 (SIGKILL) received by PID 7"),
+    (f"{NODE}{EXITED}srun: error: n2: task 1: Out Of Memory\n", ["n1", "n2"], "n2: task 1: Out Of Memory"),
+    (f"{NODE}{EXITED}srun: error: Node failure on n2\n", ["n1", "n2"], "Node failure on n2"),
+    (f"{NODE} 1: ValueError: no\n10: KeyError: 7\n", [f"n{i}" for i in range(12)], "n10: KeyError: 7"),
+])  # fmt: skip
+def test_what_ended_an_engine_is_not_what_its_end_did_to_others(log, hosts, cause):
+    """Lines as gloo, torchrun and srun print them; `srun --label` puts the number of the node before those of ranks."""
+    assert what_ended_it(log, hosts) == cause
+
+
 LAUNCH = """
 from pathlib import Path
-from training.places import run_engine
+from training.places import run_engine, what_ended_it
 run_engine(Path("."), ["engine.py"], "train", 0, 1)
 """
 ENGINE = """

@@ -1,6 +1,10 @@
-"""Training on Slurm: the script, what is refused, and on a real Slurm of one node the same run as on this machine."""
+"""Training on Slurm: the script, what is refused, and on a real Slurm of two nodes the same run as on this machine."""
 
+import functools
+import os
+import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -8,8 +12,10 @@ import loopback_slurm
 import pytest
 
 from manifests.errors import UserError
-from manifests.runs import load_run
+from manifests.manifest import resolve
+from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
+from training.doctor import nanotron_lacks
 from training.launch import prepare, train
 from training.slurm import queued, script, submit
 
@@ -24,6 +30,7 @@ SCRIPT = """\
 #SBATCH --partition=gpu
 #SBATCH --gpus-per-node=8
 #SBATCH --open-mode=append
+#SBATCH --dependency=singleton
 #SBATCH --account=math
 #SBATCH --requeue
 source /env/bin/activate
@@ -53,25 +60,44 @@ def test_without_slurm_it_says_so(mixture, recipe, monkeypatch, tmp_path):
         submit(run, recipe())
 
 
-@pytest.mark.engine
-@pytest.mark.skipif(loopback_slurm.lacking() is not None, reason=str(loopback_slurm.lacking()))
-def test_a_job_that_is_cancelled_and_submitted_again_is_the_run_on_this_machine(mixture, recipe, tmp_path):
-    """Bit for bit, from its last checkpoint on; asked for twice it is submitted once."""
-    store, manifest = mixture
-    wanted = recipe(checkpoint_every=2, threads=1)
-    alone = train(Store(shutil.copytree(store.root, tmp_path / "alone")), manifest, wanted)
-    with loopback_slurm.LoopbackSlurm(tmp_path / "slurm"):
-        run = prepare(store, manifest, wanted, None, "torch")
-        job = submit(run, wanted.place)
-        assert submit(run, wanted.place) == job == queued(run)
-        wait_for(lambda: run.checkpoints())
-        subprocess.run(["scancel", job], check=True)
-        wait_for(lambda: not queued(run))
-        if load_run(store, run.id).status != "done":
-            submit(run, wanted.place)
-        wait_for(lambda: load_run(store, run.id).status == "done")
-    columns = [name for name in alone.table("steps").column_names if name != "seconds"]
-    assert load_run(store, run.id).table("steps").select(columns).equals(alone.table("steps").select(columns))
+# -- a real Slurm of two nodes ---------------------------------------------------------------------------------------
+
+needs_slurm = pytest.mark.skipif(loopback_slurm.lacking() is not None, reason=str(loopback_slurm.lacking()))
+needs_nanotron = pytest.mark.skipif(nanotron_lacks("float32") is not None, reason=str(nanotron_lacks("float32")))
+PLAIN = {"batch_sequences": 2, "checkpoint_every": 1, "threads": 1, "document_losses": True}
+SPREAD = PLAIN | {"place": {"nodes": 2}, "parallel": {"dp": 2}}
+"""25 steps and as many checkpoints, over some ten seconds."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with loopback_slurm.LoopbackSlurm(tmp_path_factory.mktemp("slurm"), nodes=2) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def here(built, recipe, tmp_path_factory):
+    """The run on this machine, by backend and number of ranks."""
+
+    @functools.cache
+    def trained(backend: str, ranks: int) -> RunDirectory:
+        store = Store(shutil.copytree(built, tmp_path_factory.mktemp("here") / "store"))
+        return train(store, resolve(store, "mixture@1"), recipe(**PLAIN, parallel={"dp": ranks}), None, backend)
+
+    return trained
+
+
+def same(one: RunDirectory, other: RunDirectory) -> bool:
+    """Equal ledgers but for wall time, bit for bit: losses, rates, what each step consumed, losses on documents."""
+    steps = [run.table("steps").drop_columns("seconds") for run in (one, other)]
+    return steps[0].equals(steps[1]) and all(
+        one.table(name).equals(other.table(name)) for name in ("consumption", "losses")
+    )
+
+
+def has_ended(cluster, run: RunDirectory) -> bool:
+    """Whether Slurm knows no job of `run` any more, and no process of one is left."""
+    return not cluster.ask("squeue", "-h", f"--name=octo-{run.id}") and not any(map(cluster.processes, cluster.nodes))
 
 
 def wait_for(holds) -> None:
@@ -79,3 +105,75 @@ def wait_for(holds) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+@pytest.mark.engine
+@needs_slurm
+def test_a_job_that_is_cancelled_and_submitted_again_is_the_run_on_this_machine(cluster, here, mixture, recipe):
+    """Bit for bit, from its last checkpoint on; asked for twice it is submitted once."""
+    store, manifest = mixture
+    run = prepare(store, manifest, recipe(**PLAIN), None, "torch")
+    job = submit(run, recipe(**PLAIN))
+    assert submit(run, recipe(**PLAIN)).id == job.id == queued(run).id
+    wait_for(lambda: run.checkpoints())
+    subprocess.run(["scancel", job.id], check=True)
+    wait_for(lambda: has_ended(cluster, run))
+    assert run.reload() == "stopped" and run.last_step < 25
+    submit(run, recipe(**PLAIN))
+    wait_for(lambda: has_ended(cluster, run))
+    assert run.reload() == "done" and same(run, here("torch", 1))
+
+
+@pytest.mark.engine
+@needs_slurm
+@pytest.mark.parametrize("backend", ["torch", pytest.param("nanotron", marks=needs_nanotron)])
+def test_two_nodes_compute_what_this_machine_does(cluster, here, mixture, recipe, backend):
+    """Bit for bit what as many ranks compute here, and within rounding what one does."""
+    store, manifest = mixture
+    run = prepare(store, manifest, recipe(**SPREAD), None, backend)
+    submit(run, recipe(**SPREAD))
+    wait_for(lambda: has_ended(cluster, run))
+    assert run.reload() == "done" and same(run, here(backend, 2))
+    for one in (here(backend, 1), here("torch", 1)):
+        assert run.table("consumption").equals(one.table("consumption"))
+        assert run.table("losses").drop_columns("loss").equals(one.table("losses").drop_columns("loss"))
+        ours, theirs = run.table("steps").to_pydict(), one.table("steps").to_pydict()
+        assert (ours["step"], ours["lr"]) == (theirs["step"], theirs["lr"])
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+
+
+@pytest.mark.engine
+@needs_slurm
+@pytest.mark.parametrize(("which", "told"), [(0, r"task 1: Killed"), (-1, r"Signal 9 \(SIGKILL\) received by PID \d+")])
+def test_a_process_that_is_killed_on_a_node_is_told_and_the_run_goes_on(cluster, here, mixture, recipe, which, told):
+    """The torchrun of the second node, or its rank."""
+    store, manifest = mixture
+    run, node = prepare(store, manifest, recipe(**SPREAD), None, "torch"), cluster.nodes[1]
+    submit(run, recipe(**SPREAD))
+    wait_for(lambda: run.last_step > 1)
+    os.kill(cluster.processes(node)[which], signal.SIGKILL)
+    wait_for(lambda: has_ended(cluster, run))
+    assert run.reload() == "failed" and run.last_step < 25
+    assert re.match(f"the engine stopped: {node}: {told}", run.record["reason"])
+    submit(run, recipe(**SPREAD))
+    wait_for(lambda: has_ended(cluster, run))
+    assert run.reload() == "done" and same(run, here("torch", 2))
+
+
+@pytest.mark.engine
+@needs_slurm
+def test_a_job_whose_node_is_lost_is_put_back_by_slurm_and_goes_on(cluster, here, mixture, recipe):
+    store, manifest = mixture
+    run, node = prepare(store, manifest, recipe(**SPREAD), None, "torch"), cluster.nodes[1]
+    job = submit(run, recipe(**SPREAD))
+    wait_for(lambda: run.last_step > 1)
+    cluster.lose(node)
+    wait_for(lambda: "PENDING" in str(queued(run)))
+    assert submit(run, recipe(**SPREAD)).id == job.id
+    wait_for(lambda: not any(map(cluster.processes, cluster.nodes)))
+    assert load_run(store, run.id).last_step < 25
+    cluster.start_slurmd(node)
+    cluster.wait_for_nodes()
+    subprocess.run(["scontrol", "update", f"job={job.id}", "StartTime=now"], check=True)  # Slurm waits two minutes
+    wait_for(lambda: has_ended(cluster, run))
+    assert run.reload() == "done" and same(run, here("torch", 2))
