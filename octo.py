@@ -425,8 +425,8 @@ def train(
             print_json(identity(run) | {"job": job and job.id})
             return
         if job:
-            print(f"job {job.id} {job.state}, last checkpoint: {run.last_step or 'none'}, see `octo runs show {run.id}`")
-        print(f"{run.path}/slurm/{job.id}.log" if job else "done already")
+            print(f"job {job.id} {job.state}, last checkpoint: {run.last_step or 'none'}")
+        print(f"{run.path}/slurm/{job.id}.log; see `octo runs show {run.id}`" if job else "done already")
         print(run.id)
         return
     run = launch.train(home, mixture, config, parent, backend, resume)

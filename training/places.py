@@ -42,7 +42,9 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
     command = [sys.executable, *arguments]
     if (nodes := slurm_nodes()) > 1:
         del environment[LAUNCHER]  # a process ID means nothing on another node
-        command = ["srun", "--label", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *command]
+        # Slurm may still count the step of a node that was lost: without --overlap the next one waited for ever for it
+        options = ["--label", "--overlap", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+        command = ["srun", *options, *command]
     with (folder / LOG).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -61,7 +63,7 @@ def slurm_nodes() -> int:
 
 
 def slurm_hosts() -> list[str]:
-    """Names of these nodes, in the order of Slurm's numbers for them. OSError or CalledProcessError outside of a job."""
+    """Names of these nodes in the order of Slurm's numbers for them. Within a job alone."""
     command = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 

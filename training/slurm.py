@@ -45,6 +45,7 @@ def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
         raise UserError(f"{run.store.url} is no folder", "A job on Slurm trains in a store that all nodes can write to")
     folder = run.path / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    run.reload()  # its last job may just have ended
     note_recipe(run, recipe)
     (folder / "job.sh").write_text(script(run, recipe.place), encoding="utf-8")
     job = ask("sbatch", "--parsable", str(folder / "job.sh")).strip().split(";")[0]
