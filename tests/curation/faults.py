@@ -220,7 +220,7 @@ RECIPE = {
     "sample": {"seed": 5, "documents": 400},
     "sources": [{"name": name, "path": f"sample://{name}", "role": name} for name in ("rl", "qa")],
     "place": {"task_bytes": "6K", "annotate": {"time": "00:10:00", "memory_gb": 0.5},
-              "finish": {"time": "00:10:00", "memory_gb": 1}},
+              "finish": {"time": "00:10:00", "memory_gb": 1, "cpus": 1}},
 }  # fmt: skip
 
 

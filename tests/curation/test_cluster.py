@@ -29,7 +29,10 @@ from manifests.errors import UserError
 from manifests.runs import load_run, load_runs
 from manifests.store import Store
 
-TIGHT = {"annotate": {"time": "00:10:00", "memory_gb": 0.5}, "finish": {"time": "00:10:00", "memory_gb": 1}}
+TIGHT = {
+    "annotate": {"time": "00:10:00", "memory_gb": 0.5},
+    "finish": {"time": "00:10:00", "memory_gb": 1, "cpus": 1},
+}
 
 
 # -- what counts as done ---------------------------------------------------------------------------------------------
