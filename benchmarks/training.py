@@ -10,9 +10,11 @@ steps include reading the mixture and the ledger. `outside` is the share of our 
 backward, clipping and the optimizer: data, ledgers, logging. Bar: not slower than either, and less than 2% outside.
 Nanotron is left out where it is not installed.
 
-On a GPU: a model of some 100M and one of some 1B weights at 4,096 tokens, bfloat16, compiled, and the share of the
-device's own matrix product that the model's arithmetic reaches (MFU). Bar: 45%. Flops of a token: 6 per weight that
-takes part in a product, and 12 · layers · width · context, halved, for causal attention (Chowdhery et al. 2022).
+On a GPU: `octo train` of a model of some 100M and one of some 1B weights on the sample at 4,096 tokens, bfloat16,
+compiled, from the beginning of one step to that of the next; and the same steps bare, on random tokens, which gives
+`outside`. MFU is the share of the device's own matrix product that the model's arithmetic reaches. Bar: 45%. Flops of a
+token: 6 per weight that takes part in a product, and 12 · layers · width · context, halved, for causal attention
+(Chowdhery et al. 2022).
 """
 
 import argparse
@@ -21,6 +23,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,14 @@ from training.config import ModelRecipe, OptimizerRecipe, TrainRecipe
 from training.doctor import nanotron_lacks
 from training.launch import train
 from training.models import parameters
-from training.torch_backend import accumulate, adamw, new_model, update
+from training.torch_backend import accumulate, adamw, attend_without_mask, loss_of, new_model, update
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "quickstart"
 LENGTH, BATCH, RATE, FIRST_STEPS = 128, 8, 1e-3, 5
 OPTIMIZER = OptimizerRecipe(lr=RATE)
 
 
-def mixture(store: Store, sequences: int) -> Manifest:
+def mixture(store: Store, sequences: int, length: int = LENGTH) -> Manifest:
     """`sequences` sequences of the built-in sample."""
     curate(
         store, load(RECIPES / "corpus.yaml", CurateRecipe, ["sample.documents=1000", f"tokenizer={RECIPES}/tokenizer"])
@@ -57,7 +60,7 @@ def mixture(store: Store, sequences: int) -> Manifest:
         "name": "bench",
         "components": [{"name": "all", "manifest": "quickstart@1", "max_epochs": 1000}],
         "budget": {"sequences": sequences},
-        "sequence_length": LENGTH,
+        "sequence_length": length,
         "tokenizer": str(RECIPES / "tokenizer"),
     }
     return mix(store, parse(recipe, MixRecipe, "recipe"))
@@ -161,51 +164,103 @@ def on_cpu(steps: int, hidden: int, layers: int) -> dict[str, Any]:
 
 # -- on a GPU ------------------------------------------------------------------------------------------------------
 
-GPU_LENGTH, GPU_VOCABULARY = 4096, 32_000
-GPU_MODELS = {
+SIZES = {
     "100M": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12},
     "1B": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 16},
 }
+MICRO = {"100M": 8, "1B": 4}
+"""Sequences of a forward pass. The 1B model keeps some 25 GB for the backward pass of 4."""
 
 
-def matmul_peak() -> float:
-    """Flops per second of the device on a product of bfloat16 matrices of 8,192."""
-    one = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    seconds = clocked(lambda: one @ one, 20)
-    return 2 * 8192**3 / seconds
+@dataclass(frozen=True)
+class Bench:
+    """What is trained on a device: steps of `batch` sequences of `length` tokens."""
+
+    length: int = 4096
+    vocabulary: int = 32_000
+    batch: int = 16
+    steps: int = 30
+
+    def recipe(self, sizes: dict[str, int], micro: int) -> TrainRecipe:
+        rest = {"max_position_embeddings": self.length, "tie_word_embeddings": True, "vocab_size": self.vocabulary}
+        settings = {"stage": "bench", "model": sizes | rest, "optimizer": {"lr": RATE}, "batch_sequences": self.batch}
+        settings |= {"micro_batch_sequences": micro, "precision": "bfloat16", "compile": True}
+        return parse(settings | {"steps": self.steps, "checkpoint_every": 10**6}, TrainRecipe, "recipe")
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def matmul_peak(device: str, size: int) -> float:
+    """Flops per second of the device on a product of bfloat16 matrices."""
+    one = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    return 2 * size**3 / clocked(lambda: one @ one, 20)
 
 
 def clocked(function: Callable[[], object], times: int) -> float:
     """Seconds of one call, after three to warm up."""
     for _ in range(3):
         function()
-    torch.cuda.synchronize()
+    synchronize()
     began = time.perf_counter()
     for _ in range(times):
         function()
-    torch.cuda.synchronize()
+    synchronize()
     return (time.perf_counter() - began) / times
 
 
-def on_gpu(batch: int = 8, micro: int = 4) -> dict[str, Any]:
-    """Whole steps of the backend on random tokens: what the reader and the ledger add is measured on the CPU."""
-    peak, found = matmul_peak(), {}
-    for name, sizes in GPU_MODELS.items():
-        rest = {"max_position_embeddings": GPU_LENGTH, "tie_word_embeddings": True}
-        recipe = ModelRecipe.model_validate(sizes | rest)
-        model = new_model(recipe, GPU_VOCABULARY, 0).cuda().train()
-        optimizer, forward = adamw(model, OPTIMIZER), torch.compile(model)
-        tokens = torch.randint(0, GPU_VOCABULARY, (batch, GPU_LENGTH + 1))
+def launched(store: Store, manifest: Manifest, recipe: TrainRecipe) -> float:
+    """Seconds from step to step of a run, the median after ten; a step ends when its loss is known."""
+    spans: list[tuple[float, float]] = []
+    plain, torch_backend.accumulate = torch_backend.accumulate, timed(torch_backend.accumulate, spans)
+    try:
+        train(store, manifest, recipe)
+    finally:
+        torch_backend.accumulate = plain
+    return float(np.median(np.diff([began for began, _ in spans])[10:]))
 
-        def step(model: Any = model, optimizer: Any = optimizer, forward: Any = forward, tokens: Any = tokens) -> None:
-            accumulate(forward, tokens[:, :-1], tokens[:, 1:], micro, "bfloat16")
-            update(model, optimizer, RATE, 1.0)
 
-        speed = batch * GPU_LENGTH / clocked(step, 10)
-        weights = parameters(recipe, GPU_VOCABULARY)
-        flops = 6 * weights + 6 * recipe.num_hidden_layers * recipe.hidden_size * GPU_LENGTH
-        found[name] = {"weights": weights, "tokens_per_second": speed, "mfu": speed * flops / peak}
-    return {"device": torch.cuda.get_device_name(), "matmul_peak": peak, "models": found}
+def bare(recipe: TrainRecipe, length: int, device: str) -> float:
+    """Seconds of a step on random tokens, without mixture, ledger and trackers."""
+    assert recipe.model and recipe.model.vocab_size
+    model = new_model(recipe.model, recipe.model.vocab_size, 0).to(device).train()
+    attend_without_mask(model)
+    optimizer, compiled = adamw(model, OPTIMIZER), torch.compile(loss_of)
+    tokens = torch.randint(0, recipe.model.vocab_size, (recipe.batch_sequences, length + 1))
+
+    def step() -> None:
+        micro, precision = recipe.micro_batch_sequences, recipe.precision
+        accumulate(model, tokens[:, :-1], tokens[:, 1:], micro, precision, loss_of=compiled)
+        update(model, optimizer, RATE, 1.0)
+
+    return clocked(step, 10)
+
+
+def flops(recipe: ModelRecipe, length: int) -> int:
+    """Of a token, forward and backward."""
+    assert recipe.vocab_size and recipe.tie_word_embeddings
+    return 6 * parameters(recipe, recipe.vocab_size) + 6 * recipe.num_hidden_layers * recipe.hidden_size * length
+
+
+def on_gpu(bench: Bench, sizes: dict[str, dict[str, int]], device: str = "cuda", product: int = 8192) -> dict[str, Any]:
+    peak, found = matmul_peak(device, product), {}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "store")
+        manifest = mixture(store, bench.batch * bench.steps, bench.length)
+        for name, shape in sizes.items():
+            recipe = bench.recipe(shape, MICRO[name])
+            assert recipe.model
+            step, alone = launched(store, manifest, recipe), bare(recipe, bench.length, device)
+            speed, weights = bench.batch * bench.length / step, parameters(recipe.model, bench.vocabulary)
+            reached = speed * flops(recipe.model, bench.length) / peak
+            found[name] = {"weights": weights, "tokens_per_second": speed, "mfu": reached, "outside": 1 - alone / step}
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "matmul_peak": peak,
+        "models": found,
+    }
 
 
 def main() -> None:
@@ -218,14 +273,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.gpu and not torch.cuda.is_available():
         raise SystemExit("no CUDA device: run without --gpu")
-    found = on_gpu() if arguments.gpu else on_cpu(arguments.steps, arguments.hidden, arguments.layers)
+    found = on_gpu(Bench(), SIZES) if arguments.gpu else on_cpu(arguments.steps, arguments.hidden, arguments.layers)
     if arguments.json:
         print(json.dumps(found))
         return
     if arguments.gpu:
         print(f"{found['device']}, matrix product {found['matmul_peak'] / 1e12:,.0f} TFLOP/s")
         for name, model in found["models"].items():
-            print(f"{name:6} {model['tokens_per_second']:10,.0f} tokens/s   MFU {model['mfu']:6.1%}   bar 45%")
+            speed = f"{name:6} {model['tokens_per_second']:10,.0f} tokens/s"
+            print(f"{speed}   MFU {model['mfu']:6.1%}   bar 45%   outside {model['outside']:6.2%}   bar 2%")
         return
     print(f"{found['weights'] / 1e6:.1f}M weights, batches of {BATCH} × {LENGTH} tokens, one thread")
     rates = found["tokens_per_cpu_second"]

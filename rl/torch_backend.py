@@ -335,7 +335,7 @@ def _learn(policy: _Policy, rollouts: Rollouts) -> dict[str, float]:
         losses.append(loss)
         if not math.isfinite(loss):
             break
-        norms.append(update(policy.model, policy.optimizer, recipe.optimizer.lr, recipe.optimizer.clip))
+        norms.append(update(policy.model, policy.optimizer, recipe.optimizer.lr, recipe.optimizer.clip).item())
         cut_off, of = cut_off + cut, of + tokens
     pairs = [(seen, part.mask) for parts, old in zip(minibatches, before, strict=True)
              for part, seen in zip(parts, old, strict=True)]  # fmt: skip

@@ -39,7 +39,7 @@ from training.checkpoints import write_checkpoint
 from training.config import TrainRecipe
 from training.nanotron_config import FOLDER
 from training.recorder import Recorder, recording
-from training.stages import Begin, Stage, per_document, positions_within, stage_at
+from training.stages import Begin, Stage, per_document, stage_at
 from training.torch_backend import NO_LABEL, adamw, inputs_and_labels
 
 
@@ -154,8 +154,8 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         return read
 
     def _micro_batches(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
-        inputs_BS, labels_BS = inputs_and_labels(torch.as_tensor(batch.tokens), torch.as_tensor(batch.segment))
-        is_label_BS = labels_BS != NO_LABEL
+        inputs_BS, labels_BS = inputs_and_labels(batch)
+        is_label_BS, positions_BS = labels_BS != NO_LABEL, torch.as_tensor(self._positions(batch))
         ranks, rank = self.parallel_context.dp_pg.size(), dist.get_rank(self.parallel_context.dp_pg)
         size, count = self.micro_batch_size, self.n_micro_batches_per_batch
         weight = ranks * count / int(is_label_BS.sum())  # nanotron divides by the number of parts
@@ -163,15 +163,17 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
             rows = slice(first, first + size)
             micro = {
                 "input_ids": inputs_BS[rows],
-                "position_ids": torch.as_tensor(self._positions(batch.segment[rows, :-1])),
+                "position_ids": positions_BS[rows],
                 "label_ids": labels_BS[rows].clamp(min=0),
                 "label_mask": is_label_BS[rows] * weight,
             }
             yield {name: tensor.contiguous() for name, tensor in micro.items()}  # on CUDA the copy there does it
 
-    def _positions(self, segment_BS: np.ndarray) -> np.ndarray:
-        """Where positions are 0, nanotron begins a new stretch of attention."""
-        return positions_within(segment_BS if self.recipe.attention else np.zeros_like(segment_BS))
+    def _positions(self, batch: Batch) -> np.ndarray:
+        """Where positions are 0, nanotron begins a new stretch of attention: int64 [B, S]."""
+        if self.recipe.attention:
+            return batch.positions
+        return np.tile(np.arange(batch.tokens.shape[1] - 1), (len(batch.tokens), 1))
 
     def _share_of_loss(self, nats_BS: Tensor, weights_BS: Tensor, dtype: torch.dtype) -> Tensor:
         """In the place of nanotron's `masked_mean`: this micro-batch's part of the mean over the whole batch."""

@@ -108,7 +108,7 @@ def per_document(batch: Batch, nats_BS: np.ndarray, labels_BS: np.ndarray, step:
     `nats_BS` is the loss at each input, `labels_BS` whether it counts. A document's last label may stand in the next
     sequence; it is counted where its input is.
     """
-    begins = np.flatnonzero(_begins(batch.segment[:, :-1]).ravel())
+    begins = batch.boundaries[:-1]
     nats = np.add.reduceat(np.where(labels_BS, nats_BS, 0.0).ravel().astype(np.float64), begins)
     counts = np.add.reduceat(labels_BS.ravel().astype(np.int64), begins)
     spans = batch.spans
@@ -116,18 +116,6 @@ def per_document(batch: Batch, nats_BS: np.ndarray, labels_BS: np.ndarray, step:
     columns |= {name: spans[name] for name in ("sequence", "component", "source", "doc_id", "epoch", "start", "length")}
     columns |= {"labels": counts, "loss": pa.array(nats / np.maximum(counts, 1), mask=counts == 0)}
     return pa.table(columns)
-
-
-def _begins(segment_BS: np.ndarray) -> np.ndarray:
-    """Where a document begins within its sequence, bool [B, S]."""
-    changed = segment_BS[:, 1:] != segment_BS[:, :-1]
-    return np.concatenate([np.ones((len(segment_BS), 1), bool), changed], axis=1)
-
-
-def positions_within(segment_BS: np.ndarray) -> np.ndarray:
-    """The position of each token within its document's part of the sequence, int64 [B, S]."""
-    begins, place = _begins(segment_BS), np.arange(segment_BS.shape[1])
-    return place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
 
 
 def stages_of(store: Store, run: RunDirectory, recipe: TrainRecipe) -> tuple[Stage, ...]:

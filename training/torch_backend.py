@@ -14,7 +14,8 @@ Shapes: B sequences of a batch, S tokens of a sequence.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +26,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from manifests.runs import RunDirectory
 from mixtures.reader import Batch
 from training.checkpoints import load_optimizer, load_random_state, load_weights, write_checkpoint
 from training.config import ModelRecipe, OptimizerRecipe, TrainRecipe
-from training.models import rope_parameters
+from training.models import ARCHITECTURES, rope_parameters
 from training.recorder import recording
-from training.stages import Begin, Stage, per_document, positions_within, stage_at
+from training.stages import Begin, Stage, per_document, stage_at
 
 NO_LABEL = -100
 """What `cross_entropy` ignores."""
+CAUSAL = "octothinker_causal"
+"""What transformers calls attention to all that stands before, without a mask."""
+AttentionInterface.register(CAUSAL, sdpa_attention_forward)  # it makes no mask for a name it has no mask function of
 
 
 @dataclass(frozen=True)
@@ -86,19 +91,33 @@ def _train(
     run: RunDirectory, stages: tuple[Stage, ...], recipe: TrainRecipe, begin: Begin, tokenizer: Path, ranks: Ranks
 ) -> None:
     model, optimizer = _begin(stages[0], recipe, begin)
-    forward = torch.compile(model) if recipe.compile else model
+    trainer = _Trainer(model, optimizer, recipe, ranks, torch.compile(loss_of) if recipe.compile else loss_of)
     if ranks.rank:
-        for step in range(begin.done + 1, stages[-1].last + 1):
-            _step(forward, optimizer, stage_at(stages, step), recipe, step, ranks)
+        for step, coming in _reading(stages, begin.done):
+            trainer.step(stage_at(stages, step), step, coming)
         return
     with recording(run, recipe, begin.done, stages[-1].last) as recorder:
-        for step in range(begin.done + 1, stages[-1].last + 1):
-            recorder.step(*_step(forward, optimizer, stage_at(stages, step), recipe, step, ranks))
+        for step, coming in _reading(stages, begin.done):
+            recorder.step(*trainer.step(stage_at(stages, step), step, coming))
             if step % recipe.checkpoint_every == 0 or step == stages[-1].last:
                 recorder.flush()
                 run.save_checkpoint(
                     step, lambda to: write_checkpoint(to, model, optimizer.state_dict(), tokenizer), recipe.keep
                 )
+
+
+def _reading(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[int, Future[Batch]]]:
+    """The steps after `done` and what each reads; the next is read while one is computed.
+
+    To read 8 × 4,096 tokens takes 1.5 ms, for which a GPU would wait.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        coming = None
+        for step in range(done + 1, stages[-1].last + 1):
+            now = coming or reader.submit(stage_at(stages, step).batch, step)
+            if step < stages[-1].last:
+                coming = reader.submit(stage_at(stages, step + 1).batch, step + 1)
+            yield step, now
 
 
 def _begin(stage: Stage, recipe: TrainRecipe, begin: Begin) -> tuple[Any, torch.optim.AdamW]:
@@ -110,6 +129,8 @@ def _begin(stage: Stage, recipe: TrainRecipe, begin: Begin) -> tuple[Any, torch.
         assert recipe.model, "the launch refuses a recipe without a start"
         model = new_model(recipe.model, stage.reader.vocab_size, stage.reader.eos_id)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").train()
+    if not recipe.attention:
+        attend_without_mask(model)
     optimizer = adamw(model, recipe.optimizer)
     if begin.folder and begin.done:
         load_random_state(begin.folder)
@@ -129,6 +150,17 @@ def new_model(recipe: ModelRecipe, vocab_size: int, eos_id: int) -> Any:
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
+def attend_without_mask(model: Any) -> None:
+    """Let a model that attends to all that stands before do so without a mask, which flash kernels do not take.
+
+    The result is the same bit for bit. Without this transformers 5.9 makes a mask of [B, 1, S, S] of every batch when
+    it is compiled. Others than those of `training.models`, and windows of attention, keep the mask that they need.
+    """
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if model.config.model_type in ARCHITECTURES and kinds == {"full_attention"}:
+        model.set_attn_implementation(CAUSAL)
+
+
 def adamw(model: Any, recipe: OptimizerRecipe, is_fused: bool = True) -> torch.optim.AdamW:
     """AdamW over all parameters in one group, as nanotron has it; the step sets the learning rate.
 
@@ -144,63 +176,85 @@ def adamw(model: Any, recipe: OptimizerRecipe, is_fused: bool = True) -> torch.o
     )
 
 
-def _step(
-    model: Any, optimizer: torch.optim.AdamW, stage: Stage, recipe: TrainRecipe, step: int, ranks: Ranks
-) -> tuple[dict[str, Any], list[tuple[str, str, int, int]], Any]:
-    """One optimizer step: its row of `steps`, what it consumed, and the losses on documents if they are kept."""
-    began = time.perf_counter()
-    batch = stage.batch(step)
-    inputs_BS, labels_BS = inputs_and_labels(torch.as_tensor(batch.tokens), torch.as_tensor(batch.segment))
-    positions_BS = torch.as_tensor(positions_within(batch.segment[:, :-1])) if recipe.attention else None
-    nats_BS = torch.zeros(inputs_BS.shape) if recipe.document_losses else None
-    rows, lr = ranks.share(len(inputs_BS)), stage.learning_rate(step)
-    loss = torch.tensor(
-        accumulate(
-            model,
+LossOf = Callable[[Any, Tensor, Tensor, Tensor | None, str], tuple[Tensor, Tensor]]
+
+
+def loss_of(
+    model: Any, inputs_BS: Tensor, labels_BS: Tensor, positions_BS: Tensor | None, precision: str
+) -> tuple[Tensor, Tensor]:
+    """The loss summed over the labels, in nats, and the logits [B, S, V]: what `compile` makes one graph of.
+
+    The softmax belongs in it: alone it makes several passes over float32 logits, 2 GB for 16,384 tokens of 32,000.
+    """
+    with torch.autocast(inputs_BS.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(input_ids=inputs_BS, position_ids=positions_BS, use_cache=False).logits
+    flat, labels = logits.float().flatten(0, 1), labels_BS.flatten()
+    return F.cross_entropy(flat, labels, ignore_index=NO_LABEL, reduction="sum"), logits
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """What takes the steps of a run."""
+
+    model: Any
+    optimizer: torch.optim.AdamW
+    recipe: TrainRecipe
+    ranks: Ranks
+    loss_of: LossOf
+
+    def step(
+        self, stage: Stage, step: int, coming: Future[Batch]
+    ) -> tuple[dict[str, Any], list[tuple[str, str, int, int]], Any]:
+        """One optimizer step: its row of `steps`, what it consumed, and the losses on documents if they are kept."""
+        began = time.perf_counter()
+        batch, lr = coming.result(), stage.learning_rate(step)
+        inputs_BS, labels_BS = inputs_and_labels(batch)
+        nats_BS = torch.zeros(inputs_BS.shape) if self.recipe.document_losses else None
+        loss = self._accumulate(batch, inputs_BS, labels_BS, nats_BS)
+        self.ranks.add(loss, *self._gradients())
+        grad_norm = update(self.model, self.optimizer, lr, self.recipe.optimizer.clip)
+        row = {"step": step, "stage": stage.name, "loss": loss.item(), "grad_norm": grad_norm.item(), "lr": lr}
+        row |= {"tokens": inputs_BS.numel(), "seconds": time.perf_counter() - began}
+        return row, batch.consumption, self._document_losses(batch, nats_BS, labels_BS, step)
+
+    def _accumulate(self, batch: Batch, inputs_BS: Tensor, labels_BS: Tensor, nats_BS: Tensor | None) -> Tensor:
+        """`accumulate` on this rank's share of the batch."""
+        rows = self.ranks.share(len(inputs_BS))
+        positions_BS = torch.as_tensor(batch.positions) if self.recipe.attention else None
+        return accumulate(
+            self.model,
             inputs_BS[rows],
             labels_BS[rows],
-            recipe.micro_batch_sequences,
-            recipe.precision,
+            self.recipe.micro_batch_sequences,
+            self.recipe.precision,
             positions_BS=None if positions_BS is None else positions_BS[rows],
             n_labels=int((labels_BS != NO_LABEL).sum()),
             nats_BS=None if nats_BS is None else nats_BS[rows],
-        ),
-        dtype=torch.float64,
-        device=model.device,
-    )
-    ranks.add(loss, *_gradients(model, ranks))
-    grad_norm = update(model, optimizer, lr, recipe.optimizer.clip)
-    row = {"step": step, "stage": stage.name, "loss": loss.item(), "grad_norm": grad_norm, "lr": lr}
-    row |= {"tokens": inputs_BS.numel(), "seconds": time.perf_counter() - began}
-    return row, batch.consumption, _document_losses(batch, nats_BS, labels_BS, step, ranks)
+            loss_of=self.loss_of,
+        )
+
+    def _gradients(self) -> list[Tensor]:
+        """The gradients, for summing over ranks; zeros on a rank that got no sequence of a short last batch."""
+        if self.ranks.size == 1:
+            return []
+        for parameter in self.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self.model.parameters()]
+
+    def _document_losses(self, batch: Batch, nats_BS: Tensor | None, labels_BS: Tensor, step: int) -> Any:
+        if nats_BS is None:
+            return None
+        if self.ranks.size > 1 and torch.cuda.is_available():
+            nats_BS = nats_BS.cuda()  # nccl takes no other
+        self.ranks.add(nats_BS)
+        return per_document(batch, nats_BS.cpu().numpy(), (labels_BS != NO_LABEL).numpy(), step)
 
 
-def _gradients(model: Any, ranks: Ranks) -> list[Tensor]:
-    """The gradients, for summing over ranks; zeros on a rank that got no sequence of a short last batch."""
-    if ranks.size == 1:
-        return []
-    for parameter in model.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    return [parameter.grad for parameter in model.parameters()]
-
-
-def _document_losses(batch: Batch, nats_BS: Tensor | None, labels_BS: Tensor, step: int, ranks: Ranks) -> Any:
-    if nats_BS is None:
-        return None
-    if ranks.size > 1 and torch.cuda.is_available():
-        nats_BS = nats_BS.cuda()  # nccl takes no other
-    ranks.add(nats_BS)
-    return per_document(batch, nats_BS.cpu().numpy(), (labels_BS != NO_LABEL).numpy(), step)
-
-
-def inputs_and_labels(tokens_BS1: Tensor, segment_BS1: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs [B, S] and the tokens they should predict [B, S], NO_LABEL where that is the first of a document.
-
-    `tokens_BS1` and `segment_BS1` (the document each token belongs to) are [B, S + 1].
-    """
-    is_first_BS = segment_BS1[:, 1:] != segment_BS1[:, :-1]
-    return tokens_BS1[:, :-1], tokens_BS1[:, 1:].masked_fill(is_first_BS, NO_LABEL)
+def inputs_and_labels(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs [B, S] and the tokens they should predict [B, S], NO_LABEL where that is the first of a document."""
+    tokens_BS1, is_label_BS = torch.as_tensor(batch.tokens), torch.as_tensor(batch.label_mask)
+    return tokens_BS1[:, :-1], tokens_BS1[:, 1:].masked_fill(~is_label_BS, NO_LABEL)
 
 
 def accumulate(
@@ -213,25 +267,26 @@ def accumulate(
     positions_BS: Tensor | None = None,
     n_labels: int | None = None,
     nats_BS: Tensor | None = None,
-) -> float:
-    """Add to the gradients those of the mean loss per label of the whole batch; the loss, in nats.
+    loss_of: LossOf = loss_of,
+) -> Tensor:
+    """Add to the gradients those of the mean loss per label of the whole batch; the loss, in nats, float64 [].
 
     Each micro-batch contributes its sum over the batch's number of labels: the mean of means would weigh a label by how
     many others stand beside it. `n_labels` is that number where these rows are a part of the batch. Where
     `positions_BS` begin again at 0, so does attention. The loss at each input is written into `nats_BS` if given.
+    Nothing waits for the device: the next micro-batch is launched while one is computed.
     """
-    n_labels, total = n_labels or int((labels_BS != NO_LABEL).sum()), 0.0
+    n_labels, total = n_labels or int((labels_BS != NO_LABEL).sum()), torch.zeros((), dtype=torch.float64)
+    total = total.to(model.device)
     for rows in _cut(len(inputs_BS), micro_batch or len(inputs_BS)):
         inputs, labels = inputs_BS[rows].to(model.device), labels_BS[rows].to(model.device)
         places = None if positions_BS is None else positions_BS[rows].to(model.device)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(input_ids=inputs, position_ids=places, use_cache=False).logits
-        logits, labels = logits.float().flatten(0, 1), labels.flatten()
-        nats = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
+        nats, logits = loss_of(model, inputs, labels, places, precision)
         (nats / n_labels).backward()
-        total += nats.item()
+        total += nats.detach()
         if nats_BS is not None:
-            each = F.cross_entropy(logits.detach(), labels, ignore_index=NO_LABEL, reduction="none")
+            flat = logits.detach().float().flatten(0, 1)
+            each = F.cross_entropy(flat, labels.flatten(), ignore_index=NO_LABEL, reduction="none")
             nats_BS[rows] = each.view(inputs.shape).cpu()
     return total / n_labels
 
@@ -240,11 +295,11 @@ def _cut(n: int, size: int) -> Iterator[slice]:
     yield from (slice(first, first + size) for first in range(0, n, size))
 
 
-def update(model: Any, optimizer: torch.optim.Optimizer, lr: float, clip: float) -> float:
-    """Clip the gradient, step, clear it; its global norm before clipping."""
+def update(model: Any, optimizer: torch.optim.Optimizer, lr: float, clip: float) -> Tensor:
+    """Clip the gradient, step, clear it; its global norm before clipping, float32 []."""
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return grad_norm.item()
+    return grad_norm

@@ -6,7 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from manifests.errors import UserError
@@ -15,7 +18,7 @@ from manifests.store import Store
 from mixtures.config import MixRecipe
 from mixtures.mix import mix
 from mixtures.order import document_keys, permutation
-from mixtures.reader import MixtureReader
+from mixtures.reader import Batch, MixtureReader
 
 LENGTH = 16
 
@@ -135,6 +138,14 @@ def test_masks_positions_and_boundaries_follow_the_documents(store: Store, mixtu
         assert masked == ends
     assert batch.boundaries.tolist() == np.cumsum([0] + [span["length"] for span in spans]).tolist()
     assert batch.boundaries.dtype == np.int32
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30))
+def test_positions_begin_again_at_each_document(steps: list[int]) -> None:
+    segment = np.cumsum(np.array(steps) > 2)
+    counts: dict[int, int] = {}
+    expected = [counts.update({n: counts.get(n, -1) + 1}) or counts[n] for n in segment[:-1].tolist()]
+    assert Batch(segment[None], segment[None], [], pa.table({})).positions[0].tolist() == expected
 
 
 def test_only_a_mixture_is_read(store: Store, toy: Manifest) -> None:

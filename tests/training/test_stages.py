@@ -7,8 +7,6 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from manifests import catalog
@@ -20,7 +18,6 @@ from mixtures.reader import MixtureReader
 from training.consumed import trace
 from training.launch import last_checkpoint, plan, train
 from training.recorder import spikes
-from training.stages import positions_within
 
 COSINE = {"shape": "cosine", "min_ratio": 0.1}
 DECAY = {"stage": "decay", "manifest": "web@1", "schedule": COSINE, "lr": 0.008, "steps": 4}
@@ -130,14 +127,6 @@ def test_attention_across_documents_is_another_run(mixture, recipe):
     across, within = (train(store, manifest, recipe(steps=2, attention=how)) for how in (None, "document"))
     assert across.id != within.id
     assert rows(across)[0]["loss"] != rows(within)[0]["loss"]
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
-def test_positions_begin_again_at_each_document(steps):
-    segment = np.cumsum(np.array(steps) > 2)
-    counts: dict[int, int] = {}
-    expected = [counts.update({n: counts.get(n, -1) + 1}) or counts[n] for n in segment.tolist()]
-    assert positions_within(segment[None])[0].tolist() == expected
 
 
 # -- what a run says -----------------------------------------------------------------------------------------------
