@@ -183,6 +183,8 @@ class Transformers:
 
     def close(self) -> None:
         del self._model
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # an evaluation within RL is not alone on the device
 
 
 def _context(model: Any) -> int:
