@@ -1293,7 +1293,7 @@ def write(rows: "pa.Table", format: str) -> None:
 
     match format:
         case "table":
-            show(rows, f"{rows.num_rows:,} rows")
+            show(rows, f"{rows.num_rows:,} row{'s' * (rows.num_rows != 1)}")
         case "json":
             show(rows, "", json_=True)
         case "csv":

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
+from rich.filesize import decimal
 
 from evaluation.model_folder import checksums
 from manifests.errors import UserError
@@ -238,7 +239,7 @@ def _check_disk(store: Store, launch: _Launch) -> None:
     free = shutil.disk_usage(store.root if Path(store.root).exists() else Path.cwd()).free
     if size * count > free:
         raise UserError(
-            f"{count} checkpoints of {size / 1e9:,.1f} GB need more than the {free / 1e9:,.1f} GB that are free",
+            f"the checkpoints, {count} × {decimal(size)}, need more than the {decimal(free)} that are free",
             "Keep fewer, free space, or use another store",
         )
 

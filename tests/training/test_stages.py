@@ -152,7 +152,7 @@ def test_spikes_are_rare_in_noise_and_found_in_it():
 def test_no_room_for_checkpoints_is_said_before_anything_starts(mixture, recipe):
     store, manifest = mixture
     huge = recipe().model.model_dump(exclude_none=True) | {"hidden_size": 2**17, "num_hidden_layers": 10_000}
-    with pytest.raises(UserError, match=r"3 checkpoints of [\d,.]+ GB need more than the [\d,.]+ GB that are free"):
+    with pytest.raises(UserError, match=r"the checkpoints, 3 × \S+ PB, need more than the \S+ [GT]B that are free"):
         train(store, manifest, recipe(model=huge, checkpoint_every=1))
     assert not store.list("runs")
 
