@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -28,11 +29,12 @@ from manifests.manifest import Draft
 from manifests.recipe import parse
 from manifests.runs import RunDirectory
 from manifests.store import Store
+from mixtures.reader import Batch
 from rl.config import RLRecipe
 from rl.launch import reinforce
-from training.checkpoints import load_optimizer, load_random_state, write_checkpoint, write_tokenizer
+from training.checkpoints import load_optimizer, load_random_state, load_weights, write_checkpoint, write_tokenizer
 from training.config import ModelRecipe, OptimizerRecipe
-from training.torch_backend import adamw, new_model
+from training.torch_backend import accumulate, adamw, attend_without_mask, inputs_and_labels, new_model, update
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 aten = torch.ops.aten
@@ -257,3 +259,27 @@ def test_the_random_state_of_a_gpu_is_in_a_checkpoint(start, on_gpu, tmp_path, m
         load_random_state(start)  # of a run on a CPU
     assert len(put_back) == 1
     load_random_state(tmp_path / "there")
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_training(start, on_gpu, within):
+    """Steps on documents of uneven length, in micro-batches, with the loss of each token kept."""
+    tokens = np.arange(4 * 17).reshape(4, 17) % 30
+    batch = Batch(tokens, np.repeat([[0] * 5 + [1] * 9 + [2] * 3], 4, axis=0), [], pa.table({}))
+
+    def trained(device: str) -> tuple[list[float], np.ndarray]:
+        model, losses = load_weights(start).to(device).train(), []
+        if not within:
+            attend_without_mask(model)
+        optimizer, (inputs, labels) = adamw(model, OptimizerRecipe(lr=0.01)), inputs_and_labels(batch)
+        load_optimizer(start, optimizer)
+        nats, positions = torch.zeros(inputs.shape), torch.as_tensor(batch.positions) if within else None
+        for _ in range(3):
+            loss = accumulate(model, inputs, labels, 3, positions_BS=positions, nats_BS=nats)
+            losses += [loss.item(), update(model, optimizer, 0.01, 1.0).item()]
+        return losses, nats.numpy()
+
+    with on_gpu():
+        there = trained("cuda")
+    here = trained("cpu")
+    assert there[0] == here[0] and np.array_equal(there[1], here[1])
