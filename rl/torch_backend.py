@@ -93,7 +93,7 @@ class _Policy:
         """Within, on a GPU, the backward pass computes each layer again in place of keeping what is in it, which would
         be 80 GiB of 16,384 tokens of Llama-3.2-3B. The layers alone are told that they train: dropout stays off."""
         modules = self.model.modules() if self.device == "cuda" else ()
-        layers = [one for one in modules if isinstance(one, GradientCheckpointingLayer)]
+        layers: list[Any] = [one for one in modules if isinstance(one, GradientCheckpointingLayer)]
         for layer in layers:
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
             layer.gradient_checkpointing = layer.training = True
