@@ -15,18 +15,20 @@ what it leaves open, as of 0.10.1:
 
 Promises. Each document is handed over exactly once, with the answer or with why there is none; or UserError in one line
 and every answer so far is kept. A run that was killed asks again only for what was under way. An endpoint that is dead,
-or refuses the key or the model, ends the run. Leaves out several machines that ask at once, streaming, and reasoning
-that a server returns beside the answer; a vLLM whose parent was killed outright goes on by itself. One event loop, one
-`ask` at a time in a process, from its main thread.
+or refuses the key or the model, ends the run. A vLLM started here ends with the process that started it, however
+that ends. Leaves out several machines that ask at once, streaming, and reasoning that a server returns beside the
+answer. One event loop, one `ask` at a time in a process, from its main thread.
 """
 
 import asyncio
 import importlib.util
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +45,7 @@ from loguru import logger
 
 from curation.config import AnnotateRecipe, ServerRecipe
 from manifests.errors import UserError
+from manifests.process import die_with_parent
 from manifests.progress import progress
 
 RANK = 0
@@ -254,8 +257,8 @@ class Vllm(VLLMServer):
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", config.model_name_or_path]
         command += ["--served-model-name", self.client.model, "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--max-model-len", str(config.model_max_context), "--tensor-parallel-size", str(config.tp)]
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+        pipe, follow = asyncio.subprocess.PIPE, partial(die_with_parent, signal.SIGTERM)  # SIGKILL spares its engine
+        return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=follow)
 
     def get_base_url(self) -> str:
         return f"http://127.0.0.1:{self._port}"

@@ -39,7 +39,7 @@ MIN_SHARED = 64
 MIN_FILLED = 0.8
 """Prompts that are read together are at least so long beside the longest of them."""
 CACHE_BYTES = 2 << 30
-"""Bound of keys and values of one batch on a CPU; on a GPU it is half of the free memory."""
+"""Bound of keys and values of one batch on a CPU; on a GPU it is half of the memory that is free."""
 DROP_SHARE = 1 / 32
 """Finished rows are dropped once they are this share of a batch: dropping moves rows, keeping wastes the step."""
 
@@ -183,6 +183,8 @@ class Transformers:
 
     def close(self) -> None:
         del self._model
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # an evaluation within RL is not alone on the device
 
 
 def _context(model: Any) -> int:
@@ -215,8 +217,7 @@ def eos_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def _batches(model: Any, rows: list[_Row], max_rows: int) -> Iterator[list[_Row]]:
     """Rows by length of their prompt, cut so that the cache does not grow too large."""
-    token_bytes = _cache_bytes_per_token(model)
-    budget = torch.cuda.mem_get_info(model.device)[0] // 2 if model.device.type == "cuda" else CACHE_BYTES
+    token_bytes, budget = _cache_bytes_per_token(model), _cache_budget(model.device)
     batch: list[_Row] = []
     for row in sorted(rows, key=lambda row: len(row.ids)):
         size, width = len(batch) + 1, len(row.ids) + (batch or [row])[0].limit  # the first has the largest limit
@@ -226,6 +227,15 @@ def _batches(model: Any, rows: list[_Row], max_rows: int) -> Iterator[list[_Row]
         batch.append(row)
     if batch:
         yield batch
+
+
+def _cache_budget(device: torch.device) -> int:
+    """Bytes for keys and values of one batch. On a GPU what torch holds in reserve is free too: after an update of RL
+    that is most of the memory, and the driver's count alone would leave room for a row or two."""
+    if device.type != "cuda":
+        return CACHE_BYTES
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + reserve) // 2
 
 
 def _cache_bytes_per_token(model: Any) -> int:

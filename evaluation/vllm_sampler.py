@@ -38,7 +38,11 @@ class Vllm:
         dtype = "bfloat16" if torch.cuda.is_available() else "float32"
         try:
             self._llm = LLM(
-                model=str(folder), dtype=dtype, enforce_eager=not torch.cuda.is_available(), disable_log_stats=True
+                model=str(folder),
+                dtype=dtype,
+                max_model_len=-1,  # as much of the model's context as there is memory for: 131,072 tokens want 15 GB
+                enforce_eager=not torch.cuda.is_available(),
+                disable_log_stats=True,
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"vLLM cannot load {folder}: {' '.join(str(error).split())[:200]}") from error

@@ -59,7 +59,7 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent ends. On Linux; elsewhere nothing is done."""
+def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel for this signal when the parent ends. On Linux; elsewhere nothing is done."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)

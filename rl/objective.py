@@ -11,9 +11,13 @@ token was sampled. Leaves out entropy bonuses and dual clipping.
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 EPSILON = 1e-6
 """Added to the standard deviation, as in verl's GRPO."""
+MAX_LOGITS = 1 << 28
+"""Logits that are taken in float32 at a time, 1 GiB; 16,384 tokens of a vocabulary of 128,256 are eight times as many,
+and some four copies of them are needed at once."""
 
 
 def advantages(rewards_PG: Tensor, ruled_PG: Tensor, scaled: bool = True) -> Tensor:
@@ -61,7 +65,20 @@ def divergence(logprobs_NT: Tensor, start_logprobs_NT: Tensor) -> Tensor:
 
 
 def token_logprobs(logits_NTV: Tensor, tokens_NT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability of each token under the tempered policy and that policy's entropy, both [N, T], in nats."""
-    logprobs_NTV = torch.log_softmax(logits_NTV.float() / temperature, -1)
-    entropy_NT = -(logprobs_NTV.exp() * logprobs_NTV).sum(-1)
-    return logprobs_NTV.gather(-1, tokens_NT[..., None]).squeeze(-1), entropy_NT
+    """Log-probability of each token under the tempered policy and that policy's entropy, both [N, T], in nats. Entropy
+    bears no gradient. Where there are many logits they are taken in parts, which the backward pass computes again."""
+    size = max(1, MAX_LOGITS // logits_NTV.shape[-1])
+    if tokens_NT.numel() <= size:
+        return _token_logprobs(logits_NTV, tokens_NT, temperature)
+    parts = zip(logits_NTV.flatten(0, 1).split(size), tokens_NT.flatten().split(size), strict=True)
+    found = [checkpoint(_token_logprobs, *part, temperature, use_reentrant=False) for part in parts]
+    logprobs, entropy = (torch.cat(column).view(tokens_NT.shape) for column in zip(*found, strict=True))
+    return logprobs, entropy
+
+
+def _token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """`token_logprobs` of tokens in any shape, logits with one dimension more."""
+    logprobs = torch.log_softmax(logits.float() / temperature, -1)
+    with torch.no_grad():
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return logprobs.gather(-1, tokens[..., None]).squeeze(-1), entropy

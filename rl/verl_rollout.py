@@ -41,7 +41,7 @@ class Server:
     def __init__(self, config: Any, model_config: Any):
         self._config = omega_conf_to_dataclass(config)
         folder = omega_conf_to_dataclass(model_config)
-        self._model = load_weights(folder.local_path).to(getattr(torch, self._config.dtype)).eval()
+        self._model = load_weights(folder.local_path, getattr(torch, self._config.dtype)).eval()
         self._tokenizer = folder.tokenizer
         self._waiting: list[_Waiting] = []
         self._work: asyncio.Task[None] | None = None

@@ -33,7 +33,10 @@ def write_checkpoint(folder: Path, model: Any, optimizer: dict[str, Any], tokeni
     `tokenizer` is a folder whose tokenizer files are copied as they are."""
     model.save_pretrained(folder)
     copy_tokenizer(tokenizer, folder)
-    torch.save({"optimizer": optimizer, "random": torch.get_rng_state()}, folder / RESUME)
+    random = {"random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["random_on_gpu"] = torch.cuda.get_rng_state()  # what dropout draws from there
+    torch.save({"optimizer": optimizer, **random}, folder / RESUME)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -43,10 +46,14 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
-def load_weights(folder: Path) -> Any:
-    """The model of a Hugging Face folder as float32 on the CPU; UserError when there is none."""
+def load_weights(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The model of a Hugging Face folder on the CPU, its weights as `dtype`; UserError when there is none.
+
+    Rotary frequencies are float32 always. `model.to(torch.bfloat16)` rounds them too, and a token at place 1,000 is
+    then turned by up to 2 radians too much or too little.
+    """
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"cannot load the model in {folder}: {reason}", "Give a Hugging Face model folder") from error
@@ -62,8 +69,11 @@ def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
 
 
 def load_random_state(folder: Path) -> None:
-    """Set torch's CPU random state to what it was when the checkpoint was written."""
-    torch.set_rng_state(resume_state(folder)["random"])
+    """Set torch's random state, and a GPU's if there was one, to what it was when the checkpoint was written."""
+    state = resume_state(folder, mmap=True)
+    torch.set_rng_state(state["random"])
+    if torch.cuda.is_available() and "random_on_gpu" in state:
+        torch.cuda.set_rng_state(state["random_on_gpu"])
 
 
 def resume_state(folder: Path, mmap: bool = False) -> dict[str, Any]:

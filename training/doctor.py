@@ -21,6 +21,8 @@ NANOTRON_NEEDS_ON_CUDA = ("flash_attn", "triton", "grouped_gemm")
 ANSWER_SECONDS = 10
 VERL = "0.9.1"
 INSTALL_VERL = "pip install -c constraints.txt '.[train,verl]'"
+INSTALL_ON_CUDA = "pip install --no-build-isolation"
+"""flash-attn and grouped_gemm are built against the torch that is installed, which pip would hide from them."""
 VERL_NEEDS = ("verl", "ray", "transfer_queue", "tensordict", "torchdata", "cachetools", "fastapi", "uvicorn", "zmq")
 VERL_NEEDS_ON_CUDA = ("vllm", "flash_attn")
 """On a CPU `rl.verl_plugin` and `rl.verl_rollout` do without these."""
@@ -61,7 +63,8 @@ def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
         return "this nanotron is the release of the package index, which cannot be imported", INSTALL_NANOTRON
     has_cuda = is_cuda()
     if lacking := [name for name in _needs(has_cuda) if not is_installed(name)]:
-        return f"nanotron lacks {', '.join(lacking)}", f"pip install {' '.join(lacking)}"
+        install = INSTALL_ON_CUDA if has_cuda else "pip install"
+        return f"nanotron lacks {', '.join(lacking)}", f"{install} {' '.join(lacking)}"
     if has_cuda and precision != "bfloat16":
         return (
             "nanotron's attention takes no float32 on a GPU",
@@ -72,9 +75,10 @@ def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
 
 def verl_lacks() -> tuple[str, str] | None:
     """What keeps the verl backend from running here, and what to do; None when nothing does."""
-    needs = VERL_NEEDS + (VERL_NEEDS_ON_CUDA if is_cuda() else ())
-    if lacking := [name for name in needs if not is_installed(name)]:
+    if lacking := [name for name in VERL_NEEDS if not is_installed(name)]:
         return f"{', '.join(lacking)} not installed", f"{INSTALL_VERL}, or reinforce with --backend torch"
+    if is_cuda() and (lacking := [name for name in VERL_NEEDS_ON_CUDA if not is_installed(name)]):
+        return f"verl lacks {', '.join(lacking)}", f"{INSTALL_ON_CUDA} -c constraints.txt {' '.join(lacking)}"
     if (found := _version("verl")) != VERL:
         return f"this is verl {found}, and its configuration changes with every release", f"pip install verl=={VERL}"
     return None
@@ -107,8 +111,8 @@ def _version(package: str) -> str:
 
 
 def is_cuda() -> bool:
-    """Whether torch sees a CUDA device."""
-    return _cuda()[0]
+    """Whether torch sees a CUDA device. Takes none of it into use: an engine may want it for itself."""
+    return is_installed("torch") and importlib.import_module("torch").cuda.is_available()
 
 
 def _cuda() -> tuple[bool, str]:
@@ -116,7 +120,8 @@ def _cuda() -> tuple[bool, str]:
         return False, "torch not installed: pip install '.[train]'"
     torch = importlib.import_module("torch")  # seconds, so not before it is asked for
     if not torch.cuda.is_available():
-        return False, f"torch {torch.__version__} sees no CUDA device; everything runs on the CPU"
+        why = "sees no CUDA device" if torch.version.cuda else "is built without CUDA"
+        return False, f"torch {torch.__version__} {why}; everything runs on the CPU"
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return True, f"torch {torch.__version__}: {', '.join(names)}"
 

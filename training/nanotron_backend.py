@@ -17,6 +17,8 @@ ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
 """
 
 import contextlib
+import importlib
+import inspect
 import os
 import shutil
 import time
@@ -40,7 +42,28 @@ from training.recorder import Recorder, recording
 from training.stages import Begin, Stage, per_document, stage_at
 from training.torch_backend import NO_LABEL, adamw, inputs_and_labels
 
-nanotron_cpu.install()  # before nanotron is imported for the first time
+
+def _take_any_flash_attention() -> None:
+    """flash-attn 2.8 has dropped an argument of its rotary encoding, to which nanotron gives a value by its place."""
+    rotary: Any = importlib.import_module("flash_attn.layers.rotary")
+    stock = rotary.RotaryEmbedding
+    if "pos_idx_in_fp32" in inspect.signature(stock).parameters:
+        return
+
+    class RotaryEmbedding(stock):
+        def __init__(
+            self, dim: int, base: float, interleaved: bool, scale_base: Any, pos_idx_in_fp32: bool, device: Any
+        ):
+            super().__init__(dim, base, interleaved, scale_base, device)
+            self.pos_idx_in_fp32 = pos_idx_in_fp32
+
+    rotary.RotaryEmbedding = RotaryEmbedding
+
+
+# before nanotron is imported for the first time
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")  # asserted for tensor parallelism
+nanotron_cpu.install()
+_take_any_flash_attention()
 
 import nanotron.models.qwen as nanotron_qwen  # type: ignore[import-not-found]  # noqa: E402
 import nanotron.trainer as nanotron_trainer  # type: ignore[import-not-found]  # noqa: E402

@@ -34,7 +34,6 @@ def install() -> bool:
         return False
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")  # asserted for tensor parallelism
     _install_stand_ins()
     sys.meta_path.insert(0, _Finder())
     _patch_torch()

@@ -106,12 +106,13 @@ def load_masters(folder: Path, model: Any, accumulator: Any) -> None:
 
 
 def load_means(folder: Path, model: Any, accumulator: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Give AdamW the running means in `folder`."""
+    """Give AdamW the running means in `folder`, and the count of steps: its fused kernel reads that on the device."""
     state, order = resume_state(folder, mmap=True)["optimizer"]["state"], _order(folder)
     for piece in pieces(model, accumulator):
         numbers = [order[name] for name in transformers_names(piece.name)]
-        means = {mean: piece.cut(torch.cat([state[n][mean] for n in numbers])).to(piece.data.device) for mean in MEANS}
-        optimizer.state[piece.data] = {"step": state[numbers[0]]["step"].clone(), **means}
+        means = {mean: piece.cut(torch.cat([state[n][mean] for n in numbers])) for mean in MEANS}
+        found = {"step": state[numbers[0]]["step"].clone(), **means}
+        optimizer.state[piece.data] = {name: tensor.to(piece.data.device) for name, tensor in found.items()}
 
 
 class _Weights:

@@ -1,5 +1,6 @@
 """Annotations: every answer becomes a row with a verdict, a server may do what it likes, and nothing is asked twice."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -495,6 +496,50 @@ def test_vllm_is_started_asked_and_ended(store, corpus_of, server, toy_model, mo
     assert len(rows) == 5 and {row["verdict"] for row in rows} <= {"truncated", "no_score"}
     assert all(row["prompt_tokens"] > 20 and 1 <= row["completion_tokens"] <= 8 for row in rows)
     assert made.recipe["model"] == "toy" and "server" not in made.recipe and children() == before
+
+
+@pytest.mark.engine
+def test_vllm_does_not_outlive_a_run_that_is_killed(store, corpus_of, server, toy_model, monkeypatch, tmp_path):
+    """Neither its server nor the engine that this starts."""
+    pytest.importorskip("vllm")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    asked = recipe(corpus_of(*["good"] * 200), server, max_tokens=500, max_chars=200, **own_vllm(toy_model))
+    (tmp_path / "recipe.yaml").write_text(asked.model_dump_json())
+    process = run_octo(store, tmp_path / "recipe.yaml")
+    try:
+        wait_for(lambda: process.poll() is not None or is_up(below(process.pid)))
+    finally:
+        started = below(process.pid)
+        process.kill()
+    assert process.wait() == -signal.SIGKILL and len(started) > 1
+    wait_for(lambda: not any(Path(f"/proc/{one}").exists() for one in started))
+
+
+def is_up(pids: set[str]) -> bool:
+    """Whether one of these processes is a vLLM that answers."""
+    for one in pids:
+        with contextlib.suppress(FileNotFoundError, httpx.HTTPError):  # it has ended, or is not that far
+            words = Path(f"/proc/{one}/cmdline").read_text().split("\0")
+            if "--port" in words:
+                return httpx.get(f"http://127.0.0.1:{words[words.index('--port') + 1]}/health").status_code == 200
+    return False
+
+
+def below(pid: int) -> set[str]:
+    """Processes below `pid`, at any depth."""
+    found, ahead = set(), [str(pid)]
+    for one in ahead:
+        path = Path(f"/proc/{one}/task/{one}/children")
+        ahead += path.read_text().split() if path.exists() else []
+        found.add(one)
+    return found - {str(pid)}
+
+
+def wait_for(holds) -> None:
+    end = time.monotonic() + 400
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.engine

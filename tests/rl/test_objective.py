@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rl import objective
 from rl.objective import advantages, divergence, policy_loss, token_logprobs
 
 REWARDS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=2, max_size=16)
@@ -129,3 +130,19 @@ def test_log_probabilities_are_those_of_the_tempered_policy():
     policy = torch.distributions.Categorical(logits=logits / 0.5)
     torch.testing.assert_close(found, policy.log_prob(tokens))
     torch.testing.assert_close(entropy, policy.entropy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_log_probabilities_in_parts_are_those_of_the_whole(monkeypatch, dtype):
+    """Bit for bit, and so are the gradients."""
+    logits, tokens = torch.randn(3, 5, 7, dtype=dtype), torch.randint(0, 7, (3, 5))
+    found = []
+    for at_once in (1 << 28, 4 * 7):
+        monkeypatch.setattr(objective, "MAX_LOGITS", at_once)
+        mine = logits.clone().requires_grad_()
+        logprobs, entropy = token_logprobs(mine, tokens, temperature=0.5)
+        (logprobs * torch.arange(15).view(3, 5)).sum().backward()
+        assert not entropy.requires_grad
+        found.append((logprobs, entropy, mine.grad))
+    for whole, cut in zip(*found, strict=True):
+        assert torch.equal(whole, cut)

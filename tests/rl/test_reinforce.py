@@ -31,6 +31,7 @@ from manifests.store import Store
 from rl.config import RLRecipe
 from rl.launch import plan, reinforce
 from rl.rewards import repeats
+from rl.torch_backend import _Policy
 from training.checkpoints import write_checkpoint, write_tokenizer
 from training.config import ModelRecipe, OptimizerRecipe
 from training.launch import last_checkpoint
@@ -662,6 +663,17 @@ def test_other_arithmetic_learns_the_same_and_resumes_exactly(home, tmp_path, va
         other = stopped_at(whole, store, tmp_path, 1)
         again = reinforce(other, resolve(other, "prompts@1"), recipe, load_run(other, parent.id))
         assert same_but_for_time(whole, again)
+
+
+def test_what_samples_in_bfloat16_turns_by_the_same_frequencies(home):
+    """Rounded they differ by 1 in 500, which is two radians at place 1,000: the answers would be those of another
+    model, and so would be the start that divergence is measured to."""
+    folder = last_checkpoint(home[2])
+    policy = _Policy(rl_recipe(precision="bfloat16"), folder, None)
+    for model in (policy.sampler(), policy.reference):
+        assert model.dtype == torch.bfloat16
+        rotary, wanted = model.model.rotary_emb.inv_freq, policy.model.model.rotary_emb.inv_freq
+        assert rotary.dtype == torch.float32 and torch.equal(rotary, wanted)
 
 
 def test_bucketing_by_length_changes_nothing_but_rounding(home, tmp_path):

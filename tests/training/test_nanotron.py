@@ -181,3 +181,26 @@ def test_a_short_last_batch_is_refused(built, recipe, tmp_path):
     with pytest.raises(UserError, match=r"short last batch of mixture@1\. Set steps: 3 for stage stable"):
         train(store, resolve(store, "mixture@1"), recipe(batch_sequences=16), backend="nanotron")
     assert not store.list("runs")
+
+
+NEWER = """
+import torch
+from training import nanotron_cpu
+
+class Newer(nanotron_cpu.RotaryEmbedding):
+    def __init__(self, dim, base=10000.0, interleaved=False, scale_base=None, device=None):
+        stock.__init__(self, dim, base, interleaved, scale_base, device=device)
+
+stock, nanotron_cpu.RotaryEmbedding = nanotron_cpu.RotaryEmbedding, Newer
+from training.nanotron_backend import FlashRotaryEmbedding
+
+made = FlashRotaryEmbedding(8, device="cpu")
+made._update_cos_sin_cache(4, torch.device("cpu"), torch.float32)
+print(list(made._cos_cached.shape), flush=True)
+"""
+
+
+def test_the_rotary_encoding_of_flash_attention_since_2_8():
+    """It takes one argument less than nanotron gives."""
+    found = subprocess.run([sys.executable, "-c", NEWER], capture_output=True, text=True)
+    assert found.stdout.strip() == "[4, 4]", found.stderr

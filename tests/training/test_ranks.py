@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+import training.doctor
 from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.store import Store
-from training.doctor import doctor, is_installed, nanotron_lacks
+from training.doctor import doctor, is_installed, nanotron_lacks, verl_lacks
 from training.launch import train
 from training.places import run_engine, what_ended_it
 
@@ -106,6 +108,33 @@ def test_the_doctor_names_what_is_missing():
     assert (nanotron["works"] == "yes") == (nanotron_lacks() is None)
     if not is_installed("nanotron"):
         assert "pip install '.[nanotron]'" in nanotron["found or missing"]
+
+
+def test_the_doctor_where_there_is_a_gpu(monkeypatch):
+    """It names the device, and how to build what is built against the torch that is there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Card {number}")
+    missing = ("flash_attn", "grouped_gemm")
+    monkeypatch.setattr(training.doctor, "is_installed", lambda name: name not in missing)
+    rows = {(row["kind"], row["name"]): row for row in doctor()}
+    assert rows["device", "cuda"]["works"] == "yes"
+    assert rows["device", "cuda"]["found or missing"].endswith(": Card 0, Card 1")
+    assert verl_lacks() == ("verl lacks flash_attn", "pip install --no-build-isolation -c constraints.txt flash_attn")
+    if is_installed("nanotron"):
+        assert nanotron_lacks() == (
+            "nanotron lacks flash_attn, grouped_gemm",
+            "pip install --no-build-isolation flash_attn grouped_gemm",
+        )
+
+
+def test_the_doctor_tells_a_torch_without_cuda_from_a_machine_without(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said = []
+    for built in (None, "13.0"):
+        monkeypatch.setattr(torch.version, "cuda", built)
+        said.append(next(row["found or missing"] for row in doctor() if row["name"] == "cuda"))
+    assert "is built without CUDA" in said[0] and "sees no CUDA device" in said[1]
 
 
 @pytest.mark.skipif(is_installed("nanotron"), reason="nanotron is installed")
