@@ -72,7 +72,7 @@ def test_what_ended_an_engine_is_not_what_its_end_did_to_others(log, hosts, caus
 
 LAUNCH = """
 from pathlib import Path
-from training.places import run_engine, what_ended_it
+from training.places import run_engine
 run_engine(Path("."), ["engine.py"], "train", 0, 1)
 """
 ENGINE = """
