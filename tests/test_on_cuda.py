@@ -1,4 +1,4 @@
-"""What runs on a GPU, on a machine without one: real steps on a GPU that is made believe.
+"""What runs on a GPU, on a machine without one: real steps on a GPU that is made believe; at the end, on a real one.
 
 `Gpu` lets torch compute on the CPU and remembers which memory would lie on the device. Where an operation would meet
 both kinds, as weights and a prompt that nobody moved, it raises as CUDA does. Leaves out what only a GPU can tell:
@@ -283,3 +283,31 @@ def test_training(start, on_gpu, within):
         there = trained("cuda")
     here = trained("cpu")
     assert there[0] == here[0] and np.array_equal(there[1], here[1])
+
+
+# -- on a real one: `pytest -m gpu` ----------------------------------------------------------------------------------
+
+has_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@has_gpu
+def test_greedy_answers_are_those_of_the_cpu(start):
+    prompts = ["Question: pick " + "0" * 70 + "1" * n + "\nAnswer:" for n in (0, 3, 40)]
+    params = SamplingParams(12, 0.0, n=2, stop=("Question:",))
+    tokenizer, here, there = load_model(start)[1], load_weights(start).eval(), load_weights(start).eval().to("cuda")
+    assert sample(there, tokenizer, prompts, params) == sample(here, tokenizer, prompts, params)
+
+
+@pytest.mark.gpu
+@has_gpu
+@pytest.mark.parametrize("values", [{}, {"micro_batch_tokens": 64, "minibatch_prompts": 1}, {"precision": "bfloat16"}])
+def test_reinforcement_is_that_of_the_cpu(start, tmp_path, monkeypatch, values):
+    """What is drawn follows from the seed, not from the device; bfloat16 may draw others."""
+    there = reinforced(tmp_path / "there", start, **values)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    here = reinforced(tmp_path / "here", start, **values)
+    is_low = "precision" in values
+    for name in ("entropy",) if is_low else ("entropy", "length_mean", "reward"):
+        ours, theirs = (run.table("steps")[name].to_pylist() for run in (here, there))
+        assert theirs == pytest.approx(ours, rel=0.05 if is_low else 1e-3), name
