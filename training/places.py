@@ -25,9 +25,14 @@ LAUNCHER = "OCTO_LAUNCHER"
 """Environment variable with the process ID that an engine's process must not outlive."""
 HOME = str(Path(__file__).resolve().parent.parent)
 """Where the packages lie, for the processes' import path."""
+STEP_SECONDS = 300
+"""How long srun may wait for the nodes of its job: after one was lost Slurm 22.05 may take them for busy for ever."""
 LINE = re.compile(r"(?: *(?P<node>\d+): )?(?:\[rank\d+\]: ?)?(?P<said>.*)")
 """A line of the log: the number that srun puts before it, the rank that torch does, and what was said."""
-KILLED = re.compile(r"srun: error: (Node failure on .*|\S+: tasks? [\d,-]+: (?!Exited ).*)|traceback : (Signal \d+ .*)")
+KILLED = re.compile(
+    r"srun: error: (Node failure on .*|Unable to create step .*|\S+: tasks? [\d,-]+: (?!Exited ).*)"
+    r"|traceback : (Signal \d+ .*)"
+)
 """How srun tells of a node or its torchrun that was lost, and torchrun of a rank."""
 ECHO = re.compile(r"ChildFailedError|SignalException|Dist\w+Error|NCCL|Connection (?:closed|reset|refused)|Broken pipe")
 """What those say whose fellow has failed: it explains nothing."""
@@ -42,9 +47,8 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
     command = [sys.executable, *arguments]
     if (nodes := slurm_nodes()) > 1:
         del environment[LAUNCHER]  # a process ID means nothing on another node
-        # Slurm may still count the step of a node that was lost: without --overlap the next one waited for ever for it
-        options = ["--label", "--overlap", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-        command = ["srun", *options, *command]
+        options = ["--ntasks-per-node=1", "--kill-on-bad-exit=1", "--label", f"--immediate={STEP_SECONDS}"]
+        command = ["srun", f"--nodes={nodes}", *options, *command]
     with (folder / LOG).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

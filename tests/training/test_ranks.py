@@ -63,6 +63,8 @@ EXITED = "srun: error: n1: task 0: Exited with exit code 1\n"
      "n2: Signal 9 (SIGKILL) received by PID 7"),
     (f"{NODE}{EXITED}srun: error: n2: task 1: Out Of Memory\n", ["n1", "n2"], "n2: task 1: Out Of Memory"),
     (f"{NODE}{EXITED}srun: error: Node failure on n2\n", ["n1", "n2"], "Node failure on n2"),
+    ("srun: error: Unable to create step for job 7: Requested nodes are busy\n", ["n1", "n2"],
+     "Unable to create step for job 7: Requested nodes are busy"),
     (f"{NODE} 1: ValueError: no\n10: KeyError: 7\n", [f"n{i}" for i in range(12)], "n10: KeyError: 7"),
 ])  # fmt: skip
 def test_what_ended_an_engine_is_not_what_its_end_did_to_others(log, hosts, cause):

@@ -101,7 +101,7 @@ def has_ended(cluster, run: RunDirectory) -> bool:
 
 
 def wait_for(holds) -> None:
-    end = time.monotonic() + 300
+    end = time.monotonic() + 400
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -163,6 +163,7 @@ def test_a_process_that_is_killed_on_a_node_is_told_and_the_run_goes_on(cluster,
 @pytest.mark.engine
 @needs_slurm
 def test_a_job_whose_node_is_lost_is_put_back_by_slurm_and_goes_on(cluster, here, mixture, recipe):
+    """Two minutes later, as Slurm does it: begun at once, 22.05 takes the nodes for busy as long as the job lasts."""
     store, manifest = mixture
     run, node = prepare(store, manifest, recipe(**SPREAD), None, "torch"), cluster.nodes[1]
     job = submit(run, recipe(**SPREAD))
@@ -174,6 +175,5 @@ def test_a_job_whose_node_is_lost_is_put_back_by_slurm_and_goes_on(cluster, here
     assert load_run(store, run.id).last_step < 25
     cluster.start_slurmd(node)
     cluster.wait_for_nodes()
-    subprocess.run(["scontrol", "update", f"job={job.id}", "StartTime=now"], check=True)  # Slurm waits two minutes
     wait_for(lambda: has_ended(cluster, run))
     assert run.reload() == "done" and same(run, here("torch", 2))
