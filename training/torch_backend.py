@@ -215,7 +215,7 @@ class _Trainer:
         grad_norm = update(self.model, self.optimizer, lr, self.recipe.optimizer.clip)
         row = {"step": step, "stage": stage.name, "loss": loss.item(), "grad_norm": grad_norm.item(), "lr": lr}
         row |= {"tokens": inputs_BS.numel(), "seconds": time.perf_counter() - began}
-        return row, batch.consumption, self._document_losses(batch, nats_BS, labels_BS, step)
+        return row, batch.consumption, self._document_losses(batch, nats_BS, step)
 
     def _accumulate(self, batch: Batch, inputs_BS: Tensor, labels_BS: Tensor, nats_BS: Tensor | None) -> Tensor:
         """`accumulate` on this rank's share of the batch."""
@@ -228,7 +228,7 @@ class _Trainer:
             self.recipe.micro_batch_sequences,
             self.recipe.precision,
             positions_BS=None if positions_BS is None else positions_BS[rows],
-            n_labels=int((labels_BS != NO_LABEL).sum()),
+            n_labels=int(batch.label_mask.sum()),
             nats_BS=None if nats_BS is None else nats_BS[rows],
             loss_of=self.loss_of,
         )
@@ -242,13 +242,13 @@ class _Trainer:
                 parameter.grad = torch.zeros_like(parameter)
         return [parameter.grad for parameter in self.model.parameters()]
 
-    def _document_losses(self, batch: Batch, nats_BS: Tensor | None, labels_BS: Tensor, step: int) -> Any:
+    def _document_losses(self, batch: Batch, nats_BS: Tensor | None, step: int) -> Any:
         if nats_BS is None:
             return None
         if self.ranks.size > 1 and torch.cuda.is_available():
             nats_BS = nats_BS.cuda()  # nccl takes no other
         self.ranks.add(nats_BS)
-        return per_document(batch, nats_BS.cpu().numpy(), (labels_BS != NO_LABEL).numpy(), step)
+        return per_document(batch, nats_BS.cpu().numpy(), batch.label_mask, step)
 
 
 def inputs_and_labels(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -274,10 +274,10 @@ def accumulate(
     Each micro-batch contributes its sum over the batch's number of labels: the mean of means would weigh a label by how
     many others stand beside it. `n_labels` is that number where these rows are a part of the batch. Where
     `positions_BS` begin again at 0, so does attention. The loss at each input is written into `nats_BS` if given.
-    Nothing waits for the device: the next micro-batch is launched while one is computed.
+    Nothing else waits for the device: the next micro-batch is launched while one is computed.
     """
-    n_labels, total = n_labels or int((labels_BS != NO_LABEL).sum()), torch.zeros((), dtype=torch.float64)
-    total = total.to(model.device)
+    n_labels = n_labels or int((labels_BS != NO_LABEL).sum())
+    total = torch.zeros((), dtype=torch.float64, device=model.device)
     for rows in _cut(len(inputs_BS), micro_batch or len(inputs_BS)):
         inputs, labels = inputs_BS[rows].to(model.device), labels_BS[rows].to(model.device)
         places = None if positions_BS is None else positions_BS[rows].to(model.device)
