@@ -155,7 +155,7 @@ def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
     after = evaluate(home, model_of(zero), held_out, measure, parent=zero, step=zero.checkpoints()[-1])
     say("[bold]6/6 report[/]")
     made = [corpus, stable, decay, prompts, first, base, before, zero, after]
-    page = write_report(home, [item.id for item in made], read=upper_floors().step)
+    page = write_report(home, [item.id for item in made], read=read_at_step)
 
     tables = {"funnel": (f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id))}
     for name, mixture, run in (("stable", stable, first), ("decay", decay, base)):
@@ -817,17 +817,23 @@ def ui(
     serve(open_store(store), upper_floors(), host, port, say)
 
 
+def read_at_step(home: "Store", run: str, step: int, text: bool) -> Any:
+    """What a run read at a step. Reports need this and no web server, which the extra `train` does not bring."""
+    from training.consumed import trace as trace_step
+
+    return trace_step(home, run, step, None, text)
+
+
 def upper_floors() -> Any:
     """What `octo ui` shows and the floor it lives on may not import."""
     import numpy as np
 
     from manifests.ui import Upper
     from mixtures.tracing import trace as trace_sequences
-    from training.consumed import trace as trace_step
 
     return Upper(
         life=life_of,
-        step=lambda home, run, step, text: trace_step(home, run, step, None, text),
+        step=read_at_step,
         sequence=lambda home, mixture, number: trace_sequences(home, mixture, np.array([number]), text=True),
     )
 
@@ -850,7 +856,7 @@ def report(
     if compare:
         show_path(write_comparison(home, refs, output), json_)
     else:
-        show_path(write_report(home, refs, output, upper_floors().step), json_)
+        show_path(write_report(home, refs, output, read_at_step), json_)
 
 
 @app.command()

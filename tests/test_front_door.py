@@ -70,6 +70,13 @@ def test_sources_are_listed_and_shown(tmp_path):
     assert "correctness_math_verify" in run("sources", "openr1-math-220k", store=tmp_path).stdout
 
 
+def test_a_report_needs_no_web_server(tmp_path):
+    code = "import sys; sys.modules['uvicorn'] = sys.modules['starlette'] = None; import octo; octo.main()"
+    command = [sys.executable, "-c", code, "report", "nothing@1", "--store", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "no manifest nothing@1" in done.stderr
+
+
 def test_a_stranger_package_of_our_name_is_named(tmp_path):
     stranger = tmp_path / "site" / "rl"
     stranger.mkdir(parents=True)
