@@ -294,8 +294,8 @@ def annotate(
     store: StoreOption = None,
 ) -> None:
     """Ask a language model about documents of a corpus: scores, rewritten texts, or question-answer pairs."""
-    from curation import annotate as annotating
-    from curation.config import AnnotateRecipe
+    from curation.language_model import annotate as annotating
+    from curation.language_model.config import AnnotateRecipe
     from manifests.recipe import load
 
     home, config = open_store(store), load(recipe, AnnotateRecipe, overrides or [])
@@ -317,8 +317,8 @@ def classifier(
     store: StoreOption = None,
 ) -> None:
     """Train a fastText classifier on labelled rows of a corpus, for `octo curate` to score documents with."""
-    from curation import fit
-    from curation.config import ClassifierRecipe
+    from curation.classifiers import fit
+    from curation.classifiers.config import ClassifierRecipe
     from manifests import catalog
     from manifests.recipe import load
 
@@ -776,7 +776,7 @@ def near(
     store: StoreOption = None,
 ) -> None:
     """Near-duplicates of a text in a corpus manifest."""
-    from curation.near import near as find_near
+    from curation.corpus.near import near as find_near
     from manifests.manifest import resolve
 
     corpus = resolve(open_store(store), manifest)
@@ -817,7 +817,7 @@ def ui(
     serve(open_store(store), upper_floors(), host, port, say)
 
 
-def read_at_step(home: "Store", run: str, step: int, text: bool) -> Any:
+def read_at_step(home: "Store", run: "RunDirectory", step: int, text: bool) -> Any:
     """What a run read at a step. Reports need this and no web server, which the extra `train` does not bring."""
     from training.consumed import trace as trace_step
 
@@ -1010,8 +1010,9 @@ def manifest_rebuild(
 
 def build_again(home: "Store", manifest: "Manifest", scratch: "Store", workers: int) -> "Manifest":
     """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
-    from curation.config import ClassifierRecipe, CurateRecipe
-    from curation.fit import train as train_classifier
+    from curation.classifiers.config import ClassifierRecipe
+    from curation.classifiers.fit import train as train_classifier
+    from curation.config import CurateRecipe
     from curation.pipeline import curate as build_corpus
     from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
     from manifests.errors import UserError
@@ -1154,7 +1155,7 @@ def runs_show(
 
 def show_run(run: "RunDirectory") -> None:
     """A curation as it stands now; its ID last."""
-    from curation.standing import standing
+    from curation.execution.status import standing
 
     now = standing(run)
     for title, rows in now.tables.items():

@@ -16,7 +16,7 @@ import yaml
 from datatrove.utils.dataset import DatatroveFolderDataset
 from huggingface_hub import DatasetCard
 
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import export as writing
 from manifests import tables
 from manifests.errors import UserError
