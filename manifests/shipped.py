@@ -14,6 +14,6 @@ INSTALLED = PROJECT / "octo" / "shipped"
 
 
 def shipped(path: str | Path) -> Path:
-    """Where the file or folder `path` of the checkout lies; the path in the checkout when it is nowhere."""
-    inside = INSTALLED / path
-    return inside if inside.exists() else PROJECT / path
+    """Where the file or folder `path` of the checkout lies; `path` itself where the project has no such file."""
+    found = [home / path for home in (PROJECT, INSTALLED) if (home / path).exists()]
+    return found[0] if found else Path(path)
