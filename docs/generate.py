@@ -18,9 +18,9 @@ import octo
 from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe, QualityRecipe
 from curation.quality import RULES
 from evaluation.config import EvalRecipe
-from manifests.catalog_docs import sql_reference
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe
+from octo.sql_reference import sql_reference
 from rl.config import RLRecipe
 from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe

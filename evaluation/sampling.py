@@ -1,7 +1,7 @@
 """What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
 
-`open_sampler` gives one of them by name: `transformers` (`evaluation.samplers`), `vllm` (`evaluation.vllm_sampler`) or
-`endpoint` (`evaluation.endpoint_sampler`). Loads no engine before one is opened. Leaves out prompts and grading.
+`open_sampler` gives one of them by name: `transformers` (`evaluation.transformers_sampler`), `vllm`
+(`evaluation.vllm_sampler`) or `endpoint` (`evaluation.endpoint_sampler`). Loads no engine before one is opened. Leaves out prompts and grading.
 """
 
 import importlib.util
@@ -73,7 +73,7 @@ def open_sampler(name: str, model: Path | None, endpoint: EndpointRecipe | None)
         raise UserError(f"the sampler {name} needs a model folder or a run", "Or take --sampler endpoint")
     match name:
         case "transformers":
-            from evaluation.samplers import Transformers
+            from evaluation.transformers_sampler import Transformers
 
             return Transformers(model)
         case "vllm":

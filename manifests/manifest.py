@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from manifests.errors import UserError
 from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
+from manifests.notebook import Rows, html_table
 from manifests.provenance import provenance
-from manifests.rows import Rows, html_table
 from manifests.store import OBJECT, Store, file_sha256
 
 KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier", "annotations", "pass_rates")

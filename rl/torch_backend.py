@@ -33,8 +33,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from evaluation.answers import Grader
-from evaluation.samplers import SamplingParams, encode, sample
 from evaluation.templates import render
+from evaluation.transformers_sampler import SamplingParams, encode, sample
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import octo
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 
 
 def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from manifests.recipe import load, parse
 from manifests.runs import load_run, load_runs
 from manifests.store import Store
 
-RECIPES = Path(octo.__file__).parent / "recipes" / "quickstart"
+RECIPES = Path(octo.__file__).parents[1] / "recipes" / "quickstart"
 SMALL = {
     "corpus": ["sample.documents=400"],
     "stable": ["budget={steps: 4, batch: 4}", "components.0.max_epochs=50"],
@@ -193,7 +193,7 @@ def test_lineage_joins_a_score_to_the_corpus(walk):
 
 
 def test_the_report_tells_the_whole_walk(walk):
-    from manifests.report import report
+    from octo.report.write import report
 
     names = ("corpus", "stable", "decay", "prompts", "first", "base", "zero", "eval")
     page = Path(report(walk["store"], [walk[name].id for name in names])).read_text(encoding="utf-8")
@@ -203,7 +203,7 @@ def test_the_report_tells_the_whole_walk(walk):
 def test_the_ui_steps_through_runs_and_mixtures(walk):
     from starlette.testclient import TestClient
 
-    from manifests.ui import application
+    from octo.web.server import application
 
     app = TestClient(application(walk["store"], octo.upper_floors()), base_url="http://127.0.0.1")
     base, stable = walk["base"].id, walk["stable"].id
@@ -232,7 +232,7 @@ def test_scores_are_sql(walk):
 
 
 def test_the_worked_queries_of_the_reference_find_what_they_ask_for(walk):
-    from manifests.catalog_docs import QUERIES
+    from octo.sql_reference import QUERIES
 
     # nothing of the sample is read in spite of its drop reason, or both in training and in RL; two steps teach little;
     # no language model is asked

@@ -26,9 +26,9 @@ from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, verify
 from manifests.recipe import parse, semantic
-from manifests.report import report
 from manifests.store import Store
 from manifests.tables import DOCUMENTS, TEXTS
+from octo.report.write import report
 
 HERE = Path(__file__).parent
 
@@ -313,7 +313,7 @@ def test_a_server_that_is_not_there_ends_in_one_line(store, corpus_of, server):
 
 
 def run_octo(store: Store, path: Path, *more: str) -> subprocess.Popen:
-    command = [sys.executable, octo.__file__, "annotate", str(path), "--store", store.root, *more]
+    command = [sys.executable, "-m", "octo", "annotate", str(path), "--store", store.root, *more]
     environment = os.environ | {"PYTHONPATH": str(octo.HERE)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

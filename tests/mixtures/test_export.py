@@ -20,7 +20,7 @@ from curation.vocabulary import Vocabulary
 from manifests import export as writing
 from manifests import tables
 from manifests.errors import UserError
-from manifests.export import FORMATS
+from manifests.exports.export import FORMATS
 from manifests.manifest import Draft, Manifest
 from mixtures.export import export
 from mixtures.mix import mix

@@ -1,8 +1,8 @@
 """What the pages of `octo ui` show: rows of the catalog, and what other floors hand in, as markup.
 
 Promises. Every page is bounded: so many rows, so many characters of a text, so many points of a curve. Every string is
-escaped (see `manifests.page`). IDs of things and documents lead to their pages. Things are told of by
-`manifests.report`, word for word as in a report. Leaves out requests and limits, see `manifests.ui`; counting what a
+escaped (see `octo.report.page`). IDs of things and documents lead to their pages. Things are told of by
+`octo.report`, word for word as in a report. Leaves out requests and limits, see `octo.web.server`; counting what a
 search would find.
 """
 
@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from manifests import page, tables
+from manifests import tables
 from manifests.catalog import LINEAGE, Catalog
-from manifests.catalog_docs import QUERIES
 from manifests.errors import UserError
 from manifests.manifest import Manifest
-from manifests.page import Column, Html, element, facts, fold, void
-from manifests.report import POINTS, RL_CURVES, RL_SHARES, SHARE_FORMAT, Report, response
 from manifests.runs import RunDirectory
+from octo.report import page
+from octo.report.page import Column, Html, element, facts, fold, void
+from octo.report.write import POINTS, RL_CURVES, RL_SHARES, SHARE_FORMAT, Report, response
+from octo.sql_reference import QUERIES
 
 Row = dict[str, Any]
 Thing = Manifest | RunDirectory

@@ -11,7 +11,7 @@ from loopback_hub import Hub, served
 
 import manifests
 from manifests.errors import UserError
-from manifests.exchange import copy, lacking
+from manifests.exports.exchange import copy, lacking
 from manifests.manifest import load_all, tag, verify
 from manifests.store import CRASH_EXIT, Store
 

@@ -27,10 +27,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 
-from manifests.card import write_card
 from manifests.catalog import MAIN_FAMILY
-from manifests.croissant import write_croissant
 from manifests.errors import UserError
+from manifests.exports.card import write_card
+from manifests.exports.croissant import write_croissant
 from manifests.manifest import BYTES_PER_GROUP, ROWS_PER_BLOCK, Manifest, check_launch, in_blocks
 from manifests.progress import progress
 

@@ -4,8 +4,8 @@ import pytest
 
 from manifests import tables
 from manifests.catalog import Catalog, query
-from manifests.catalog_docs import QUERIES, sql_reference
 from manifests.store import Store
+from octo.sql_reference import QUERIES, sql_reference
 
 
 @pytest.mark.parametrize("question", QUERIES)

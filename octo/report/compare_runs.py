@@ -3,20 +3,20 @@
 A point is an evaluation (`octo eval RUN --step N`) of a checkpoint. A line joins the points of one run that were
 measured in one way; before the first step stands the run that it started from, where that was measured in the same way:
 a few-shot score is never joined to a zero-shot one. Raw points, no smoothing. Leaves out what runs recorded while they
-trained: `manifests.report` shows that.
+trained: `octo.report.write` shows that.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from manifests import page
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.identity import json_digest
-from manifests.page import Column, Html, code, count, element, percent, real
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
+from octo.report import page
+from octo.report.page import Column, Html, code, count, element, percent, real
 
 Row = dict[str, Any]
 

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests import page, tables
+from manifests import tables
 from manifests.catalog import query
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest
-from manifests.report import report
-from manifests.run_curves import compare
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
+from octo.report import page
+from octo.report.compare_runs import compare
+from octo.report.write import report
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & "quoted" \u2028 <!-- ]]>'
 HOSTILE += r" $\frac{1}{$ $\href{javascript:alert(3)}{x}$ $\def\a{\a\a}\a$ $\begin{matrix}<b>$"

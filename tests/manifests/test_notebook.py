@@ -85,7 +85,7 @@ def test_html_is_escaped_and_short(folder: Store, corpus):
 
 def test_importing_manifests_loads_nothing():
     heavy = "[name for name in ('pyarrow', 'duckdb', 'polars', 'pandas', 'fsspec') if name in sys.modules]"
-    for program, loaded in (("import manifests", "[]"), ("import manifests.rows", "['pyarrow']")):
+    for program, loaded in (("import manifests", "[]"), ("import manifests.notebook", "['pyarrow']")):
         done = subprocess.run(
             [sys.executable, "-c", f"{program}\nimport sys\nprint({heavy})"], cwd=ROOT, capture_output=True, text=True
         )

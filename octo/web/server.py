@@ -42,21 +42,23 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from manifests import page, ui_pages
 from manifests.catalog import Catalog, limited, main_rows
 from manifests.errors import UserError, of_system
 from manifests.manifest import Manifest, resolve
-from manifests.page import Html, element
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
-from manifests.ui_pages import COMPARED, Sheet, link
+from octo.report import page
+from octo.report.page import Html, element
+from octo.web import pages
+from octo.web.pages import COMPARED, Sheet, link
 
 SECONDS, MEMORY, AT_ONCE = 20.0, "1GB", 3
 HERE = Path(__file__).parent
+REPORT = Path(page.__file__).parent
 FILES: dict[str, tuple[str, Callable[[], str | bytes]]] = {
-    "page.css": ("text/css", lambda: (HERE / "page.css").read_text("utf-8") + (HERE / "ui.css").read_text("utf-8")),
-    "page.js": ("text/javascript", lambda: (HERE / "page.js").read_text("utf-8")),
-    "ui.js": ("text/javascript", lambda: (HERE / "ui.js").read_text("utf-8")),
+    "page.css": ("text/css", lambda: (REPORT / "page.css").read_text("utf-8") + (HERE / "web.css").read_text("utf-8")),
+    "page.js": ("text/javascript", lambda: (REPORT / "page.js").read_text("utf-8")),
+    "web.js": ("text/javascript", lambda: (HERE / "web.js").read_text("utf-8")),
     "plotly.js": ("text/javascript", get_plotlyjs),
     "katex.js": ("text/javascript", (page.KATEX / "katex.min.js").read_bytes),
     "katex.css": ("text/css", (page.KATEX / "katex.min.css").read_bytes),
@@ -153,7 +155,7 @@ def written(sheet: Sheet) -> str:
         *([Html('<link rel="stylesheet" href="/static/katex.css">')] if mathematics else []),
         Html('<link rel="stylesheet" href="/static/page.css">'),
     ]
-    files = [*["plotly.js"] * bool(sheet.charts), *["katex.js"] * mathematics, "page.js", "ui.js"]
+    files = [*["plotly.js"] * bool(sheet.charts), *["katex.js"] * mathematics, "page.js", "web.js"]
     scripts = [
         element("script", page.script_json(sheet.charts), type="application/json", id="charts"),
         *(element("script", src=f"/static/{name}") for name in files),
@@ -168,7 +170,7 @@ def html_answer(sheet: Sheet, status: int = 200) -> Response:
 
 
 def error_page(status: int, said: str) -> Response:
-    body = [ui_pages.head(f"error {status}", "That did not work"), element("p", said, class_="warning")]
+    body = [pages.head(f"error {status}", "That did not work"), element("p", said, class_="warning")]
     return html_answer(Sheet("Error", page.markup(body)), status)
 
 
@@ -184,7 +186,7 @@ class Site:
 
     def routes(self) -> list[Route]:
         pages: dict[str, Callable[[Request], Response]] = {
-            "/": lambda request: self.sheet(ui_pages.home),
+            "/": lambda request: self.sheet(pages.home),
             "/things/{ref}": self.thing,
             "/documents": self.search,
             "/documents/{doc_id}": self.document,
@@ -192,7 +194,7 @@ class Site:
             "/runs/{run}/steps/{step:int}": self.step,
             "/mixtures/{ref}/sequences": self.to_sequence,
             "/mixtures/{ref}/sequences/{number:int}": self.sequence,
-            "/sql": lambda request: self.sheet(ui_pages.sql, request.query_params.get("query", "")),
+            "/sql": lambda request: self.sheet(pages.sql, request.query_params.get("query", "")),
             "/compare": self.compare,
             "/compare.json": self.compare_news,
         }
@@ -226,15 +228,15 @@ class Site:
     def thing(self, request: Request) -> Response:
         ref = request.path_params["ref"]
         found = load_run(self.store, ref) if ref.startswith("run-") else resolve(self.store, ref)
-        return self.sheet(ui_pages.thing, found)
+        return self.sheet(pages.thing, found)
 
     def search(self, request: Request) -> Response:
         words, source, reason = (request.query_params.get(name, "").strip() for name in ("words", "source", "reason"))
-        return self.sheet(ui_pages.search, words, request.query_params.get("manifest"), source, reason)
+        return self.sheet(pages.search, words, request.query_params.get("manifest"), source, reason)
 
     def document(self, request: Request) -> Response:
         doc_id = request.path_params["doc_id"]
-        return self.sheet(ui_pages.document, doc_id, self.upper.life(self.store, doc_id))
+        return self.sheet(pages.document, doc_id, self.upper.life(self.store, doc_id))
 
     def to_step(self, request: Request) -> Response:
         run = load_run(self.store, request.path_params["run"])
@@ -243,10 +245,10 @@ class Site:
     def step(self, request: Request) -> Response:
         run, step = load_run(self.store, request.path_params["run"]), request.path_params["step"]
         if run.record["kind"] == "rl":
-            return self.sheet(ui_pages.rl_step, run, step)
+            return self.sheet(pages.rl_step, run, step)
         text = "text" in request.query_params
         spans = self.upper.step(self.store, run, step, text).to_pylist()
-        return self.sheet(ui_pages.training_step, run, step, spans, text)
+        return self.sheet(pages.training_step, run, step, spans, text)
 
     def to_sequence(self, request: Request) -> Response:
         mixture = resolve(self.store, request.path_params["ref"])
@@ -255,7 +257,7 @@ class Site:
     def sequence(self, request: Request) -> Response:
         mixture, number = resolve(self.store, request.path_params["ref"]), request.path_params["number"]
         spans = self.upper.sequence(self.store, mixture, number).to_pylist()
-        return html_answer(ui_pages.sequence(mixture, number, main_rows(mixture) - 1, spans))
+        return html_answer(pages.sequence(mixture, number, main_rows(mixture) - 1, spans))
 
     def compare(self, request: Request) -> Response:
         return html_answer(self.comparison(request).sheet)
@@ -266,13 +268,13 @@ class Site:
         news = {"charts": now.sheet.charts, "table": now.table, "live": now.live}
         return Response(page.script_json(news), media_type="application/json", headers={"Cache-Control": "no-store"})
 
-    def comparison(self, request: Request) -> ui_pages.Comparison:
+    def comparison(self, request: Request) -> pages.Comparison:
         refs = list(dict.fromkeys(request.query_params.getlist("run")))
         if not 1 <= len(refs) <= COMPARED:
             raise UserError(f"{len(refs)} runs to compare", f"Tick 1 to {COMPARED} of them")
         over = "tokens" if request.query_params.get("over") == "tokens" else "step"
         with Catalog(self.store) as catalog:
-            return ui_pages.compare(catalog, [load_run(self.store, ref) for ref in refs], over)
+            return pages.compare(catalog, [load_run(self.store, ref) for ref in refs], over)
 
 
 def _number(request: Request, name: str) -> int:

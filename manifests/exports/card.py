@@ -16,7 +16,7 @@ from manifests import catalog, tables
 from manifests.manifest import Manifest
 
 if TYPE_CHECKING:
-    from manifests.export import Part
+    from manifests.exports.export import Part
 
 HUB_LICENSES = {
     "afl-3.0", "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0",

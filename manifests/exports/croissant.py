@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from manifests.card import columns_of, hub_licenses, licences_of
+from manifests.exports.card import columns_of, hub_licenses, licences_of
 from manifests.manifest import Manifest
 from manifests.store import file_sha256
 
 if TYPE_CHECKING:
-    from manifests.export import Part
+    from manifests.exports.export import Part
 
 CROISSANT = "http://mlcommons.org/croissant/"
 TERMS = """arrayShape citeAs column containedIn equivalentProperty extract field fileObject fileProperty fileSet format

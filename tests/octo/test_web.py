@@ -16,13 +16,15 @@ import pytest
 from starlette.testclient import TestClient
 
 import octo
-from manifests import tables, ui, ui_pages
-from manifests.catalog_docs import QUERIES
+from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.runs import open_run
 from manifests.store import Store
-from manifests.ui import Upper, application
+from octo.sql_reference import QUERIES
+from octo.web import pages as web_pages
+from octo.web import server
+from octo.web.server import Upper, application
 
 REPORTS = runpy.run_path(str(Path(__file__).with_name("test_report.py")))
 HOSTILE, Parsed, rows_of, everything = (REPORTS[name] for name in ("HOSTILE", "Parsed", "rows_of", "everything"))
@@ -66,8 +68,8 @@ def without_tokens() -> Upper:
     upper = octo.upper_floors()
 
     def life(store: Store, doc_id: str) -> dict:
-        return {name: [] for name in ui_pages.LIFE} | {
-            "documents": ui.Catalog(store).query(octo.WHY_DOCUMENT, [doc_id]).to_pylist(),
+        return {name: [] for name in web_pages.LIFE} | {
+            "documents": server.Catalog(store).query(octo.WHY_DOCUMENT, [doc_id]).to_pylist(),
             "annotations": [{"said": HOSTILE}],
         }
 
@@ -134,9 +136,9 @@ def test_no_path_leads_to_a_file(folder: Store, corpus) -> None:
     (Path(folder.root).parent / "secret@1.json").write_text("the secret")
     client = opened(folder)
     for path in (
-        "/static/../ui.py",
-        "/static/%2e%2e/ui.py",
-        "/static/..%2Fui.py",
+        "/static/../server.py",
+        "/static/%2e%2e/server.py",
+        "/static/..%2Fserver.py",
         "/things/..%2f..%2fsecret@1",
         "/things/..@1",
         "/things/x@..%2f..%2fsecret",
@@ -188,14 +190,14 @@ def test_a_query_that_takes_too_long_is_stopped(folder: Store) -> None:
 
 
 def test_a_query_has_so_much_memory(folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui, "MEMORY", "50MB")
+    monkeypatch.setattr(server, "MEMORY", "50MB")
     query = "SELECT len(list(range)) FROM range(20000000)"
     assert "Out of Memory" in warning(asked(opened(folder), "/sql", query=query))
 
 
 def test_a_catalog_that_something_else_opens_obeys_the_limits(folder: Store) -> None:
     def life(store: Store, doc_id: str) -> dict:
-        return {"documents": ui.Catalog(store).query(SLOW).to_pylist()}
+        return {"documents": server.Catalog(store).query(SLOW).to_pylist()}
 
     upper = Upper(life, octo.upper_floors().step, octo.upper_floors().sequence)
     answer = opened(folder, upper, seconds=0.5).get("/documents/x")
@@ -291,7 +293,7 @@ def test_a_thing_too_large_for_a_page_still_has_one(folder: Store, corpus, monke
     def slow(*_: object) -> None:
         raise UserError("the query took too long")
 
-    monkeypatch.setattr(ui_pages._Told, "corpus", slow)
+    monkeypatch.setattr(web_pages._Told, "corpus", slow)
     shown = asked(opened(folder), f"/things/{made.id}")
     assert "took too long" in shown and "math@1" in shown and "Search its documents" in shown
 
@@ -304,7 +306,7 @@ def test_an_empty_store_has_pages(folder: Store) -> None:
 
 def test_a_port_that_is_taken_is_said(folder: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="cannot listen"):
-        ui.serve(folder, octo.upper_floors(), "127.0.0.1", taken.getsockname()[1], print)
+        server.serve(folder, octo.upper_floors(), "127.0.0.1", taken.getsockname()[1], print)
 
 
 def test_the_verb_serves_until_interrupted(folder: Store, corpus) -> None:
@@ -325,4 +327,4 @@ def test_the_verb_serves_until_interrupted(folder: Store, corpus) -> None:
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("node7", False), ("", False)],
 )
 def test_only_loopback_needs_no_token(host: str, is_local: bool) -> None:
-    assert ui.is_loopback(host) is is_local
+    assert server.is_loopback(host) is is_local

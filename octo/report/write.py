@@ -5,8 +5,8 @@ walk in the order given, beginning with a picture of what was made from what.
 
 Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so that page and memory
 stay small whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice is arbitrary and the
-same every time, and so is the whole page. Text of documents and models is escaped (see `manifests.page`). Leaves out:
-runs over their steps (`manifests.run_curves`).
+same every time, and so is the whole page. Text of documents and models is escaped (see `octo.report.page`). Leaves out:
+runs over their steps (`octo.report.compare_runs`).
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from manifests import page
 from manifests.catalog import Catalog, main_rows
 from manifests.errors import UserError
 from manifests.identity import json_digest
 from manifests.manifest import Manifest, resolve
-from manifests.page import Column, Html, code, count, element, facts, figure, fold, number, percent, real
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from manifests.tables import DOCUMENTS
+from octo.report import page
+from octo.report.page import Column, Html, code, count, element, facts, figure, fold, number, percent, real
 
 Row = dict[str, Any]
 Thing = Manifest | RunDirectory

@@ -4,8 +4,8 @@ A manifest is its record and the files that it names by checksum, so copying is:
 checked on the way, the record last. Promises. A reader of the target never sees a manifest whose files are not all
 there. What was copied before an interruption is not copied again. The copy has the ID of the original. Nothing is
 copied where the record could not be written in the end: a name@version that stands for other content there, a target
-that cannot create a file exclusively. On the Hugging Face hub all of it is one commit (`manifests.hub_commit`). Leaves
-out runs, and going on within a file: the unit is one file.
+that cannot create a file exclusively. On the Hugging Face hub all of it is one commit
+(`manifests.exports.hub_commit`). Leaves out runs, and going on within a file: the unit is one file.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ import httpx
 from botocore.exceptions import BotoCoreError
 
 from manifests.errors import UserError, of_system
-from manifests.hub_commit import Head, commit, head_of
+from manifests.exports.hub_commit import Head, commit, head_of
 from manifests.manifest import File, Manifest, copy_manifest, load, load_all, missing_files, record_path, resolve
 from manifests.progress import progress
 from manifests.store import Store

@@ -12,16 +12,16 @@ import pytest
 import uvicorn
 
 from manifests import tables
-from manifests.report import report
 from manifests.runs import open_run
 from manifests.store import Store
-from manifests.ui import Upper, application
+from octo.report.write import report
+from octo.web.server import Upper, application
 
-UI_TESTS = runpy.run_path(str(Path(__file__).with_name("test_ui.py")))
+WEB_TESTS = runpy.run_path(str(Path(__file__).with_name("test_web.py")))
 everything, without_tokens, pages, rows_of = (
-    UI_TESTS[name] for name in ("everything", "without_tokens", "pages", "rows_of")
+    WEB_TESTS[name] for name in ("everything", "without_tokens", "pages", "rows_of")
 )
-written = UI_TESTS["REPORTS"]["written"]
+written = WEB_TESTS["REPORTS"]["written"]
 
 pytestmark = pytest.mark.engine
 SCREENS = [(390, "dark"), (1200, "light")]

@@ -5,7 +5,7 @@ close it; the page's Content-Security-Policy names its own scripts by their hash
 hostile text in a document is shown and never run. plotly.js is embedded once, compressed: 4.8 MB become 2.0 MB, which
 browsers since May 2023 inflate. KaTeX and its fonts (0.44 MB) are embedded where a page has a text with mathematics;
 what KaTeX refuses stays as its source. Tables, bars and strips are plain HTML and need no script. Leaves out: what is
-on the page, see `manifests.report`.
+on the page, see `octo.report.write`.
 """
 
 import base64

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from manifests.runs import RunDirectory
     from manifests.store import Store
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 PACKAGES = ("curation", "mixtures", "training", "rl", "evaluation", "manifests")
 
 
@@ -127,9 +127,9 @@ def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
     from evaluation.scores import evaluate
     from manifests import catalog
     from manifests.manifest import resolve
-    from manifests.report import report as write_report
     from mixtures.config import MixRecipe
     from mixtures.mix import mix as build_mixture
+    from octo.report.write import report as write_report
     from rl.config import RLRecipe
     from rl.launch import reinforce
     from training.config import TrainRecipe
@@ -809,7 +809,7 @@ def ui(
         raise UserError(
             f"octo ui needs {' and '.join(lacking)}", "pip install 'octothinker[ui]', or '.[ui]' in a clone"
         )
-    from manifests.ui import serve
+    from octo.web.server import serve
 
     def say(address: str) -> None:
         print(json.dumps({"address": address}) if json_ else address, flush=True)
@@ -828,8 +828,8 @@ def upper_floors() -> Any:
     """What `octo ui` shows and the floor it lives on may not import."""
     import numpy as np
 
-    from manifests.ui import Upper
     from mixtures.tracing import trace as trace_sequences
+    from octo.web.server import Upper
 
     return Upper(
         life=life_of,
@@ -849,8 +849,8 @@ def report(
     store: StoreOption = None,
 ) -> None:
     """One self-contained HTML page with plots, for manifests and runs."""
-    from manifests.report import report as write_report
-    from manifests.run_curves import compare as write_comparison
+    from octo.report.compare_runs import compare as write_comparison
+    from octo.report.write import report as write_report
 
     home = open_store(store)
     if compare:
@@ -888,7 +888,7 @@ def pull(
 
 
 def copy_between(source: "Store", ref: str, target: "Store", parents: bool, json_: bool) -> None:
-    from manifests.exchange import copy, lacking
+    from manifests.exports.exchange import copy, lacking
 
     copied = copy(source, ref, target, parents)
     made = copied[-1].manifest
@@ -1340,7 +1340,3 @@ def prompt(catalog: Any) -> None:
                 write(catalog.query(line), "table")
         except UserError as error:
             print(f"octo: {error}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()
