@@ -54,8 +54,8 @@ def cli_reference() -> str:
 
 
 def _verbs(path: list[str], command: Any) -> list[list[str]]:
-    children = getattr(command, "commands", {})
-    return [path] + [verb for name, child in children.items() for verb in _verbs([*path, name], child)]
+    children = command.list_commands(None) if hasattr(command, "commands") else []
+    return [path] + [verb for name in children for verb in _verbs([*path, name], command.commands[name])]
 
 
 def recipe_reference() -> str:

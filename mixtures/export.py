@@ -32,8 +32,8 @@ COPY_BYTES = 16 << 20
 
 
 def export(manifest: Manifest, format: str, folder: Path) -> Path:
-    """Write `manifest` into `folder`; see `manifests.exports.export.export_rows`. A mixture as rows needs its corpora in
-    the store."""
+    """Write `manifest` into `folder`; see `manifests.exports.export.export_rows`. A mixture as rows needs its corpora
+    in the store."""
     check_fits(manifest, format)
     if manifest.kind != "mixture":
         return export_rows(manifest, format, folder)

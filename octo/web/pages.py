@@ -1,4 +1,4 @@
-"""What the pages of `octo ui` show: rows of the catalog, and what other floors hand in, as markup.
+"""What the pages of `octo ui` show: rows of the catalog, and what training and mixtures know, as markup.
 
 Promises. Every page is bounded: so many rows, so many characters of a text, so many points of a curve. Every string is
 escaped (see `octo.report.page`). IDs of things and documents lead to their pages. Things are told of by
@@ -18,8 +18,12 @@ from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.runs import RunDirectory
 from octo.report import page
+from octo.report.charts import POINTS, SHARE_FORMAT
+from octo.report.excerpts import response
+from octo.report.frame import Report
+from octo.report.kinds import part_of
 from octo.report.page import Column, Html, element, facts, fold, void
-from octo.report.write import POINTS, RL_CURVES, RL_SHARES, SHARE_FORMAT, Report, response
+from octo.report.rl_run import RL_CURVES, RL_SHARES
 from octo.sql_reference import QUERIES
 
 Row = dict[str, Any]
@@ -195,7 +199,7 @@ def thing(catalog: Catalog, of: Thing) -> Sheet:
     """One manifest or run, told as in its report, with ways to go on from it."""
     told = _Told(catalog, [of])
     try:
-        section = told.section(of, told.part(of))
+        section = told.section(of, part_of(told, of))
     except UserError as error:  # a store too large for the time a page has: what can be said without a query
         section = element("section", element("h2", told.title(of.id)), element("p", str(error), class_="warning"))
     lineage = element("section", told.lineage())

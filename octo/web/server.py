@@ -25,11 +25,10 @@ import secrets
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 import uvicorn
 from plotly.offline import get_plotlyjs
 from starlette.applications import Starlette
@@ -44,13 +43,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manifests.catalog import Catalog, limited, main_rows
 from manifests.errors import UserError, of_system
-from manifests.manifest import Manifest, resolve
-from manifests.runs import RunDirectory, load_run
+from manifests.manifest import resolve
+from manifests.runs import load_run
 from manifests.store import Store
+from mixtures.tracing import trace as trace_sequences
+from octo.life import life_of
 from octo.report import page
 from octo.report.page import Html, element
 from octo.web import pages
 from octo.web.pages import COMPARED, Sheet, link
+from training.consumed import trace as trace_step
 
 SECONDS, MEMORY, AT_ONCE = 20.0, "1GB", 3
 HERE = Path(__file__).parent
@@ -74,18 +76,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 COOKIE = "octo_ui"
-
-
-@dataclass(frozen=True)
-class Upper:
-    """What is known on the floors above this one, handed in by the front door."""
-
-    life: Callable[[Store, str], dict[str, list[dict[str, Any]]]]
-    """Of a document: what `octo why` tells."""
-    step: Callable[[Store, RunDirectory, int, bool], pa.Table]
-    """Of a training run and a step: the spans that it read, with text or without."""
-    sequence: Callable[[Store, Manifest, int], pa.Table]
-    """Of a mixture and the place of a sequence: its spans with text."""
 
 
 # -- guards ----------------------------------------------------------------------------------------------------------
@@ -180,12 +170,12 @@ Answer = Callable[[Request], Awaitable[Response]]
 class Site:
     """The pages of one store."""
 
-    def __init__(self, store: Store, upper: Upper, seconds: float = SECONDS):
-        self.store, self.upper, self.seconds = store, upper, seconds
+    def __init__(self, store: Store, seconds: float = SECONDS):
+        self.store, self.seconds = store, seconds
         self.places = threading.BoundedSemaphore(AT_ONCE)
 
     def routes(self) -> list[Route]:
-        pages: dict[str, Callable[[Request], Response]] = {
+        answers: dict[str, Callable[[Request], Response]] = {
             "/": lambda request: self.sheet(pages.home),
             "/things/{ref}": self.thing,
             "/documents": self.search,
@@ -198,7 +188,7 @@ class Site:
             "/compare": self.compare,
             "/compare.json": self.compare_news,
         }
-        made = [Route(path, self.within_limits(make)) for path, make in pages.items()]
+        made = [Route(path, self.within_limits(make)) for path, make in answers.items()]
         return [*made, Route("/static/{name:path}", static)]
 
     def within_limits(self, make: Callable[[Request], Response]) -> Answer:
@@ -236,7 +226,7 @@ class Site:
 
     def document(self, request: Request) -> Response:
         doc_id = request.path_params["doc_id"]
-        return self.sheet(pages.document, doc_id, self.upper.life(self.store, doc_id))
+        return self.sheet(pages.document, doc_id, life_of(self.store, doc_id))
 
     def to_step(self, request: Request) -> Response:
         run = load_run(self.store, request.path_params["run"])
@@ -247,7 +237,7 @@ class Site:
         if run.record["kind"] == "rl":
             return self.sheet(pages.rl_step, run, step)
         text = "text" in request.query_params
-        spans = self.upper.step(self.store, run, step, text).to_pylist()
+        spans = trace_step(self.store, run, step, None, text).to_pylist()
         return self.sheet(pages.training_step, run, step, spans, text)
 
     def to_sequence(self, request: Request) -> Response:
@@ -256,7 +246,7 @@ class Site:
 
     def sequence(self, request: Request) -> Response:
         mixture, number = resolve(self.store, request.path_params["ref"]), request.path_params["number"]
-        spans = self.upper.sequence(self.store, mixture, number).to_pylist()
+        spans = trace_sequences(self.store, mixture, np.array([number]), text=True).to_pylist()
         return html_answer(pages.sequence(mixture, number, main_rows(mixture) - 1, spans))
 
     def compare(self, request: Request) -> Response:
@@ -311,10 +301,10 @@ async def refused(request: Request, error: Exception) -> Response:
     return error_page(status, said.get(status, str(error)))
 
 
-def application(store: Store, upper: Upper, token: str | None = None, seconds: float = SECONDS) -> Starlette:
+def application(store: Store, token: str | None = None, seconds: float = SECONDS) -> Starlette:
     """The application. With `token` only who brings it may read; without, who comes by a name of loopback."""
     app = Starlette(
-        routes=Site(store, upper, seconds).routes(),
+        routes=Site(store, seconds).routes(),
         middleware=[Middleware(Guard, token=token), Middleware(GZipMiddleware)],
         exception_handlers={HTTPException: refused},
     )
@@ -322,14 +312,14 @@ def application(store: Store, upper: Upper, token: str | None = None, seconds: f
     return app
 
 
-def serve(store: Store, upper: Upper, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(store: Store, host: str, port: int, say: Callable[[str], None]) -> None:
     """Serve until interrupted; `say` is told the address, with the token when `host` is not loopback."""
     token = None if is_loopback(host) else secrets.token_urlsafe(24)
     with _listening(host, port) as listening:
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}/"
         say(address + (f"?token={token}" if token else ""))
-        config = uvicorn.Config(application(store, upper, token), log_level="warning", access_log=False)
+        config = uvicorn.Config(application(store, token), log_level="warning", access_log=False)
         with contextlib.suppress(KeyboardInterrupt):  # the ordinary end
             uvicorn.Server(config).run(sockets=[listening])
 

@@ -15,7 +15,7 @@ from manifests import tables
 from manifests.runs import open_run
 from manifests.store import Store
 from octo.report.write import report
-from octo.web.server import Upper, application
+from octo.web.server import application
 
 WEB_TESTS = runpy.run_path(str(Path(__file__).with_name("test_web.py")))
 everything, without_tokens, pages, rows_of = (
@@ -77,8 +77,8 @@ def check(browser, address: str) -> int:
 
 
 @contextmanager
-def served(store: Store, upper: Upper) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(application(store, upper), port=0, log_level="warning"))
+def served(store: Store) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(application(store), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -132,7 +132,7 @@ def test_mathematics_is_typeset_and_bad_mathematics_is_its_source(
     rows = [{"doc_id": "a" * 32, "source": "web", "role": "web", "n_chars": 9, "n_tokens": 9, "text_digest": "a"}]
     made = written(folder, rows, {"a" * 32: MATHEMATICS})
     path = report(folder, [made.id], tmp_path / "a.html")
-    with served(folder, without_tokens) as home:
+    with served(folder) as home:
         for address in (path.as_uri(), f"{home}/documents/{'a' * 32}"):
             for screen in SCREENS:
                 with visit(browser, address, *screen) as page:
@@ -147,7 +147,7 @@ def test_mathematics_is_typeset_and_bad_mathematics_is_its_source(
 
 def test_every_page_of_the_ui_is_drawn(browser, everything, without_tokens) -> None:
     store, made = everything
-    with served(store, without_tokens) as home:
+    with served(store) as home:
         charts = {path: check(browser, home + path) for path in pages(made)}
     assert all(count for path, count in charts.items() if path.startswith("/compare"))
     assert charts[f"/things/{made[0]}"] and charts[f"/things/{made[4]}"]
@@ -159,7 +159,7 @@ def test_curves_grow_while_one_looks(browser, folder: Store, corpus, without_tok
     rows = [{"step": step, "stage": "s", "loss": 1 / step, "tokens": 8} for step in range(1, 8)]
     run.append("steps", rows_of(tables.STEPS, *rows[:3]))
     with (
-        served(folder, without_tokens) as home,
+        served(folder) as home,
         visit(browser, f"{home}/compare?run={run.id}", *SCREENS[1]) as page,
     ):
         assert page.evaluate(DRAWN) == 3

@@ -20,7 +20,7 @@ from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
-from octo.report import page
+from octo.report import page, training_run
 from octo.report.compare_runs import compare
 from octo.report.write import report
 
@@ -323,15 +323,18 @@ def test_curves_are_those_of_sql_and_long_runs_are_averaged(folder: Store, corpu
     assert loss["y"][0] == pytest.approx((4 / 1 + 4 / 2 + 4 / 3) / 3)
 
 
-def test_a_jump_of_the_loss_is_marked_and_leads_to_what_was_read(folder: Store, corpus, mixture) -> None:
+def test_a_jump_of_the_loss_is_marked_and_leads_to_what_was_read(
+    folder: Store, corpus, mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = trained(folder, mixture(folder, corpus(folder), [("a1", "web", 10)]), steps=9, spikes=[7])
     spans = [{"doc_id": "a1", "source": "web", "component": "all", "length": length} for length in (5, 3)]
 
-    def read(store: Store, asked: RunDirectory, step: int, text: bool) -> pa.Table:
-        assert (store, asked.id, step, text) == (folder, run.id, 7, False)
+    def read(store: Store, asked: RunDirectory, step: int) -> pa.Table:
+        assert (store, asked.id, step) == (folder, run.id, 7)
         return pa.Table.from_pylist(spans)
 
-    shown = Parsed(report(folder, [run.id], read=read))
+    monkeypatch.setattr(training_run, "trace", read)
+    shown = Parsed(report(folder, [run.id]))
     _, marked = next(iter(shown.charts.values()))["data"]
     assert (marked["x"], marked["y"], marked["text"]) == ([56], [pytest.approx(4 / 7)], ["step 7"])
     assert ["a1", "web", "all", "3"] in shown.rows and f"octo trace {run.id} --step 7 --text" in shown.text

@@ -15,16 +15,17 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-import octo
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.runs import open_run
 from manifests.store import Store
+from octo.life import WHY_DOCUMENT
+from octo.report import kinds
 from octo.sql_reference import QUERIES
 from octo.web import pages as web_pages
 from octo.web import server
-from octo.web.server import Upper, application
+from octo.web.server import application
 
 REPORTS = runpy.run_path(str(Path(__file__).with_name("test_report.py")))
 HOSTILE, Parsed, rows_of, everything = (REPORTS[name] for name in ("HOSTILE", "Parsed", "rows_of", "everything"))
@@ -34,9 +35,8 @@ HERE = "http://127.0.0.1:8321"
 SLOW = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 
 
-def opened(store: Store, upper: Upper | None = None, base: str = HERE, **more) -> TestClient:
-    app = application(store, upper or octo.upper_floors(), **more)
-    return TestClient(app, base_url=base, follow_redirects=False)
+def opened(store: Store, base: str = HERE, **more) -> TestClient:
+    return TestClient(application(store, **more), base_url=base, follow_redirects=False)
 
 
 def asked(client: TestClient, path: str, **parameters: str | list[str]) -> str:
@@ -63,24 +63,23 @@ def pages(made: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def without_tokens() -> Upper:
-    """The upper floors, but for the tokens of mixtures, which the stores here do not have: the walk's test has them."""
-    upper = octo.upper_floors()
+def without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lives without the tokens of mixtures, which the stores here do not have: the walk's test has them."""
 
     def life(store: Store, doc_id: str) -> dict:
         return {name: [] for name in web_pages.LIFE} | {
-            "documents": server.Catalog(store).query(octo.WHY_DOCUMENT, [doc_id]).to_pylist(),
+            "documents": server.Catalog(store).query(WHY_DOCUMENT, [doc_id]).to_pylist(),
             "annotations": [{"said": HOSTILE}],
         }
 
-    return Upper(life, upper.step, upper.sequence)
+    monkeypatch.setattr(server, "life_of", life)
 
 
 def test_every_page_is_made_without_a_script_in_it_and_hostile_text_is_text(
     everything, without_tokens, tmp_path: Path
 ) -> None:
     store, made = everything
-    client, seen = opened(store, without_tokens), 0
+    client, seen = opened(store), 0
     for path in pages(made):
         answer = client.get(path)
         assert answer.status_code == 200 and 'class="warning"' not in answer.text, path
@@ -195,12 +194,12 @@ def test_a_query_has_so_much_memory(folder: Store, monkeypatch: pytest.MonkeyPat
     assert "Out of Memory" in warning(asked(opened(folder), "/sql", query=query))
 
 
-def test_a_catalog_that_something_else_opens_obeys_the_limits(folder: Store) -> None:
+def test_a_catalog_that_something_else_opens_obeys_the_limits(folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def life(store: Store, doc_id: str) -> dict:
         return {"documents": server.Catalog(store).query(SLOW).to_pylist()}
 
-    upper = Upper(life, octo.upper_floors().step, octo.upper_floors().sequence)
-    answer = opened(folder, upper, seconds=0.5).get("/documents/x")
+    monkeypatch.setattr(server, "life_of", life)
+    answer = opened(folder, seconds=0.5).get("/documents/x")
     assert answer.status_code == 400 and "took too long" in warning(answer.text)
 
 
@@ -273,7 +272,7 @@ def test_too_many_runs_are_not_compared(folder: Store) -> None:
     assert answer.status_code == 400 and warning(answer.text).startswith("9 runs to compare")
 
 
-def test_errors_are_one_line_and_faults_keep_their_words(folder: Store, without_tokens) -> None:
+def test_errors_are_one_line_and_faults_keep_their_words(folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for path, status in {"/things/nothing@1": 404, "/things/run-00": 404, "/x": 404, "/compare": 400}.items():
         answer = opened(folder).get(path)
         assert answer.status_code == status and "\n" not in warning(answer.text)
@@ -281,7 +280,8 @@ def test_errors_are_one_line_and_faults_keep_their_words(folder: Store, without_
     def broken(*_: object) -> dict:
         raise RuntimeError("what only the terminal may know")
 
-    answer = opened(folder, Upper(broken, broken, broken)).get("/documents/x")
+    monkeypatch.setattr(server, "life_of", broken)
+    answer = opened(folder).get("/documents/x")
     assert answer.status_code == 500 and "RuntimeError" in warning(answer.text)
     assert "may know" not in answer.text and "Traceback" not in answer.text
     assert "content-security-policy" in answer.headers
@@ -293,7 +293,7 @@ def test_a_thing_too_large_for_a_page_still_has_one(folder: Store, corpus, monke
     def slow(*_: object) -> None:
         raise UserError("the query took too long")
 
-    monkeypatch.setattr(web_pages._Told, "corpus", slow)
+    monkeypatch.setattr(kinds.corpus, "part", slow)
     shown = asked(opened(folder), f"/things/{made.id}")
     assert "took too long" in shown and "math@1" in shown and "Search its documents" in shown
 
@@ -306,7 +306,7 @@ def test_an_empty_store_has_pages(folder: Store) -> None:
 
 def test_a_port_that_is_taken_is_said(folder: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="cannot listen"):
-        server.serve(folder, octo.upper_floors(), "127.0.0.1", taken.getsockname()[1], print)
+        server.serve(folder, "127.0.0.1", taken.getsockname()[1], print)
 
 
 def test_the_verb_serves_until_interrupted(folder: Store, corpus) -> None:
