@@ -36,8 +36,9 @@ import yaml
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from evaluation.answers import Grade, Verdict
+from evaluation.sampling import Completion
 from evaluation.templates import render
-from evaluation.transformers_sampler import Completion, encode
+from evaluation.transformers_sampler import encode
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory
