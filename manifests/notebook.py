@@ -1,7 +1,8 @@
-"""What a notebook shows: the rows of a query, for polars, pandas or Arrow, and manifests as tables in HTML.
+"""What a notebook shows: a manifest that answers SQL, the rows of a query for polars, pandas or Arrow, tables in HTML.
 
-`Rows` holds an Arrow table and hands it on; whatever takes Arrow's C stream (polars, pandas, DuckDB) takes it as it is.
-Loads polars and pandas only when they are asked for. Leaves out plots: `octo report` has them.
+`Opened` is what `manifests.open` returns. `Rows` holds an Arrow table and hands it on; whatever takes Arrow's C stream
+(polars, pandas, DuckDB) takes it as it is. Loads DuckDB, polars and pandas only when they are asked for. Leaves out
+plots: `octo report` has them.
 """
 
 import html
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from manifests.errors import UserError
+from manifests.manifest import Manifest, resolve
+from manifests.store import Store
 
 if TYPE_CHECKING:
     import pandas
@@ -55,6 +58,36 @@ class Rows:
         shown = html_table(self.table.column_names, self.table.slice(0, ROWS_SHOWN).to_pylist())
         more = f"<p>{ROWS_SHOWN} of {len(self):,} rows</p>" if len(self) > ROWS_SHOWN else ""
         return shown + more
+
+
+class Opened(Manifest):
+    """A manifest as a notebook has it."""
+
+    def sql(self, query: str, parameters: list[Any] | None = None) -> Rows:
+        """The rows of one SELECT over what this manifest holds: the views of docs/sql.md (`documents`, `texts`, …),
+        limited to its rows and to the runs that were launched with it. `parameters` are $1, $2, … Read-only; UserError
+        for anything refused or wrong."""
+        from manifests.catalog import Catalog  # noqa: PLC0415 - loads DuckDB
+
+        with Catalog(self.store, self) as catalog:
+            return Rows(catalog.query(query, parameters))
+
+    def _repr_html_(self) -> str:
+        """The record and its families, for a notebook."""
+        record = {"manifest": self.ref, "ID": self.id, "kind": self.kind, "parents": ", ".join(self.parents)}
+        record |= {"created": self.provenance.get("time"), "store": self.store.url}
+        families = [
+            {"family": name, "format": family.format, "rows": family.rows, "files": len(family.files)}
+            | {"bytes": sum(file.bytes for file in family.files), "columns": ", ".join(family.schema)}
+            for name, family in self.families.items()
+        ]
+        shown = html_table(["manifest", "ID", "kind", "parents", "created", "store"], [record])
+        return shown + html_table(["family", "format", "rows", "files", "bytes", "columns"], families)
+
+
+def open_manifest(store: Store, ref: str) -> Opened:
+    """The manifest that `ref` names, see `manifests.manifest.resolve`."""
+    return Opened(**vars(resolve(store, ref)))
 
 
 def html_table(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:

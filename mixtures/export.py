@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from manifests.exports.export import Pieces, aligned, check_fits, export_rows, whole_folder, with_texts, write_rows
+from manifests.exports.export import aligned, check_fits, export_rows, whole_folder, with_texts, write_rows
+from manifests.exports.files import Pieces
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.progress import progress
 from manifests.tables import TEXTS

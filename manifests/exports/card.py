@@ -7,16 +7,14 @@ of the machine that it was built on: of such a path the last name stands.
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import yaml
 
 from manifests import catalog, tables
+from manifests.exports.files import Part
 from manifests.manifest import Manifest
-
-if TYPE_CHECKING:
-    from manifests.exports.export import Part
 
 HUB_LICENSES = {
     "afl-3.0", "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0",
@@ -56,7 +54,7 @@ VERB = {
 }
 
 
-def write_card(manifest: Manifest, parts: "list[Part]", folder: Path) -> None:
+def write_card(manifest: Manifest, parts: list[Part], folder: Path) -> None:
     """README.md of the files `parts` in `folder`."""
     licences = licences_of(manifest)
     front = yaml.safe_dump(_front_matter(manifest, parts, licences), sort_keys=False, allow_unicode=True)
@@ -83,12 +81,12 @@ def hub_licenses(licences: pa.Table | None) -> list[str]:
     return sorted({name if name in HUB_LICENSES | {"unknown"} else "other" for name in short})
 
 
-def whole_config(parts: "list[Part]") -> str:
+def whole_config(parts: list[Part]) -> str:
     """Name of the configuration that is all parts together."""
     return "default" if "default" not in [part.name for part in parts] else "all"
 
 
-def _front_matter(manifest: Manifest, parts: "list[Part]", licences: pa.Table | None) -> dict[str, Any]:
+def _front_matter(manifest: Manifest, parts: list[Part], licences: pa.Table | None) -> dict[str, Any]:
     rows, licenses = sum(part.rows for part in parts), hub_licenses(licences)
     whole = {"config_name": whole_config(parts), "default": True, "data_files": _data_files("*", parts[0].split)}
     single = [{"config_name": part.name, "data_files": _data_files(part.name, part.split)} for part in parts]
@@ -105,7 +103,7 @@ def _data_files(part: str, split: str) -> list[dict[str, str]]:
     return [{"split": split, "path": f"data/{part}/*.parquet"}]
 
 
-def _about(manifest: Manifest, parts: "list[Part]") -> str:
+def _about(manifest: Manifest, parts: list[Part]) -> str:
     rows = [{"config": part.name, "rows": part.rows, "bytes in memory": part.bytes} for part in parts]
     return f"""# {manifest.ref}
 
@@ -143,7 +141,7 @@ def _history(manifest: Manifest) -> list[str]:
     return []
 
 
-def _columns(manifest: Manifest, parts: "list[Part]") -> str:
+def _columns(manifest: Manifest, parts: list[Part]) -> str:
     columns = columns_of(manifest, parts[0].schema)
     rows = [{"column": name, "type": kind, "meaning": meaning} for name, kind, meaning in columns]
     return f"## Columns\n\n{_markdown(rows)}\n"

@@ -8,16 +8,14 @@ vocabularies for responsible AI, of which the manifest knows nothing.
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from manifests.exports.card import columns_of, hub_licenses, licences_of
+from manifests.exports.files import Part
 from manifests.manifest import Manifest
 from manifests.store import file_sha256
-
-if TYPE_CHECKING:
-    from manifests.exports.export import Part
 
 CROISSANT = "http://mlcommons.org/croissant/"
 TERMS = """arrayShape citeAs column containedIn equivalentProperty extract field fileObject fileProperty fileSet format
@@ -40,7 +38,7 @@ CONTEXT = {
 PARQUET = "application/x-parquet"
 
 
-def write_croissant(manifest: Manifest, parts: "list[Part]", folder: Path) -> None:
+def write_croissant(manifest: Manifest, parts: list[Part], folder: Path) -> None:
     """croissant.json of the files `parts` in `folder`."""
     licences = hub_licenses(licences_of(manifest))
     whole = {
@@ -67,7 +65,7 @@ def _version(version: str) -> str:
     return f"{version}.0.0" if re.fullmatch(r"\d+", version) else version
 
 
-def _distribution(part: "Part", folder: Path) -> list[dict[str, Any]]:
+def _distribution(part: Part, folder: Path) -> list[dict[str, Any]]:
     files = [
         {
             "@type": "cr:FileObject",
@@ -84,7 +82,7 @@ def _distribution(part: "Part", folder: Path) -> list[dict[str, Any]]:
     return [*files, together | {"encodingFormat": PARQUET, "includes": f"data/{part.name}/*.parquet"}]
 
 
-def _record_set(manifest: Manifest, part: "Part") -> dict[str, Any]:
+def _record_set(manifest: Manifest, part: Part) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": part.name,
@@ -94,7 +92,7 @@ def _record_set(manifest: Manifest, part: "Part") -> dict[str, Any]:
     }
 
 
-def _field(part: "Part", name: str, meaning: str) -> dict[str, Any]:
+def _field(part: Part, name: str, meaning: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         "@id": f"{part.name}/{name}",
