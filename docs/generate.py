@@ -15,8 +15,10 @@ import typer
 from typer.testing import CliRunner
 
 import octo
-from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe, QualityRecipe
-from curation.quality import RULES
+from curation.classifiers.config import ClassifierRecipe
+from curation.config import CurateRecipe, QualityRecipe
+from curation.language_model.config import AnnotateRecipe
+from curation.measures.quality import RULES
 from evaluation.config import EvalRecipe
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe

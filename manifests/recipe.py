@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from manifests.errors import UserError
@@ -42,6 +42,21 @@ def _is_local(mark: Any) -> bool:
 
 def _mentions_local(annotation: Any) -> bool:
     return _is_local(annotation) or any(_mentions_local(part) for part in get_args(annotation))
+
+
+class NamedRecipe(Recipe):
+    """Base of the recipes whose result is a manifest with a name and a version."""
+
+    name: Annotated[str, Local]
+    """Name of the manifest."""
+    version: Annotated[str, Local] = "1"
+    """Version of the manifest; with the name it is given once and for ever."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_as_text(cls, value: object) -> object:
+        """`version: 1` and `version: 2026.11` are what people write."""
+        return str(value) if isinstance(value, int | float) else value
 
 
 def _amount(value: Any) -> Any:

@@ -121,7 +121,7 @@ def write(rows: "pa.Table", format: str) -> None:
 
 def show_run(run: "RunDirectory") -> None:
     """A curation as it stands now; its ID last."""
-    from curation.standing import standing
+    from curation.execution.status import standing
 
     now = standing(run)
     for title, rows in now.tables.items():

@@ -1,7 +1,8 @@
 """Building a manifest again from its record, in a scratch store."""
 
-from curation.config import ClassifierRecipe, CurateRecipe
-from curation.fit import train as train_classifier
+from curation.classifiers.config import ClassifierRecipe
+from curation.classifiers.fit import train as train_classifier
+from curation.config import CurateRecipe
 from curation.pipeline import curate as build_corpus
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from manifests.errors import UserError

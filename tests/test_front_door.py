@@ -142,7 +142,8 @@ def test_the_reference_is_what_the_code_says():
 
 
 def test_every_recipe_in_the_project_loads():
-    from curation.config import ClassifierRecipe, CurateRecipe
+    from curation.classifiers.config import ClassifierRecipe
+    from curation.config import CurateRecipe
     from evaluation.config import EvalRecipe
     from manifests.recipe import load
     from mixtures.config import GridRecipe, MixRecipe

@@ -117,8 +117,8 @@ def annotate(
     store: StoreOption = None,
 ) -> None:
     """Ask a language model about documents of a corpus: scores, rewritten texts, or question-answer pairs."""
-    from curation import annotate as annotating
-    from curation.config import AnnotateRecipe
+    from curation.language_model import annotate as annotating
+    from curation.language_model.config import AnnotateRecipe
     from manifests.recipe import load
 
     home, config = open_store(store), load(recipe, AnnotateRecipe, overrides or [])
@@ -140,8 +140,8 @@ def classifier(
     store: StoreOption = None,
 ) -> None:
     """Train a fastText classifier on labelled rows of a corpus, for `octo curate` to score documents with."""
-    from curation import fit
-    from curation.config import ClassifierRecipe
+    from curation.classifiers import fit
+    from curation.classifiers.config import ClassifierRecipe
     from manifests import catalog
     from manifests.recipe import load
 

@@ -82,7 +82,7 @@ def near(
     store: StoreOption = None,
 ) -> None:
     """Near-duplicates of a text in a corpus manifest."""
-    from curation.near import near as find_near
+    from curation.corpus.near import near as find_near
     from manifests.manifest import resolve
 
     corpus = resolve(open_store(store), manifest)

@@ -18,9 +18,11 @@ import pyarrow as pa
 import pytest
 
 import octo
-from curation import fit
-from curation.annotate import annotate, plan
-from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe
+from curation.classifiers import fit
+from curation.classifiers.config import ClassifierRecipe
+from curation.config import CurateRecipe
+from curation.language_model.annotate import annotate, plan
+from curation.language_model.config import AnnotateRecipe
 from curation.pipeline import curate
 from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation import fit
-from curation.classifier import DEFAULT, DEFAULT_SHA256, LONGEST, Classifier, model_path, prepare
-from curation.config import ClassifierRecipe, CurateRecipe, ScoreRecipe
+from curation.classifiers import fit
+from curation.classifiers.config import ClassifierRecipe
+from curation.config import CurateRecipe, ScoreRecipe
+from curation.execution.steps import Batch, Score
+from curation.measures.classifier import DEFAULT, DEFAULT_SHA256, LONGEST, Classifier, model_path, prepare
 from curation.pipeline import curate, plan
-from curation.sample import write_sample
-from curation.steps import Batch, Score
+from curation.sample.write import write_sample
 from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify

@@ -11,7 +11,7 @@ from loopback_hub import COMMIT, Hub, served
 
 import octo
 from curation.config import SourceRecipe
-from curation.hub import commit
+from curation.reading.hub import commit
 from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.store import Store

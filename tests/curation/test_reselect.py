@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from curation.config import CurateRecipe
+from curation.corpus.reselect import KEPT
 from curation.pipeline import curate, plan
-from curation.reselect import KEPT
 from curation.tasks import RULES_VERSION
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve, verify

@@ -17,7 +17,7 @@ from datatrove.utils.dataset import DatatroveFolderDataset
 from huggingface_hub import DatasetCard
 
 import manifests
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.errors import UserError
 from manifests.exports import export as writing
