@@ -45,7 +45,7 @@ test-docs: docs
 test-browser: $(VENV)/.dev
 	$(INSTALL) --editable '.[browser]'
 	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install --yes chromium
-	$(BIN)/python -m pytest -q -m engine tests/manifests/test_browser.py
+	$(BIN)/python -m pytest -q -m engine tests/octo/test_browser.py
 
 bench: $(VENV)/.dev
 	for name in identity grading curation mixtures training; do $(BIN)/python -m benchmarks.$$name || exit; done

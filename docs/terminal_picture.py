@@ -1,6 +1,6 @@
 """The last lines of what a command printed, as the picture of a terminal.
 
-    octo quickstart | python docs/terminal_picture.py docs/images/quickstart.svg
+octo quickstart | python docs/terminal_picture.py docs/images/quickstart.svg
 """
 
 import sys

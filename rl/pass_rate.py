@@ -20,8 +20,9 @@ from pydantic import Field
 
 from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
-from evaluation.samplers import SamplingParams, load_model, sample
+from evaluation.sampling import SamplingParams
 from evaluation.templates import render
+from evaluation.transformers_sampler import load_model, sample
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic

@@ -33,7 +33,7 @@ from manifests.manifest import Manifest, resolve, verify
 from manifests.recipe import parse
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 
 
 def row(number: int, **fields: Any) -> dict[str, Any]:
