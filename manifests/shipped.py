@@ -9,7 +9,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 """The folder that holds the packages: the checkout, or site-packages."""
-INSTALLED = PROJECT / "octo" / "shipped"
+INSTALLED = PROJECT / "octo"
 """Where a wheel has what lies at the top of the checkout (`force-include` in pyproject.toml)."""
 
 

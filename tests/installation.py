@@ -7,7 +7,6 @@ every other package, a developer's above all, cannot be imported there, nor in a
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -76,7 +75,3 @@ def merge(folder: Path, target: Path) -> None:
     for inner in folder.iterdir():
         if not (target / inner.name).exists():
             (target / inner.name).symlink_to(inner)
-
-
-def scripts() -> Path:
-    return Path(sysconfig.get_path("scripts"))

@@ -1,7 +1,7 @@
 """Verbs that ask about documents: `why`, `trace`, `near`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from octo.printing import (
     show,
     show_rows,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -1,7 +1,5 @@
 """`octo doctor`: what this machine can do."""
 
-from typing import TYPE_CHECKING
-
 from octo.commands.groups import app
 from octo.commands.options import (
     JsonOption,
@@ -9,9 +7,6 @@ from octo.commands.options import (
 from octo.printing import (
     show_rows,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,9 +25,6 @@ from octo.printing import (
     show_plan,
     show_rows,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @manifest_app.command(name="list")

@@ -1,7 +1,7 @@
 """`octo mix`: mixtures and prompts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +18,6 @@ from octo.printing import (
     print_json,
     show_rows,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """`octo runs …`: look at runs."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,6 @@ from octo.printing import (
     show_rows,
     show_run,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @runs_app.command(name="list")
