@@ -3,12 +3,8 @@
 from typing import TYPE_CHECKING
 
 from octo.commands.groups import app
-from octo.commands.options import (
-    JsonOption,
-)
-from octo.printing import (
-    show_rows,
-)
+from octo.commands.options import JsonOption
+from octo.printing import show_rows
 
 if TYPE_CHECKING:
     pass
