@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from octo.commands.groups import app
-from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, open_store
-from octo.printing import identity, print_json, show, show_plan, show_rows
+from octo.commands.options import (
+    JsonOption,
+    Overrides,
+    PlanOption,
+    StoreOption,
+    open_store,
+)
+from octo.printing import (
+    identity,
+    print_json,
+    show,
+    show_plan,
+    show_rows,
+)
 from octo.project_recipes import FOLDER
 
 if TYPE_CHECKING:
