@@ -8,22 +8,8 @@ from typing import Annotated
 import typer
 
 from octo.commands.groups import app, curate_app
-from octo.commands.options import (
-    JsonOption,
-    Overrides,
-    PlanOption,
-    StoreOption,
-    WorkersOption,
-    open_store,
-)
-from octo.printing import (
-    identity,
-    print_json,
-    show_made,
-    show_plan,
-    show_rows,
-    show_run,
-)
+from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
+from octo.printing import identity, print_json, show_made, show_plan, show_rows, show_run
 
 
 @app.command()

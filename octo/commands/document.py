@@ -6,16 +6,8 @@ from typing import Annotated
 import typer
 
 from octo.commands.groups import app
-from octo.commands.options import (
-    JsonOption,
-    StoreOption,
-    open_store,
-)
-from octo.printing import (
-    print_json,
-    show,
-    show_rows,
-)
+from octo.commands.options import JsonOption, StoreOption, open_store
+from octo.printing import print_json, show, show_rows
 
 
 @app.command()

@@ -1,12 +1,8 @@
 """`octo doctor`: what this machine can do."""
 
 from octo.commands.groups import app
-from octo.commands.options import (
-    JsonOption,
-)
-from octo.printing import (
-    show_rows,
-)
+from octo.commands.options import JsonOption
+from octo.printing import show_rows
 
 
 @app.command()

@@ -8,23 +8,8 @@ from typing import Annotated
 import typer
 
 from octo.commands.groups import manifest_app
-from octo.commands.options import (
-    JsonOption,
-    ManifestArgument,
-    PlanOption,
-    StoreOption,
-    WorkersOption,
-    open_store,
-)
-from octo.printing import (
-    identity,
-    print_json,
-    show,
-    show_made,
-    show_path,
-    show_plan,
-    show_rows,
-)
+from octo.commands.options import JsonOption, ManifestArgument, PlanOption, StoreOption, WorkersOption, open_store
+from octo.printing import identity, print_json, show, show_made, show_path, show_plan, show_rows
 
 
 @manifest_app.command(name="list")

@@ -6,18 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from octo.commands.groups import app
-from octo.commands.options import (
-    JsonOption,
-    Overrides,
-    PlanOption,
-    StoreOption,
-    open_store,
-)
-from octo.printing import (
-    identity,
-    print_json,
-    show_rows,
-)
+from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, open_store
+from octo.printing import identity, print_json, show_rows
 
 
 @app.command()

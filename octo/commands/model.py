@@ -15,13 +15,7 @@ from octo.commands.options import (
     StoreOption,
     open_store,
 )
-from octo.printing import (
-    identity,
-    print_json,
-    show_made,
-    show_plan,
-    summary_row,
-)
+from octo.printing import identity, print_json, show_made, show_plan, summary_row
 
 
 @app.command()

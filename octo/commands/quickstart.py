@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from octo.commands.groups import app
-from octo.commands.options import (
-    JsonOption,
-    StoreOption,
-    open_store,
-)
-from octo.printing import (
-    identity,
-    print_json,
-    show,
-    show_rows,
-)
+from octo.commands.options import JsonOption, StoreOption, open_store
+from octo.printing import identity, print_json, show, show_rows
 from octo.project_recipes import quickstart_recipe
 
 if TYPE_CHECKING:

@@ -6,17 +6,8 @@ from typing import Annotated
 import typer
 
 from octo.commands.groups import runs_app
-from octo.commands.options import (
-    JsonOption,
-    StoreOption,
-    open_store,
-)
-from octo.printing import (
-    print_json,
-    show,
-    show_rows,
-    show_run,
-)
+from octo.commands.options import JsonOption, StoreOption, open_store
+from octo.printing import print_json, show, show_rows, show_run
 
 
 @runs_app.command(name="list")

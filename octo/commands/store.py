@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octo.commands.groups import app
-from octo.commands.options import (
-    JsonOption,
-    ManifestArgument,
-    ParentsOption,
-    StoreOption,
-    open_store,
-)
-from octo.printing import (
-    show_made,
-    show_path,
-    write,
-)
+from octo.commands.options import JsonOption, ManifestArgument, ParentsOption, StoreOption, open_store
+from octo.printing import show_made, show_path, write
 
 if TYPE_CHECKING:
     from manifests.store import Store

@@ -19,6 +19,7 @@ from octo.report.frame import Part, Report, Thing
 
 
 def part_of(report: Report, thing: Thing) -> Part:
+    """What the page says of `thing`, from the module of its kind."""
     match thing:
         case Manifest(kind="corpus"):
             return corpus.part(report, thing)

@@ -33,6 +33,7 @@ BY_SOURCE = {
 
 
 def part(report: Report, run: RunDirectory) -> Part:
+    """What is told of an RL run."""
     steps = curve(report, run, *RL_CURVES, "length_p95", "cap", "loss", "lr")
     if not steps:
         return Part("No step has been recorded.", [])

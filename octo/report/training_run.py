@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from manifests.errors import UserError
 from manifests.runs import RunDirectory
 from octo.report import page
-from octo.report.charts import (
-    LAYER_POINTS,
-    NAMED,
-    OTHERS,
-    curve,
-    dotted,
-    pictures,
-)
+from octo.report.charts import LAYER_POINTS, NAMED, OTHERS, curve, dotted, pictures
 from octo.report.columns import table_of
 from octo.report.frame import Part, Report, Row
 from octo.report.page import Html, element, fold, number, real
@@ -32,6 +25,7 @@ FROM steps WHERE run = $1 GROUP BY stage ORDER BY first
 
 
 def part(report: Report, run: RunDirectory) -> Part:
+    """What is told of a training run."""
     steps = curve(report, run, "loss", "lr", "grad_norm")
     spikes = _spikes(report, run)
     stages = report.rows(_STAGES, run.id)
