@@ -34,6 +34,7 @@ from curation.adapters import Doubt, Record, document, needed, read_columns
 from curation.config import HUB_SCHEME, SAMPLE_SCHEME, Format, SourceRecipe
 from curation.pages import Refused
 from manifests.errors import UserError
+from manifests.paths import below
 from manifests.store import file_sha256
 
 REASONS = (
@@ -172,7 +173,9 @@ def on_hub(source: SourceRecipe) -> bool:
 
 def resolve(path: str, sample: Path | None) -> str:
     """`path` with sample:// replaced by the folder of the built-in sample."""
-    return f"{sample}/{path.removeprefix(SAMPLE_SCHEME)}" if path.startswith(SAMPLE_SCHEME) else path
+    if not path.startswith(SAMPLE_SCHEME):
+        return path
+    return str(below(str(sample), *(name for name in path.removeprefix(SAMPLE_SCHEME).split("/") if name)))
 
 
 def _matching(fs: Any, root: str) -> list[str]:

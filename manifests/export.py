@@ -21,6 +21,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +33,7 @@ from manifests.catalog import MAIN_FAMILY
 from manifests.croissant import write_croissant
 from manifests.errors import UserError
 from manifests.manifest import BYTES_PER_GROUP, ROWS_PER_BLOCK, Manifest, check_launch, in_blocks
+from manifests.paths import below
 from manifests.progress import progress
 
 FORMATS = ("hf", "croissant", "jsonl", "webdataset", "nanoset", "verl")
@@ -41,6 +43,9 @@ BYTES_PER_FILE = 256 << 20
 """Bytes of rows in memory after which the next file begins: some 100 MB of Parquet."""
 NOT_OF_THE_KEPT = ("drop_reason", "drop_evidence", "keeper_id")
 """Columns of documents that are NULL for every kept one."""
+
+MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, pa.ArrowException)
+MISSHAPEN += (duckdb.Error, IsADirectoryError, FileExistsError)
 
 Pieces = Iterator[tuple[str, pa.Table]]
 """(part, rows): the parts one after the other, each in tables of one schema and some thousand rows."""
@@ -77,7 +82,7 @@ def export_rows(manifest: Manifest, format: str, folder: Path) -> Path:
     """Write `manifest` into `folder`, which must not be there or be empty. UserError for a format that does not hold
     its kind, a folder that holds something, or a manifest that is not what its ID names."""
     check_fits(manifest, format)
-    with whole_folder(folder) as aside:
+    with whole_folder(folder) as aside, in_one_line(manifest, format):
         check_launch(manifest.store, manifest)
         if format == "verl":
             write_verl(manifest, aside / "train.parquet")
@@ -99,6 +104,20 @@ def check_fits(manifest: Manifest, format: str) -> None:
 
 def _plural(kind: str) -> str:
     return kind if kind.endswith("s") else f"a {kind}"
+
+
+@contextmanager
+def in_one_line(manifest: Manifest, format: str) -> Iterator[None]:
+    """A UserError for whatever a manifest raises that does not hold what its kind promises: a column that is not there
+    or of another type, tables that do not belong together. Its digest says nothing of that, and its maker may be a
+    stranger."""
+    try:
+        yield
+    except MISSHAPEN as error:
+        said = " ".join(str(error).split())[:200]
+        what = f"{manifest.ref} cannot be written as {format}: it does not hold what a {manifest.kind} holds"
+        hint = f"See `octo manifest verify {manifest.ref}`; build it again, or tell whoever published it"
+        raise UserError(f"{what} ({type(error).__name__}: {said})", hint) from error
 
 
 @contextmanager
@@ -202,7 +221,7 @@ class Files:
     def _append(self, part: Part, table: pa.Table) -> None:
         if part.writer is None or part.room <= 0:
             part.close()
-            path = self.folder / "data" / part.name / f"{len(part.files)}.part"
+            path = below(self.folder, "data", part.name, f"{len(part.files)}.part")
             path.parent.mkdir(parents=True, exist_ok=True)
             part.files.append(path)
             part.writer, part.room = self.opened(path, part.schema), BYTES_PER_FILE
