@@ -33,7 +33,7 @@ from curation.adapters import REASONS as UNUSABLE
 from curation.adapters import Doubt, Record, document, needed, read_columns
 from curation.config import HUB_SCHEME, SAMPLE_SCHEME, Format, SourceRecipe
 from curation.pages import Refused
-from manifests.errors import UserError
+from manifests.errors import BROKEN_ARCHIVE, UserError
 from manifests.paths import below
 from manifests.store import file_sha256
 
@@ -145,7 +145,7 @@ def find_files(source: SourceRecipe, sample: Path | None, gone: bool = False) ->
         with hub.one_line(source):
             fs, root = fsspec.url_to_fs(path)
             found = [_info(fs, name) for name in _matching(fs, root)]
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, *BROKEN_ARCHIVE) as error:
         raise UserError(
             f"source {source.name}: cannot list {source.path!r}: {_first_words(error)}", "Check the path"
         ) from error
@@ -217,6 +217,8 @@ def _refuse_unreadable(source: SourceRecipe, found: list[dict[str, Any]]) -> Non
             raise UserError(f"source {source.name}: {name!r} is {what}", "Remove it, or give a glob without it")
         if not _storable(name):
             raise UserError(f"source {source.name}: the file name {name!r} is no UTF-8", "Rename the file")
+        if "::" in name:  # in a URL it would name another place
+            raise UserError(f"source {source.name}: the file name {name!r} holds '::'", "Rename the file")
 
 
 def _storable(name: str) -> bool:
@@ -233,14 +235,23 @@ def _input_file(source: SourceRecipe, fs: Any, base: str, info: dict[str, Any]) 
     assert kind, "files without a format were left out"
     name = info["name"].removeprefix(base.rstrip("/") + "/")
     known = (info.get("lfs") or {}).get("sha256", "")  # the hub tells that of large files: no need to read them twice
-    return InputFile(source.name, name, fs.unstrip_protocol(info["name"]), kind, info["size"], known)
+    return InputFile(source.name, name, _url(source, fs, info["name"]), kind, info["size"], known)
+
+
+def _url(source: SourceRecipe, fs: Any, name: str) -> str:
+    """What opens the file `name`: of an archive (`zip://*.jsonl::pages.zip`) with where the archive lies."""
+    url, (first, _, inner) = fs.unstrip_protocol(name), source.path.partition("::")
+    if not inner or "://" not in first:
+        return url
+    return f"{url}::{inner if '://' in inner else os.path.abspath(inner)}"
 
 
 def _grouped(files: list[InputFile]) -> list[InputFile]:
-    """`files` with the HTML files among them, many and small as a rule, in groups of PAGES_PER_TASK."""
-    pages = [file for file in files if file.format == "html"]
+    """`files` with the HTML files among them, many and small as a rule, in groups of PAGES_PER_TASK; those in an
+    archive, whose URLs do not end in their names, stay alone."""
+    pages = [file for file in files if file.format == "html" and "::" not in file.url]
     groups = [pages[start : start + PAGES_PER_TASK] for start in range(0, len(pages), PAGES_PER_TASK)]
-    return [file for file in files if file.format != "html"] + [_group(group) for group in groups]
+    return [file for file in files if file.format != "html" or "::" in file.url] + [_group(group) for group in groups]
 
 
 def _group(files: list[InputFile]) -> InputFile:
@@ -261,7 +272,7 @@ def checksum(file: InputFile, source: SourceRecipe) -> str:
     try:
         with hub.one_line(source), _opened(file) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    except OSError as error:
+    except (OSError, *BROKEN_ARCHIVE) as error:
         raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
 
 
@@ -289,7 +300,7 @@ def _columns(file: InputFile) -> set[str]:
                 return set(pq.read_schema(stream).names)
             lines = islice(_lines(_decompressed(io.BufferedReader(stream), file.format), PEEK_BYTES), PEEK_RECORDS)
             return {name for line, whole in lines if whole for name in _keys(line)}
-        except BROKEN:
+        except (*BROKEN, *BROKEN_ARCHIVE):
             return set()
 
 
@@ -297,8 +308,9 @@ def _columns(file: InputFile) -> set[str]:
 def _opened(file: InputFile) -> Iterator[Any]:
     """The bytes of `file`; UserError where it cannot be opened."""
     try:
-        opened: Any = fsspec.open(file.url, "rb").open()  # type: ignore[union-attr]
-    except OSError as error:
+        fs, path = fsspec.url_to_fs(file.url)  # an archive is closed as soon as nobody holds its file system
+        opened: Any = fs.open(path, "rb")
+    except (OSError, ValueError, *BROKEN_ARCHIVE) as error:
         raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
     with opened as stream:
         yield stream
@@ -354,8 +366,11 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
     local = _is_local(fs)
     copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
     if not local:
-        with hub.one_line(source):
-            fs.get_file(path, str(copy))
+        try:
+            with hub.one_line(source):
+                fs.get_file(path, str(copy))
+        except BROKEN_ARCHIVE as error:
+            raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Mend the archive") from error
     yield copy
     known = file.span.sha256 if file.span else file.sha256
     if known and _sum(copy, file.span) != known:

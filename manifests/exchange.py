@@ -6,15 +6,10 @@ there. What was copied before an interruption is not copied again. The copy has 
 copied where the record could not be written in the end: a name@version that stands for other content there, a target
 that cannot create a file exclusively. The source may be a stranger's: what it says of itself is held against what lies
 there (the digest of the record, every file, the rows of every column) before the record is written, and a copy never
-stands for a build of the target (docs/decisions/0002-claims.md). On the Hugging Face hub all of it is one commit (`manifests.hub_commit`). Leaves
-out runs, and going on within a file: the unit is one file.
+stands for a build of the target (docs/decisions/0002-claims.md). On the Hugging Face hub all of it is one commit
+(`manifests.hub_commit`). Leaves out runs, and going on within a file: the unit is one file.
 """
 
-import lzma
-import struct
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +18,7 @@ from typing import Any
 import httpx
 from botocore.exceptions import BotoCoreError
 
-from manifests.errors import UserError, of_system
+from manifests.errors import BROKEN_ARCHIVE, UserError, of_system
 from manifests.hub_commit import Head, commit, head_of
 from manifests.manifest import (
     File,
@@ -40,10 +35,6 @@ from manifests.manifest import (
 )
 from manifests.progress import progress
 from manifests.store import Store
-
-BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError)
-BROKEN_ARCHIVE += (RuntimeError,)
-"""What reading a damaged, encrypted or strangely compressed archive raises."""
 
 
 @dataclass(frozen=True)

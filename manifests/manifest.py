@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.errors import UserError
+from manifests.errors import UserError, in_one_line
 from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
 from manifests.paths import NAME, as_file_name
@@ -508,7 +508,7 @@ def load_all(store: Store) -> tuple[list[Manifest], list[str]]:
         try:
             whole.append(parse_record(store, _record_data(store, path), path))
         except (UserError, FileNotFoundError):  # what is listed and cannot be found is a pipe, or a link to nowhere
-            damaged.append(path)
+            damaged.append(in_one_line(path))
     return whole, damaged
 
 

@@ -8,6 +8,7 @@ the root after every symbolic link on the way is followed; anything else is a Us
 which cannot be told from files, and somebody who changes the folder between the check and the use.
 """
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -71,8 +72,12 @@ def below(root: str | Path, *names: str) -> Path:
 
 
 def _is_inside(path: str, root: str | Path) -> bool:
-    real = os.path.realpath(path)  # a link that leads in a circle stays a link
-    return Path(real).is_relative_to(os.path.realpath(root)) and not os.path.islink(real)
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # realpath would return a path that was never resolved
+            return False
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def refuse_links_out(root: str | Path, folder: Path) -> None:

@@ -189,6 +189,7 @@ class Store:
 
     def put(self, path: str, source: bytes | Path) -> None:
         """Write or replace `path`: a reader sees the old bytes or the new, never a mixture. A Path is moved."""
+        self.full(path)  # refused before anything is written aside
         crash_point(f"before {path}")
         if self.is_local:
             self._replace(path, source)
@@ -201,6 +202,7 @@ class Store:
 
     def put_once(self, path: str, data: bytes) -> bool:
         """Write `path` only if nothing is there. True for the writer that won, False for every other."""
+        self.full(path)
         crash_point(f"before {path}")
         won = self._link_once(path, data) if self.is_local else self._put_if_absent(path, data)
         crash_point(f"after {path}")
