@@ -13,6 +13,7 @@ from curation.known_sources import KNOWN
 from curation.places import PlaceRecipe
 from curation.roles import PROSE, Adapter, Format, Role
 from evaluation.config import BenchmarkRecipe
+from manifests.paths import FileName
 from manifests.recipe import Amount, Local, NamedRecipe, Recipe
 
 ScoreName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_score$")]
@@ -46,7 +47,7 @@ class SourceRecipe(Recipe):
     known: Annotated[str | None, Local] = None
     """A source that `octo sources` lists: it gives every field that the recipe does not. With a `path` of your own it
     is read from there."""
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    name: FileName
     """Name of the source in every table."""
     path: Annotated[str, Field(min_length=1), Local]
     """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;

@@ -86,7 +86,7 @@ def curate(
     failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
     added to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
-        manifest = find_built(store, asked.key)
+        manifest = asked.built()
         if onto and not manifest:
             check_free(store, recipe.name, recipe.version)
         if not manifest and base:
@@ -100,7 +100,7 @@ def curate(
 def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
     """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
     with _asked(store, recipe, None, onto) as asked:
-        if (manifest := find_built(store, asked.key)) and not _is_left_open(store, asked.key):
+        if (manifest := asked.built()) and not _is_left_open(store, asked.key):
             return manifest
         if onto:
             check_free(store, recipe.name, recipe.version)
@@ -127,6 +127,10 @@ class _Asked:
     key: str
     draft: Draft
     onto: Manifest | None
+
+    def built(self) -> Manifest | None:
+        """The corpus, if this store has built it."""
+        return find_built(self.store, self.key, self.draft.kind, self.draft.recipe, self.draft.parents)
 
 
 @contextmanager
@@ -503,7 +507,7 @@ def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
     store, key = asked.store, asked.key
     with store.alone(scratch_name(key)) as folder:
         build = _begun(asked, folder)
-        if manifest := find_built(store, key):
+        if manifest := asked.built():
             build.close(manifest)
             return manifest
         if on == "slurm":
@@ -514,6 +518,6 @@ def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
                 run_tasks(build.job, workers) if on == "local" else _run_on_ray(build.job)
                 return build.finish()
     slurm.wait(build)
-    manifest = find_built(store, key)
+    manifest = asked.built()
     assert manifest, "Slurm has frozen it"
     return manifest

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from manifests.errors import UserError
+from manifests.paths import FileName
 from manifests.recipe import Amount, Local, NamedRecipe, Recipe, load, parse, recipe_file
 
 FIELDS = ("text", "question", "response", "answer")
@@ -23,7 +24,7 @@ FIELDS = ("text", "question", "response", "answer")
 class ComponentRecipe(Recipe):
     """Documents of one corpus manifest, by an SQL condition, and how much of the mixture they make up."""
 
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    name: FileName
     """Name of the component in every table."""
     manifest: Annotated[str | None, Local] = None
     """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity. A plan can do without."""

@@ -137,7 +137,7 @@ def _frozen(store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDir
     """The manifest of a run that is done."""
     identity = semantic(recipe) | {"run": run.id}
     key = build_key("pass_rates", identity, [prompts])
-    if built := find_built(store, key):
+    if built := find_built(store, key, "pass_rates", identity, [prompts]):
         named = built.ref == f"{recipe.name}@{recipe.version}"
         return built if named else tag(store, built.id, recipe.name, recipe.version)
     draft = Draft(store, "pass_rates", identity, [prompts])

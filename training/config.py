@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from manifests.paths import FileName
 from manifests.recipe import Amount, Local, Recipe
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
@@ -85,7 +86,7 @@ class ScheduleRecipe(Recipe):
     """Steps in which the learning rate climbs linearly to its peak."""
 
 
-StageName = Annotated[str, Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")]
+StageName = FileName
 
 
 class ParallelRecipe(Recipe):

@@ -77,7 +77,7 @@ def train(store: Store, recipe: ClassifierRecipe) -> Manifest:
     check_name(recipe.name, recipe.version)
     parents = _parents(store, recipe)
     key = build_key("classifier", semantic(recipe), parents, [("rules", str(RULES_VERSION))])
-    manifest = find_built(store, key) or _build(store, recipe, parents, key)
+    manifest = find_built(store, key, "classifier", semantic(recipe), parents) or _build(store, recipe, parents, key)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 

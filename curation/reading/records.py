@@ -32,7 +32,7 @@ from curation.reading.adapters import Doubt, Record, document, needed, read_colu
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
 from curation.reading.pages import Refused
 from curation.roles import Format
-from manifests.errors import UserError
+from manifests.errors import BROKEN_ARCHIVE, UserError
 from manifests.store import file_sha256
 
 REASONS = (
@@ -110,7 +110,7 @@ def _columns(file: InputFile) -> set[str]:
                 return set(pq.read_schema(stream).names)
             lines = islice(_lines(_decompressed(io.BufferedReader(stream), file.format), PEEK_BYTES), PEEK_RECORDS)
             return {name for line, whole in lines if whole for name in _keys(line)}
-        except BROKEN:
+        except (*BROKEN, *BROKEN_ARCHIVE):
             return set()
 
 
@@ -164,8 +164,11 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
     local = is_local(fs)
     copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
     if not local:
-        with hub.one_line(source):
-            fs.get_file(path, str(copy))
+        try:
+            with hub.one_line(source):
+                fs.get_file(path, str(copy))
+        except BROKEN_ARCHIVE as error:
+            raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Mend the archive") from error
     yield copy
     known = file.span.sha256 if file.span else file.sha256
     if known and _sum(copy, file.span) != known:

@@ -4,21 +4,35 @@ A manifest is its record and the files that it names by checksum, so copying is:
 checked on the way, the record last. Promises. A reader of the target never sees a manifest whose files are not all
 there. What was copied before an interruption is not copied again. The copy has the ID of the original. Nothing is
 copied where the record could not be written in the end: a name@version that stands for other content there, a target
-that cannot create a file exclusively. On the Hugging Face hub all of it is one commit
+that cannot create a file exclusively. The source may be a stranger's: what it says of itself is held against what lies
+there (the digest of the record, every file, the rows of every column) before the record is written, and a copy never
+stands for a build of the target (docs/decisions/0002-claims.md). On the Hugging Face hub all of it is one commit
 (`manifests.exports.hub_commit`). Leaves out runs, and going on within a file: the unit is one file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
-from manifests.errors import UserError, of_system
+from manifests.errors import BROKEN_ARCHIVE, UserError, of_system
 from manifests.exports.hub_commit import Head, commit, head_of
 from manifests.hub_errors import hub_errors
-from manifests.manifest import File, Manifest, copy_manifest, load, load_all, missing_files, record_path, resolve
+from manifests.manifest import (
+    File,
+    Manifest,
+    as_copy,
+    content_problems,
+    copy_files,
+    load,
+    load_all,
+    missing_files,
+    put_record,
+    record_path,
+    resolve,
+)
 from manifests.progress import progress
 from manifests.store import Store
 
@@ -65,13 +79,24 @@ def copy(source: Store, ref: str, target: Store, parents: bool = False) -> list[
 
 
 def _to_hub(head: Head, manifests: list[Manifest], missing: list[list[File]], target: Store) -> list[Manifest]:
-    commit(head, manifests, missing)
-    return [replace(manifest, store=target) for manifest in manifests]
+    commit(head, [as_copy(manifest, manifest.store) for manifest in manifests], missing)
+    return [as_copy(manifest, target) for manifest in manifests]
 
 
 def _to_store(manifests: list[Manifest], missing: list[list[File]], target: Store) -> list[Manifest]:
     with progress("copy", sum(file.bytes for files in missing for file in files)) as advance:
-        return [copy_manifest(manifest, target, advance) for manifest in manifests]
+        return [_checked_copy(manifest, target, advance) for manifest in manifests]
+
+
+def _checked_copy(manifest: Manifest, target: Store, advance: Callable[..., None]) -> Manifest:
+    """`copy_manifest`, with the content held against the digest where the record is new to `target`."""
+    copy_files(manifest, target, advance)
+    if not target.exists(record_path(manifest.name, manifest.version)):
+        place = manifest.store if manifest.store.is_local and not target.is_local else target  # where reading is cheap
+        if problems := content_problems(place, manifest):
+            said = f"{manifest.ref} in {manifest.store.url} is not what {manifest.id} names: {'; '.join(problems[:3])}"
+            raise UserError(said, "It was not copied. Get it again from whoever published it")
+    return put_record(as_copy(manifest, target))
 
 
 def ancestors(manifest: Manifest) -> list[Manifest]:
@@ -106,7 +131,7 @@ def reached(*stores: Store) -> Iterator[None]:
     remote = ", ".join(store.url for store in stores if not store.is_local)
     try:
         yield
-    except (OSError, BotoCoreError, *hub_errors()) as error:
+    except (OSError, BotoCoreError, *hub_errors(), *BROKEN_ARCHIVE) as error:
         if not remote or (isinstance(error, OSError) and of_system(error)):
             raise
         said = " ".join(str(error).split())[:200] or type(error).__name__

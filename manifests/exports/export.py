@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -35,12 +36,15 @@ ONLY = {"nanoset": "mixture", "verl": "prompts"}
 NOT_OF_THE_KEPT = ("drop_reason", "drop_evidence", "keeper_id")
 """Columns of documents that are NULL for every kept one."""
 
+MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, pa.ArrowException)
+MISSHAPEN += (duckdb.Error, IsADirectoryError, FileExistsError)
+
 
 def export_rows(manifest: Manifest, format: str, folder: Path) -> Path:
     """Write `manifest` into `folder`, which must not be there or be empty. UserError for a format that does not hold
     its kind, a folder that holds something, or a manifest that is not what its ID names."""
     check_fits(manifest, format)
-    with whole_folder(folder) as aside:
+    with whole_folder(folder) as aside, in_one_line(manifest, format):
         check_launch(manifest.store, manifest)
         if format == "verl":
             write_verl(manifest, aside / "train.parquet")
@@ -62,6 +66,20 @@ def check_fits(manifest: Manifest, format: str) -> None:
 
 def _plural(kind: str) -> str:
     return kind if kind.endswith("s") else f"a {kind}"
+
+
+@contextmanager
+def in_one_line(manifest: Manifest, format: str) -> Iterator[None]:
+    """A UserError for whatever a manifest raises that does not hold what its kind promises: a column that is not there
+    or of another type, tables that do not belong together. Its digest says nothing of that, and its maker may be a
+    stranger."""
+    try:
+        yield
+    except MISSHAPEN as error:
+        said = " ".join(str(error).split())[:200]
+        what = f"{manifest.ref} cannot be written as {format}: it does not hold what a {manifest.kind} holds"
+        hint = f"See `octo manifest verify {manifest.ref}`; build it again, or tell whoever published it"
+        raise UserError(f"{what} ({type(error).__name__}: {said})", hint) from error
 
 
 @contextmanager

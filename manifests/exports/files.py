@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from manifests.manifest import BYTES_PER_GROUP
+from manifests.paths import below
 from manifests.progress import progress
 
 BYTES_PER_FILE = 256 << 20
@@ -77,7 +78,7 @@ class Files:
     def _append(self, part: Part, table: pa.Table) -> None:
         if part.writer is None or part.room <= 0:
             part.close()
-            path = self.folder / "data" / part.name / f"{len(part.files)}.part"
+            path = below(self.folder, "data", part.name, f"{len(part.files)}.part")
             path.parent.mkdir(parents=True, exist_ok=True)
             part.files.append(path)
             part.writer, part.room = self.opened(path, part.schema), BYTES_PER_FILE
