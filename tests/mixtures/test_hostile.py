@@ -30,8 +30,8 @@ from evaluation.config import BenchmarkRecipe
 from manifests import store as stores
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.exchange import copy
-from manifests.export import FORMATS
+from manifests.exports.exchange import copy
+from manifests.exports.export import FORMATS
 from manifests.identity import canonical_json, json_digest, schema_names, table_digest
 from manifests.manifest import Family, File, Manifest, Part, content_digest, id_of, record_bytes, resolve, verify
 from manifests.recipe import parse
