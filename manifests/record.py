@@ -163,7 +163,8 @@ class Run(BaseModel):
     id: RunID
     kind: Line
     status: Line
-    backend: Line
+    backend: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    """Names a module of ours."""
     created: Line
     finished: Line | None = None
     manifests: list[LaunchedWith]
