@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import CurateRecipe
-from curation.measures.vocabulary import PROJECT
 from curation.reading.files import InputFile, Span
 from manifests.identity import json_digest
+from manifests.shipped import PROJECT
 from manifests.store import file_sha256
 
 RULES_VERSION = 5

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from manifests.errors import UserError
-from manifests.recipe import Amount, Local, NamedRecipe, Recipe, load, parse
+from manifests.recipe import Amount, Local, NamedRecipe, Recipe, load, parse, recipe_file
 
 FIELDS = ("text", "question", "response", "answer")
 """What a template may name: columns of `texts`."""
@@ -200,7 +200,8 @@ class GridRecipe(NamedRecipe):
 
 def load_mixes(path: str | Path, overrides: Sequence[str] = (), cell: str | None = None) -> list[MixRecipe]:
     """The recipe in the file `path`; of a grid (a file with `cells`) the one called `cell`, or all of them."""
-    is_grid = Path(path).is_file() and re.search(r"^cells:", Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+    file = recipe_file(path)
+    is_grid = file.is_file() and re.search(r"^cells:", file.read_text(encoding="utf-8"), re.MULTILINE)
     if not cell and not is_grid:
         return [load(path, MixRecipe, list(overrides))]
     grid = load(path, GridRecipe, list(overrides))

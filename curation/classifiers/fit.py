@@ -24,13 +24,13 @@ import pyarrow.compute as pc
 
 from curation.classifiers.config import ClassifierRecipe
 from curation.measures.classifier import PREFIX, Classifier, prepare
-from curation.measures.vocabulary import PROJECT
 from curation.tasks import RULES_VERSION
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, resolve, tag
 from manifests.progress import progress
 from manifests.recipe import semantic
+from manifests.shipped import PROJECT
 from manifests.store import Store
 from manifests.tables import FEATURES, LABELS, THRESHOLDS
 

@@ -27,10 +27,10 @@ from datatrove.utils.stats import PipelineStats
 
 from curation.execution.attempts import Meter, Survey
 from curation.execution.worker import Shares
-from curation.measures.vocabulary import PROJECT
 from curation.tasks import USER_ERROR, Job, environment, pending
 from manifests.errors import UserError
 from manifests.progress import progress
+from manifests.shipped import PROJECT
 
 SENT = ("curation", "evaluation", "manifests")
 """Packages that tasks import."""

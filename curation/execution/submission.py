@@ -14,8 +14,8 @@ from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
 from curation.execution.slurm import ANNOTATE
-from curation.measures.vocabulary import PROJECT
 from curation.places import PlaceRecipe
+from manifests.shipped import PROJECT
 
 
 class Submission(SlurmPipelineExecutor):

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import httpx
 from botocore.exceptions import BotoCoreError
 
 from manifests.errors import UserError, of_system
 from manifests.exports.hub_commit import Head, commit, head_of
+from manifests.hub_errors import hub_errors
 from manifests.manifest import File, Manifest, copy_manifest, load, load_all, missing_files, record_path, resolve
 from manifests.progress import progress
 from manifests.store import Store
@@ -106,7 +106,7 @@ def reached(*stores: Store) -> Iterator[None]:
     remote = ", ".join(store.url for store in stores if not store.is_local)
     try:
         yield
-    except (OSError, BotoCoreError, httpx.HTTPError) as error:
+    except (OSError, BotoCoreError, *hub_errors()) as error:
         if not remote or (isinstance(error, OSError) and of_system(error)):
             raise
         said = " ".join(str(error).split())[:200] or type(error).__name__

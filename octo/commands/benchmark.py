@@ -21,7 +21,6 @@ from octo.printing import (
     show_plan,
     show_rows,
 )
-from octo.project_recipes import FOLDER
 
 if TYPE_CHECKING:
     from manifests.manifest import Manifest
@@ -96,8 +95,11 @@ def evaluate_model(
     """
     from evaluation import scores
     from manifests import catalog
+    from manifests.extras import need
     from manifests.runs import load_run
 
+    if sampler != "endpoint" and not plan:
+        need("vllm" if sampler == "vllm" else "train", f"octo eval --sampler {sampler}")
     home = open_store(store)
     parent = None if model == "-" or Path(model).is_dir() else load_run(home, model)
     config = eval_recipe(parent, recipe, [*(overrides or []), *([f"protocol={protocol}"] if protocol else [])])
@@ -128,7 +130,7 @@ def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: li
     if recipe and "=" in recipe and not Path(recipe).exists():
         recipe, overrides = None, [recipe, *overrides]
     kind = "eval-rl" if parent and parent.record["kind"] == "rl" else "eval-base"
-    return load(recipe or FOLDER / "octothinker" / f"{kind}.yaml", EvalRecipe, overrides)
+    return load(recipe or f"recipes/octothinker/{kind}.yaml", EvalRecipe, overrides)
 
 
 def chosen_benchmarks(home: "Store", suite: str | None, names: list[str]) -> "list[Manifest]":

@@ -3,16 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from octo.commands.groups import app, curate_app
 from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
 from octo.printing import identity, print_json, show_made, show_plan, show_rows, show_run
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -69,12 +66,15 @@ def curate(
     from curation.config import CurateRecipe
     from manifests import catalog
     from manifests.errors import UserError
+    from manifests.extras import need
     from manifests.manifest import resolve
     from manifests.recipe import load
     from manifests.runs import RunDirectory
 
     if on not in ("local", "slurm", "ray"):
         raise typer.BadParameter(f"{on!r} is none of local, slurm, ray")
+    if on == "ray" and not plan:
+        need("ray", "octo curate --on ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
     if reselect and onto:
         raise UserError("--reselect and --onto are two steps", "Decide the corpus anew first, then add to that")

@@ -1,16 +1,13 @@
 """Verbs that ask about documents: `why`, `trace`, `near`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from octo.commands.groups import app
 from octo.commands.options import JsonOption, StoreOption, open_store
 from octo.printing import print_json, show, show_rows
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

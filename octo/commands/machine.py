@@ -1,13 +1,8 @@
 """`octo doctor`: what this machine can do."""
 
-from typing import TYPE_CHECKING
-
 from octo.commands.groups import app
 from octo.commands.options import JsonOption
 from octo.printing import show_rows
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

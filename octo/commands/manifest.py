@@ -3,16 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from octo.commands.groups import manifest_app
 from octo.commands.options import JsonOption, ManifestArgument, PlanOption, StoreOption, WorkersOption, open_store
 from octo.printing import identity, print_json, show, show_made, show_path, show_plan, show_rows
-
-if TYPE_CHECKING:
-    pass
 
 
 @manifest_app.command(name="list")

@@ -1,16 +1,13 @@
 """`octo mix`: mixtures and prompts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from octo.commands.groups import app
 from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, open_store
 from octo.printing import identity, print_json, show_rows
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Verbs that train a model or measure prompts with one: `train`, `rl`, `rl pass-rate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from octo.commands.options import (
     open_store,
 )
 from octo.printing import identity, print_json, show_made, show_plan, summary_row
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -35,6 +32,7 @@ def train(
     store: StoreOption = None,
 ) -> None:
     """Train on a mixture manifest; the launch checks the manifest and refuses anything else."""
+    from manifests.extras import need
     from manifests.manifest import resolve
     from manifests.recipe import load
     from manifests.runs import load_run
@@ -50,6 +48,7 @@ def train(
     if plan:
         show_plan(launch.plan(home, mixture, config, parent, backend), f"training on {mixture.ref}", json_)
         return
+    need("train", "octo train")
     if on == "slurm":
         from training import slurm
 
@@ -80,6 +79,7 @@ def rl(
     store: StoreOption = None,
 ) -> None:
     """Reinforce a trained run with GRPO on a prompts manifest."""
+    from manifests.extras import need
     from manifests.manifest import resolve
     from manifests.recipe import load
     from manifests.runs import load_run
@@ -93,6 +93,7 @@ def rl(
     if plan:
         show_plan([launch.plan(home, source, config, begin, backend)], f"RL on {source.ref}", json_)
         return
+    need("train", "octo rl")
     run = launch.reinforce(home, source, config, begin, backend, resume)
     show_made(run, json_, summary=(f"RL on {source.ref}", [summary_row(run)]))
 
@@ -108,9 +109,12 @@ def measure_pass_rate(
 ) -> None:
     """Measure how often a model solves each prompt; `pass_rate` is then a column that `octo mix` selects by."""
     from manifests import catalog
+    from manifests.extras import need
     from manifests.manifest import resolve
     from manifests.recipe import load
     from manifests.runs import load_run
+
+    need("train", "octo rl pass-rate")
     from rl.pass_rate import PassRateRecipe, pass_rates
 
     home, config = open_store(store), load(recipe, PassRateRecipe, overrides or [])

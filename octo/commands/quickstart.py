@@ -23,6 +23,7 @@ def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
     from evaluation.config import EvalRecipe
     from evaluation.scores import evaluate
     from manifests import catalog
+    from manifests.extras import need
     from manifests.manifest import resolve
     from mixtures.config import MixRecipe
     from mixtures.mix import mix as build_mixture
@@ -32,6 +33,7 @@ def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
     from training.config import TrainRecipe
     from training.launch import train as run_training
 
+    need("train", "octo quickstart")
     home, say = open_store(store), Console(stderr=True).print
 
     say("[bold]1/6 curate[/] the built-in sample")

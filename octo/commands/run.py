@@ -1,16 +1,13 @@
 """`octo runs …`: look at runs."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from octo.commands.groups import runs_app
 from octo.commands.options import JsonOption, StoreOption, open_store
 from octo.printing import print_json, show, show_rows, show_run
-
-if TYPE_CHECKING:
-    pass
 
 
 @runs_app.command(name="list")

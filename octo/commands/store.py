@@ -1,6 +1,5 @@
 """Verbs over a whole store: `sql`, `ui`, `report`, `publish`, `pull`."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -53,12 +52,9 @@ def ui(
     store: StoreOption = None,
 ) -> None:
     """Browse a store in a web browser, read-only: manifests, runs, documents, SQL, curves of runs while they train."""
-    from manifests.errors import UserError
+    from manifests.extras import need
 
-    if lacking := [name for name in ("starlette", "uvicorn") if not importlib.util.find_spec(name)]:
-        raise UserError(
-            f"octo ui needs {' and '.join(lacking)}", "pip install 'octothinker[ui]', or '.[ui]' in a clone"
-        )
+    need("ui", "octo ui")
     from octo.web.server import serve
 
     def say(address: str) -> None:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 import octo
 from curation.config import CurateRecipe, SourceRecipe
 from curation.known_sources import KNOWN
-from curation.measures.vocabulary import PROJECT
 from curation.pipeline import curate, plan
 from curation.reading.adapters import REASONS, SHAPES, Parts, Refused, document, needed
 from curation.reading.files import find_files
@@ -22,6 +21,7 @@ from curation.reading.records import FIELDS, Bad, Good, check_columns, read_reco
 from manifests.catalog import query
 from manifests.errors import UserError
 from manifests.recipe import load, parse, semantic
+from manifests.shipped import PROJECT
 from manifests.store import Store
 
 ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}
