@@ -19,7 +19,7 @@ from manifests.manifest import Manifest, check_launch, resolve, verify
 from manifests.recipe import load, parse
 from manifests.runs import load_run, load_runs
 from manifests.store import Store
-from octo.commands.quickstart import model_of
+from octo.commands.quickstart import ACHIEVED, model_of
 from octo.rebuild import build_again
 
 RECIPES = Path(octo.__file__).parents[1] / "recipes" / "quickstart"
@@ -106,7 +106,7 @@ def test_the_funnel_balances_for_every_source(walk):
 
 @pytest.mark.parametrize(("mixture", "run"), [("stable", "first"), ("decay", "base")])
 def test_what_was_consumed_is_what_was_planned(walk, mixture, run):
-    rows = catalog.query(walk["store"], octo.ACHIEVED, [walk[mixture].id, walk[run].id]).to_pylist()
+    rows = catalog.query(walk["store"], ACHIEVED, [walk[mixture].id, walk[run].id]).to_pylist()
     assert rows
     assert all(row["planned"] == row["achieved"] for row in rows)
 
