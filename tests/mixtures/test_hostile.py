@@ -23,7 +23,7 @@ import pytest
 
 from curation.config import SourceRecipe
 from curation.pipeline import curate
-from curation.reading import records as sources
+from curation.reading import files as sources
 from curation.uncurated import uncurated
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
