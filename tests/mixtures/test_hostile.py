@@ -547,7 +547,7 @@ def read(source: SourceRecipe, folder: Path) -> int:
     found = files.find_files(source, None)
     records.check_columns(source, found)
     for file in found:
-        sources.checksum(file, source)
+        files.checksum(file, source)
     return sum(1 for file in found for _ in records.read_records(file, source, 1 << 20, folder))
 
 
