@@ -17,9 +17,6 @@ from typing import Any, Literal
 
 import fsspec
 
-from curation import slurm
-from curation.build import Build, scratch_name
-from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import (
     MANIFEST_SCHEME,
     SAMPLE_SCHEME,
@@ -28,18 +25,22 @@ from curation.config import (
     ScoreRecipe,
     SourceRecipe,
 )
-from curation.decontaminate import ItemIndex
-from curation.grow import added, check_addable, check_compared, check_free
-from curation.hub import commit, refuse_unpinned, unpinned
+from curation.corpus.append import added, check_addable, check_compared, check_free
+from curation.corpus.reselect import changes, check_thresholds, files_of, reselect
+from curation.execution import slurm
+from curation.execution.build import Build, scratch_name
+from curation.execution.local import run_tasks
+from curation.execution.shards import cpu_seconds, estimate
 from curation.known_sources import KNOWN
-from curation.language import Identifier
-from curation.local import run_tasks
-from curation.reselect import changes, check_thresholds, files_of, reselect
-from curation.sample import write_sample
-from curation.shards import cpu_seconds, estimate
-from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
+from curation.measures.classifier import DEFAULT, Classifier, model_path
+from curation.measures.decontaminate import ItemIndex
+from curation.measures.language import Identifier
+from curation.measures.vocabulary import Vocabulary
+from curation.reading.files import InputFile, checksum, find_files, on_hub, resolve
+from curation.reading.hub import commit, refuse_unpinned, unpinned
+from curation.reading.records import check_columns
+from curation.sample.write import write_sample
 from curation.tasks import RULES_VERSION, Job
-from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
@@ -78,13 +79,12 @@ def curate(
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
     With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
-    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. With
-    `onto`, only files that this corpus was not made from are read, and added to it (see `curation.grow`). Raises
-    UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
-    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
+    (see `curation.corpus.reselect`), and the manifest is what a full run makes of the files that `base` was made from.
+    With `onto`, only files that this corpus was not made from are read, and added to it (see `curation.corpus.append`).
+    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
+    or benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
     failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
-    added to `onto`.
-    """
+    added to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
         manifest = asked.built()
         if onto and not manifest:
@@ -498,7 +498,7 @@ def _begun(asked: _Asked, folder: Path) -> Build:
 
 
 def _run_on_ray(job: Job) -> None:
-    from curation import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
+    from curation.execution import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
 
     on_ray.run_tasks(job)
 

@@ -1,8 +1,7 @@
 """A build's tasks: what each is, and what shows that it is done.
 
-They run on this machine (`curation.local`), on Slurm (`curation.slurm`) or on Ray (`curation.on_ray`), each in any
-process that sees the build's scratch folder.
-"""
+They run on this machine (`curation.execution.local`), on Slurm (`curation.execution.slurm`) or on Ray
+(`curation.execution.on_ray`), each in any process that sees the build's scratch folder."""
 
 import json
 import os
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import CurateRecipe
-from curation.sources import InputFile, Span
-from curation.vocabulary import PROJECT
+from curation.reading.files import InputFile, Span
 from manifests.identity import json_digest
+from manifests.shipped import PROJECT
 from manifests.store import file_sha256
 
 RULES_VERSION = 5
@@ -80,7 +79,7 @@ class Job:
 
     @property
     def attempts(self) -> Path:
-        """One JSON line in a file of its own per attempt at a task; see `curation.attempts`."""
+        """One JSON line in a file of its own per attempt at a task; see `curation.execution.attempts`."""
         return self.home / "attempts"
 
     def save(self) -> Path:

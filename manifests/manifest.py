@@ -29,7 +29,6 @@ from manifests.identity import TableDigest, canonical_json, json_digest, schema_
 from manifests.paths import NAME, as_file_name
 from manifests.provenance import provenance
 from manifests.record import KINDS, complaint, digest_of_parts
-from manifests.rows import Rows, html_table
 from manifests.store import Store, file_sha256
 
 SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
@@ -141,27 +140,6 @@ class Manifest:
                 with self.store.open(file.path) as source:
                     yield from _rows_of(pq.ParquetFile(source), columns, here)
             start += file.rows
-
-    def sql(self, query: str, parameters: list[Any] | None = None) -> Rows:
-        """The rows of one SELECT over what this manifest holds: the views of docs/sql.md (`documents`, `texts`, …),
-        limited to its rows and to the runs that were launched with it. `parameters` are $1, $2, … Read-only; UserError
-        for anything refused or wrong."""
-        from manifests.catalog import Catalog  # noqa: PLC0415 - it stands above this module and loads DuckDB
-
-        with Catalog(self.store, self) as catalog:
-            return Rows(catalog.query(query, parameters))
-
-    def _repr_html_(self) -> str:
-        """The record and its families, for a notebook."""
-        record = {"manifest": self.ref, "ID": self.id, "kind": self.kind, "parents": ", ".join(self.parents)}
-        record |= {"created": self.provenance.get("time"), "store": self.store.url}
-        families = [
-            {"family": name, "format": family.format, "rows": family.rows, "files": len(family.files)}
-            | {"bytes": sum(file.bytes for file in family.files), "columns": ", ".join(family.schema)}
-            for name, family in self.families.items()
-        ]
-        shown = html_table(["manifest", "ID", "kind", "parents", "created", "store"], [record])
-        return shown + html_table(["family", "format", "rows", "files", "bytes", "columns"], families)
 
     def _require_table(self, family: str) -> None:
         tables = [name for name, known in self.families.items() if known.format == "parquet"]

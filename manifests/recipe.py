@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from manifests.errors import UserError
 from manifests.identity import canonical_json
+from manifests.shipped import shipped
 
 
 class Local:
@@ -44,6 +45,21 @@ def _mentions_local(annotation: Any) -> bool:
     return _is_local(annotation) or any(_mentions_local(part) for part in get_args(annotation))
 
 
+class NamedRecipe(Recipe):
+    """Base of the recipes whose result is a manifest with a name and a version."""
+
+    name: Annotated[str, Local]
+    """Name of the manifest."""
+    version: Annotated[str, Local] = "1"
+    """Version of the manifest; with the name it is given once and for ever."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_as_text(cls, value: object) -> object:
+        """`version: 1` and `version: 2026.11` are what people write."""
+        return str(value) if isinstance(value, int | float) else value
+
+
 def _amount(value: Any) -> Any:
     """'20B' → 20_000_000_000; numbers pass through."""
     if not isinstance(value, str):
@@ -65,10 +81,11 @@ R = TypeVar("R", bound=Recipe)
 def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...] = ()) -> R:
     """The recipe in the YAML file `path` as a `model`, with dotted overrides (`budget.tokens=20B`) applied.
 
-    Raises UserError naming the file and the field for anything wrong with either.
+    A path that is not there may be that of a recipe of the project (`recipes/quickstart/corpus.yaml`). Raises UserError
+    naming the file and the field for anything wrong with either.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(recipe_file(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "Give the path of a YAML recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -78,6 +95,11 @@ def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...
     for change in overrides:
         override(data, change)
     return parse(data, model, str(path))
+
+
+def recipe_file(path: str | Path) -> Path:
+    """The file at `path`; where there is none, the recipe of the project that bears this name."""
+    return Path(path) if Path(path).exists() else shipped(path)
 
 
 def parse(data: dict[str, Any], model: type[R], where: str) -> R:

@@ -7,8 +7,8 @@ and nanotron:
     FOLDER/tokenizer/tokenizer.json                  the tokenizer
     FOLDER/nanoset.yaml                              what nanotron's `data.dataset` takes, with the shares as weights
 
-Other kinds are `manifests.export`'s. Promises: as there. Leaves out the order of a mixture and its epochs: no format
-here has a place for them, nanotron draws an order of its own (`octo train --backend nanotron` reads ours).
+Other kinds are `manifests.exports.export`'s. Promises: as there. Leaves out the order of a mixture and its epochs: no
+format here has a place for them, nanotron draws an order of its own (`octo train --backend nanotron` reads ours).
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from manifests.export import Pieces, aligned, check_fits, export_rows, in_one_line, whole_folder, with_texts, write_rows
+from manifests.exports.export import aligned, check_fits, export_rows, in_one_line, whole_folder, with_texts, write_rows
+from manifests.exports.files import Pieces
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.paths import below
 from manifests.progress import progress
@@ -33,8 +34,8 @@ COPY_BYTES = 16 << 20
 
 
 def export(manifest: Manifest, format: str, folder: Path) -> Path:
-    """Write `manifest` into `folder`; see `manifests.export.export_rows`. A mixture as rows needs its corpora in the
-    store."""
+    """Write `manifest` into `folder`; see `manifests.exports.export.export_rows`. A mixture as rows needs its corpora
+    in the store."""
     check_fits(manifest, format)
     if manifest.kind != "mixture":
         return export_rows(manifest, format, folder)

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation.known_sources import lookup
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.catalog import Catalog
 from manifests.errors import UserError

@@ -15,7 +15,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from curation.slurm import ask
+from curation.execution.slurm import ask
 from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.process import run_and_leave

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import octo
-from curation.adapters import REASONS, SHAPES, Parts, Refused, document, needed
 from curation.config import CurateRecipe, SourceRecipe
 from curation.known_sources import KNOWN
 from curation.pipeline import curate, plan
-from curation.sources import FIELDS, Bad, Good, check_columns, find_files, read_records
-from curation.vocabulary import PROJECT
+from curation.reading.adapters import REASONS, SHAPES, Parts, Refused, document, needed
+from curation.reading.files import find_files
+from curation.reading.records import FIELDS, Bad, Good, check_columns, read_records
 from manifests.catalog import query
 from manifests.errors import UserError
 from manifests.recipe import load, parse, semantic
+from manifests.shipped import PROJECT
 from manifests.store import Store
 
 ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}

@@ -22,17 +22,18 @@ import zstandard
 
 import octo
 from curation.config import CurateRecipe, SourceRecipe
-from curation.decontaminate import PARTS
-from curation.local import run_tasks
+from curation.execution.local import run_tasks
+from curation.measures.decontaminate import PARTS
 from curation.pipeline import curate, input_files
-from curation.sources import find_files, read_records
+from curation.reading.files import find_files
+from curation.reading.records import read_records
 from curation.tasks import Job
 from manifests.errors import UserError, of_system
 from manifests.manifest import Manifest, resolve, verify
 from manifests.recipe import parse
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 
 
 def row(number: int, **fields: Any) -> dict[str, Any]:
@@ -208,7 +209,7 @@ PEAK = r"""
 import json, re, sys
 from pathlib import Path
 from curation.config import SourceRecipe
-from curation.sources import find_files, read_records
+from curation.reading.records import find_files, read_records
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10
 source = SourceRecipe(name="s", path=sys.argv[1], role="general")
 before = peak()

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from curation.config import CurateRecipe
-from curation.decide import decide, reasons
-from curation.duplicates import Copies
-from curation.quality import scores
-from curation.words import split
+from curation.corpus.decide import decide, reasons
+from curation.corpus.duplicates import Copies
+from curation.measures.quality import scores
+from curation.measures.words import split
 
 ALIGNED = r"""
 We show the identity by collecting terms. \begin{align*} (a+b)^3 &= (a+b)(a+b)^2 \\ &= (a+b)(a^2 + 2ab + b^2) \\

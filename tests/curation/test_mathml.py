@@ -3,7 +3,7 @@
 import pytest
 from resiliparse.parse.html import HTMLTree
 
-from curation.mathml import latex
+from curation.reading.mathml import latex
 
 
 def converted(inner: str) -> str:

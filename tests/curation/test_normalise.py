@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.normalise import normalise
+from curation.measures.normalise import normalise
 
 
 def normalised(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.pages import MAX_DEPTH, Refused, decoded, extract
+from curation.reading.pages import MAX_DEPTH, Refused, decoded, extract
 
 PAGES = Path(__file__).parent / "pages"
 

@@ -14,7 +14,8 @@ from warcio.warcwriter import WARCWriter
 
 from curation.config import CurateRecipe, SourceRecipe
 from curation.pipeline import curate
-from curation.sources import REASONS, Bad, Good, check_columns, find_files, read_records
+from curation.reading.files import find_files
+from curation.reading.records import REASONS, Bad, Good, check_columns, read_records
 from manifests.recipe import parse
 from manifests.store import Store
 
@@ -166,7 +167,7 @@ def test_pages_of_a_folder_and_a_crawl_become_one_corpus(tmp_path, tokenizer, mo
     ]
     recipe = parse({"name": "pages", "tokenizer": str(tokenizer), "sources": sources}, CurateRecipe, "test")
     together = curate(Store(tmp_path / "store"), recipe)
-    monkeypatch.setattr("curation.sources.PAGES_PER_TASK", 2)
+    monkeypatch.setattr("curation.reading.files.PAGES_PER_TASK", 2)
     apart = curate(Store(tmp_path / "other"), recipe)
     assert together.id == apart.id
     found = Counter((row["source"], row["drop_reason"]) for row in together.read("documents").to_pylist())

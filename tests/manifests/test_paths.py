@@ -277,7 +277,7 @@ def test_a_run_with_a_link_out_of_the_store_is_not_launched(folder: Store, corpu
 
 
 def test_a_key_finds_only_what_was_built_here(folder: Store, corpus, tmp_path: Path):
-    from manifests.exchange import copy
+    from manifests.exports.exchange import copy
 
     made, other = corpus(folder), Store(tmp_path / "other")
     copied = copy(folder, made.ref, other)[0].manifest

@@ -21,17 +21,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation import sources
 from curation.config import SourceRecipe
 from curation.pipeline import curate
+from curation.reading import files as sources
+from curation.reading.records import check_columns, read_records
 from curation.uncurated import uncurated
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests import store as stores
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.exchange import copy
-from manifests.export import FORMATS
+from manifests.exports.exchange import copy
+from manifests.exports.export import FORMATS
 from manifests.identity import canonical_json, json_digest, schema_names, table_digest
 from manifests.manifest import Family, File, Manifest, Part, content_digest, id_of, record_bytes, resolve, verify
 from manifests.recipe import parse
@@ -545,10 +546,10 @@ def import_attack(ground: Ground, seed: int) -> int:
 
 def read(source: SourceRecipe, folder: Path) -> int:
     found = sources.find_files(source, None)
-    sources.check_columns(source, found)
+    check_columns(source, found)
     for file in found:
         sources.checksum(file, source)
-    return sum(1 for file in found for _ in sources.read_records(file, source, 1 << 20, folder))
+    return sum(1 for file in found for _ in read_records(file, source, 1 << 20, folder))
 
 
 def run_imports(ground: Ground, seeds: range) -> None:

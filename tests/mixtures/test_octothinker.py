@@ -11,7 +11,7 @@ from manifests.store import Store
 from mixtures.config import GridRecipe, MixRecipe, load_mixes
 from mixtures.mix import plan
 
-RECIPES = Path(octo.__file__).parent / "recipes" / "octothinker"
+RECIPES = Path(octo.__file__).parents[1] / "recipes" / "octothinker"
 LENGTH, BATCH = 8192, 512
 
 STABLE = {  # weight %, tokens of 200B in B, passes

@@ -1,0 +1,331 @@
+"""Pages: HTML as text with its mathematics kept as LaTeX.
+
+`decoded` turns a page's bytes into characters, `extract` gives the main text: formulas are first replaced by marks in
+the parsed page, each once, then Resiliparse takes the text and leaves navigation out, then $…$ (inline) or $$…$$
+(display) stands where a mark did. Formulas are found in MathML (its TeX annotation or `alttext`, else converted by
+`curation.reading.mathml`), KaTeX, MathJax 2 and 3, and images whose `alt` or address is TeX (Wikipedia, WordPress,
+AoPS, latex2html, CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\\]) stay as they are.
+
+Promises. What a page gives depends on its bytes alone: no clock, no network, no entity from outside. Work is bounded by
+the page's length: pages nested deeper than MAX_DEPTH or with endless tags are refused, as time grows with the square of
+either (10,000 nested `div` take 4 s); the slowest page of 1 MB that was found takes 9 s. A limit of time would make a
+corpus depend on the machine. Leaves out scripts' output (a page that renders in the browser only), frames, and formulas
+that only a picture shows.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+from resiliparse.parse.html import ElementNode, HTMLTree
+
+from curation.reading import mathml
+
+REASONS = {
+    "nested_too_deeply": "a page with elements nested deeper than any browser shows",
+    "endless_tag": "a page with a tag of more words than any has attributes, as text with a stray < has",
+    "no_text": "a page without main text",
+}
+MAX_DEPTH = 512
+"""Levels of nested elements; Chromium flattens what is deeper."""
+MAX_TAG_WORDS = 20_000
+"""Words in one tag; the parser compares each attribute with all before it, 1.5 s for 30,000 and 34 s for 100,000."""
+TAG = re.compile(r"<[A-Za-z]")
+TOO_DEEP = " > ".join(["*"] * (MAX_DEPTH + 1))
+META_BYTES = 4096
+"""Where a page's own declaration of its encoding is looked for; the HTML standard says 1024."""
+BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+"""Noncharacters around the number of a formula: no page has them."""
+MARK = re.compile(f"{OPEN}(\\d+D?){CLOSE}")
+
+SOURCES = "script[type^='math/']"
+"""MathJax 2 leaves a formula's source in a script, after what it rendered of it."""
+RENDERED = ".MathJax, .MathJax_Display, .MathJax_SVG, .MathJax_SVG_Display, .MathJax_CHTML, .mjx-chtml"
+CONTAINERS = f".mwe-math-element, .katex, mjx-container, {RENDERED}"
+"""What holds a formula more than once: for the eye, for a reader, and as its source."""
+MATHS = "math:not(math math), m\\:math, mml\\:math"
+BLOCKS = ".katex-display, .MathJax_Display, .MathJax_SVG_Display, .MJXc-display, .mwe-math-element-block"
+TEX_IMAGE = re.compile(r"\b(latex|tex|texrender|latexcenter|mathtex|mwe-math-fallback-image-\w+)\b")
+TEX_ADDRESS = re.compile(r"latex\.codecogs\.com|/latex\.php|mathtex\.cgi|mimetex\.cgi|chart\.(googleapis|apis\.google)")
+TEX_SETTINGS = re.compile(r"(\\(inline|dpi\{\d+\}|(bg|fg)_\w+|large|small|normalsize|fn_\w+)\s*)+")
+COMMENT = re.compile(r"(?<!\\)%[^\n]*(\n\s*)?")
+LOOKS_LIKE_TEX = re.compile(r"[\\^_{]|^\s*\S\s*$")
+DELIMITERS = (
+    ("$$", "$$", True),
+    (r"\[", r"\]", True),
+    (r"\begin{displaymath}", r"\end{displaymath}", True),
+    (r"\begin{math}", r"\end{math}", False),
+    (r"\(", r"\)", False),
+    ("$", "$", False),
+)
+PROSE = "p, ul, ol, dl, pre, h1, h2, h3"
+"""What is in no formula: a container that holds one was not closed."""
+CLUTTER = ".mw-editsection, .mw-jump-link, .js-voting-container"
+"""Parts of MediaWiki's and Stack Exchange's pages that Resiliparse takes for text."""
+SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
+CANONICAL = "link[rel='canonical'], meta[property='og:url']"
+NO_SCRIPT = re.compile(r"st|nd|rd|th|tm|sm|r|c|®|™|er|re|ème|e|o|a|º|ª", re.IGNORECASE)
+"""Raised letters that are no exponent: 1st, 2nd, trade marks."""
+MAX_SCRIPT = 12
+"""Characters of the longest raised or lowered text that is taken for an exponent or an index."""
+
+
+class Refused(Exception):
+    """A record or page that cannot be used: (reason, detail)."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page says: its main text, not yet normalised, and the address it gives itself, if any."""
+
+    text: str
+    url: str | None
+
+
+def extract(html: str) -> Page:
+    """The main text of `html`, and its canonical address. Raises Refused with a reason of REASONS."""
+    if _has_endless_tag(html):
+        raise Refused("endless_tag", f"more than {MAX_TAG_WORDS} words")
+    tree = HTMLTree.parse(html.replace(OPEN, "").replace(CLOSE, ""))
+    if tree.body is None or tree.document is None:
+        raise Refused("no_text", "no body")
+    if tree.document.query_selector(TOO_DEEP):
+        raise Refused("nested_too_deeply", f"more than {MAX_DEPTH} levels")
+    url = _canonical(tree)
+    formulas = _Formulas(tree)
+    formulas.mark()
+    for node in tree.document.query_selector_all(CLUTTER).values():
+        node.remove()
+    _deepen_lists(tree)
+    text = extract_plain_text(tree, preserve_formatting=True, main_content=True, alt_texts=False)
+    text = formulas.restored(_headed(tree, text))
+    if not text.strip():
+        raise Refused("no_text", "nothing but navigation")
+    return Page(text, url)
+
+
+def _has_endless_tag(html: str) -> bool:
+    long = (piece for piece in html.split(">") if len(piece) > 2 * MAX_TAG_WORDS)
+    return any((tag := TAG.search(piece)) and len(piece[tag.end() :].split()) > MAX_TAG_WORDS for piece in long)
+
+
+# -- bytes to characters ---------------------------------------------------------------------------------------------
+
+
+def decoded(data: bytes, declared: str | None = None) -> str:
+    """The characters of a page. In this order: byte order mark; UTF-8 where the bytes are that, as other text hardly
+    ever is; `declared` (by the server); the page's own <meta>; the encoding that Resiliparse detects. Wrong bytes are
+    U+FFFD."""
+    for mark, name in BOMS:
+        if data.startswith(mark):
+            return data.decode(name, "replace")
+    if b"\x1b" not in data:  # ISO-2022-JP is ASCII with escapes
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            pass
+    own = detect_encoding(data[:META_BYTES], from_html_meta=True) if b"charset" in data[:META_BYTES].lower() else None
+    for name in (declared, own, detect_encoding(data)):
+        if name and (known := map_encoding_to_html5(name, False)):
+            try:
+                return data.decode(known, "replace")
+            except LookupError:  # a name of the standard that Python lacks
+                continue
+    return data.decode("cp1252", "replace")
+
+
+# -- formulas --------------------------------------------------------------------------------------------------------
+
+
+class _Formulas:
+    """The formulas of one page: `mark` puts marks in their places, `restored` LaTeX in place of the marks."""
+
+    def __init__(self, tree: HTMLTree):
+        self.tree = tree
+        self.document: Any = tree.document
+        self.found: list[str] = []
+
+    def mark(self) -> None:
+        """Each formula once: sources before what was rendered of them, the whole before its parts."""
+        sources = self._all(SOURCES)
+        for script in sources:
+            self._replace(script, *_of_script(script))
+        for node in self._all(CONTAINERS):
+            if sources and node.matches(RENDERED) and node.tag != "mjx-container":
+                node.remove()
+            elif not node.query_selector(PROSE):
+                self._replace(node, *_of_container(node))
+        if sources:
+            for preview in self._all(".MathJax_Preview"):
+                if OPEN not in (preview.text or ""):
+                    preview.remove()
+        for node in self._all(MATHS):
+            self._replace(node, *_of_math(node))
+        for image in self._all("img"):
+            self._replace(image, *_of_image(image))
+        for node in self._all("sup, sub"):
+            self._script(node)
+
+    def restored(self, text: str) -> str:
+        """`text` with the LaTeX in place of the marks, displayed formulas on lines of their own."""
+        before, *rest = MARK.split(text)
+        pieces = [before]
+        for number, after in zip(rest[::2], rest[1::2], strict=True):
+            display, tex = number.endswith("D"), self.found[int(number.rstrip("D"))]
+            if display:
+                stop = after[:1] if after[:1] in tuple(".,;:") else ""
+                pieces[-1] = pieces[-1].rstrip(" \t") + ("" if pieces[-1].endswith("\n") else "\n")
+                pieces += [f"$${tex}$${stop}", "\n" + after.removeprefix(stop).lstrip(" \t").removeprefix("\n")]
+            else:
+                pieces += [" "] if "".join(pieces[-2:]).endswith("$") else []  # $a$$b$ would read as a display
+                pieces += [f"${tex}$", after]
+        return "".join(pieces)
+
+    def _all(self, selector: str) -> list[ElementNode]:
+        return self.document.query_selector_all(selector).values()
+
+    def _replace(self, node: ElementNode, tex: str | None, display: bool) -> None:
+        """A mark in place of `node`; nothing happens where it shows no formula."""
+        if tex is None:
+            return
+        tex, display = _undelimited(tex, display)
+        if tex:
+            self._put(node, f"{OPEN}{len(self.found)}{'D' if display else ''}{CLOSE}")
+            self.found.append(tex)
+        else:
+            node.remove()
+
+    def _put(self, node: ElementNode, text: str) -> None:
+        node.replace_with(self.document.create_text_node(text))
+
+    def _script(self, node: ElementNode) -> None:
+        """x<sup>2</sup> as x^{2}: read without it, 10<sup>6</sup> is 106. Notes and ordinals stay."""
+        text, before = (node.text or "").strip(), node.previous_sibling
+        base = (before.text or "")[-1:] if before else ""
+        if not text or len(text) > MAX_SCRIPT or OPEN in text or node.query_selector("a") or NO_SCRIPT.fullmatch(text):
+            return
+        if base.isalnum() or base in (")", "]", "}", "|"):
+            sign = "^" if node.tag == "sup" else "_"
+            self._put(node, f"{sign}{text}" if len(text) == 1 else f"{sign}{{{text}}}")
+
+
+Formula = tuple[str | None, bool]
+"""TeX, None where there is no formula, and whether it is displayed."""
+
+
+def _of_script(script: ElementNode) -> Formula:
+    kind = script.getattr("type") or ""
+    if kind.startswith("math/tex"):
+        return script.text or "", "mode=display" in kind.replace(" ", "")
+    return _of_markup(script.text or "") if kind.startswith("math/mml") else (None, False)
+
+
+def _of_container(node: ElementNode) -> Formula:
+    display = node.getattr("display") == "true" or node.matches(BLOCKS) or node.closest(BLOCKS) is not None
+    if math := node.query_selector("math"):
+        tex, block = _of_math(math)
+        return tex, display or block
+    if image := node.query_selector("img[alt]"):
+        return _of_image(image)
+    for part in (node, node.query_selector("[data-mathml]")):
+        if part and (markup := part.getattr("data-mathml")):
+            tex, block = _of_markup(markup)
+            return tex, display or block
+    source = node.query_selector("[data-latex]")
+    return (source.getattr("data-latex") if source else None), display
+
+
+def _of_markup(markup: str) -> Formula:
+    math = HTMLTree.parse(markup).document
+    found = math.query_selector("math") if math else None
+    return _of_math(found) if found else (None, False)
+
+
+def _of_math(math: ElementNode) -> Formula:
+    """TeX of a `math` element: its annotation, its own attributes, or what `curation.reading.mathml` makes of it."""
+    display = math.getattr("display") == "block" or math.getattr("mode") == "display"
+    for annotation in math.get_elements_by_tag_name("annotation"):
+        if "tex" in (annotation.getattr("encoding") or "").lower():
+            return annotation.text or "", display
+    written = math.getattr("data-latex") or math.getattr("alttext") or ""
+    return (written if LOOKS_LIKE_TEX.search(written) else mathml.latex(math)), display
+
+
+def _of_image(image: ElementNode) -> Formula:
+    """TeX of an image: of its `alt` where class, address or dollars say that it is TeX, else of its address."""
+    alt, kind = (image.getattr("alt") or "").strip(), image.getattr("class") or ""
+    address = image.getattr("src") or image.getattr("data-src") or ""
+    display = "display" in kind or "latexcenter" in kind
+    if TEX_ADDRESS.search(address):
+        return alt if LOOKS_LIKE_TEX.search(alt) else _of_address(address), display
+    tex = TEX_IMAGE.search(kind) and LOOKS_LIKE_TEX.search(alt)
+    return alt if tex or _undelimited(alt, display)[0] != _tidy(alt) else None, display
+
+
+def _of_address(address: str) -> str:
+    """The TeX in the query of a rendering service."""
+    query = urlsplit(address).query.replace("&space;", " ").replace("&plus;", "+")
+    fields = parse_qs(query.replace("+", "%2B") if "codecogs" in address else query)
+    tex = next((fields[name][0] for name in ("latex", "chl", "formdata") if name in fields), unquote(query))
+    return TEX_SETTINGS.sub("", tex)
+
+
+def _undelimited(tex: str, display: bool) -> Formula:
+    """`tex` without dollars or the like around it, and whether they, or a style within, say that it is displayed."""
+    tex = _tidy(tex)
+    for opened, closed, block in DELIMITERS:
+        if len(tex) > len(opened + closed) and tex.startswith(opened) and tex.endswith(closed):
+            return _tidy(tex[len(opened) : -len(closed)]), display or block
+    return tex, display
+
+
+def _tidy(tex: str) -> str:
+    """`tex` in one line, without comments and without the style that Wikipedia and LaTeXML put around it."""
+    tex = " ".join(COMMENT.sub(lambda comment: "" if comment[1] else comment[0], tex).split())
+    if styled := re.fullmatch(r"\{\s*\\(?:display|text)style\b\s*(.*)\}", tex):
+        tex = styled[1].strip() if _balanced(styled[1]) else tex
+    return re.sub(r"^\\(?:display|text)style\b\s*", "", tex)
+
+
+def _balanced(tex: str) -> bool:
+    depth = 0
+    for sign in re.findall(r"(?<!\\)[{}]", tex):
+        depth += 1 if sign == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+# -- the page around them --------------------------------------------------------------------------------------------
+
+
+def _canonical(tree: HTMLTree) -> str | None:
+    node = tree.document.query_selector(CANONICAL) if tree.document else None
+    address = (node.getattr("href") or node.getattr("content") or "").strip() if node else ""
+    return address if re.match(r"https?://\S+\Z", address) else None
+
+
+def _headed(tree: HTMLTree, text: str) -> str:
+    """`text` with the page's heading before it, should Resiliparse have left that out with the site's header. A heading
+    is the page's, not the site's, if the title says the same."""
+    node = tree.document.query_selector("h1") if tree.document else None
+    heading, title = (" ".join((part or "").split()) for part in (node.text if node else "", tree.title))
+    if not text.strip() or not heading or not title or heading in " ".join(text[: 4 * len(heading) + 400].split()):
+        return text
+    return f"{heading}\n\n{text}" if heading in title or title in heading else text
+
+
+def _deepen_lists(tree: HTMLTree) -> None:
+    """Lists near the root three levels deeper. Resiliparse takes those for menus whatever they hold; deeper ones it
+    judges by their links, and plain pages of mathematics keep all their text there."""
+    document: Any = tree.document
+    for node in document.query_selector_all(SHALLOW_LISTS).values():
+        outer, middle, inner = (document.create_element("div") for _ in range(3))
+        node.replace_with(outer)
+        outer.append_child(middle).append_child(inner).append_child(node)
