@@ -214,7 +214,9 @@ def checksum(file: InputFile, source: SourceRecipe) -> str:
         with hub.one_line(source), opened(file) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     except (OSError, *BROKEN_ARCHIVE) as error:
-        raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
+        raise UserError(
+            f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Make the file readable"
+        ) from error
 
 
 @contextmanager
@@ -224,7 +226,9 @@ def opened(file: InputFile) -> Iterator[Any]:
         fs, path = fsspec.url_to_fs(file.url)  # an archive is closed as soon as nobody holds its file system
         stream: Any = fs.open(path, "rb")
     except (OSError, ValueError, *BROKEN_ARCHIVE) as error:
-        raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
+        raise UserError(
+            f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Make the file readable"
+        ) from error
     with stream:
         yield stream
 

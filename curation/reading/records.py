@@ -168,7 +168,9 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
             with hub.one_line(source):
                 fs.get_file(path, str(copy))
         except BROKEN_ARCHIVE as error:
-            raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Mend the archive") from error
+            raise UserError(
+                f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Mend the archive"
+            ) from error
     yield copy
     known = file.span.sha256 if file.span else file.sha256
     if known and _sum(copy, file.span) != known:

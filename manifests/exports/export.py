@@ -35,9 +35,9 @@ ONLY = {"nanoset": "mixture", "verl": "prompts"}
 """Formats that hold one kind of manifest; the others hold any."""
 NOT_OF_THE_KEPT = ("drop_reason", "drop_evidence", "keeper_id")
 """Columns of documents that are NULL for every kept one."""
-
 MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, pa.ArrowException)
 MISSHAPEN += (duckdb.Error, IsADirectoryError, FileExistsError)
+"""What is raised over a manifest that does not hold what its kind promises."""
 
 
 def export_rows(manifest: Manifest, format: str, folder: Path) -> Path:
