@@ -48,7 +48,7 @@ def of_system(error: OSError) -> UserError | None:
     """A full disk or a missing right as a UserError; None for any other error of the operating system."""
     said = " ".join(str(error).split())
     if error.errno in FULL:
-        return UserError(said, "Make room, or choose another --store; the same command goes on where it stopped")
+        return UserError(said, "Make room, or choose another --store; repeat the same command to resume")
     if error.errno in FORBIDDEN:
         return UserError(said, "Choose a place that you may read and write")
     return None

@@ -68,7 +68,7 @@ def _amount(value: Any) -> Any:
     power = {"": 0, "K": 3, "M": 6, "B": 9, "T": 12}[match[2].upper()] if match else 0
     amount = Decimal(match[1]).scaleb(power) if match else Decimal("NaN")
     if amount.is_nan() or amount != int(amount):
-        raise ValueError(f"{value!r} is no whole amount; write 4096, 1.5M or 20B")
+        raise ValueError(f"{value!r} is not a whole amount; write 4096, 1.5M or 20B")
     return int(amount)
 
 
@@ -89,9 +89,11 @@ def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "Give the path of a YAML recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}", "Correct the file") from error
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}", "Correct the file") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path} holds no mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md")
+        raise UserError(
+            f"{path} does not hold a mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md"
+        )
     for change in overrides:
         override(data, change)
     return parse(data, model, str(path))
@@ -130,7 +132,7 @@ def override(data: dict[str, Any], change: str) -> None:
     try:
         plain = yaml.safe_load(value)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"override {change!r}: the value is no YAML", "Put quotes around it") from error
+        raise UserError(f"override {change!r}: the value is not valid YAML", "Put quotes around it") from error
     *parents, last = name.split(".")
     node: Any = data
     for part in parents:

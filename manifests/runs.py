@@ -128,7 +128,7 @@ class RunDirectory:
             return
         self._lock = try_lock(self.path / "lock")
         if not self._lock:
-            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on")
+            raise UserError(f"{self.id} is held by another process", "Wait until it ends, or stop it, then try again")
 
     def lines(self, name: str, folder: str) -> list[dict[str, Any]]:
         """The JSON lines of the file `name`, or, while it is not there, those of the files in `folder`."""

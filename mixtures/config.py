@@ -141,7 +141,7 @@ class MixRecipe(NamedRecipe):
     def _formats_are_named(self) -> "MixRecipe":
         for part in self.components:
             if part.format and (part.format not in self.formats or self.kind == "prompts"):
-                raise ValueError(f"component {part.name}: there is no format {part.format} for {self.kind}")
+                raise ValueError(f"component {part.name}: {self.kind} has no format {part.format}")
         return self
 
     def template(self, component: ComponentRecipe) -> str | None:
@@ -192,7 +192,7 @@ class GridRecipe(NamedRecipe):
             raise UserError(f"{self.name} has no cell {name}", f"It has {', '.join(self.cells)}")
         cell = self.cells[name]
         if unknown := ", ".join(sorted({*cell.weights} - {*self.sources})):
-            raise UserError(f"cell {name} weighs {unknown}, which is no source", "Name it under `sources`")
+            raise UserError(f"cell {name} weighs {unknown}, which is not a source", "Name it under `sources`")
         components = [{"name": source, "weight": w, **self.sources[source]} for source, w in cell.weights.items()]
         shared = self.model_dump(include={"version", "sequence_length", "tokenizer", "seed"})
         plain = {"name": f"{self.name}-{name}", "components": components, "budget": cell.budget or self.budget}

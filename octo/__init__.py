@@ -31,7 +31,7 @@ def command() -> int:
     from manifests.process import status_of
 
     if (status := status_of(app)) == 130:
-        print("octo: interrupted. What is done is kept: give the same command again to go on", file=sys.stderr)
+        print("octo: interrupted. What is done is kept. Repeat the command to resume", file=sys.stderr)
     return status
 
 

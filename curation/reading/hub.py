@@ -80,7 +80,7 @@ def _parts(source: SourceRecipe) -> tuple[str, str | None, str]:
     match = PATH.fullmatch(source.path)
     if not match:
         raise UserError(
-            f"source {source.name}: {source.path} is no data set of the hub",
+            f"source {source.name}: {source.path} is not a data set of the hub",
             "Write hf://datasets/ORG/NAME@COMMIT/FOLDER",
         )
     return match[1], match[2] or source.revision, match[3] or ""

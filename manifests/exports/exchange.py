@@ -135,7 +135,7 @@ def reached(*stores: Store) -> Iterator[None]:
         if not remote or (isinstance(error, OSError) and of_system(error)):
             raise
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        hint = "Check the address, your access and the network; given again, the command goes on"
+        hint = "Check the address, your access and the network; repeat the command to resume"
         raise UserError(f"cannot reach {remote}: {said}", hint) from error
 
 

@@ -51,7 +51,7 @@ def head_of(store: Store) -> Head | None:
     if not store.url.startswith("hf://"):
         return None
     if not (found := PLACE.fullmatch(store.url)):
-        raise UserError(f"{store.url} is no data set of the hub", "Give hf://datasets/ORG/NAME/FOLDER")
+        raise UserError(f"{store.url} is not a data set of the hub", "Give hf://datasets/ORG/NAME/FOLDER")
     repository, branch, folder = found[1], found[2] or "main", found[3] or ""
     if COMMIT.fullmatch(branch):
         raise UserError(f"{store.url} is one commit, to which nothing can be added", "Leave the commit out")

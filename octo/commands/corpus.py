@@ -52,7 +52,7 @@ def curate(
     wait: Annotated[bool, typer.Option("--wait", help="With --on slurm: wait for the end, and try again.")] = False,
     reselect: Annotated[
         str | None,
-        typer.Option("--reselect", help="Corpus manifest to decide anew by other thresholds; no source is read."),
+        typer.Option("--reselect", help="Corpus manifest to re-filter by other limits; no source is read."),
     ] = None,
     onto: Annotated[
         str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
@@ -77,7 +77,7 @@ def curate(
         need("ray", "octo curate --on ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
     if reselect and onto:
-        raise UserError("--reselect and --onto are two steps", "Decide the corpus anew first, then add to that")
+        raise UserError("--reselect and --onto are two steps", "Re-filter the corpus first, then append to the result")
     base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
     if plan:
         rows = pipeline.plan(home, config, base, grown)

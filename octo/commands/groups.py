@@ -24,8 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help=("From raw mathematical text to an RL-ready model, with every token accounted for."),
 )
-manifest_app = typer.Typer(no_args_is_help=True, help="Look at manifests, check them, keep house.")
-runs_app = typer.Typer(no_args_is_help=True, help="Look at runs.")
+manifest_app = typer.Typer(no_args_is_help=True, help="Inspect manifests, check them, clean up.")
+runs_app = typer.Typer(no_args_is_help=True, help="Inspect runs.")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(runs_app, name="runs")
 
@@ -45,6 +45,8 @@ curate_app = typer.Typer(
 )
 app.add_typer(curate_app, name="curate")
 rl_app = typer.Typer(
-    cls=RunUnlessNamed, no_args_is_help=True, help="Reinforce a model (`octo rl PROMPTS RECIPE …`), or measure prompts."
+    cls=RunUnlessNamed,
+    no_args_is_help=True,
+    help="Train a model with RL (`octo rl PROMPTS RECIPE …`), or measure prompts.",
 )
 app.add_typer(rl_app, name="rl")

@@ -137,12 +137,12 @@ def manifest_tag(
 
 @manifest_app.command(name="gc")
 def manifest_gc(
-    hours: Annotated[float, typer.Option("--older-than-hours", min=0, help="Spare younger files.")] = 24.0,
+    hours: Annotated[float, typer.Option("--older-than-hours", min=0, help="Keep files that are younger.")] = 24.0,
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Remove files that no record names: leftovers of builds that were stopped."""
+    """Remove files that no record names: leftovers of stopped builds."""
     from manifests.manifest import collect_garbage
 
     removed = collect_garbage(open_store(store), hours * 3600, dry_run=plan)
@@ -157,7 +157,7 @@ def manifest_gc(
 @manifest_app.command(name="export")
 def manifest_export(
     ref: ManifestArgument,
-    folder: Annotated[Path, typer.Option("--to", help="Folder to write; it must not be there or be empty.")],
+    folder: Annotated[Path, typer.Option("--to", help="Folder to write; it must be empty or not exist.")],
     format: Annotated[str, typer.Option("--format", help="hf, croissant, jsonl, webdataset, nanoset or verl.")] = "hf",
     json_: JsonOption = False,
     store: StoreOption = None,

@@ -78,7 +78,7 @@ def rl(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Reinforce a trained run with GRPO on a prompts manifest."""
+    """Train a run further with GRPO on a prompts manifest."""
     from manifests.extras import need
     from manifests.manifest import resolve
     from manifests.recipe import load

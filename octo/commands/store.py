@@ -25,7 +25,7 @@ def sql(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Ask the whole store in SQL (DuckDB, read-only). `SHOW TABLES` lists the views; docs/sql.md explains them."""
+    """Query the whole store in SQL (DuckDB, read-only). `SHOW TABLES` lists the views; docs/sql.md explains them."""
     from manifests.catalog import Catalog
     from octo.sql_prompt import prompt
 
@@ -94,7 +94,7 @@ def publish(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Copy a manifest to another store: what is missing there, by checksum. Given again, it goes on."""
+    """Copy a manifest to another store: what is missing there, by checksum. Repeat the command to resume."""
     copy_between(open_store(store), ref, open_store(target), parents, json_)
 
 
@@ -108,7 +108,7 @@ def pull(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Copy a manifest from another store: what is missing here, by checksum. Given again, it goes on."""
+    """Copy a manifest from another store: what is missing here, by checksum. Repeat the command to resume."""
     copy_between(open_store(source), ref, open_store(store), parents, json_)
 
 
@@ -118,5 +118,8 @@ def copy_between(source: "Store", ref: str, target: "Store", parents: bool, json
     copied = copy(source, ref, target, parents)
     made = copied[-1].manifest
     if absent := lacking(made):
-        print(f"octo: {target.url} has not {', '.join(absent)}, which it was made from; --parents", file=sys.stderr)
+        print(
+            f"octo: {target.url} lacks {', '.join(absent)}, from which it was made; pass --parents to copy the parents too",
+            file=sys.stderr,
+        )
     show_made(made, json_, copied=(f"{source.url} → {target.url}", [one.row() for one in copied]))

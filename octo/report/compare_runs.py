@@ -44,7 +44,7 @@ def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
     lines = {run.id: _lines(points, run) for run in runs}
     if not any(lines.values()):
         named = ", ".join(parents)
-        raise UserError(f"there is no evaluation of {named}", "Make some: octo eval RUN --step N --suite indicators")
+        raise UserError(f"there is no evaluation of {named}", "Make one: octo eval RUN --step N --suite indicators")
     text = _page(lines)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

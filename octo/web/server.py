@@ -270,7 +270,7 @@ class Site:
 def _number(request: Request, name: str) -> int:
     given = request.query_params.get(name, "")
     if not given.isdecimal():
-        raise UserError(f"{given!r} is no {name}", "Give a whole number")
+        raise UserError(f"{given!r} is not a {name}", "Give a whole number")
     return int(given)
 
 
