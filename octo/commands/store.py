@@ -118,8 +118,6 @@ def copy_between(source: "Store", ref: str, target: "Store", parents: bool, json
     copied = copy(source, ref, target, parents)
     made = copied[-1].manifest
     if absent := lacking(made):
-        print(
-            f"octo: {target.url} lacks {', '.join(absent)}, from which it was made; pass --parents to copy the parents too",
-            file=sys.stderr,
-        )
+        missing = f"{target.url} lacks {', '.join(absent)}, from which it was made"
+        print(f"octo: {missing}; pass --parents to copy the parents too", file=sys.stderr)
     show_made(made, json_, copied=(f"{source.url} → {target.url}", [one.row() for one in copied]))
