@@ -25,7 +25,7 @@ LARGEST = 2**63 - 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ManifestID = Annotated[str, Field(pattern=MANIFEST_ID)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
-Family = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+FamilyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Line = Annotated[str, Field(max_length=1 << 16, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """Text that is shown and never a path: a column, the name of a type, a host."""
 
@@ -182,7 +182,7 @@ class Record(_Strict):
     digest: Digest
     parents: list[ManifestID]
     recipe: dict[str, Any]
-    families: dict[Family, FamilyRecord]
+    families: dict[FamilyName, FamilyRecord]
     counts: Annotated[dict[str, Any], AfterValidator(_counted), AfterValidator(lambda value: _valid(Counts, value))]
     build_key: Line
     provenance: Annotated[dict[str, Any], AfterValidator(lambda value: _valid(Provenance, value))]
