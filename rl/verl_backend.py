@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -41,9 +41,10 @@ from evaluation.templates import render
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory
-from rl.config import RLRecipe
-from rl.rollouts import SCHEMAS, Rollouts, alarm_row, ledger_rows
+from rl.config import Action, RLRecipe
+from rl.rollouts import SCHEMAS, Learned, Rollouts, alarm_row, ledger_rows
 from rl.torch_backend import Past, Validate, group_advantages
+from rl.variants import objective_of
 from rl.verl_config import ENGINE, Job, agent_loop, to_verl
 from rl.watch import alarms
 from training.checkpoints import copy_tokenizer
@@ -314,7 +315,7 @@ class _Follower:
         for alarm in alarms(recipe.watch, self._past.history):
             self.ledger.add("alarms", [alarm_row(alarm, None)])
             print(f"octo: {alarm.action}: {alarm.said}", file=sys.stderr)
-            self._past.stopped |= alarm.action == "stop"
+            self._past.stopped |= _stops(alarm.action)
         self.step, self.note = rollouts.step, f"reward {found['steps'][0]['reward']:.2f}"
 
     def _rollouts(self, step: int) -> Rollouts:
@@ -361,11 +362,25 @@ class _Follower:
         shutil.move(source, folder / source.name)
 
 
-def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> dict[str, float]:
-    """What verl says of the updates, under our names. Under Dr.GRPO it divides entropy and KL as it does the loss, by
-    the longest cap and the number of responses: of those with a ruling, and of all."""
+def _stops(action: Action) -> bool:
+    """Whether an alarm ends the run."""
+    match action:
+        case "stop":
+            return True
+        case "warn":
+            return False
+        case "fall_back":
+            raise AssertionError("`to_verl` refuses a recipe that falls back")
+        case _:
+            assert_never(action)
+
+
+def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> Learned:
+    """What verl says of the updates, under our names. With a fixed divisor (Dr.GRPO) it divides entropy and KL as it
+    does the loss, by the longest cap and the number of responses: of those with a ruling, and of all."""
     ruled = [c.tokens for c, reward in zip(rollouts.completions, rollouts.rewards, strict=True) if reward is not None]
-    unit = recipe.longest_cap / max(sum(ruled), 1) if recipe.objective == "dr_grpo" else None
+    is_fixed = objective_of(recipe.objective).has_fixed_divisor
+    unit = recipe.longest_cap / max(sum(ruled), 1) if is_fixed else None
     return {
         "loss": logged["actor/pg_loss"],
         "grad_norm": logged["actor/grad_norm"],
