@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from manifests import page
 from manifests.catalog import Catalog, main_rows
+from manifests.drop_reasons import heading
 from manifests.errors import UserError
 from manifests.identity import json_digest
 from manifests.manifest import Manifest, resolve
@@ -463,8 +464,7 @@ class Report:
         for row in self.rows(_SAMPLE, manifest.id, [row["doc_id"] for row in chosen], SAMPLE_CHARS):
             shown[row["drop_reason"]].append(_document(row))
         folds = [
-            fold(f"{reason or 'kept'}: {len(found)} of {count(total[reason])}", found)
-            for reason, found in shown.items()
+            fold(f"{heading(reason)}: {len(found)} of {count(total[reason])}", found) for reason, found in shown.items()
         ]
         return [element("h3", "Documents, kept and dropped"), *folds] if folds else []
 
