@@ -39,6 +39,7 @@ from evaluation.answers import Grade, Verdict
 from evaluation.samplers import Completion, encode
 from evaluation.templates import render
 from manifests.errors import UserError
+from manifests.process import environment
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory
 from rl.config import Action, RLRecipe
@@ -50,7 +51,7 @@ from rl.watch import alarms
 from training.checkpoints import copy_tokenizer
 from training.doctor import is_cuda
 from training.nanotron_config import FOLDER
-from training.places import HOME, LAUNCHER, LOG
+from training.places import LAUNCHER, LOG
 from training.trackers import Show, tracking
 
 METRICS = "metrics.jsonl"
@@ -144,11 +145,9 @@ def _eos_ids(folder: Path) -> list[int]:
 
 def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
     """Of the driver, and through it of every process of Ray."""
-    paths = os.pathsep.join([HOME, *filter(None, [os.environ.get("PYTHONPATH")])])
     plain = {
         ENGINE: str(engine),
         LAUNCHER: str(os.getpid()),
-        "PYTHONPATH": paths,
         "VERL_USE_EXTERNAL_MODULES": "rl.verl_plugin",
         "VERL_FILE_LOGGER_PATH": str(engine / METRICS),
         "HF_HUB_OFFLINE": "1",
@@ -163,7 +162,7 @@ def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
         # the engine of FSDP is registered for `cuda` alone, a name that verl lets one ask for
         plain |= {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda", "OMP_NUM_THREADS": str(recipe.threads or 1)}
     dropped = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    return {name: value for name, value in os.environ.items() if name not in dropped} | plain
+    return {name: value for name, value in environment().items() if name not in dropped} | plain
 
 
 # -- the process ---------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_packages_resolve_beside_the_front_door():
 
 
 HEAVY = ["torch", "datatrove", "transformers", "ray", "plotly", "duckdb"]
-CONFIGS = [f"{floor_of(path)}.{path.stem}" for path in MODULES if path.name == "config.py"]
+CONFIGS = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if path.name == "config.py"]
 
 
 @pytest.mark.parametrize(("program", "heavy"), [

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
+from manifests.places.config import NeedsRecipe, SlurmSettings, Time
 from manifests.recipe import Amount, Local, Recipe
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
@@ -142,7 +143,7 @@ class NextStageRecipe(Recipe):
     """Steps of the stage; by default its whole mixture."""
 
 
-class SlurmRecipe(Recipe):
+class SlurmRecipe(SlurmSettings, NeedsRecipe):
     """What `octo train --on slurm` asks of Slurm."""
 
     nodes: Count = 1
@@ -152,17 +153,10 @@ class SlurmRecipe(Recipe):
     cpus: Count | None = None
     """CPUs of each node."""
     memory_gb: Annotated[float | None, Field(gt=0)] = None
-    """Memory of each node in GB; by default what the cluster gives."""
-    time: str = "24:00:00"
-    """Time limit. A job that reaches it is submitted again by the same command, and goes on from its checkpoint."""
-    partition: str | None = None
-    """Partition; by default the cluster's own default."""
-    venv: str | None = None
-    """Virtual environment that the job activates. By default it runs the Python that submitted it."""
-    env_command: str | None = None
-    """Shell command that the job runs first, in place of `venv`: `module load python; source env/bin/activate`."""
-    sbatch: dict[str, str] = Field(default_factory=dict)
-    """Further options of sbatch: {account: math, qos: low}."""
+    """Memory of each node in GiB; by default what the cluster gives."""
+    time: Time = "24:00:00"
+    """Time limit: hours:minutes:seconds, or days-hours:minutes:seconds. A job that reaches it is submitted again by the
+    same command, and goes on from its checkpoint."""
 
 
 class TrainRecipe(Recipe):

@@ -20,9 +20,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from manifests.errors import UserError
+from manifests.process import PROJECT
 from manifests.store import file_sha256
 
-PROJECT = Path(__file__).resolve().parents[2]
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 """Names under which tokenizers know the end of a document, in order of preference."""
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 import octo
 from curation.config import CurateRecipe, SourceRecipe
 from curation.known_sources import KNOWN
-from curation.measures.vocabulary import PROJECT
 from curation.pipeline import curate, plan
 from curation.reading.adapters import REASONS, SHAPES, Parts, Refused, document, needed
 from curation.reading.files import find_files
 from curation.reading.records import FIELDS, Bad, Good, check_columns, read_records
 from manifests.catalog import query
 from manifests.errors import UserError
+from manifests.process import PROJECT
 from manifests.recipe import load, parse, semantic
 from manifests.store import Store
 
