@@ -117,6 +117,8 @@ class SampleRecipe(Recipe):
 class QualityRecipe(Recipe):
     """Limits of the quality rules; see `curation.measures.quality` for what each measures."""
 
+    # a new limit has the default None: any other renames every corpus (tests/test_identity_pins.py)
+
     min_words: int = Field(default=20, ge=0)
     """Pages with fewer words are `too_short`."""
     max_boilerplate: float = Field(default=0.05, ge=0)

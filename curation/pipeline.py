@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import fsspec
 
@@ -46,13 +46,11 @@ from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
 from manifests.manifest import Draft, File, Manifest, build_key, check_launch, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
+from manifests.places.place import PlaceName
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.runs import RunDirectory
 from manifests.store import Store, file_sha256, try_lock
-
-Place = Literal["local", "slurm", "ray"]
-"""What executes the tasks of a build."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def curate(
     workers: int = 1,
     base: Manifest | None = None,
     onto: Manifest | None = None,
-    on: Place = "local",
+    on: PlaceName = "local",
 ) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
@@ -497,13 +495,19 @@ def _begun(asked: _Asked, folder: Path) -> Build:
     return build.save(index.items, index.counts)
 
 
-def _run_on_ray(job: Job) -> None:
-    from curation.execution import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
+def _run_tasks(job: Job, workers: int, on: Literal["local", "ray"]) -> None:
+    match on:
+        case "local":
+            run_tasks(job, workers)
+        case "ray":
+            from curation.execution import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
 
-    on_ray.run_tasks(job)
+            on_ray.run_tasks(job)
+        case _:
+            assert_never(on)
 
 
-def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
+def _built(asked: _Asked, workers: int, on: PlaceName) -> Manifest:
     store, key = asked.store, asked.key
     with store.alone(scratch_name(key)) as folder:
         build = _begun(asked, folder)
@@ -515,7 +519,7 @@ def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
         else:
             slurm.refuse_while_submitted(build.run)
             with build.run.running():
-                run_tasks(build.job, workers) if on == "local" else _run_on_ray(build.job)
+                _run_tasks(build.job, workers, on)
                 return build.finish()
     slurm.wait(build)
     manifest = asked.built()

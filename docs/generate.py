@@ -20,6 +20,7 @@ from curation.config import CurateRecipe, QualityRecipe
 from curation.language_model.config import AnnotateRecipe
 from curation.measures.quality import RULES
 from evaluation.config import EvalRecipe
+from manifests.drop_reasons import DropReason
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe
 from octo.sql_reference import sql_reference
@@ -114,13 +115,24 @@ def _quality_rules() -> list[str]:
     return rows
 
 
+def drop_reasons() -> str:
+    """Every reason to drop a document, in the order in which they go."""
+    rows = [f"| `{reason}` | {reason.meaning} |" for reason in DropReason]
+    lede = "Values of `documents.drop_reason`. Of several reasons the first is named."
+    return "\n".join(["", "## Drop reasons", "", lede, "", "| reason | the document |", "|---|---|", *rows, ""])
+
+
 def _plain(value: Any) -> str:
     return json.dumps(value.model_dump(mode="json") if isinstance(value, Recipe) else value, default=str)
 
 
 def generated() -> dict[Path, str]:
     """File and content of everything this writes."""
-    return {HERE / "cli.md": cli_reference(), HERE / "sql.md": sql_reference(), HERE / "recipes.md": recipe_reference()}
+    return {
+        HERE / "cli.md": cli_reference(),
+        HERE / "sql.md": sql_reference() + drop_reasons(),
+        HERE / "recipes.md": recipe_reference(),
+    }
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ default classifier, which lies beside the module that loads it.
 
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-"""The folder that holds the packages: the checkout, or site-packages."""
+from manifests.process import PROJECT
+
 INSTALLED = PROJECT / "octo"
 """Where a wheel has what lies at the top of the checkout (`force-include` in pyproject.toml)."""
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from manifests.drop_reasons import EARLY
+
 TEXT, LONG, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 
@@ -43,7 +45,7 @@ DOCUMENTS = _table(
     ("n_chars", LONG, "Unicode characters of the normalised text"),
     ("n_tokens", LONG, "tokens of the normalised text by the recipe's tokenizer, without EOS"),
     ("text_digest", TEXT, "128-bit digest of the normalised text as hex; equal texts are exact duplicates"),
-    ("drop_reason?", TEXT, "why the document was dropped; NULL when it was kept"),
+    ("drop_reason?", TEXT, "why the document was dropped, see Drop reasons; NULL when it was kept"),
     (
         "drop_evidence?",
         TEXT,
@@ -109,7 +111,7 @@ DOUBTS = _table(
     (
         "reason",
         TEXT,
-        "excluded, unverified, unverifiable (the answer fails the grader's controls) or in_training",
+        f"{', '.join(EARLY[:-1])} or {EARLY[-1]}, or what speaks against a text that a language model wrote",
     ),
     ("evidence", TEXT, "JSON: what it rests on"),
 )

@@ -21,7 +21,7 @@ from pydantic import Field
 from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
 from evaluation.sampling import SamplingParams
-from evaluation.templates import render
+from evaluation.templates import TemplateName, render
 from evaluation.transformers_sampler import load_model, sample
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
 from manifests.progress import progress
@@ -40,7 +40,7 @@ BACKEND = "torch"
 class PassRateRecipe(NamedRecipe):
     """How the responses are sampled that a pass rate is counted from."""
 
-    template: str = "cpt_base"
+    template: TemplateName = "cpt_base"
     """Prompt template, as in RL."""
     stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
     """Strings that end a response."""

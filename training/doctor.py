@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from manifests.extras import is_installed
+from training.config import Precision, is_half
 
 NANOTRON = "git+https://github.com/huggingface/nanotron@7bc99232"
 INSTALL_NANOTRON = f"pip install '.[nanotron]' && pip install --no-deps 'nanotron @ {NANOTRON}'"
@@ -55,7 +56,7 @@ def doctor() -> list[dict[str, str]]:
     return rows
 
 
-def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
+def nanotron_lacks(precision: Precision = "bfloat16") -> tuple[str, str] | None:
     """What keeps the nanotron backend from running here, and what to do; None when nothing does."""
     if not is_installed("nanotron"):
         return "nanotron is not installed", f"{INSTALL_NANOTRON}, or train with --backend torch"
@@ -67,7 +68,7 @@ def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
     if lacking := [name for name in _needs(has_cuda) if not is_installed(name)]:
         install = INSTALL_ON_CUDA if has_cuda else "pip install"
         return f"nanotron lacks {', '.join(lacking)}", f"{install} {' '.join(lacking)}"
-    if has_cuda and precision != "bfloat16":
+    if has_cuda and not is_half(precision):
         return (
             "nanotron's attention takes no float32 on a GPU",
             "Set precision: bfloat16, or train with --backend torch",

@@ -39,6 +39,7 @@ from curation.roles import ANSWERED, PROSE
 from curation.tasks import RECORD, publish
 from evaluation.answers import Grader
 from evaluation.controls import Failure, check_references
+from manifests.drop_reasons import DropReason
 from manifests.store import file_sha256
 from manifests.tables import QUARANTINE
 
@@ -300,7 +301,7 @@ def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[st
     reason, evidence = (documents[name].to_pylist() for name in DOUBT)
     for place, failure in enumerate(failures):
         if failure and reason[place] is None:
-            reason[place], evidence[place] = "unverifiable", json.dumps(asdict(failure))
+            reason[place], evidence[place] = DropReason.UNVERIFIABLE, json.dumps(asdict(failure))
     return {name: pa.array(said, pa.large_string()) for name, said in zip(DOUBT, (reason, evidence), strict=True)}
 
 

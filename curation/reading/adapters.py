@@ -34,6 +34,7 @@ from curation.reading import pages
 from curation.reading.pages import Refused
 from curation.roles import ANSWERED, Adapter
 from evaluation.answers import extract
+from manifests.drop_reasons import DropReason
 
 REASONS = {
     "missing_field": "a required column is not there",
@@ -61,9 +62,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why a document should be dropped: `reason` becomes its drop reason, `evidence` is JSON."""
+    """Why a document should be dropped: `reason` becomes its drop reason, `evidence` is JSON. What a language model
+    wrote has the verdict on it as its reason."""
 
-    reason: str
+    reason: DropReason | str
     evidence: str
 
 
@@ -129,7 +131,7 @@ def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
         value = record.get(column)
         shown = str(value).lower() if isinstance(value, bool) else optional(record, column) or ""
         if not any(fnmatchcase(shown, pattern) for pattern in patterns):
-            return Doubt("excluded", json.dumps({"column": column, "value": shown[:200], "only": patterns}))
+            return Doubt(DropReason.EXCLUDED, json.dumps({"column": column, "value": shown[:200], "only": patterns}))
     return None
 
 
@@ -213,7 +215,9 @@ def _openr1(record: Record, source: SourceRecipe) -> Parts:
         if verified := [place for place in finished if right[place]]:
             return _reasoned(record, source, generations[verified[0]] or "")
     parts = _reasoned(record, source, generations[finished[0]] or "")
-    return replace(parts, doubt=Doubt("unverified", json.dumps({"generations": len(generations), "verified": 0})))
+    return replace(
+        parts, doubt=Doubt(DropReason.UNVERIFIED, json.dumps({"generations": len(generations), "verified": 0}))
+    )
 
 
 def _distilled(record: Record, source: SourceRecipe) -> Parts:

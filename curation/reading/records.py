@@ -48,6 +48,8 @@ REASONS = (
     | warc.REASONS
 )
 FIELDS = ("url", "id", "text", "question", "response", "answer")
+"""What a record's `base_id` is the hash of, in this order: one more renames every document of every corpus
+(tests/test_identity_pins.py). What else a source says of a record belongs in `metadata` or a column of its own."""
 ROWS_PER_READ, BYTES_PER_READ, READ_BUFFER = 1024, 16 << 20, 1 << 20
 UTF8_BYTES = 4
 """Bytes of the longest character."""

@@ -1,6 +1,7 @@
 """A corpus in the report: its funnel, what was left out and why, distributions, copies, contamination, licences, and
 some documents."""
 
+from manifests.drop_reasons import heading
 from manifests.manifest import Manifest
 from manifests.tables import DOCUMENTS
 from octo.report import page
@@ -357,7 +358,7 @@ def _documents(report: Report, manifest: Manifest) -> list[Html | None]:
     for row in report.rows(_SAMPLE, manifest.id, [row["doc_id"] for row in chosen], SAMPLE_CHARS):
         shown[row["drop_reason"]].append(_document(row))
     folds = [
-        fold(f"{reason or 'kept'}: {len(found)} of {count(total[reason])}", found) for reason, found in shown.items()
+        fold(f"{heading(reason)}: {len(found)} of {count(total[reason])}", found) for reason, found in shown.items()
     ]
     return [element("h3", "Documents, kept and dropped"), *folds] if folds else []
 

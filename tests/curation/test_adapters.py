@@ -20,8 +20,8 @@ from curation.reading.files import find_files
 from curation.reading.records import FIELDS, Bad, Good, check_columns, read_records
 from manifests.catalog import query
 from manifests.errors import UserError
+from manifests.process import PROJECT
 from manifests.recipe import load, parse, semantic
-from manifests.shipped import PROJECT
 from manifests.store import Store
 
 ROWS = {line["source"]: line for line in map(json.loads, (Path(__file__).parent / "known_rows.jsonl").open())}

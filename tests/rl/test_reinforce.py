@@ -370,7 +370,6 @@ def test_other_manifests_are_refused(home, change: Callable[[Store, Manifest], M
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"template": "chat"}, "no prompt template 'chat'. There are cpt_base, ua_base, orz_base, icl_base, base_0221"),
         (
             {"max_new_tokens": {1: 8, 3: 40}},
             "prompts@1 has a prompt of 25 tokens; with 40 .* context of 48.*23 or less",
