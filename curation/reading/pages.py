@@ -42,6 +42,7 @@ BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters around the number of a formula: no page has them."""
+NONCHARACTERS = re.compile("[\ufdd0-\ufdef]")
 MARK = re.compile(f"{OPEN}(\\d+D?){CLOSE}")
 
 SOURCES = "script[type^='math/']"
@@ -68,12 +69,24 @@ PROSE = "p, ul, ol, dl, pre, h1, h2, h3"
 """What is in no formula: a container that holds one was not closed."""
 CLUTTER = ".mw-editsection, .mw-jump-link, .js-voting-container"
 """Parts of MediaWiki's and Stack Exchange's pages that Resiliparse takes for text."""
+LONE = re.compile(r"(?<=>)(\s*)([\u0800-\ufdcf\ufdf0-\ufffd])(\s*)(?=<)")
+"""A text of one character that Resiliparse drops as an icon: a sign between two variables, a Han letter."""
+DECORATION = re.compile("[\ue000-\uf8ff‹›•]")
+"""Lone characters that separate links, and icons."""
+GUARD = "\ufdd2"
 SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
 CANONICAL = "link[rel='canonical'], meta[property='og:url']"
-NO_SCRIPT = re.compile(r"st|nd|rd|th|tm|sm|r|c|®|™|er|re|ème|e|o|a|º|ª", re.IGNORECASE)
-"""Raised letters that are no exponent: 1st, 2nd, trade marks."""
-MAX_SCRIPT = 12
-"""Characters of the longest raised or lowered text that is taken for an exponent or an index."""
+ORDINAL = re.compile(r"(st|nd|rd|th|nde|er|re|ère|ème|eme|do|mo|to)s?", re.IGNORECASE)
+"""What is raised after a number that counts: 1st, 2nd, 1er."""
+TRADE_MARK = re.compile(r"\(?(tm|sm|r|c|®|™|℠|©)\)?", re.IGNORECASE)
+NOTE = re.compile(r"[\[(]\s*\w{1,3}\s*[\])]|[*†‡§¶#]+|\[.*\]")
+"""The mark of a note after a word."""
+PRIMES = frozenset("′″‴'’°ºª")
+"""Signs that are raised of themselves."""
+NO_BASE = frozenset('.,;:?"“”‘«»–—/\\&~…([{<=≤≥≠→−+-×·|')
+"""What a raised or lowered text does not belong to, though it stands before it."""
+WORDY = re.compile(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}\s+[^\W\d_]{3,}")
+INLINE = ("a", "b", "i", "em", "strong", "span", "var", "font", "sub", "sup", "small", "big", "tt", "code", "u", "cite")
 
 
 class Refused(Exception):
@@ -92,7 +105,7 @@ def extract(html: str) -> Page:
     """The main text of `html`, and its canonical address. Raises Refused with a reason of REASONS."""
     if _has_endless_tag(html):
         raise Refused("endless_tag", f"more than {MAX_TAG_WORDS} words")
-    tree = HTMLTree.parse(html.replace(OPEN, "").replace(CLOSE, ""))
+    tree = HTMLTree.parse(NONCHARACTERS.sub("", html))
     if tree.body is None or tree.document is None:
         raise Refused("no_text", "no body")
     if tree.document.query_selector(TOO_DEEP):
@@ -103,11 +116,17 @@ def extract(html: str) -> Page:
     for node in tree.document.query_selector_all(CLUTTER).values():
         node.remove()
     _deepen_lists(tree)
-    text = extract_plain_text(tree, preserve_formatting=True, main_content=True, alt_texts=False)
-    text = formulas.restored(_headed(tree, text))
+    guarded = HTMLTree.parse(LONE.sub(_guarded, str(tree)))
+    text = extract_plain_text(guarded, preserve_formatting=True, main_content=True, alt_texts=False)
+    text = formulas.restored(_headed(tree, text.replace(GUARD, "")))
     if not text.strip():
         raise Refused("no_text", "nothing but navigation")
     return Page(text, url)
+
+
+def _guarded(lone: re.Match[str]) -> str:
+    """A lone character with a noncharacter beside it, which makes it longer than an icon."""
+    return lone[0] if DECORATION.match(lone[2]) else f"{lone[1]}{GUARD}{lone[2]}{lone[3]}"
 
 
 def _has_endless_tag(html: str) -> bool:
@@ -169,7 +188,7 @@ class _Formulas:
             self._replace(node, *_of_math(node))
         for image in self._all("img"):
             self._replace(image, *_of_image(image))
-        for node in self._all("sup, sub"):
+        for node in reversed(self._all("sup, sub")):  # what is within a script first
             self._script(node)
 
     def restored(self, text: str) -> str:
@@ -205,14 +224,43 @@ class _Formulas:
         node.replace_with(self.document.create_text_node(text))
 
     def _script(self, node: ElementNode) -> None:
-        """x<sup>2</sup> as x^{2}: read without it, 10<sup>6</sup> is 106. Notes and ordinals stay."""
-        text, before = (node.text or "").strip(), node.previous_sibling
-        base = (before.text or "")[-1:] if before else ""
-        if not text or len(text) > MAX_SCRIPT or OPEN in text or node.query_selector("a") or NO_SCRIPT.fullmatch(text):
+        """x<sup>2</sup> as x^2: read without it, 10<sup>6</sup> is 106. Notes, ordinals and trade marks stay."""
+        raised, text, base = node.tag == "sup", " ".join((node.text or "").split()), _base(node)
+        if not text or not base or base[-1] in NO_BASE or (raised and _is_no_exponent(node, text, base)):
             return
-        if base.isalnum() or base in (")", "]", "}", "|"):
-            sign = "^" if node.tag == "sup" else "_"
-            self._put(node, f"{sign}{text}" if len(text) == 1 else f"{sign}{{{text}}}")
+        if raised and text in PRIMES:
+            self._put(node, text)
+        else:
+            self._put(node, ("^" if raised else "_") + (text if len(text) == 1 else f"{{{text}}}"))
+
+
+def _base(node: ElementNode) -> str:
+    """The text that stands right before `node`, at most its last 40 characters; a space within it does not count."""
+    place: Any = node
+    while place is not None and place.previous_sibling is None:
+        place = place.parent
+        if place is None or place.tag not in INLINE:
+            return ""
+    before = place.previous_sibling if place is not None else None
+    text = ((before.text if before is not None else "") or "")[-40:]
+    stripped = text.rstrip()
+    return stripped if stripped == text or re.search(r"(^|\W)[^\W\d_]\Z|[)\]}]\Z", stripped) else ""
+
+
+def _is_no_exponent(node: ElementNode, text: str, base: str) -> bool:
+    """Whether raised `text` is an ordinal, a trade mark or a note, by what it stands after and what it links to."""
+    word = re.search(r"[^\W_]*\Z", base)
+    after = word[0] if word else ""
+    link = node.query_selector("a") or node.closest("a")
+    if link is not None and (node.query_selector("a") or " ".join((link.text or "").split()) == text):
+        return True
+    if ORDINAL.fullmatch(text) and (after[-1:].isdigit() or re.search(r"\d\)\Z", base) or text.lower() == "th"):
+        return True
+    if text == "e" and re.fullmatch(r"[IVXLC]{2,}", after):  # the French XIXe
+        return True
+    if len(after) > 1 and after.isalpha():
+        return bool((len(after) > 2 or len(text) > 1) and TRADE_MARK.fullmatch(text)) or bool(NOTE.fullmatch(text))
+    return bool(WORDY.search(text))
 
 
 Formula = tuple[str | None, bool]

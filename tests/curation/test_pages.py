@@ -1,6 +1,8 @@
 """Which formulas and sentences of a page are kept, each once, and which parts of the site around it are gone."""
 
+import unicodedata
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,84 @@ def test_a_page_names_its_own_address():
 )
 def test_small_things(html, text):
     assert extract(html).text.strip() == text
+
+
+LONE = [
+    sign
+    for sign in map(chr, (*range(0x21, 0x10000), *range(0x1D400, 0x1D800)))
+    if unicodedata.category(sign)[0] not in "CZ" and sign not in "‹›•·¶|«»"
+]
+"""Every character that may stand alone between two tags; what separates links may go."""
+FEW = [sign for sign in LONE if unicodedata.category(sign)[0] in "SP"] + LONE[::97]
+PLACES = (
+    "<p>let <i>a</i>{}<i>b</i> be</p>",
+    "<p>let <i>a</i> <b>{}</b> <i>b</i> be</p>",
+    "<p>{}<i>x</i> is</p>",
+    "<ul><li>{}<i>x</i> is<li>one</ul>",
+    "<table><tr><td>{}<td>two</table>",
+    "<p>so {}</p>",
+    "<p>{}</p>",
+)
+
+
+@pytest.mark.parametrize(("place", "signs"), [(PLACES[0], LONE), *((place, FEW) for place in PLACES)])
+def test_no_sign_between_tags_is_lost(place, signs):
+    """Many signs to a page, as a page for each would take minutes."""
+    for start in range(0, len(signs), 1000):
+        some = signs[start : start + 1000]
+        text = extract("<p>text</p>" + "".join(place.format(escape(sign)) for sign in some)).text
+        assert [sign for sign in some if sign not in text] == []
+
+
+def test_a_formula_set_in_plain_tags_keeps_its_signs():
+    page = (
+        "<p>For all real <i>a</i> and <i>b</i> we have <i>a</i> − <i>b</i> = −(<i>b</i> − <i>a</i>), and "
+        "<i>a</i> ≤ <i>b</i> holds if <i>b</i> − <i>a</i> ≥ 0.</p><p>Let <var>x</var> ∈ <var>A</var>. "
+        "Then ∃<i>y</i> with <i>x</i> ≠ <i>y</i>.<p>∫<sub>0</sub><sup>1</sup> f<p>设<i>x</i>为"
+    )
+    assert extract(page).text.split("\n\n") == [
+        "For all real a and b we have a − b = −(b − a), and a ≤ b holds if b − a ≥ 0.",
+        "Let x ∈ A. Then ∃y with x ≠ y.",
+        "∫_0^1 f",
+        "设x为",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("x<sup>a</sup> · x<sup>b</sup> = x<sup>a+b</sup>", "x^a · x^b = x^{a+b}"),
+        ("2<sup>2<sup>n</sup></sup> + 1", "2^{2^n} + 1"),
+        ("e<sup>-x<sup>2</sup></sup>", "e^{-x^2}"),
+        ("a<sub>n<sub>k<sub>j</sub></sub></sub>", "a_{n_{k_j}}"),
+        ("p<sup>n(n+1)(2n+1)/6</sup>", "p^{n(n+1)(2n+1)/6}"),
+        ("<i>T</i><sub>room temperature of the sample</sub>", "T_{room temperature of the sample}"),
+        ("x<sub>i</sub><sup>2</sup>, x<sup>2</sup><sub>i</sub>", "x_i^2, x^2_i"),
+        ("<b><i>x</i></b><i><sup>c</sup></i>, x<sub>er</sub>, r<sup>o</sup>", "x^c, x_{er}, r^o"),
+        (
+            "(a+b)<sup>st</sup>, |x|<sup>r</sup>, ∫<sub>0</sub><sup>∞</sup>, n!<sup>2</sup>",
+            "(a+b)^{st}, |x|^r, ∫_0^∞, n!^2",
+        ),
+        ("f<sup>′</sup>(x), 90<sup>°</sup>, x <sup>2</sup>", "f′(x), 90°, x ^2"),
+        ("A<sup>*</sup>, a<sup>[1]</sup>, f<sup>(n)</sup>", "A^*, a^{[1]}, f^{(n)}"),
+        (
+            "1<sup>st</sup> 22<sup>nd</sup> 3<sup>rd</sup> 4<sup>th</sup> n<sup>th</sup> (n+1)<sup>st</sup>",
+            "1st 22nd 3rd 4th nth (n+1)st",
+        ),
+        (
+            "1<sup>er</sup>, XIX<sup>e</sup>, Maple<sup>TM</sup>, Java<sup>®</sup>, Intel<sup>(R)</sup>",
+            "1er, XIXe, MapleTM, Java®, Intel(R)",
+        ),
+        (
+            "word<sup>[3]</sup> word<sup>*</sup> end.<sup>2</sup> word<sup><a href=#n>4</a></sup>",
+            "word[3] word* end.2 word4",
+        ),
+        ("word<a href=#n><sup>5</sup></a>, <a href=/t>the x<sup>2</sup> test</a>", "word5, the x^2 test"),
+        ("x<sup><math><mi>n</mi></math></sup>", "x^{$n$}"),
+    ],
+)
+def test_raised_and_lowered_text(html, text):
+    assert extract(f"<p>{html}</p>").text.strip() == text
 
 
 @pytest.mark.parametrize(
