@@ -28,7 +28,7 @@ from curation.measures.boilerplate import remove_lines
 from curation.measures.classifier import Classifier
 from curation.measures.decontaminate import ItemIndex
 from curation.measures.language import Identifier
-from curation.measures.normalise import normalise
+from curation.measures.normalise import line_ends, normalise
 from curation.measures.quality import SCORES, scores
 from curation.measures.signatures import as_column, signatures
 from curation.measures.vocabulary import Vocabulary
@@ -121,8 +121,8 @@ class Read(PipelineStep):
 
 
 class Normalise(PipelineStep):
-    """Every text normalised, pages rid of boilerplate lines if these are to go, and `text` composed of question and
-    response where the role has these and the adapter gave no text of its own."""
+    """Every text normalised, of code its line ends alone; pages rid of boilerplate lines if these are to go; `text`
+    composed of question and response where the role has these and the adapter gave no text of its own."""
 
     name, type = "Normalise", "🧹 curation"
 
@@ -132,8 +132,9 @@ class Normalise(PipelineStep):
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         role = self.tasks[rank].source.role
+        clean = line_ends if role == "code" else normalise
         for batch in data:
-            texts = {name: normalise(batch.text(name)) for name in TEXT_FIELDS}
+            texts = {name: clean(batch.text(name)) for name in TEXT_FIELDS}
             if role in ANSWERED:
                 texts["text"] = pc.coalesce(texts["text"], _answered(texts["question"], texts["response"]))
             elif role == "rl":

@@ -49,6 +49,8 @@ REASONS = {
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 LEVELS = 4
 """Depth to which values of a record are looked at. A message's `info` is the deepest that is read, on level 3."""
+DEEPEST = 254
+"""Depth to which metadata is kept, orjson's own."""
 _DAPO_FRAME = re.compile(
     r"\A\s*Solve the following math problem step by step\. The last line of your response should be[^\n]*\n+"
     r"|\n+Remember to put your answer on its own line after \"Answer:\"\.?\s*\Z"
@@ -137,8 +139,11 @@ def _metadata(record: Record, source: SourceRecipe) -> str | None:
     """The columns of `metadata` as JSON; what JSON has no type for (a time, a decimal) as text."""
     if source.metadata is None:
         return None
-    found = {column: decoded(record.get(column), column) for column in source.metadata}
-    return orjson.dumps(found, default=str).decode()
+    found = {column: decoded(record.get(column), column, DEEPEST) for column in source.metadata}
+    try:
+        return orjson.dumps(found, default=str).decode()
+    except orjson.JSONEncodeError as error:
+        raise Refused("wrong_type", f"metadata: {error}"[:200]) from error
 
 
 # -- one function per shape ------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ REASONS = {
     "nested_too_deeply": "a page with elements nested deeper than any browser shows",
     "endless_tag": "a page with a tag of more words than any has attributes, as text with a stray < has",
     "no_text": "a page without main text",
+    "not_html": "content that is no HTML page, whatever its label says",
 }
 MAX_DEPTH = 512
 """Levels of nested elements; Chromium flattens what is deeper."""
@@ -42,6 +43,28 @@ BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters around the number of a formula: no page has them."""
+MOSTLY = 4
+"""Right characters beyond ASCII for each wrong byte of a page that is UTF-8 all the same."""
+BEYOND_ASCII = re.compile("[^\\x00-\\x7f]+")
+SAMPLE = 1 << 16
+OTHER_FORMAT = re.compile(
+    r"\s*(%PDF-|%!PS|\{\\rtf|GIF8[79]a|.?PNG\r?\n|PK\x03\x04|Rar!|7z..'\x1c|RIFF.{4}|OggS|wOF[F2]|MZ.\x00)", re.DOTALL
+)
+"""First characters of formats that no page begins with."""
+NO_TEXT = re.compile("[\\x00-\\x08\\x0e-\\x1a\\x1c-\\x1f\\x7f\\ufffd]")
+ODD_CHARACTERS, ODD_SHARE = 20, 0.02
+COMMENTS = re.compile(r"<!--.*?-->|<\?xml[^>]*>|/\*.*?\*/", re.DOTALL)
+MARKUP = re.compile(
+    r"<(!doctype|/?(html|head|body|title|meta|link|div|span|p|br|a|h[1-6]|table|tr|td|ul|ol|li|dl|pre|center|font|b|i|em"
+    r"|strong|section|article|main|header|nav|form|img|hr|script|style|math|blockquote|frameset|base|noscript)\b)",
+    re.IGNORECASE,
+)
+"""What a page has near its beginning."""
+OTHER_MARKUP = re.compile(
+    r"(<!doctype\s+(?!html)\w+|<(rss|feed|urlset|sitemapindex|rdf|rdf:RDF|svg|opml|wml|kml|gpx|plist|"
+    r"soap\S*|xs:schema|xsl:\S+|error|response)\b)",
+    re.IGNORECASE,
+)
 NONCHARACTERS = re.compile("[\ufdd0-\ufdef]")
 MARK = re.compile(f"{OPEN}(\\d+D?){CLOSE}")
 
@@ -83,7 +106,7 @@ NOTE = re.compile(r"[\[(]\s*\w{1,3}\s*[\])]|[*†‡§¶#]+|\[.*\]")
 """The mark of a note after a word."""
 PRIMES = frozenset("′″‴'’°ºª")
 """Signs that are raised of themselves."""
-NO_BASE = frozenset('.,;:?"“”‘«»–—/\\&~…([{<=≤≥≠→−+-×·|')
+NO_BASE = frozenset('.,;:?"“”‘«»–—/\\&~…([{<=≤≥≠→−+-×·')
 """What a raised or lowered text does not belong to, though it stands before it."""
 WORDY = re.compile(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}\s+[^\W\d_]{3,}")
 INLINE = ("a", "b", "i", "em", "strong", "span", "var", "font", "sub", "sup", "small", "big", "tt", "code", "u", "cite")
@@ -103,6 +126,7 @@ class Page:
 
 def extract(html: str) -> Page:
     """The main text of `html`, and its canonical address. Raises Refused with a reason of REASONS."""
+    check_html(html)
     if _has_endless_tag(html):
         raise Refused("endless_tag", f"more than {MAX_TAG_WORDS} words")
     tree = HTMLTree.parse(NONCHARACTERS.sub("", html))
@@ -138,25 +162,59 @@ def _has_endless_tag(html: str) -> bool:
 
 
 def decoded(data: bytes, declared: str | None = None) -> str:
-    """The characters of a page. In this order: byte order mark; UTF-8 where the bytes are that, as other text hardly
-    ever is; `declared` (by the server); the page's own <meta>; the encoding that Resiliparse detects. Wrong bytes are
-    U+FFFD."""
+    """The characters of a page. In this order: byte order mark; UTF-16 where every other byte is 0; UTF-8 where the
+    bytes are that, but for a few, as other text hardly ever is; of `declared` (by the server), the page's own <meta>
+    and the encoding that Resiliparse detects the first in which no byte is wrong, or the fewest. Those are U+FFFD."""
     for mark, name in BOMS:
         if data.startswith(mark):
             return data.decode(name, "replace")
+    if wide := _without_mark(data):
+        return data.decode(wide, "replace")
     if b"\x1b" not in data:  # ISO-2022-JP is ASCII with escapes
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            pass
+        text = data.decode("utf-8", "replace")
+        wrong = text.count("\ufffd") - data.count("\ufffd".encode()) if "\ufffd" in text else 0
+        if wrong * MOSTLY <= sum(map(len, BEYOND_ASCII.findall(text))) - wrong:
+            return text
     own = detect_encoding(data[:META_BYTES], from_html_meta=True) if b"charset" in data[:META_BYTES].lower() else None
-    for name in (declared, own, detect_encoding(data)):
-        if name and (known := map_encoding_to_html5(name, False)):
-            try:
-                return data.decode(known, "replace")
-            except LookupError:  # a name of the standard that Python lacks
-                continue
-    return data.decode("cp1252", "replace")
+    named = [known for name in (declared, own, detect_encoding(data)) if name and (known := _known(name))]
+    return min((data.decode(known, "replace") for known in [*named, "cp1252"]), key=lambda text: text.count("\ufffd"))
+
+
+def _known(name: str) -> str | None:
+    """Python's name of an encoding. A page that could be read so far is not in UTF-16, whatever it says."""
+    known = map_encoding_to_html5(name, False)
+    try:
+        return None if not known or codecs.lookup(known).name.startswith("utf-16") else known
+    except LookupError:  # a name of the standard that Python lacks
+        return None
+
+
+def _without_mark(data: bytes) -> str | None:
+    """UTF-16 by the zeros that markup has in it."""
+    even, odd = (data[start:META_BYTES:2].count(0) for start in (0, 1))
+    many = min(len(data), META_BYTES) // 8
+    if many and max(even, odd) > many and min(even, odd) * 20 < max(even, odd):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return None
+
+
+def check_html(html: str) -> None:
+    """Refuse what is no page, whatever its server or name says: other formats by their first characters, bytes that are
+    no text by the share of characters that no text has."""
+    sample = html[:SAMPLE]
+    if OTHER_FORMAT.match(sample):
+        raise Refused("not_html", f"begins with {sample.strip()[:40]!r}")
+    odd = len(NO_TEXT.findall(sample))
+    if odd > max(ODD_CHARACTERS, len(sample) * ODD_SHARE):
+        raise Refused("not_html", f"{odd} of {len(sample)} characters are those of no text")
+
+
+def check_markup(html: str) -> None:
+    """Refuse what is text and no markup, or markup of another kind: JSON, scripts, style sheets, feeds."""
+    check_html(html)
+    begin = COMMENTS.sub("", html[:SAMPLE]).lstrip("\ufeff \t\r\n")
+    if not MARKUP.search(begin) or OTHER_MARKUP.match(begin) or (begin[:1] in "{[/(;!" and not begin.startswith("<")):
+        raise Refused("not_html", f"begins with {begin[:40]!r}")
 
 
 # -- formulas --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from curation.reading import hub, warc
 from curation.reading.adapters import REASONS as UNUSABLE
 from curation.reading.adapters import Doubt, Record, document, needed, read_columns
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
-from curation.reading.pages import Refused
+from curation.reading.pages import Refused, check_markup, decoded
 from curation.roles import Format
 from manifests.errors import UserError
 from manifests.store import file_sha256
@@ -317,7 +317,16 @@ def _html_record(path: Path, file: InputFile, source: SourceRecipe, max_bytes: i
     if len(data) > max_bytes:
         yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
     elif data.strip():
-        yield 0, {source.columns.text: data}
+        yield 0, _checked(data) or {source.columns.text: data}
+
+
+def _checked(data: bytes) -> Bad | None:
+    """Why a file that is called .html is no page."""
+    try:
+        check_markup(decoded(data))
+    except Refused as refused:
+        return Bad(0, *refused.args)
+    return None
 
 
 def _warc_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
