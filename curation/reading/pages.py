@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from curation.reading import mathml
+from curation.reading.content import main_content
+from curation.reading.layout import laid_out
+from curation.reading.outline import Outline
 
 REASONS = {
     "nested_too_deeply": "a page with elements nested deeper than any browser shows",
@@ -90,14 +92,8 @@ DELIMITERS = (
 )
 PROSE = "p, ul, ol, dl, pre, h1, h2, h3"
 """What is in no formula: a container that holds one was not closed."""
-CLUTTER = ".mw-editsection, .mw-jump-link, .js-voting-container"
-"""Parts of MediaWiki's and Stack Exchange's pages that Resiliparse takes for text."""
-LONE = re.compile(r"(?<=>)(\s*)([\u0800-\ufdcf\ufdf0-\ufffd])(\s*)(?=<)")
-"""A text of one character that Resiliparse drops as an icon: a sign between two variables, a Han letter."""
-DECORATION = re.compile("[\ue000-\uf8ff‹›•]")
-"""Lone characters that separate links, and icons."""
-GUARD = "\ufdd2"
-SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
+MOST_HEADINGS = 20
+"""Headings of a page among which its own is looked for."""
 CANONICAL = "link[rel='canonical'], meta[property='og:url']"
 ORDINAL = re.compile(r"(st|nd|rd|th|nde|er|re|ère|ème|eme|do|mo|to)s?", re.IGNORECASE)
 """What is raised after a number that counts: 1st, 2nd, 1er."""
@@ -122,9 +118,13 @@ class Page:
 
     text: str
     url: str | None
+    share: float
+    """Characters of the main text / characters that the page shows."""
+    formulas_lost: int
+    """Formulas of which nothing could be read."""
 
 
-def extract(html: str) -> Page:
+def extract(html: str, markdown: bool = False) -> Page:
     """The main text of `html`, and its canonical address. Raises Refused with a reason of REASONS."""
     check_html(html)
     if _has_endless_tag(html):
@@ -137,20 +137,13 @@ def extract(html: str) -> Page:
     url = _canonical(tree)
     formulas = _Formulas(tree)
     formulas.mark()
-    for node in tree.document.query_selector_all(CLUTTER).values():
-        node.remove()
-    _deepen_lists(tree)
-    guarded = HTMLTree.parse(LONE.sub(_guarded, str(tree)))
-    text = extract_plain_text(guarded, preserve_formatting=True, main_content=True, alt_texts=False)
-    text = formulas.restored(_headed(tree, text.replace(GUARD, "")))
+    outline = Outline.of(tree.body.outer_html)
+    main = main_content(outline)
+    text = laid_out(outline, main.kept, main.roots, markdown)
+    text = formulas.restored(_headed(tree, text, markdown))
     if not text.strip():
         raise Refused("no_text", "nothing but navigation")
-    return Page(text, url)
-
-
-def _guarded(lone: re.Match[str]) -> str:
-    """A lone character with a noncharacter beside it, which makes it longer than an icon."""
-    return lone[0] if DECORATION.match(lone[2]) else f"{lone[1]}{GUARD}{lone[2]}{lone[3]}"
+    return Page(text, url, main.share, formulas.lost)
 
 
 def _has_endless_tag(html: str) -> bool:
@@ -227,6 +220,7 @@ class _Formulas:
         self.tree = tree
         self.document: Any = tree.document
         self.found: list[str] = []
+        self.lost = 0
 
     def mark(self) -> None:
         """Each formula once: sources before what was rendered of them, the whole before its parts."""
@@ -417,21 +411,13 @@ def _canonical(tree: HTMLTree) -> str | None:
     return address if re.match(r"https?://\S+\Z", address) else None
 
 
-def _headed(tree: HTMLTree, text: str) -> str:
-    """`text` with the page's heading before it, should Resiliparse have left that out with the site's header. A heading
-    is the page's, not the site's, if the title says the same."""
-    node = tree.document.query_selector("h1") if tree.document else None
-    heading, title = (" ".join((part or "").split()) for part in (node.text if node else "", tree.title))
-    if not text.strip() or not heading or not title or heading in " ".join(text[: 4 * len(heading) + 400].split()):
+def _headed(tree: HTMLTree, text: str, markdown: bool) -> str:
+    """`text` with the page's heading before it, should that stand outside of the main text. A heading is the page's if
+    the title says the same; of several it is the longest, for a title often names the site as well."""
+    title = " ".join((tree.title or "").split())
+    if not text.strip() or not title or not tree.document:
         return text
-    return f"{heading}\n\n{text}" if heading in title or title in heading else text
-
-
-def _deepen_lists(tree: HTMLTree) -> None:
-    """Lists near the root three levels deeper. Resiliparse takes those for menus whatever they hold; deeper ones it
-    judges by their links, and plain pages of mathematics keep all their text there."""
-    document: Any = tree.document
-    for node in document.query_selector_all(SHALLOW_LISTS).values():
-        outer, middle, inner = (document.create_element("div") for _ in range(3))
-        node.replace_with(outer)
-        outer.append_child(middle).append_child(inner).append_child(node)
+    found = (" ".join((node.text or "").split()) for node in tree.document.query_selector_all("h1, h2, h3").values()[:MOST_HEADINGS])
+    heading = max((line for line in found if line and (line in title or title in line)), key=len, default="")
+    first = (" ".join(line.split()).lstrip("# ") for line in text[: 4 * len(heading) + 400].split("\n"))
+    return text if not heading or heading in first else f"{'# ' * markdown}{heading}\n\n{text}"
