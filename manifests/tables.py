@@ -53,8 +53,9 @@ DOCUMENTS = _table(
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
     open=True,
     more="""the scores `words`, `boilerplate`, `symbol_ratio`, `repetition`, `loop`, `math_density` of the quality rules
-(docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; a classifier's score; and,
-where the recipe asks for them, `language` (as the model's labels write it, `und` for a text without words),
+(docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; of a page that was HTML
+`text_share`, the characters of its main text / those that it shows, menus and all, and `formulas_lost`, its formulas of
+which nothing could be read (both NULL for other documents); a classifier's score; and, where the recipe asks for them, `language` (as the model's labels write it, `und` for a text without words),
 `language_score`, and `boilerplate_chars`, the characters of boilerplate lines taken out""",
 )
 TEXTS = _table(

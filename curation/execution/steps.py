@@ -47,7 +47,10 @@ TEXT_FIELDS = ("text", "question", "response", "answer")
 VERIFY_SECONDS = 30.0
 """Patience with one reference: so long that how busy a machine is hardly ever decides, for the ID hangs on it."""
 DOUBT = ("doubt", "doubt_evidence")
-RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")])
+OF_PAGE = [("text_share", pa.float64()), ("formulas_lost", pa.int64())]
+RAW = pa.schema(
+    [("position", pa.int64()), *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")), *OF_PAGE]
+)
 
 
 @dataclass(frozen=True)
@@ -308,7 +311,7 @@ def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[st
 def _row(record: Good) -> tuple[Any, ...]:
     """The values of RAW."""
     doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
-    return record.position, *record.fields, *doubt, record.metadata
+    return record.position, *record.fields, *doubt, record.metadata, record.text_share, record.formulas_lost
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:

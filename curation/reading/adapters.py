@@ -83,6 +83,9 @@ class Parts:
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
+    """Both of a page that was HTML: see `curation.reading.pages.Page`."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +185,8 @@ def _html(record: Record, source: SourceRecipe) -> Parts:
     """Bytes are a page as it was served: it says itself how it is encoded."""
     page = record.get(source.columns.text)
     html = pages.decoded(page) if isinstance(page, bytes) and page.strip() else text(record, source.columns.text)
-    found = pages.extract(html)
-    return Parts(text=found.text, url=found.url)
+    found = pages.extract(html, markdown=source.structure == "markdown")
+    return Parts(text=found.text, url=found.url, text_share=found.share, formulas_lost=found.formulas_lost)
 
 
 def _gsm8k(record: Record, source: SourceRecipe) -> Parts:

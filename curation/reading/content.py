@@ -1,336 +1,124 @@
-"""Which elements of a page are its main text, and which are the site around it."""
+"""Which elements of a page are its main text, and which are the site around it.
+
+`main_content` leaves out of an `Outline`, in this order: what is hidden; what is called something that is certainly
+the site's (`curation.reading.names`); navigation, asides, footers and what may be the site's, unless that holds most of
+the page's prose or its heading; and blocks that are mostly links. Then it takes what is called the text of an article,
+with a lead before them, else the article or main area, else the innermost element with nearly all of the
+prose; and takes out headings of blocks of the site and headings that nothing follows. Where less than SMALL_SHARE of
+the prose is left, the page is another than it says, and only what is certainly the site's goes.
+
+Promises. Tables and code stay unless they are links; comments stay where they hold a formula; each step is bounded by
+the number of elements. Leaves out what a page looks like: no style sheets are read.
+"""
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
-from curation.reading.outline import Outline
+import numba
+import numpy as np
 
-GUARD = 0.3
+from curation.reading.names import Meaning, begins_the_site, meaning
+from curation.reading.outline import NAMES, Outline
+
+MOST, MOST_CERTAIN = 0.3, 0.95
+"""Share of a page's prose above which a part that may be, or certainly is, the site's stays all the same."""
+ENOUGH = 200
+"""Characters of prose that must be left without it."""
 SMALL_SHARE = 0.15
-NUMBERED = re.compile(r"(?:fig(?:ure)?|tab(?:le)?|algorithm|listing|abb(?:ildung)?|scheme|plate|chart|example|theorem|box)\b\W{0,2}[\dIVXA-D]", re.IGNORECASE)
-GONE_TAGS = frozenset("nav aside menu footer figcaption del".split())
-CLASSES = re.compile(r' (class|id|role|itemprop|rel|style|aria-hidden|hidden)(?:="([^"]*)")?')
-HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-ROLES = frozenset("alert alertdialog banner complementary contentinfo dialog menu menubar menuitem navigation search searchbox toolbar tooltip tablist".split())
-CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-SEPARATORS = re.compile(r"[_\-:]+")
-BEST = re.compile(
-    r"(?:[a-z]+-)?(?:article|post|entry|story|blog|news|artikel|articulo|recipe|td-post|art-post|single-post|blogpost|field-name|field)-?(?:body|content|text|bodytext|copy|full|main-content|inhalt|main-text|richtext|article-body)(?:-(?:inner|wrapper|container|main|article|content|body|copy|text|\d+))*"
-    r"|(?:article|post|entry|story)-?(?:content-?)?(?:body|text)|body-text|bodytext|story-body-text|mw-parser-output|mw-content-text|markdown-body|the-content|rich-?text(?:-\w+)?|storycontent|text-content|post-bodycopy|single-content|wpb-text-column|gni-nota|content-text|main-text|fliesstext|body-copy|c-entry-content|e-content|theme-content|itemtext|item-?full-?text|com-content-article-body|page-content|document-body|cuerpo|articulo-cuerpo|article-detail|articledetail|article-main|news-detail|news-text|detail-text|text-long|contents"
+SHORT = 25
+"""Characters below which a text is a label, and no prose."""
+LINKS, LINK_CLUSTER, LINKED_TABLE = 0.8, 0.5, 0.8
+"""Share of linked characters above which a block is navigation: one of any length, of up to LONG_CLUSTER, a table."""
+LONG_CLUSTER = 1500
+LONG_LINE = 200
+"""Characters of the longest paragraph that is left out because it is one link."""
+NEED, LIKE_THE_LARGEST = 0.4, 0.6
+"""Share of the page's prose that an article's text has at least, and of the largest one's that a second one has."""
+NEARLY_ALL = 0.9
+HEADING_LENGTH = 60
+LEAD_LENGTH, MOST_LEADS, LEVELS_TO_LEAD = 40, 2, 6
+
+LEFT_OUT = frozenset(["nav", "aside", "menu", "footer", "figcaption", "del"])
+NUMBERED = re.compile(
+    r"(?:fig(?:ure)?|tab(?:le)?|algorithm|listing|abb(?:ildung)?|scheme|plate|chart|example|theorem|box)\b\W{0,2}[\dIVXA-D]",
+    re.IGNORECASE,
 )
-GOOD = re.compile(
-    r"(?:[a-z]+-)?(?:article|post|entry|story|blogpost|hentry|h-entry|single-post|single|artikel|articulo|blog-post|news-article|type-post|blog-entry)(?:-(?:container|wrapper|wrap|inner|main|full|page|detail|view|area|column|\d+))*"
-    r"|(?:main|page|site|body|center|middle|left|primary|inner|the)?-?(?:content|contents|inhalt|contenido|contenu)(?:-(?:main|inner|area|wrapper|wrap|container|body|column|center|primary|left|page|col))*|main(?:-(?:inner|area|wrapper|wrap|column|col|text|body|container))*|maincontent|content-?main|mainbody|primary|text|document|bd"
+"""A caption that the text refers to, not one of a photograph."""
+ALWAYS = frozenset(["pre", "code", "math", "body", "main", "html", "h1"])
+"""Elements that no name makes the site's."""
+HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+LINES = HEADINGS | {"p", "div", "span", "strong", "b", "legend", "li"} - {"h1"}
+HOLDERS = frozenset(
+    [
+        "div",
+        "section",
+        "article",
+        "main",
+        "body",
+        "center",
+        "span",
+        "font",
+        "form",
+        "td",
+        "tr",
+        "details",
+        "b",
+        "i",
+        "em",
+        "strong",
+    ]
 )
-WORD = (
-    r"nav|navi|navigation|navbar|menus?|sub-?menu|main-?menu|top-?nav|sub-?nav|main-?nav|dropdown|bread-?crumbs?|crumbs?|pagination|pager|paging|page-?nav(?:i|igation)?|post-?navi?(?:gation)?|nav-?links|nav-?(?:previous|next)|wp-?pagenavi|"
-    r"skip(?:-?links?|-?to(?:-?(?:main|content|nav))*|-?nav)?|screen-?reader-?text|sr-?only|visually-?hidden|"
-    r"side-?bars?\d*|side-?box|rail|rightcol|leftcol|right-?column|left-?column|aside|secondary|tertiary|sticky-?bar|sidenav|"
-    r"footers?|foot|bottom-?bar|copyrights?|legal|imprint|impressum|colophon|disclaimer|credits?|fine-?print|"
-    r"mast-?head|top-?bar|header-?bar|branding|logo|site-?title|site-?description|site-?info|tagline|"
-    r"cookies?(?:-?(?:notice|bar|banner|law|consent|info|hint|policy|popup|message))?|consent|gdpr|cc-?window|privacy(?:-?policy)?|"
-    r"shar(?:e|es|ing)(?:-?(?:this|icons?|links?|buttons?|bar|tools|box|post|daddy|article))?|sharedaddy|shareaholic|social(?:-?(?:media|links?|icons?|share|sharing|bar|buttons?|network|box|likes?|bookmarks?))?|sociable|addtoany|addthis|a2a|shariff|ssba|ssbp|follow(?:-?us)?|like-?(?:button|box)|facebook|twitter|whatsapp|pinterest|linkedin|fb-?(?:like|root|comments)|tweet|heateor|swp|jp-?relatedposts|jetpack-?likes|sd-?(?:block|social|sharing)|teilen|compartir|partager|wpfp|bookmarks?|"
-    r"comments?(?:-?(?:list|area|form|wrap|section|respond|meta|body|text|link|count|closed|box|thread|container|content|post|block|title|header|author|template))?|comment-?\d+|commentlist|disqus(?:-?thread)?|respond|reply|replies|responses?|trackbacks?|pingbacks?|kommentare?|kommentar-?\w+|reader-?comments|no-?comments?|discussion|formulaire-?forum|"
-    r"related(?:-?(?:posts?|articles?|content|links?|news|stories|topics|products|items|entries|pages|reading|info|media|teaser))?|relateds?|relacionad[oa]s|verwandte|similar(?:-?(?:posts?|articles?|products))?|recommend(?:ed|ations?)?(?:-?(?:posts?|articles?|stories|reading|for-you|content))?|more-?(?:news|stories|articles|posts|from|on|like-?this|links?|info|about|in)|read-?(?:more|next|also)|readmore|also-?(?:read|like|on)|you-?may-?(?:also-?)?like|trending|popular(?:-?\w+)?|most-?(?:read|popular|viewed|recent|shared|commented)|featured-?(?:posts?|articles?|stories|content)|latest(?:-?(?:news|posts?|articles?|stories))?|recent(?:-?(?:posts?|comments|articles|news|entries))?|teasers?(?:-?\w+)?|promos?(?:-?\w+)?|outbrain|taboola|ob-?widget|upsell|cross-?sell|yarpp\w*|rp4wp\w*|crp-?related|mehr-?zum-?thema|zum-?thema|linkliste|linklist|link-?(?:list|box|block)|blogroll|cta(?:-?\w+)?|call-?to-?action|infobox-?cta|read-?on|up-?next|next-?(?:post|article|up)|prev(?:ious)?-?(?:post|article)|prev-?next|see-?also-?box|"
-    r"ads?|advert(?:s|ise|isement|ising|orial)?|anzeigen?|werbung|sponsor(?:s|ed|ship)?|ad-?(?:slot|unit|box|container|wrapper|banner|block|space|zone|label|area|content|holder|placeholder|top|bottom|left|right|middle|\d+)|adsense|adsbygoogle|banners?(?:-?ad)?|dfp|google-?ads?|publicidad|publicite|"
-    r"news-?letter(?:-?\w+)?|subscri(?:be|ption|ptions|ber)(?:-?\w+)?|sign-?(?:up|in)(?:-?\w+)?|log-?in(?:-?\w+)?|register|registration|account|pay-?wall(?:-?\w+)?|mailing-?list|mc4wp\w*|mailchimp|optin|opt-?in|donat(?:e|ion|ions)(?:-?\w+)?|spenden|membership|"
-    r"widgets?(?:-?(?:area|title|content|text|wrap))?|widget-\w+|textwidget|widgettitle|"
-    r"pop-?ups?|modals?|overlay|lightbox|tooltips?|toast|snackbar|flyout|off-?canvas|drawer|"
-    r"tags?(?:-?(?:list|cloud|links?|container|wrap|section|block|box))?|post-?tags?|entry-?tags?|article-?tags?|tagcloud|categor(?:y|ies)(?:-?(?:list|links?|label|name))?|cat-?(?:links?|list)|post-?categor(?:y|ies)|keywords|topics|schlagworte|filed-?under|"
-    r"(?:post|entry|article|blog|story|page|news|content|item)-?(?:meta(?:-?\w+)?|info|infos|details-?meta|footer|utility|tools|date|time|published|author(?:-?\w+)?|byline|tags|actions?|social|share|sharing|nav|navigation|pagination|controls|bottom|stats|views|subline|header-?meta|timestamp|credits?|print|toolbar|sidebar|links|related|categories|labels)|postmeta\w*|postinfo|post-?details|postdate|postmetadata|meta(?:-?(?:data|info|box|line|bar|date|author|wrap))?|metadata|metabar|metas|by-?line(?:-?\w+)?|date-?line|dates?(?:-?(?:header|time|published|publish|created|box|line))?|datum|timestamp|published(?:-?(?:on|date|at))?|pub-?date|posted-?(?:on|by|in|at)|updated|last-?(?:updated?|modified)|authors?(?:-?(?:box|bio|info|name|desc|description|card|block|link|meta|image|avatar|details|section|profile))?|about-?(?:the-?)?author|auth-?info|vcard|autor(?:en)?(?:-?(?:info|box))?|submitted(?:-?by)?|bio(?:graphy)?|user-?info|profile(?:-?\w+)?|"
-    r"search(?:-?(?:form|box|bar|field|block|wrap|results?|input|container|widget))?|suche|"
-    r"galler(?:y|ies)(?:-?\w+)?|carousel(?:-?\w+)?|sliders?(?:-?\w+)?|slide-?show|slides?|swiper(?:-?\w+)?|slick(?:-?\w+)?|thumbs?|thumbnails?|rev-?slider\w*|owl-\w+|"
-    r"captions?(?:-?text)?|wp-?caption-?text|(?:image|img|media|photo|picture|foto)-?(?:caption|credits?|copyright|description|source|meta|info|text)|bild-?(?:unterschrift|nachweis|text|quelle)|credit-?line|"
-    r"ratings?(?:-?\w+)?|votes?|voting|feedback|print(?:-?(?:only|link|button|version|me|icon))?|no-?print|printfriendly|tool-?(?:bar|box|tip|s)|tools|action-?(?:bar|links?|buttons?)|actions|buttons?(?:-?(?:bar|group|row|wrap))?|btn(?:-?\w+)?|icons?(?:-?\w+)?|badge|kudos|claps?|likes?|views|counter|view-?count|"
-    r"toc(?:-?(?:list|container|wrapper|box|nav|menu|sidebar))?|table-?of-?contents|ez-?toc-?\w*|lwptoc\w*|inhaltsverzeichnis|d-?none|noscript|noprint|nodisplay|edit-?section|mw-?(?:editsection|jump-?link|indicators)|navbox\w*|catlinks|printfooter|reflist-?x|js-?voting-?container|"
-    r"jump-?link|back-?to-?top|scroll-?(?:top|to-?top|up)|to-?top|totop|go-?top|language(?:-?(?:switcher|selector|links|menu|list|switch))?|lang-?(?:switch(?:er)?|menu|list|selector)|weather|poll|upcoming-?events|calendar|audio-?player|players?|podcast-?\w+|shop-?\w+|cart|warenkorb|basket|product-?(?:list|grid|slider)|anchor-?link|header-?link|headerlink|heading-?anchor|hash-?link|perma-?link|wp-?block-?(?:latest-?posts|categories|archives|tag-?cloud|search|social-?links|buttons?|post-?(?:date|author|terms|comments))|report-?(?:error|this|ad)|abstract-?links|ressort|kicker|hinweis|partner(?:s)?|unsubscribe|membership-?\w+|edit-?link|post-?edit-?link|archive-?(?:list|links?)|blog-?archive|blogarchive"
+WEIGHED = frozenset(
+    [
+        "div",
+        "section",
+        "ul",
+        "ol",
+        "dl",
+        "table",
+        "p",
+        "form",
+        "fieldset",
+        "header",
+        "article",
+        "center",
+        "details",
+        "menu",
+        "hgroup",
+        "main",
+    ]
 )
-PREFIX = r"(?:site|page|main|top|bottom|left|right|global|post|entry|article|blog|header|footer|block|region|pane|module|mod|section|content|single|story|news|mobile|desktop|l|c|m|o|js|wp|jp|g|u|td|tdb|et|et-pb|fl|elementor|mkd|qodef|vc|wpb|sticky|global|the|pre|post|primary|node|field(?:-name)?|view|box|container|component|view|art|layout|ui|app|yui)"
-SUFFIX = r"(?:container|wrapper|wrap|inner|outer|box|boxes|list|lists|links?|items?|area|bar|section|block|blocks|widget|content|menu|group|row|rows|col|cols|column|holder|panel|title|heading|headline|header|left|right|top|bottom|main|mobile|desktop|wide|small|large|module|icons?|body|text|label|open|closed|active|default|horizontal|vertical|primary|secondary|fixed|sticky|one|two|three|first|last|new|old|[a-z]?\d+|inline|view|grid|nav|toggle|button|buttons|page|single|post|article|region|zone|placeholder|component|teaser|footer|pane)"
-BAD = re.compile(rf"(?:{PREFIX}-)*(?:{WORD})(?:-?{SUFFIX})*")
-
-STRONG = re.compile(r"comments?(?!ary)|disqus|respond|trackback|related|relacionad|verwandt|recommend|recommand|social|shar(?:e|ing)|cookie|consent|gdpr|newsletter|breadcrumb|pagination|subscri|advert|sponsor|outbrain|taboola|navigation|footer")
-ANYWHERE = re.compile(r"newsletter|cookie|breadcrumb|relatedposts|related-(?:post|article|stor|content|link|news|box|item)|(?:posts?|articles?|stor(?:y|ies)|news|links?|content|beitraege|artikel)-related|relacionad|recommend|recommand|social-(?:media|share|link|icon|bar|button)|share-(?:button|bar|link|icon|tool|box)|sharing|advert|sponsor|paywall|disqus|comments?-(?:form|list|area|section|disclosure)|subscribe|copyright|outbrain|taboola|disclosure|disclaimer|spenden|author-(?:box|bio|info|card|profile)|read-?more|also-read|most-read|teaser-(?:list|box|row|grid|container)|promo-|contact-?box|appstore|app-download|print-(?:button|recipe|link)|recipe-print")
-LEAD = re.compile(r"(?:[a-z]+-)*(?:lead|lede|intro|introduction|teaser|teaser-?text|excerpt|summary|sub-?title|sub-?headline|standfirst|bajada|dek|abstract|vorspann|anleser|sumario|chapeau|sottotitolo|summary|description|intro-?text|headline-?summary)(?:-(?:text|content|\d+|inner))*")
-
-BAD_ID = re.compile(rf"(?:{PREFIX}-)*(?:{WORD})(?:-?(?:container|wrapper|wrap|inner|outer|box|area|bar|list|section|block|nav|menu|links?|content|main|left|right|top|bottom|primary|secondary|header|footer))*")
-
-@lru_cache(maxsize=1 << 16)
-def grade(token: str, is_id: bool) -> int:
-    """-2 surely a part of the site, -1 a part of the site, 1 main area, 2 main text, 5 lead"""
-    token = SEPARATORS.sub("-", CAMEL.sub("-", token)).lower().strip("-")
-    if BEST.fullmatch(token): return 2
-    if LEAD.fullmatch(token): return 5
-    if is_id and not BAD_ID.fullmatch(token): return 1 if GOOD.fullmatch(token) else 0
-    if BAD.fullmatch(token) or ANYWHERE.search(token): return -2 if STRONG.search(token) else -1
-    if GOOD.fullmatch(token): return 1
-    return 0
-
-@lru_cache(maxsize=1 << 16)
-def verdict(attributes: str) -> int:
-    """-2 hidden, -1 a part of the site, 0 neither, 1 main area, 2 main text."""
-    found = 0
-    bad, lead = 0, False
-    for name, value in CLASSES.findall(attributes):
-        match name:
-            case "class":
-                for token in value.split():
-                    g = grade(token, False)
-                    if g < 0: bad = min(bad, g)
-                    elif g == 5: lead = True
-                    else: found = max(found, g)
-            case "id":
-                g = grade(value, True)
-                if g < 0: bad = min(bad, g)
-                elif g < 5: found = max(found, g)
-            case "style":
-                if HIDDEN_STYLE.search(value): return -9
-            case "hidden": return -9
-            case "aria-hidden":
-                if value == "true": return -9
-            case "role":
-                if value in ROLES: bad = min(bad, -1)
-                if value in ("main", "article"): found = max(found, 1)
-            case "itemprop":
-                if value == "articleBody" or value=="text": return 2
-                if value in ("author", "datePublished", "dateModified", "publisher", "keywords", "comment"): bad = min(bad, -1)
-            case "rel":
-                if value in ("author", "prev", "next", "tag", "search"): bad = min(bad, -1)
-    return bad if bad and found < 2 else found or (5 if lead else 0)
-
-PROSE = frozenset("p pre blockquote dd li td dt th h1 h2 h3 h4 h5 h6 summary caption figcaption address".split())
-HOLDERS = frozenset("div section article main body center span font form td tr details b i em strong".split())
-BLOCKY = frozenset("div section ul ol dl table p form fieldset header article center details td tr tbody li h2 h3 h4 h5 h6 menu hgroup main".split())
-HEADS = frozenset("h1 h2 h3 h4 h5 h6".split())
-CODE = frozenset("pre code math body main html h1".split())
-
-SITE_HEADING = re.compile(
-    r"(?:(?:you (?:may|might|could) (?:also )?(?:like|be interested)|related|recommended|more (?:from|on|in|stories|articles|news|about|like)|read (?:more|next|also)|also (?:read|on)|see also on|popular|trending|most (?:read|popular)|latest (?:news|posts|articles|stories)|recent (?:posts|articles|news)|share (?:this|on|via|with)|share\b\W*$|follow us|subscribe|sign up|newsletter|leave a (?:reply|comment)|comments?\W*$|\d+ (?:comments?|responses?|thoughts?)\b|post navigation|about the author|tags?\W*$|categories\W*$|filed under|sponsored|advertisement|don't miss|editor's picks|what to read next|join the|similar (?:posts|articles|products)|further articles|next article|previous article|"
-    r"(?:das könnte|auch interessant|lesen sie (?:auch|mehr)|mehr (?:zum thema|dazu|aus|von|artikel|infos|informationen)|weitere (?:artikel|beiträge|informationen|meldungen|nachrichten|themen|links|infos)|ähnliche|verwandte|zum weiterlesen|passend dazu|neueste|aktuelle (?:beiträge|artikel|meldungen)|teilen\b|kommentare?\W*$|schreibe? (?:einen|ein)|schlagw|kategorien|über den autor|zum thema\W*$|empfehlungen|beliebt|meistgelesen|unsere partner|artikel teilen|ihre meinung)|"
-    r"(?:te puede interesar|le puede interesar|también te|noticias relacionadas|notas relacionadas|relacionad|lea también|más (?:noticias|sobre|leíd|información)|últimas noticias|comentarios?\W*$|compartir|etiquetas|puedes ver)|"
-    r"(?:à lire aussi|lire aussi|articles? (?:liés|similaires|connexes)|sur le même (?:sujet|thème)|vous aimerez|voir aussi sur|partager|commentaires?\W*$|vos réactions|derniers articles|leggi anche|ti potrebbe|articoli correlati|condividi|commenti\W*$|leia (?:também|mais)|veja também|notícias relacionadas|czytaj (?:też|także|również)|zobacz (?:też|także|również)|polecane|podobne|komentarze|tagi\W*$|udostępnij)))", re.IGNORECASE)
-
+"""Blocks that are left out where they are mostly links."""
+_PROSE_TAGS = [
+    "p",
+    "pre",
+    "blockquote",
+    "dd",
+    "li",
+    "td",
+    "dt",
+    "th",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "summary",
+    "caption",
+    "figcaption",
+    "address",
+]
+_PROSE = np.array([name in _PROSE_TAGS for name in NAMES] + [False])
+_LINK = np.array([name == "a" for name in NAMES] + [False])
 MARK = "\ufdd0"
+"""Begins the mark of a formula."""
 CLASS = re.compile(r' class="[^"]+"')
-SAID = re.compile("comment|respon|repl")
 
-class Content:
-    def __init__(self, outline: Outline):
-        self.o = outline
-        o = outline
-        self.size, self.linked, self.own = o.size.tolist(), o.linked.tolist(), o.own.tolist()
-        begin, end = o._attributes
-        self.verdicts = [verdict(o.attributes(i)) if end[i] > begin[i] and o.tags[i] != "a" else 0 for i in range(len(o.tags))]
-        self.keep = [True] * len(o.tags)
-
-    def prose_sums(self) -> list[int]:
-        """characters of prose within each element, dropped ones left out."""
-        o, keep = self.o, self.keep
-        n = len(o.tags)
-        sums = [0] * n
-        i = 0
-        leaf_until = 0
-        while i < n:
-            if not keep[i]:
-                i = o.after[i]; continue
-            t = o.tags[i]
-            if t in PROSE:
-                if i >= leaf_until:
-                    c = self.size[i] - self.linked[i]
-                    sums[i] = c if c >= 25 else 0
-                    leaf_until = o.after[i]
-            elif i >= leaf_until and self.own[i] >= 25 and t != "a":
-                sums[i] = self.own[i]
-            i += 1
-        for i in range(n - 1, 0, -1):
-            if sums[i]: sums[o.parent[i]] += sums[i]
-        return sums
-
-    def prune(self, guard: float) -> None:
-        self._pass(lambda tag, v, i: (v == -9, 0.5) if v == -9 else (v == -2 and tag not in CODE, 0.95))
-        self._pass(lambda tag, v, i: ((tag in GONE_TAGS and not (tag == "figcaption" and NUMBERED.match(self.o.texts(i)))) or (tag == "header" and self.o.parent[i] == 0) or (v == -1 and tag not in CODE), guard))
-        self._links()
-
-    def _pass(self, bad) -> None:
-        o, keep = self.o, self.keep
-        n = len(o.tags)
-        prose = self.prose_sums()
-        left = prose[0] if n else 0
-        holds = [False] * n
-        for i in range(n - 1, 0, -1):
-            if keep[i]:
-                t = o.tags[i]
-                if (self.verdicts[i] == 2 and prose[i] >= 200 and prose[i] >= 0.15 * left) or t == "h1" or (t in ("article", "main") and prose[i] >= 0.4 * left and self.verdicts[i] >= 0):
-                    holds[i] = True
-                if holds[i]: holds[o.parent[i]] = True
-        i = 1
-        while i < n:
-            if not keep[i]:
-                i = o.after[i]; continue
-            if holds[i] and prose[i] >= 200 or self.verdicts[i] == -2 and SAID.search(o.attributes(i)) and MARK in o.texts(i):
-                i += 1; continue
-            gone, guard = bad(o.tags[i], self.verdicts[i], i)
-            if gone and (prose[i] < 25 or (prose[i] <= guard * left and left - prose[i] >= 200)):
-                keep[i] = False
-                i = o.after[i]; continue
-            i += 1
-
-    def _links(self) -> None:
-        o, keep = self.o, self.keep
-        n = len(o.tags)
-        prose = self.prose_sums()
-        left = max(prose[0] if n else 0, 1)
-        i = 1
-        while i < n:
-            if not keep[i]:
-                i = o.after[i]; continue
-            if o.tags[i] in BLOCKY and self.size[i] and self.verdicts[i] not in (1, 2) and self.is_links(i, o.tags[i], prose[i] / left):
-                keep[i] = False
-                i = o.after[i]; continue
-            i += 1
-
-    def is_links(self, i, tag, share):
-        d = self.linked[i] / self.size[i]
-        if tag in ("h2","h3","h4","h5","h6"): return False
-        if share > 0.3: return False
-        if tag in ("tr","tbody"): return False
-        if tag == "p": return d > 0.9 and self.size[i] < 200
-        if tag in ("li","td"):
-            return False
-        if tag == "table": return d > 0.8 and self.size[i] < 1500
-        if d > 0.8: return self.size[i] > 0
-        return d > 0.5 and self.size[i] < 1500
-
-    def roots(self) -> list[int]:
-        o, keep = self.o, self.keep
-        n = len(o.tags)
-        prose = self.prose_sums()
-        total = max(prose[0], 1)
-        alive = []
-        i = 0
-        while i < n:
-            if not keep[i]:
-                i = o.after[i]; continue
-            alive.append(i); i += 1
-        for level in (2, 1):
-            found = [i for i in alive if (self.verdicts[i] == level or (level == 1 and o.tags[i] in ("article", "main"))) and o.tags[i] in HOLDERS and i]
-            # innermost good ones first: keep those with a good share of the prose
-            big = max((prose[i] for i in found), default=0)
-            if big < 0.4 * total or big < 100: continue
-            biggest = max(found, key=lambda i: prose[i])
-            alike = CLASS.search(o.attributes(biggest))
-            chosen = [i for i in found if prose[i] >= 0.6 * big or level == 2 and alike and alike[0] in o.attributes(i) and prose[i]]
-            if level == 1:
-                # the smallest that still holds nearly all of the biggest
-                small = [i for i in chosen if prose[i] >= 0.85 * big]
-                arts = [i for i in small if o.tags[i]=="article"]
-                return [small[-1]]
-            # outermost among chosen
-            outer = []
-            for i in chosen:
-                if not outer or i >= o.after[outer[-1]]: outer.append(i)
-            said = [i for i in alive if self.verdicts[i] == -2 and i >= o.after[outer[-1]] and SAID.search(o.attributes(i)) and MARK in o.texts(i)]
-            for i in said:
-                if i >= o.after[outer[-1]]: outer.append(i)
-            return self.led(outer, alive, prose)
-        # go down while one child holds nearly all
-        at = 0
-        while True:
-            child = next((c for c in self.children(at) if keep[c] and prose[c] >= 0.9 * total), None)
-            if child is None or o.tags[child] in PROSE: return [at]
-            at = child
-
-    def led(self, roots, alive, prose):
-        """`roots` with the lead before the first of them, in the same article."""
-        o = self.o
-        home = o.parent[roots[0]]
-        up = 0
-        while home > 0 and up < 6 and o.tags[home] not in ("article", "main") and self.verdicts[home] != 1:
-            home, up = o.parent[home], up + 1
-        if home < 0: return roots
-        leads = [i for i in alive if home < i < roots[0] and self.verdicts[i] == 5 and o.after[i] <= roots[0] and self.size[i] - self.linked[i] >= 40]
-        outer = []
-        for i in leads:
-            if not outer or i >= o.after[outer[-1]]: outer.append(i)
-        return outer[:2] + roots
-
-    def orphans(self, roots):
-        """headings with nothing kept after them"""
-        o, keep = self.o, self.keep
-        for root in roots:
-            last = None  # heading without text so far
-            i = root
-            lost = False
-            texts = 0
-            pend = []
-            i = root + 1
-            while i < o.after[root]:
-                if not keep[i]:
-                    if pend and self.size[i]: pend[-1][1] = True
-                    i = o.after[i]; continue
-                t = o.tags[i]
-                if t in HEADS:
-                    level = int(t[1])
-                    while pend and int(o.tags[pend[-1][0]][1]) >= level:
-                        h, l = pend.pop()
-                        if l: keep[h] = False
-                    pend.append([i, False])
-                    i = o.after[i]; continue
-                if self.own[i] and t != "a" or t in ("math", "img", "table", "pre"):
-                    pend.clear()
-                i += 1
-            for h, l in pend:
-                if o.tags[h] != "h1": keep[h] = False
-
-    def characters(self, roots: list[int]) -> int:
-        """Characters of what stays."""
-        o, left = self.o, 0
-        for root in roots:
-            left += self.size[root]
-            i = root
-            while i < o.after[root]:
-                if not self.keep[i]:
-                    left -= self.size[i]
-                    i = o.after[i]; continue
-                i += 1
-        return left
-
-    def prune_only_sure(self) -> None:
-        self._pass(lambda tag, v, i: (v == -9 or tag in GONE_TAGS or (v == -2 and tag not in CODE), 0.5))
-
-    def site_headings(self, roots):
-        """headings that begin a block of the site: gone, with what is mostly links after them"""
-        o, keep = self.o, self.keep
-        for root in roots:
-            i = root + 1
-            while i < o.after[root]:
-                if not keep[i]:
-                    i = o.after[i]; continue
-                t = o.tags[i]
-                if (t in HEADS and t != "h1" or t in ("p", "div", "span", "strong", "b", "label", "legend", "li")) and 3 <= self.size[i] <= 60 and SITE_HEADING.match(o.texts(i).strip(" \t\n:»>•-–·")):
-                    keep[i] = False
-                    if t in HEADS:
-                        nxt = o.after[i]
-                        end = o.after[o.parent[i]]
-                        while nxt < end:
-                            tt = o.tags[nxt]
-                            if tt in HEADS and tt <= t: break
-                            if self.size[nxt] and self.linked[nxt] / self.size[nxt] > 0.4: keep[nxt] = False
-                            nxt = o.after[nxt]
-                    i = o.after[i]; continue
-                i += 1
-
-    def children(self, i):
-        o = self.o
-        c = i + 1
-        while c < o.after[i]:
-            yield c
-            c = o.after[c]
 
 @dataclass(frozen=True)
 class Main:
-    """The main text of a page: which elements stay, the elements that hold it, and its share of what the page shows."""
+    """The main text of a page: which elements stay, those that hold it, and its share of the characters shown."""
 
     kept: list[bool]
     roots: list[int]
@@ -338,18 +126,291 @@ class Main:
 
 
 def main_content(outline: Outline) -> Main:
-    """The main text of a page by the structure of its elements."""
+    """The main text of a page, by the structure of its elements and by what they are called."""
     if not outline.tags or not outline.size[0]:
         return Main([True] * len(outline.tags), [], 0.0)
-    content = Content(outline)
-    shown = content.prose_sums()[0]
-    content.prune(GUARD)
+    content = _Content(outline)
+    shown = content.prose()[0]
+    content.leave_out_the_site()
     roots = content.roots()
-    content.site_headings(roots)
-    content.orphans(roots)
-    found = sum(content.prose_sums()[root] for root in roots)
-    if found < SMALL_SHARE * shown or not content.characters(roots):
-        content = Content(outline)
-        content.prune_only_sure()
-        roots = [0]
-    return Main(content.keep, roots, round(content.characters(roots) / outline.size[0], 4))
+    content.leave_out_headings(roots)
+    if sum(content.prose()[root] for root in roots) < SMALL_SHARE * shown or not content.characters(roots):
+        content, roots = _Content(outline), [0]
+        content.leave_out_what_is_certain()
+    return Main(content.kept.tolist(), roots, round(content.characters(roots) / int(outline.size[0]), 4))
+
+
+@dataclass
+class _Content:
+    """The elements of a page, of which ever more are left out."""
+
+    outline: Outline
+    kept: np.ndarray = field(init=False)
+    meanings: list[Meaning] = field(init=False)
+
+    def __post_init__(self) -> None:
+        outline = self.outline
+        self.kept = np.ones(len(outline.tags), np.bool_)
+        attributes = (outline.raw_attributes(element) for element in range(len(outline.tags)))
+        self.meanings = [meaning(found) if found else Meaning.NOTHING for found in attributes]
+        self.size, self.linked = outline.size.tolist(), outline.linked.tolist()
+
+    def prose(self) -> np.ndarray:
+        """Characters of prose in each element: texts that are no labels and no links, of what is kept."""
+        outline, tables = self.outline, (_PROSE, _LINK)
+        sizes = outline.size, outline.linked, outline.own
+        return _prose(outline.codes, outline.parents, outline.afters, *sizes, self.kept, *tables)
+
+    def alive(self) -> np.ndarray:
+        """The elements that are kept with all around them."""
+        return np.flatnonzero(_alive(self.outline.afters, self.kept))
+
+    def characters(self, roots: list[int]) -> int:
+        """Characters of what is kept in `roots`."""
+        outline = self.outline
+        return sum(_characters(root, outline.afters, outline.size, self.kept) for root in roots)
+
+    # -- the site ------------------------------------------------------------------------------------------------------
+
+    def leave_out_the_site(self) -> None:
+        tags, parent = self.outline.tags, self.outline.parent
+        self._leave_out([found == Meaning.HIDDEN for found in self.meanings], 0.5)
+        certain = [Meaning.HIDDEN < found <= Meaning.CERTAINLY_SITE for found in self.meanings]
+        self._leave_out(certain, MOST_CERTAIN)
+        site = [found == Meaning.SITE for found in self.meanings]
+        for element, tag in enumerate(tags):
+            site[element] |= tag in LEFT_OUT or (tag == "header" and parent[element] == 0)
+        self._leave_out(site, MOST)
+        self._leave_out_links()
+
+    def leave_out_what_is_certain(self) -> None:
+        """For a page of which hardly anything would be left."""
+        tags = self.outline.tags
+        certain = [found <= Meaning.CERTAINLY_SITE for found in self.meanings]
+        self._leave_out([sure or tag in LEFT_OUT for sure, tag in zip(certain, tags, strict=True)], 0.5)
+
+    def _leave_out(self, candidates: list[bool], most: float) -> None:
+        """Those of `candidates` that are not most of the prose and hold neither the heading nor an article's text."""
+        outline, tags = self.outline, self.outline.tags
+        prose = self.prose()
+        chosen = np.array(candidates)
+        for element in np.flatnonzero(chosen).tolist():
+            tag, is_comment = tags[element], self.meanings[element] == Meaning.COMMENTS
+            if tag in ALWAYS:
+                chosen[element] = False
+            elif tag == "figcaption":
+                chosen[element] = not NUMBERED.match(outline.texts(element))
+            elif is_comment and self.kept[element]:
+                chosen[element] = MARK not in outline.texts(element)
+        holds = self._holding(prose) & (prose >= ENOUGH)
+        few = (prose < SHORT) | ((prose <= most * prose[0]) & (prose[0] - prose >= ENOUGH))
+        self.kept &= ~(chosen & few & ~holds)
+        self.kept[0] = True
+
+    def _holding(self, prose: np.ndarray) -> np.ndarray:
+        """The elements that hold the page's heading or what is called the text of an article."""
+        tags, meanings = self.outline.tags, self.meanings
+        found = np.zeros(len(tags), np.bool_)
+        for element, tag in enumerate(tags):
+            called = meanings[element]
+            if tag == "h1":
+                found[element] = True
+            elif called == Meaning.TEXT:
+                found[element] = prose[element] >= max(ENOUGH, 0.15 * prose[0])
+            elif tag in ("article", "main"):
+                found[element] = called >= 0 and prose[element] >= NEED * prose[0]
+        return _above(self.outline.parents, found & self.kept)
+
+    def _leave_out_links(self) -> None:
+        """Blocks that are mostly links, unless they hold much of the prose."""
+        tags, prose = self.outline.tags, self.prose()
+        for element in self.alive()[1:].tolist():
+            tag, size = tags[element], self.size[element]
+            if tag not in WEIGHED or not size or self.meanings[element] >= Meaning.AREA:
+                continue
+            share = self.linked[element] / size
+            match tag:
+                case "p":
+                    links = share > NEARLY_ALL and size < LONG_LINE
+                case "table":
+                    links = share > LINKED_TABLE and size < LONG_CLUSTER
+                case _:
+                    links = share > LINKS or (share > LINK_CLUSTER and size < LONG_CLUSTER)
+            if links and prose[element] <= MOST * prose[0]:
+                self.kept[element] = False
+
+    # -- the main text -------------------------------------------------------------------------------------------------
+
+    def roots(self) -> list[int]:
+        """The elements that hold the main text."""
+        prose, alive = self.prose(), self.alive().tolist()
+        for wanted in (Meaning.TEXT, Meaning.AREA):
+            found = [element for element in alive if element and self._is(element, wanted)]
+            largest = max(found, key=lambda element: prose[element], default=0)
+            if not found or prose[largest] < max(NEED * prose[0], 100):
+                continue
+            if wanted == Meaning.AREA:  # the innermost that still holds nearly all of it
+                return [[element for element in found if prose[element] >= 0.85 * prose[largest]][-1]]
+            return self._articles(found, largest, prose, alive)
+        return [self._innermost(prose)]
+
+    def _is(self, element: int, wanted: Meaning) -> bool:
+        tag = self.outline.tags[element]
+        named = self.meanings[element] == wanted or (wanted == Meaning.AREA and tag in ("article", "main"))
+        return named and tag in HOLDERS
+
+    def _articles(self, found: list[int], largest: int, prose: np.ndarray, alive: list[int]) -> list[int]:
+        """The largest text, others that are like it in size or in name, their leads and comments with formulas."""
+        outline = self.outline
+        alike = CLASS.search(outline.attributes(largest))
+        texts: list[int] = []
+        for element in found:
+            same = alike and alike[0] in outline.attributes(element) and prose[element]
+            if same or prose[element] >= LIKE_THE_LARGEST * prose[largest]:
+                self._add(texts, element)
+        for element in alive:
+            comments = element >= outline.after[texts[-1]] and self.meanings[element] == Meaning.COMMENTS
+            if comments and MARK in outline.texts(element):
+                self._add(texts, element)
+        return [*self._leads(texts[0], alive), *texts]
+
+    def _add(self, found: list[int], element: int) -> None:
+        """`element` among `found`, unless it is within the last of them."""
+        if not found or element >= self.outline.after[found[-1]]:
+            found.append(element)
+
+    def _leads(self, text: int, alive: list[int]) -> list[int]:
+        """What stands before `text` in its article and is called a lead."""
+        outline = self.outline
+        home = outline.parent[text]
+        for _ in range(LEVELS_TO_LEAD):
+            if home <= 0 or outline.tags[home] in ("article", "main") or self.meanings[home] == Meaning.AREA:
+                break
+            home = outline.parent[home]
+        found: list[int] = []
+        for element in alive:
+            before = home < element < text and outline.after[element] <= text
+            long = self.size[element] - self.linked[element] >= LEAD_LENGTH
+            if before and long and self.meanings[element] == Meaning.LEAD:
+                self._add(found, element)
+        return found[:MOST_LEADS]
+
+    def _innermost(self, prose: np.ndarray) -> int:
+        """The innermost element that holds nearly all of the prose."""
+        outline, at = self.outline, 0
+        while True:
+            inside = (c for c in self._children(at) if self.kept[c] and prose[c] >= NEARLY_ALL * prose[0])
+            child = next(inside, None)
+            if child is None or outline.tags[child] not in HOLDERS:
+                return at
+            at = child
+
+    def _children(self, element: int):
+        child = element + 1
+        while child < self.outline.after[element]:
+            yield child
+            child = self.outline.after[child]
+
+    # -- headings ------------------------------------------------------------------------------------------------------
+
+    def leave_out_headings(self, roots: list[int]) -> None:
+        """Headings of blocks of the site, with what is links after them, and headings that nothing is left of."""
+        for root in roots:
+            within = [element for element in self.alive().tolist() if root < element < self.outline.after[root]]
+            for element in within:
+                short = 3 <= self.size[element] <= HEADING_LENGTH and self.outline.tags[element] in LINES
+                if short and begins_the_site(self.outline.texts(element)):
+                    self.kept[element] = False
+                    self._leave_out_after(element)
+            self._leave_out_orphans(root)
+
+    def _leave_out_after(self, heading: int) -> None:
+        """What follows a heading, up to the next of its rank, and is links by and large."""
+        outline, tag = self.outline, self.outline.tags[heading]
+        following, end = outline.after[heading], outline.after[outline.parent[heading]]
+        while tag in HEADINGS and following < end:
+            if outline.tags[following] in HEADINGS and outline.tags[following] <= tag:
+                break
+            if self.linked[following] > 0.4 * self.size[following]:
+                self.kept[following] = False
+            following = outline.after[following]
+
+    def _leave_out_orphans(self, root: int) -> None:
+        """Headings after which something was left out, and nothing is left up to the next of their rank or the end."""
+        outline, tags = self.outline, self.outline.tags
+        waiting: list[tuple[int, bool]] = []
+        element = root + 1
+        while element < outline.after[root]:
+            tag = tags[element]
+            if not self.kept[element]:
+                waiting = [(heading, lost or self.size[element] > 0) for heading, lost in waiting]
+                element = outline.after[element]
+            elif tag in HEADINGS:
+                while waiting and tags[waiting[-1][0]] >= tag:
+                    self.kept[waiting[-1][0]] &= not waiting[-1][1]
+                    waiting.pop()
+                waiting.append((element, False))
+                element = outline.after[element]
+            else:
+                if (outline.own[element] and tag != "a") or tag in ("math", "img", "table", "pre"):
+                    waiting.clear()
+                element += 1
+        for heading, _ in waiting:
+            self.kept[heading] = tags[heading] == "h1"
+
+
+@numba.njit(cache=True, nogil=True)
+def _prose(codes, parent, after, size, linked, own, kept, prose_codes, link_codes):
+    """See `_Content.prose`. Of blocks of prose the outermost counts, of others what is written right in them."""
+    count = len(parent)
+    out = np.zeros(count, np.int64)
+    element, counted_to = 0, 0
+    while element < count:
+        if not kept[element]:
+            element = after[element]
+            continue
+        if element >= counted_to:
+            if prose_codes[codes[element]]:
+                plain = size[element] - linked[element]
+                out[element] = plain if plain >= SHORT else 0
+                counted_to = after[element]
+            elif own[element] >= SHORT and not link_codes[codes[element]]:
+                out[element] = own[element]
+        element += 1
+    for element in range(count - 1, 0, -1):
+        out[parent[element]] += out[element]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _above(parent, found):
+    """`found` elements and all that hold one."""
+    for element in range(len(parent) - 1, 0, -1):
+        if found[element]:
+            found[parent[element]] = True
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _alive(after, kept):
+    alive = np.zeros(len(after), np.bool_)
+    element = 0
+    while element < len(after):
+        if kept[element]:
+            alive[element] = True
+            element += 1
+        else:
+            element = after[element]
+    return alive
+
+
+@numba.njit(cache=True, nogil=True)
+def _characters(root, after, size, kept):
+    left, element = size[root], root
+    while element < after[root]:
+        if kept[element]:
+            element += 1
+        else:
+            left -= size[element]
+            element = after[element]
+    return left

@@ -13,9 +13,48 @@ from curation.reading.outline import TEXT, Outline
 BIG = frozenset(["p", "h1", "h2", "h3", "h4"])
 """Blocks with an empty line around them."""
 BLOCKS = BIG | frozenset(
-    "address article aside blockquote body caption center dd details dir div dl dt fieldset figcaption figure footer "
-    "form h5 h6 header hgroup hr li listing main menu nav ol plaintext pre section summary table tbody "
-    "tfoot thead tr ul xmp".split()  # noqa: SIM905
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "dir",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "h5",
+        "h6",
+        "header",
+        "hgroup",
+        "hr",
+        "li",
+        "listing",
+        "main",
+        "menu",
+        "nav",
+        "ol",
+        "plaintext",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+        "xmp",
+    ]
 )
 LISTS = frozenset(["ul", "ol", "menu", "dir"])
 CELLS = frozenset(["td", "th"])
@@ -23,6 +62,7 @@ PREFORMATTED = frozenset(["pre", "listing", "xmp", "plaintext"])
 VERBATIM = frozenset(["xmp", "plaintext"])
 HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 BLANKS = re.compile(r"[ \t\n\r\f]+")
+UNEVEN = re.compile(r"[\t\n\r\f]|  ")
 NUMBER = re.compile(r' (start|value)="\s*(-?\d+)\s*"')
 KIND = re.compile(r' type="([aAiI1])"|list-style(?:-type)?:[^";]*\b((?:lower|upper)-(?:alpha|latin|roman))')
 FENCE = "```"
@@ -63,7 +103,11 @@ class _Writer:
                 if tags[~item] in BLOCKS:
                     self._ends(~item, tags[~item])
             elif not kept[item]:
-                place = max(outline.last[item] + (items[outline.last[item]] == ~item), place) if outline.last[item] else place
+                place = (
+                    max(outline.last[item] + (items[outline.last[item]] == ~item), place)
+                    if outline.last[item]
+                    else place
+                )
             elif tags[item] in BLOCKS:
                 self._begins(item, tags[item])
             elif tags[item] in CELLS:
@@ -134,7 +178,7 @@ class _Writer:
         if "&" in text:
             text = unescaped(text)
         if not self.pre:
-            text = BLANKS.sub(" ", text)
+            text = BLANKS.sub(" ", text) if UNEVEN.search(text) else text
             if self.margin or self.ended:
                 text = text.lstrip(" ")
         if text:
@@ -176,7 +220,11 @@ class _Writer:
 
 def unescaped(text: str) -> str:
     return (
-        text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&nbsp;", "\xa0").replace("&amp;", "&")
+        text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", '"')
+        .replace("&nbsp;", "\xa0")
+        .replace("&amp;", "&")
     )
 
 
@@ -208,7 +256,9 @@ def numbered(number: int, kind: str) -> str:
 def _roman(number: int) -> str:
     values = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)
     text = ""
-    for value, sign in zip(values, "m cm d cd c xc l xl x ix v iv i".split(), strict=True):  # noqa: SIM905
+    for value, sign in zip(
+        values, ["m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i"], strict=True
+    ):
         text += sign * (number // value)
         number %= value
     return text

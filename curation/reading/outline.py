@@ -11,22 +11,127 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-VOID = "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr".split()
-RAW = "script style iframe noembed noframes".split()
+VOID = [
+    "area",
+    "base",
+    "basefont",
+    "bgsound",
+    "br",
+    "col",
+    "embed",
+    "frame",
+    "hr",
+    "img",
+    "input",
+    "keygen",
+    "link",
+    "meta",
+    "param",
+    "source",
+    "track",
+    "wbr",
+]
+RAW = ["script", "style", "iframe", "noembed", "noframes"]
 """Elements whose text is neither shown nor escaped."""
 AS_WRITTEN = ["xmp", "plaintext"]
 """Elements whose text is shown as it is, tags and all."""
-SKIPPED = (
-    "template noscript object svg canvas audio video select textarea button option datalist label applet map progress "
-    "meter rp dialog"
-).split()
+SKIPPED = [
+    "template",
+    "noscript",
+    "object",
+    "svg",
+    "canvas",
+    "audio",
+    "video",
+    "select",
+    "textarea",
+    "button",
+    "option",
+    "datalist",
+    "label",
+    "applet",
+    "map",
+    "progress",
+    "meter",
+    "rp",
+    "dialog",
+]
 """Elements that are no text of a page."""
-OTHERS = (
-    "a abbr acronym address article aside b big blockquote body caption center cite code dd del details dfn dir div dl "
-    "dt em fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 header hgroup i ins kbd li main mark menu nav "
-    "ol p pre q s samp section small span strike strong sub summary sup table tbody td tfoot th thead time tr tt u ul "
-    "var math listing"
-).split()
+OTHERS = [
+    "a",
+    "abbr",
+    "acronym",
+    "address",
+    "article",
+    "aside",
+    "b",
+    "big",
+    "blockquote",
+    "body",
+    "caption",
+    "center",
+    "cite",
+    "code",
+    "dd",
+    "del",
+    "details",
+    "dfn",
+    "dir",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "font",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hgroup",
+    "i",
+    "ins",
+    "kbd",
+    "li",
+    "main",
+    "mark",
+    "menu",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "samp",
+    "section",
+    "small",
+    "span",
+    "strike",
+    "strong",
+    "sub",
+    "summary",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "time",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+    "var",
+    "math",
+    "listing",
+]
 IS_VOID, IS_RAW, IS_AS_WRITTEN, IS_SKIPPED, IS_LINK = 1, 2, 4, 8, 16
 TEXT = 1 << 40
 """What is added to the number of a text among the items."""
@@ -38,8 +143,9 @@ def _packed(name: str) -> int:
 
 
 _FLAGS = {
-    **dict.fromkeys(OTHERS, 0), **dict.fromkeys(VOID, IS_VOID), **dict.fromkeys(RAW, IS_RAW), **dict.fromkeys(AS_WRITTEN, IS_AS_WRITTEN),
-    **dict.fromkeys(SKIPPED, IS_SKIPPED), "a": IS_LINK, "input": IS_VOID | IS_SKIPPED,
+    **dict.fromkeys(OTHERS, 0), **dict.fromkeys(VOID, IS_VOID), **dict.fromkeys(RAW, IS_RAW),
+    **dict.fromkeys(AS_WRITTEN, IS_AS_WRITTEN), **dict.fromkeys(SKIPPED, IS_SKIPPED), "a": IS_LINK,
+    "input": IS_VOID | IS_SKIPPED,
 }  # fmt: skip
 NAMES = sorted(_FLAGS, key=_packed)
 """The elements that are told apart, by their code; any other has the code len(NAMES)."""
@@ -69,6 +175,10 @@ class Outline:
     own: np.ndarray
     """Characters of the texts right in each, and in its inline elements."""
     items: list[int]
+    codes: np.ndarray
+    parents: np.ndarray
+    afters: np.ndarray
+    """`tags`, `parent` and `after` for compiled code."""
     _attributes: tuple[list[int], list[int]]
     _texts: tuple[list[int], list[int]]
 
@@ -80,12 +190,14 @@ class Outline:
         code, parent, after, first, last, begin, end = (column.tolist() for column in elements)
         tags = [TAGS[number] for number in code]
         spans = (texts[0].tolist(), texts[1].tolist())
-        return cls(data, tags, parent, after, first, last, *sizes, items.tolist(), (begin, end), spans)
+        return cls(data, tags, parent, after, first, last, *sizes, items.tolist(), *elements[:3], (begin, end), spans)
 
     def attributes(self, element: int) -> str:
         """The attributes as serialised, with a blank before each."""
-        begin, end = self._attributes[0][element], self._attributes[1][element]
-        return self.data[begin:end].decode() if end > begin else ""
+        return self.raw_attributes(element).decode()
+
+    def raw_attributes(self, element: int) -> bytes:
+        return self.data[self._attributes[0][element] : self._attributes[1][element]]
 
     def text(self, item: int) -> str:
         """The text of an item, still escaped."""
@@ -148,7 +260,7 @@ def _read(data, keys, kinds):
                 place += 1
             if skipping == 0 and top >= 0:
                 texts[0, text_count], texts[1, text_count] = begin, place
-                items[item_count] = text_count + 1099511627776
+                items[item_count] = text_count + TEXT
                 text_count += 1
                 item_count += 1
                 sizes[0, top] += signs
@@ -217,7 +329,7 @@ def _read(data, keys, kinds):
             # shown as it is: one text up to the end tag
             stop = _end_of_raw(data, place, name, length)
             texts[0, text_count], texts[1, text_count] = place, stop
-            items[item_count] = text_count + 1099511627776
+            items[item_count] = text_count + TEXT
             text_count += 1
             item_count += 1
             sizes[0, top] += stop - place

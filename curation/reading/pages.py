@@ -48,7 +48,7 @@ OPEN, CLOSE = "\ufdd0", "\ufdd1"
 MOSTLY = 4
 """Right characters beyond ASCII for each wrong byte of a page that is UTF-8 all the same."""
 BEYOND_ASCII = re.compile("[^\\x00-\\x7f]+")
-SAMPLE = 1 << 16
+SAMPLE = 1 << 14
 OTHER_FORMAT = re.compile(
     r"\s*(%PDF-|%!PS|\{\\rtf|GIF8[79]a|.?PNG\r?\n|PK\x03\x04|Rar!|7z..'\x1c|RIFF.{4}|OggS|wOF[F2]|MZ.\x00)", re.DOTALL
 )
@@ -67,7 +67,6 @@ OTHER_MARKUP = re.compile(
     r"soap\S*|xs:schema|xsl:\S+|error|response)\b)",
     re.IGNORECASE,
 )
-NONCHARACTERS = re.compile("[\ufdd0-\ufdef]")
 MARK = re.compile(f"{OPEN}(\\d+D?){CLOSE}")
 
 SOURCES = "script[type^='math/']"
@@ -129,7 +128,7 @@ def extract(html: str, markdown: bool = False) -> Page:
     check_html(html)
     if _has_endless_tag(html):
         raise Refused("endless_tag", f"more than {MAX_TAG_WORDS} words")
-    tree = HTMLTree.parse(NONCHARACTERS.sub("", html))
+    tree = HTMLTree.parse(html.replace(OPEN, "").replace(CLOSE, ""))
     if tree.body is None or tree.document is None:
         raise Refused("no_text", "no body")
     if tree.document.query_selector(TOO_DEEP):
@@ -147,7 +146,10 @@ def extract(html: str, markdown: bool = False) -> Page:
 
 
 def _has_endless_tag(html: str) -> bool:
-    long = (piece for piece in html.split(">") if len(piece) > 2 * MAX_TAG_WORDS)
+    pieces = html.split(">")
+    if max(map(len, pieces)) <= 2 * MAX_TAG_WORDS:
+        return False
+    long = (piece for piece in pieces if len(piece) > 2 * MAX_TAG_WORDS)
     return any((tag := TAG.search(piece)) and len(piece[tag.end() :].split()) > MAX_TAG_WORDS for piece in long)
 
 
@@ -417,7 +419,10 @@ def _headed(tree: HTMLTree, text: str, markdown: bool) -> str:
     title = " ".join((tree.title or "").split())
     if not text.strip() or not title or not tree.document:
         return text
-    found = (" ".join((node.text or "").split()) for node in tree.document.query_selector_all("h1, h2, h3").values()[:MOST_HEADINGS])
+    found = (
+        " ".join((node.text or "").split())
+        for node in tree.document.query_selector_all("h1, h2, h3").values()[:MOST_HEADINGS]
+    )
     heading = max((line for line in found if line and (line in title or title in line)), key=len, default="")
     first = (" ".join(line.split()).lstrip("# ") for line in text[: 4 * len(heading) + 400].split("\n"))
     return text if not heading or heading in first else f"{'# ' * markdown}{heading}\n\n{text}"

@@ -74,13 +74,16 @@ Placed = tuple[int, Record | Bad]
 @dataclass(frozen=True)
 class Good:
     """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
-    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it."""
+    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it, `text_share` and
+    `formulas_lost` what reading a page found."""
 
     position: int
     fields: tuple[str | None, ...]
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
@@ -357,4 +360,5 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
     fields = tuple(getattr(parts, name) for name in FIELDS)
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, fields, parts.doubt, parts.scores, parts.metadata)
+    of_page = parts.text_share, parts.formulas_lost
+    return Good(position, fields, parts.doubt, parts.scores, parts.metadata, *of_page)
