@@ -339,7 +339,7 @@ class Report:
                 sources, "source documents_in kept kept_share dropped quarantined tokens_in kept_tokens token_share"
             ),
             _pictures(charts),
-            fold("The funnel row by row", _table(flow, "source outcome reason documents tokens")),
+            fold("The funnel row by row", _table(flow, "source outcome reason documents tokens formulas_lost")),
         ]
 
     def flow(self, out: list[Row], key: str) -> Html | None:
@@ -1114,7 +1114,7 @@ WITH RECURSIVE up AS (
 SELECT * FROM up ORDER BY ALL
 """
 _FUNNEL = """
-SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens
+SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens, formulas_lost
 FROM funnel WHERE manifest = $1
 ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason
 """

@@ -51,11 +51,12 @@ DOCUMENTS = _table(
     ),
     ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
+    ("text_share?", REAL, "of an HTML page: characters of its main text / those that it shows, menus and all"),
+    ("formulas_lost?", LONG, "of an HTML page: its formulas of which nothing could be read"),
     open=True,
     more="""the scores `words`, `boilerplate`, `symbol_ratio`, `repetition`, `loop`, `math_density` of the quality rules
-(docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; of a page that was HTML
-`text_share`, the characters of its main text / those that it shows, menus and all, and `formulas_lost`, its formulas of
-which nothing could be read (both NULL for other documents); a classifier's score; and, where the recipe asks for them, `language` (as the model's labels write it, `und` for a text without words),
+(docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; a classifier's score; and,
+where the recipe asks for them, `language` (as the model's labels write it, `und` for a text without words),
 `language_score`, and `boilerplate_chars`, the characters of boilerplate lines taken out""",
 )
 TEXTS = _table(
@@ -409,6 +410,7 @@ FUNNEL = _table(
     ("reason?", TEXT, "drop reason or quarantine reason"),
     ("documents", LONG, "records"),
     ("tokens", LONG, "their tokens; 0 where text could not be read"),
+    ("formulas_lost?", LONG, "formulas of their pages of which nothing could be read; NULL where none was HTML"),
 )
 RUNS = _table(
     "runs",

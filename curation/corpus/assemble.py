@@ -64,7 +64,7 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 """
 
 
-OF_PAGES = pa.schema([("text_share", pa.float64()), ("formulas_lost", pa.int64())])
+OF_PAGES = ["text_share", "formulas_lost"]
 """What reading a page's HTML found, NULL for documents that were text."""
 HELD = pa.schema([("base_id", pa.string()), ("twins", pa.int64())])
 """How many documents of a base_id there are."""
@@ -86,12 +86,12 @@ def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
 
 def told_apart(recipe: CurateRecipe) -> list[str]:
     """Columns by which documents that are alike in source, url, identifier and texts are ordered, NULL first."""
-    return ["doubt", "doubt_evidence", *OF_PAGES.names, *(field.name for field in carried_columns(recipe))]
+    return ["doubt", "doubt_evidence", *OF_PAGES, *(field.name for field in carried_columns(recipe))]
 
 
 def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
     """What was measured of each document: the scores, and what the recipe asks for beside them."""
-    columns = [*(pa.field(name, pa.float64()) for name in (*SCORES, "contamination")), *OF_PAGES]
+    columns = [pa.field(name, pa.float64()) for name in (*SCORES, "contamination")]
     if recipe.boilerplate_lines:
         columns.append(pa.field("boilerplate_chars", pa.int64()))
     if recipe.language:
@@ -165,7 +165,7 @@ class Assembly(Documents):
         """`held`: how many documents of each base_id another corpus holds; `training`: corpora whose documents no
         prompt may be."""
         database = spilling_database(job.folder / "spill").register("held", held)
-        names = [*MEASURED, "held", *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
+        names = [*MEASURED, "held", *OF_PAGES, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
         apart = ", ".join(f"{name} NULLS FIRST" for name in told_apart(job.recipe))
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
         database.execute(numbered, {"files": written_files(job)})

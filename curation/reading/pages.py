@@ -26,6 +26,7 @@ from curation.reading import mathml
 from curation.reading.content import main_content
 from curation.reading.layout import laid_out
 from curation.reading.outline import Outline
+from curation.reading.symbols import SYMBOL_FONT, glyphs, symbol
 
 REASONS = {
     "nested_too_deeply": "a page with elements nested deeper than any browser shows",
@@ -226,14 +227,17 @@ class _Formulas:
 
     def mark(self) -> None:
         """Each formula once: sources before what was rendered of them, the whole before its parts."""
+        self._symbols()
         sources = self._all(SOURCES)
         for script in sources:
-            self._replace(script, *_of_script(script))
+            self._replace_source(script)
         for node in self._all(CONTAINERS):
             if sources and node.matches(RENDERED) and node.tag != "mjx-container":
                 node.remove()
-            elif not node.query_selector(PROSE):
-                self._replace(node, *_of_container(node))
+            elif not node.query_selector(PROSE) and OPEN not in (node.text or ""):
+                tex, display = _of_container(node)
+                self.lost += tex is None
+                self._replace(node, tex, display)
         if sources:
             for preview in self._all(".MathJax_Preview"):
                 if OPEN not in (preview.text or ""):
@@ -241,9 +245,29 @@ class _Formulas:
         for node in self._all(MATHS):
             self._replace(node, *_of_math(node))
         for image in self._all("img"):
-            self._replace(image, *_of_image(image))
+            tex, display = _of_image(image)
+            self.lost += tex is None and bool(TEX_IMAGE.search(image.getattr("class") or ""))
+            self._replace(image, tex, display)
         for node in reversed(self._all("sup, sub")):  # what is within a script first
             self._script(node)
+
+    def _symbols(self) -> None:
+        """Greek letters and signs that are Latin ones in the font Symbol."""
+        for node in self._all("font[face], [style*='ymbol']"):
+            face, style = (node.getattr(name) or "" for name in ("face", "style"))
+            if re.fullmatch(r"\W*(standard )?symbol\b\W*(,.*)?", face, re.IGNORECASE) or SYMBOL_FONT.search(style):
+                self._put(node, symbol(node.text or ""))
+
+    def _replace_source(self, script: ElementNode) -> None:
+        """A script that holds a formula's source. AsciiMath stays as it was written; of another kind nothing is known,
+        and what was rendered of it goes as well."""
+        kind = (script.getattr("type") or "").lower()
+        if kind.startswith("math/asciimath"):
+            self._put(script, f" {' '.join((script.text or '').split())} ")
+            return
+        tex, display = _of_script(script)
+        self.lost += tex is None
+        self._replace(script, tex, display)
 
     def restored(self, text: str) -> str:
         """`text` with the LaTeX in place of the marks, displayed formulas on lines of their own."""
@@ -339,8 +363,11 @@ def _of_container(node: ElementNode) -> Formula:
         if part and (markup := part.getattr("data-mathml")):
             tex, block = _of_markup(markup)
             return tex, display or block
-    source = node.query_selector("[data-latex]")
-    return (source.getattr("data-latex") if source else None), display
+    if source := node.query_selector("[data-latex]"):
+        return source.getattr("data-latex"), display
+    if node.tag == "mjx-container" and (markup := glyphs(node)):
+        return _of_markup(markup)[0], display
+    return None, display
 
 
 def _of_markup(markup: str) -> Formula:

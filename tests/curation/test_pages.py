@@ -301,6 +301,90 @@ def test_the_encoding_of_a_page(data, declared):
     assert any(part in text for part in ("café", "Теорема о пределе", "定理")) and "\ufffd" not in text
 
 
+def glyph(code: str) -> str:
+    return f'<mjx-mi class="mjx-i"><mjx-c class="mjx-c{code} TEX-I"></mjx-c></mjx-mi>'
+
+
+A, B, N = glyph("1D44E"), glyph("1D44F"), glyph("1D45B")
+DRAWN = '<g data-mml-node="{}" transform="translate(9,{})"><use data-c="{}" xlink:href="#MJX-1-TEX-I-{}"></use></g>'
+
+
+@pytest.mark.parametrize(
+    ("formula", "tex"),
+    [
+        (f"<mjx-msup>{A}<mjx-script>{N}</mjx-script></mjx-msup>{glyph('2264')}{B}", "$a^n\\le b$"),
+        (f"<mjx-msubsup>{A}<mjx-script>{N}<mjx-spacer></mjx-spacer>{B}</mjx-script></mjx-msubsup>", "$a_b^n$"),
+        (
+            f"<mjx-mfrac><mjx-frac><mjx-num><mjx-nstrut></mjx-nstrut>{A}</mjx-num><mjx-dbox><mjx-dtable><mjx-line>"
+            f"</mjx-line><mjx-row><mjx-den>{B}</mjx-den></mjx-row></mjx-dtable></mjx-dbox></mjx-frac></mjx-mfrac>",
+            "$\\frac{a}{b}$",
+        ),
+        (
+            f"<mjx-msqrt><mjx-sqrt><mjx-surd>{glyph('221A')}</mjx-surd><mjx-box>{A}{B}</mjx-box></mjx-sqrt></mjx-msqrt>",
+            "$\\sqrt{ab}$",
+        ),
+        (
+            f"<mjx-munderover><mjx-over>{N}</mjx-over><mjx-box><mjx-munder><mjx-row><mjx-base>{glyph('2211')}</mjx-base>"
+            f"</mjx-row><mjx-row><mjx-under>{A}</mjx-under></mjx-row></mjx-munder></mjx-box></mjx-munderover>",
+            "$\\sum_a^n$",
+        ),
+        (
+            f"<mjx-mtable><mjx-table><mjx-itable><mjx-mtr><mjx-mtd>{A}</mjx-mtd><mjx-mtd>{B}</mjx-mtd></mjx-mtr>"
+            "</mjx-itable></mjx-table></mjx-mtable>",
+            "$\\begin{matrix}a & b\\end{matrix}$",
+        ),
+        ("<mjx-mi><mjx-c class='other'></mjx-c></mjx-mi>", None),
+        ("<mjx-mi><mjx-c class='mjx-cD835'></mjx-c></mjx-mi>", None),
+        ("<mjx-msup></mjx-msup>", None),
+    ],
+)
+def test_glyphs_without_a_source_are_read_by_their_code_points_or_counted(formula, tex):
+    page = extract(f"<p>so <mjx-container jax=CHTML><mjx-math>{formula}</mjx-math></mjx-container> end")
+    assert (page.text.strip(), page.formulas_lost) == ((f"so {tex} end", 0) if tex else ("so end", 1))
+
+
+def test_formulas_drawn_as_svg_are_read_by_their_code_points():
+    parts = [
+        DRAWN.format("mi", 0, "1D44E", ""),
+        DRAWN.format("mi", 413, "1D45B", ""),
+        DRAWN.format("mi", -247, "", "1D44F"),
+    ]
+    row = f'<g data-mml-node="math"><g data-mml-node="msubsup">{"".join(parts)}</g></g>'.replace('data-c=""', "")
+    page = extract(f"<p>so <mjx-container jax=SVG><svg><g>{row}</g></svg></mjx-container> end")
+    assert (page.text.strip(), page.formulas_lost) == ("so $a_b^n$ end", 0)
+
+
+@pytest.mark.parametrize(
+    ("html", "text", "lost"),
+    [
+        (
+            "The <span class=MathJax_Preview>sqrt(x^2+1)</span><script type='math/asciimath'>sqrt(x^2+1)</script> is",
+            "The sqrt(x^2+1) is",
+            0,
+        ),
+        ("<script type='math/other'>x</script>and", "and", 1),
+        ("so <span class=katex><span class=katex-html>x2</span></span>", "so x2", 1),
+        ("see <img class=tex src=a.png> here", "see here", 1),
+        ("<font face=Symbol>a</font> <b style='font-family:Symbol'>&#163;</b> <font face='Segoe UI Symbol'>a</font>",
+         "α ≤ a", 0),
+        ("<del>gone</del>kept", "kept", 0),
+        ("<ol start=5 type=a><li>x<li value=9>y<li>z</ol>", "e. x\n  i. y\n  j. z", 0),
+        ("<ol reversed><li>x<li>y</ol>", "2. x\n  1. y", 0),
+        ("<ol type=I><li>x<ol style='list-style: lower-roman'><li>y</ol></ol>", "I. x\n    i. y", 0),
+    ],
+)  # fmt: skip
+def test_what_pages_write_in_their_own_way(html, text, lost):
+    page = extract(f"<p>{html}")
+    assert (page.text.strip(), page.formulas_lost) == (text, lost)
+
+
+def test_markdown_keeps_headings_lists_and_fences():
+    page = "<h2>Powers</h2><p>Let x be 2.</p><ul><li>one<ol><li>a</ol><li>two</ul><pre>\n  x = 1\n\n# no\n</pre><p>End."
+    assert extract(page, markdown=True).text == (
+        "## Powers\n\nLet x be 2.\n\n- one\n  1. a\n- two\n```\n  x = 1\n\n# no\n```\n\nEnd."
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "declared", "text"),
     [
