@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from curation.known_sources import KNOWN
 from curation.places import PlaceRecipe
-from curation.roles import PROSE, Adapter, Format, Role
+from curation.roles import PROSE, Adapter, Format, Role, Structure
 from evaluation.config import BenchmarkRecipe
 from manifests.paths import FileName
 from manifests.recipe import Amount, Local, NamedRecipe, Recipe
@@ -69,6 +69,9 @@ class SourceRecipe(Recipe):
     turns), simplerl. A path manifest:// means `annotation`."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
+    structure: Structure | None = None
+    """How the text of a page is laid out: `markdown` keeps headings (#), items of lists (- and 1.) and fences around
+    preformatted text. By default headings are lines like others, and items begin with •."""
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
     `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""

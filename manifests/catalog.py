@@ -224,13 +224,15 @@ def _stopped_at(deadline: float, connection: duckdb.DuckDBPyConnection) -> Itera
 
 _FUNNEL = """
 CREATE VIEW funnel AS
-SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.counted
+SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens, NULL::BIGINT AS formulas_lost
+FROM hidden.counted
 UNION ALL
 SELECT manifest, source, IF(drop_reason IS NULL, 'kept', 'dropped') AS outcome, drop_reason AS reason,
-       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens
+       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens, sum(formulas_lost)::BIGINT AS formulas_lost
 FROM documents GROUP BY ALL
 UNION ALL
-SELECT manifest, source, 'quarantined' AS outcome, reason, count(*)::BIGINT AS documents, 0::BIGINT AS tokens
+SELECT manifest, source, 'quarantined' AS outcome, reason, count(*)::BIGINT AS documents, 0::BIGINT AS tokens,
+       NULL::BIGINT AS formulas_lost
 FROM quarantine GROUP BY ALL
 """
 
@@ -457,7 +459,7 @@ def _short(value: Any) -> str:
 
 
 def funnel(store: Store, ref: str) -> pa.Table:
-    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens."""
+    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens, formulas_lost."""
     manifest = resolve(store, ref)
     if manifest.kind != "corpus":
         raise UserError(f"{manifest.ref} is a {manifest.kind}; only a corpus has a funnel", "Name a corpus manifest")

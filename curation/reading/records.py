@@ -30,7 +30,7 @@ from curation.reading import hub, warc
 from curation.reading.adapters import REASONS as UNUSABLE
 from curation.reading.adapters import Doubt, Record, document, needed, read_columns
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
-from curation.reading.pages import Refused
+from curation.reading.pages import Refused, check_markup, decoded
 from curation.roles import Format
 from manifests.errors import BROKEN_ARCHIVE, UserError
 from manifests.store import file_sha256
@@ -76,13 +76,16 @@ Placed = tuple[int, Record | Bad]
 @dataclass(frozen=True)
 class Good:
     """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
-    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it."""
+    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it, `text_share` and
+    `formulas_lost` what reading a page found."""
 
     position: int
     fields: tuple[str | None, ...]
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
@@ -324,7 +327,16 @@ def _html_record(path: Path, file: InputFile, source: SourceRecipe, max_bytes: i
     if len(data) > max_bytes:
         yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
     elif data.strip():
-        yield 0, {source.columns.text: data}
+        yield 0, _checked(data) or {source.columns.text: data}
+
+
+def _checked(data: bytes) -> Bad | None:
+    """Why a file that is called .html is no page."""
+    try:
+        check_markup(decoded(data))
+    except Refused as refused:
+        return Bad(0, *refused.args)
+    return None
 
 
 def _warc_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
@@ -355,4 +367,5 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
     fields = tuple(getattr(parts, name) for name in FIELDS)
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, fields, parts.doubt, parts.scores, parts.metadata)
+    of_page = parts.text_share, parts.formulas_lost
+    return Good(position, fields, parts.doubt, parts.scores, parts.metadata, *of_page)
