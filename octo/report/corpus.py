@@ -19,7 +19,7 @@ LEAK_CHARS = 300
 
 
 _FUNNEL = """
-SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens
+SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens, formulas_lost
 FROM funnel WHERE manifest = $1
 ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason
 """
@@ -73,7 +73,7 @@ def _funnel(report: Report, flow: list[Row], sources: list[Row]) -> list[Html | 
         element("h3", "Funnel ", badge),
         table_of(sources, "source documents_in kept kept_share dropped quarantined tokens_in kept_tokens token_share"),
         pictures(charts),
-        fold("The funnel row by row", table_of(flow, "source outcome reason documents tokens")),
+        fold("The funnel row by row", table_of(flow, "source outcome reason documents tokens formulas_lost")),
     ]
 
 
