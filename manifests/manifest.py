@@ -27,6 +27,7 @@ from manifests.errors import UserError
 from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
 from manifests.provenance import provenance
+from manifests.recipe import NamedRecipe
 from manifests.rows import Rows, html_table
 from manifests.store import OBJECT, Store, file_sha256
 
@@ -518,6 +519,17 @@ def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
     check_name(name, version)
     known = resolve(store, ref)
     return put_record(replace(known, name=name, version=str(version)))
+
+
+def called(store: Store, manifest: Manifest, recipe: NamedRecipe) -> Manifest:
+    """`manifest` under the recipe's name and version, which is given to it where it has another."""
+    is_so = manifest.ref == f"{recipe.name}@{recipe.version}"
+    return manifest if is_so else tag(store, manifest.id, recipe.name, recipe.version)
+
+
+def built_or(store: Store, recipe: NamedRecipe, key: str, build: Callable[[], Manifest]) -> Manifest:
+    """What was built from the same work before, else what `build` makes; called as the recipe says."""
+    return called(store, find_built(store, key) or build(), recipe)
 
 
 # -- checking ------------------------------------------------------------------------------------------------------

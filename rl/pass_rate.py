@@ -22,7 +22,7 @@ from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
 from evaluation.samplers import SamplingParams, load_model, sample
 from evaluation.templates import TemplateName, render
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
+from manifests.manifest import Draft, Manifest, build_key, built_or, check_name
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic
 from manifests.runs import RunDirectory, open_run
@@ -136,9 +136,12 @@ def _frozen(store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDir
     """The manifest of a run that is done."""
     identity = semantic(recipe) | {"run": run.id}
     key = build_key("pass_rates", identity, [prompts])
-    if built := find_built(store, key):
-        named = built.ref == f"{recipe.name}@{recipe.version}"
-        return built if named else tag(store, built.id, recipe.name, recipe.version)
+    return built_or(store, recipe, key, lambda: _written(store, prompts, recipe, run, identity, key))
+
+
+def _written(
+    store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDirectory, identity: dict[str, Any], key: str
+) -> Manifest:
     draft = Draft(store, "pass_rates", identity, [prompts])
     rates = _rates(run, prompts)
     draft.write("pass_rates", [rates], PASS_RATES.schema)

@@ -33,7 +33,7 @@ from curation.language_model.verdicts import VERSION, rows
 from evaluation.completions_client import Answer
 from manifests.catalog import Catalog, query
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, resolve, tag
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, load_all, resolve
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
@@ -104,9 +104,7 @@ def annotate(store: Store, recipe: AnnotateRecipe) -> Manifest:
     """
     check_name(recipe.name, recipe.version)
     work = _Work.of(store, recipe)
-    manifest = work.built() or _build(work, _key(recipe))
-    named = manifest.ref == f"{recipe.name}@{recipe.version}"
-    return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
+    return called(store, work.built() or _build(work, _key(recipe)), recipe)
 
 
 def plan(store: Store, recipe: AnnotateRecipe) -> dict[str, Any]:
