@@ -44,7 +44,7 @@ from curation.tasks import RULES_VERSION, Job
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
-from manifests.manifest import Draft, File, Manifest, build_key, check_launch, check_name, find_built, load_all, tag
+from manifests.manifest import Draft, File, Manifest, build_key, called, check_launch, check_name, find_built, load_all
 from manifests.manifest import resolve as resolve_manifest
 from manifests.places.place import PlaceName
 from manifests.progress import progress
@@ -91,8 +91,7 @@ def curate(
             manifest = reselect(asked.draft, base, recipe, asked.benchmarks, asked.key)
         if not manifest or _is_left_open(store, asked.key):
             manifest = _built(asked, workers, on)
-    named = manifest.ref == f"{recipe.name}@{recipe.version}"
-    return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
+    return called(store, manifest, recipe)
 
 
 def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
@@ -109,14 +108,36 @@ def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> 
 
 
 @dataclass(frozen=True)
+class _Inputs:
+    """What a recipe names beside sources and benchmarks, looked up once for `plan` and for a build, and the identity
+    that follows from it."""
+
+    vocabulary: Vocabulary
+    model: "_Model | None"
+    language: "_Model | None"
+    identity: dict[str, Any]
+
+    @classmethod
+    def of(cls, store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Manifest | None) -> "_Inputs":
+        """UserError for what cannot be read, and where `base` or `onto` was decided by other rules."""
+        vocabulary = Vocabulary.load(recipe.tokenizer)
+        model = _model(store, recipe.classifier) if recipe.classifier else None
+        language = _language_model(recipe.language) if recipe.language else None
+        identity = _identity(recipe, vocabulary, model, language)
+        if base:
+            check_thresholds(base, identity)
+        if onto:
+            check_addable(onto, identity)
+        return cls(vocabulary, model, language, identity)
+
+
+@dataclass(frozen=True)
 class _Asked:
     """What a recipe asks for, once all that it names has been looked at."""
 
     store: Store
     recipe: CurateRecipe
-    vocabulary: Vocabulary
-    model: "_Model | None"
-    language: "_Model | None"
+    inputs: _Inputs
     sample: Path | None
     files: tuple[InputFile, ...]
     benchmarks: list[Manifest]
@@ -136,14 +157,7 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Mani
     check_name(recipe.name, recipe.version)
     if not base:
         refuse_unpinned(recipe.sources)
-    vocabulary = Vocabulary.load(recipe.tokenizer)
-    model = _model(store, recipe.classifier) if recipe.classifier else None
-    language = _language_model(recipe.language) if recipe.language else None
-    identity = _identity(recipe, vocabulary, model, language)
-    if base:
-        check_thresholds(base, identity)
-    if onto:
-        check_addable(onto, identity)
+    inputs = _Inputs.of(store, recipe, base, onto)
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
         annotations = _annotations(store, recipe)
         files = files_of(base) if base else input_files(recipe, sample, annotations, onto)
@@ -151,15 +165,14 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Mani
         if onto:
             check_compared(onto, benchmarks, training)
             files = added(onto, files)
+        model, identity = inputs.model, inputs.identity
         scorer = [model.manifest] if model and model.manifest else []
         grown = [onto] if onto else []
         all_parents = (*benchmarks, *annotations.values(), *scorer, *training, *grown)
         parents = list({parent.id: parent for parent in all_parents}.values())
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
-        yield _Asked(
-            store, recipe, vocabulary, model, language, sample, files, benchmarks, training, parents, key, draft, onto
-        )
+        yield _Asked(store, recipe, inputs, sample, files, benchmarks, training, parents, key, draft, onto)
 
 
 def plan(
@@ -169,17 +182,12 @@ def plan(
     the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
     want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew, with `onto` for
     a recipe that decides by other rules; which files are new is told by name and size, and by checksum in `curate`."""
-    vocabulary = Vocabulary.load(recipe.tokenizer)
-    model = _model(store, recipe.classifier) if recipe.classifier else None
-    language = _language_model(recipe.language) if recipe.language else None
-    identity = _identity(recipe, vocabulary, model, language)
+    inputs = _Inputs.of(store, recipe, base, onto)
     benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
     freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
     if base:
-        check_thresholds(base, identity)
-        return [*benchmarks, *_planned_anew(base, identity), *_decisions(recipe), freeze]
+        return [*benchmarks, *_planned_anew(base, inputs.identity), *_decisions(recipe), freeze]
     if onto:
-        check_addable(onto, identity)
         check_free(store, recipe.name, recipe.version)
     annotations = _annotations(store, recipe)
     return [
@@ -188,11 +196,11 @@ def plan(
         *_about_the_hub(recipe.sources),
         *benchmarks,
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
-        _planned_tasks(store, recipe, vocabulary),
-        *([_planned_score(recipe.classifier, model)] if recipe.classifier and model else []),
+        _planned_tasks(store, recipe, inputs.vocabulary),
+        *([_planned_score(recipe.classifier, inputs.model)] if recipe.classifier and inputs.model else []),
         *_decisions(recipe),
         freeze,
-        *([] if onto else _shorter(store, recipe, identity)),
+        *([] if onto else _shorter(store, recipe, inputs.identity)),
     ]
 
 
@@ -486,10 +494,11 @@ def _is_left_open(store: Store, key: str) -> bool:
 
 def _begun(asked: _Asked, folder: Path) -> Build:
     """The build in the scratch folder `folder`, with all that its tasks read."""
-    model, language = (found.digest if found and found.path else None for found in (asked.model, asked.language))
-    job = Job(folder, asked.recipe, asked.vocabulary.path, asked.files, model, language)
-    _take_model(asked.model, job.classifier)
-    _take_model(asked.language, job.language_model)
+    inputs = asked.inputs
+    model, language = (found.digest if found and found.path else None for found in (inputs.model, inputs.language))
+    job = Job(folder, asked.recipe, inputs.vocabulary.path, asked.files, model, language)
+    _take_model(inputs.model, job.classifier)
+    _take_model(inputs.language, job.language_model)
     index = ItemIndex.of(asked.benchmarks, asked.recipe.decontaminate)
     build = Build.begin(asked.draft, asked.parents, asked.key, job, asked.sample, asked.training, asked.onto)
     return build.save(index.items, index.counts)

@@ -258,7 +258,7 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     tree = json.loads(row[0]) if row else {"error": True}
     if tree["error"]:
         raise UserError(f"this query is refused: {tree.get('error_message', 'it has no tree')}", "Give a plain SELECT")
-    for node in _nodes(tree["statements"]):
+    for node in json_objects(tree["statements"]):
         kind = str(node.get("type", ""))
         if ("cte_map" in node or kind.endswith("_QUERY_NODE")) and kind not in QUERY_NODES:
             raise UserError(f"{kind.split('_')[0]} is refused: the catalog only reads", "Give a plain SELECT")
@@ -266,12 +266,12 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             raise UserError(f"table function {name} is refused: the catalog only reads", "See docs/sql.md")
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def json_objects(tree: Any) -> Iterator[dict[str, Any]]:
     """Every object in a JSON tree."""
     if isinstance(tree, dict):
         yield tree
     for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _nodes(part)
+        yield from json_objects(part)
 
 
 def query(store: Store, sql: str, parameters: list[Any] | None = None) -> pa.Table:

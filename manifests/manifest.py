@@ -28,6 +28,7 @@ from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
 from manifests.paths import NAME, as_file_name
 from manifests.provenance import provenance
+from manifests.recipe import NamedRecipe
 from manifests.record import KINDS, complaint, digest_of_parts
 from manifests.store import Store, file_sha256
 
@@ -535,6 +536,12 @@ def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
     check_name(name, version)
     known = resolve(store, ref)
     return put_record(replace(known, name=name, version=str(version)))
+
+
+def called(store: Store, manifest: Manifest, recipe: NamedRecipe) -> Manifest:
+    """`manifest` under the recipe's name and version, which is given to it where it has another."""
+    is_so = manifest.ref == f"{recipe.name}@{recipe.version}"
+    return manifest if is_so else tag(store, manifest.id, recipe.name, recipe.version)
 
 
 # -- checking ------------------------------------------------------------------------------------------------------

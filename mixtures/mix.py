@@ -21,7 +21,7 @@ from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_launch, find_built, resolve, tag
+from manifests.manifest import Draft, Manifest, build_key, called, check_launch, find_built, resolve
 from manifests.paths import below
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -47,14 +47,16 @@ def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell 
     """
     asked = _Inputs.of(store, recipe, start)
     key = build_key(recipe.kind, asked.identity, asked.parents)
-    if built := find_built(store, key, recipe.kind, asked.identity, asked.parents):
-        known = built.ref == f"{recipe.name}@{recipe.version}"
-        return built if known else tag(store, built.id, recipe.name, recipe.version)
+    found = find_built(store, key, recipe.kind, asked.identity, asked.parents)
+    return called(store, found or _built(store, recipe, asked, key, tell or _silent), recipe)
+
+
+def _built(store: Store, recipe: MixRecipe, asked: "_Inputs", key: str, tell: Tell) -> Manifest:
     for parent in asked.parents:
         check_launch(store, parent)
     build = _build_mixture if recipe.kind == "mixture" else _build_prompts
     with store.alone(f"mix-{key[:16]}") as scratch:
-        draft, totals = build(store, asked, scratch, tell or _silent)
+        draft, totals = build(store, asked, scratch, tell)
         manifest = draft.commit(recipe.name, recipe.version, totals, key, recipe.model_dump(mode="json"))
         shutil.rmtree(scratch)
     return manifest

@@ -18,10 +18,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from manifests import tables
-from manifests.catalog import Catalog
+from manifests.catalog import Catalog, json_objects
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from mixtures.config import ComponentRecipe
@@ -41,9 +40,6 @@ _DOCUMENTS = "FROM documents WHERE manifest = $1"
 _MEASURED = f"""
 FROM ({_DOCUMENTS}) LEFT JOIN (SELECT doc_id, pass_rate FROM pass_rates WHERE manifest = $6) USING (doc_id)
 """
-
-PIECE = 1 << 14
-"""Rows of a family handed on together: some 40 MB of text."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +69,10 @@ class Selection:
         return self._scan("texts", columns)
 
     def _scan(self, family: str, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Row groups that hold none of the documents are not read: a corpus is ordered by source."""
-        start = 0
-        for file in self.corpus.files(family):
-            if self._among(start, start + file.rows)[0]:
-                with self.corpus.store.open(file.path) as source:
-                    yield from self._scan_file(pq.ParquetFile(source), start, columns)
-            start += file.rows
-
-    def _scan_file(
-        self, parquet: pq.ParquetFile, start: int, columns: list[str]
-    ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        for group in range(parquet.num_row_groups):
-            n = parquet.metadata.row_group(group).num_rows
-            count, first = self._among(start, start + n)
-            if count:
-                table = parquet.read_row_group(group, columns).take(self.rows[first : first + count] - start)
-                for batch in table.combine_chunks().to_batches(max_chunksize=PIECE):
-                    yield first, batch
-                    first += batch.num_rows
-            start += n
-
-    def _among(self, start: int, stop: int) -> tuple[int, int]:
-        """How many of the documents are rows [start, stop) of the corpus, and the position here of the first."""
-        first, last = np.searchsorted(self.rows, [start, stop]).tolist()
-        return last - first, first
+        first = 0
+        for batch in self.corpus.take(family, columns, self.rows):
+            yield first, batch
+            first += len(batch)
 
 
 def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe, rates: Manifest | None = None) -> Selection:
@@ -162,7 +137,7 @@ def _check_expression(component: ComponentRecipe) -> set[str]:
     # a bracket closed early leaves its trace in the rest of the statement; a list of expressions (or none) is a `row`
     if len(expressions) != 1 or given != plain or expressions[0].get("function_name") == "row":
         raise _wrong(component, "is not one condition")
-    nodes = list(_nodes(expressions[0]))
+    nodes = list(json_objects(expressions[0]))
     columns = {node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"}
     called = {str(node.get("function_name")).lower() for node in nodes}
     for refused, why in (
@@ -180,16 +155,6 @@ def _parsed(parser: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
     ((text,),) = parser.execute("SELECT json_serialize_sql($1)", [f"SELECT (\n{where}\n)"]).fetchall()
     tree = json.loads(text)
     return tree if tree["error"] else tree["statements"][0]["node"]
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a syntax tree."""
-    if isinstance(tree, dict):
-        yield tree
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for item in tree:
-            yield from _nodes(item)
 
 
 def _wrong(

@@ -23,7 +23,7 @@ from evaluation.model_folder import checksums
 from evaluation.sampling import SamplingParams
 from evaluation.templates import TemplateName, render
 from evaluation.transformers_sampler import load_model, sample
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic
 from manifests.runs import RunDirectory, open_run
@@ -137,9 +137,13 @@ def _frozen(store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDir
     """The manifest of a run that is done."""
     identity = semantic(recipe) | {"run": run.id}
     key = build_key("pass_rates", identity, [prompts])
-    if built := find_built(store, key, "pass_rates", identity, [prompts]):
-        named = built.ref == f"{recipe.name}@{recipe.version}"
-        return built if named else tag(store, built.id, recipe.name, recipe.version)
+    found = find_built(store, key, "pass_rates", identity, [prompts])
+    return called(store, found or _written(store, prompts, recipe, run, identity, key), recipe)
+
+
+def _written(
+    store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDirectory, identity: dict[str, Any], key: str
+) -> Manifest:
     draft = Draft(store, "pass_rates", identity, [prompts])
     rates = _rates(run, prompts)
     draft.write("pass_rates", [rates], PASS_RATES.schema)

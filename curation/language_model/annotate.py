@@ -24,15 +24,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datatrove.data import Document
 
 from curation.corpus.assemble import spilling_database
+from curation.language_model.answers import answers_kept
 from curation.language_model.config import AnnotateRecipe
-from curation.language_model.inference import Reply, answers_kept, ask
+from curation.language_model.inference import Asked, ask
 from curation.language_model.verdicts import VERSION, rows
+from evaluation.completions_client import Answer
 from manifests.catalog import Catalog, query
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, load_all, resolve, tag
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, load_all, resolve
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
@@ -104,9 +105,7 @@ def annotate(store: Store, recipe: AnnotateRecipe) -> Manifest:
     """
     check_name(recipe.name, recipe.version)
     work = _Work.of(store, recipe)
-    manifest = work.built() or _build(work, _key(recipe))
-    named = manifest.ref == f"{recipe.name}@{recipe.version}"
-    return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
+    return called(store, work.built() or _build(work, _key(recipe)), recipe)
 
 
 def plan(store: Store, recipe: AnnotateRecipe) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _ask_all(work: _Work, chosen: pa.Table, key: str | None, path: Path) -> int:
 
 
 class _Replies:
-    """A Parquet file of REPLIES, written a few rows at a time, by two threads: Datatrove reads documents in one of its
+    """A Parquet file of REPLIES, written a few rows at a time, by two threads: documents are read in one of their
     own."""
 
     def __init__(self, path: Path):
@@ -191,11 +190,14 @@ class _Replies:
         self._write()
         self.writer.close()
 
-    def take(self, document: Document, reply: Reply) -> None:
-        self.failures += reply.error is not None
-        fields = {"response": reply.text, "finish_reason": reply.finish_reason, "error": reply.error}
-        tokens = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-        self.add({**document.metadata["origin"], "asked": True, **fields, **tokens})
+    def take(self, document: Asked, reply: Answer | str) -> None:
+        """A document with its answer, or with why there is none."""
+        if isinstance(reply, str):
+            self.failures += 1
+            said = {"error": reply, "prompt_tokens": 0, "completion_tokens": 0}
+        else:
+            said = {name: value for name, value in vars(reply).items() if name != "text"} | {"response": reply.text}
+        self.add({**document.origin, "asked": True, **said})
 
     def add(self, row: dict[str, Any]) -> None:
         with self.lock:
@@ -208,7 +210,7 @@ class _Replies:
         self.held = []
 
 
-def _documents(corpus: Manifest, chosen: pa.Table, recipe: AnnotateRecipe, replies: _Replies) -> Iterator[Document]:
+def _documents(corpus: Manifest, chosen: pa.Table, recipe: AnnotateRecipe, replies: _Replies) -> Iterator[Asked]:
     """The chosen documents to ask about, in the order of the corpus; the others go straight to `replies`."""
     chosen = chosen.combine_chunks()
     names, row = chosen["doc_id"].combine_chunks(), 0
@@ -222,7 +224,7 @@ def _documents(corpus: Manifest, chosen: pa.Table, recipe: AnnotateRecipe, repli
             origin |= {"row": row, "text": text}
             row += 1
             if wanted:
-                yield Document(text=text[: recipe.max_chars], id=origin["doc_id"], metadata={"origin": origin})
+                yield Asked(origin["doc_id"], text[: recipe.max_chars], origin)
             else:
                 replies.add(origin | {"asked": False, "prompt_tokens": 0, "completion_tokens": 0})
 

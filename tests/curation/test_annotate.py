@@ -546,6 +546,77 @@ def wait_for(holds) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture
+def fake_vllm(tmp_path, monkeypatch):
+    """A package called vllm whose server is that of `endpoint.py`, with a child as vLLM has its engine."""
+    package = tmp_path / "fake" / "vllm" / "entrypoints" / "openai"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent, package.parent.parent):
+        (folder / "__init__.py").touch()
+    (package / "api_server.py").write_text(FAKE_VLLM.format(tests=str(HERE)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    monkeypatch.syspath_prepend(tmp_path / "fake")
+
+
+FAKE_VLLM = """
+import subprocess, sys
+sys.path.insert(0, {tests!r})
+import endpoint, uvicorn
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if options["--model"] == "dead":
+    raise SystemExit("no such model")
+print("engine", subprocess.Popen(["sleep", "600"]).pid, flush=True)
+endpoint.app.get("/health")(lambda: dict())
+endpoint.settings.update(dict(delay=0.1) | (dict(dies_after=6) if options["--model"] == "dying" else dict()))
+uvicorn.run(endpoint.app, port=int(options["--port"]), log_level="error")
+"""
+
+
+def served(corpus: Manifest, server: Server, model: str, **more) -> AnnotateRecipe:
+    return recipe(corpus, server, asking={"engine": "vllm", "url": None, "model_path": model, "concurrency": 2} | more)
+
+
+def logs(store: Store) -> str:
+    return "".join(path.read_text() for path in Path(store.root).rglob("vllm.log"))
+
+
+@pytest.mark.usefixtures("fake_vllm")
+def test_a_server_of_our_own_is_started_asked_and_ended(store, corpus_of, server):
+    before = children()
+    made = annotate(store, served(corpus_of(*["good"] * 5), server, "toy"))
+    assert set(made.read("annotations")["verdict"].to_pylist()) == {"ok"} and server.log() == []
+    assert children() == before and "server" not in made.recipe
+
+
+@pytest.mark.usefixtures("fake_vllm")
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("dead", "ended with status 1 before it was ready; 0 of 30"), ("dying", "ended with status 1; 6 of 30")],
+)
+def test_a_server_of_our_own_that_ends_is_told_and_leaves_nothing(store, corpus_of, server, model, said):
+    before = children()
+    with pytest.raises(UserError, match=said):
+        annotate(store, served(corpus_of(*["good"] * 30), server, model))
+    assert children() == before
+    engines = re.findall(r"engine (\d+)", logs(store))
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in engines))
+    assert model == "dying" or "no such model" in logs(store)
+
+
+@pytest.mark.usefixtures("fake_vllm")
+def test_a_server_of_our_own_ends_with_a_run_that_is_killed(store, corpus_of, server, tmp_path, monkeypatch):
+    asked = served(corpus_of(*["good"] * 200), server, "toy")
+    (tmp_path / "recipe.yaml").write_text(asked.model_dump_json())
+    command = [sys.executable, octo.__file__, "annotate", str(tmp_path / "recipe.yaml"), "--store", store.root]
+    path = f"{octo.HERE}{os.pathsep}{os.environ['PYTHONPATH']}"
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+    wait_for(lambda: process.poll() is not None or is_up(below(process.pid)))
+    (started,) = [pid for pid in below(process.pid) if "vllm" in Path(f"/proc/{pid}/cmdline").read_text()]
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    wait_for(lambda: not Path(f"/proc/{started}").exists())
+
+
 @pytest.mark.engine
 def test_a_vllm_that_cannot_start_ends_in_one_line(store, corpus_of, server, tmp_path):
     pytest.importorskip("vllm")

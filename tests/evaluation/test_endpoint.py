@@ -50,7 +50,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr("evaluation.endpoint_sampler.BACKOFF", 0.01)
+    monkeypatch.setattr("evaluation.completions_client.BACKOFF", 0.01)
     made = Server()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
