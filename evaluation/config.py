@@ -79,6 +79,6 @@ class EvalRecipe(Recipe):
     endpoint: EndpointRecipe | None = None
     """The server that `--sampler endpoint` asks."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time after which grading one response is given up and counted as an error."""
+    """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""

@@ -216,6 +216,7 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
     each = [(item, number, one) for item, group in answers for number, one in enumerate(group)]
     items, responses = [item for item, _, _ in each], [one.text for _, _, one in each]
     task = task_of(items[0]["benchmark"])
+    grader.check([item["answer"] for item, _ in answers if not item["choices"]])
     judged = judge(task, recipe.template, recipe.protocol, items, responses, grader)
     boxed = grader.grade_all(responses, [item["answer"] for item in items], "boxed")  # mostly in the grader's cache
     return [
@@ -257,5 +258,18 @@ def _write_scores(
     rows += average(rows, step)
     if run.table("scores") is None:
         run.append("scores", pa.Table.from_pylist(rows, schema=SCORES.schema))
+    _tell_errors(samples)
     names = dict.fromkeys(row["benchmark"] for row in rows)
     return {name: {row["metric"]: row["value"] for row in rows if row["benchmark"] == name} for name in names}
+
+
+def _tell_errors(samples: pa.Table) -> None:
+    """One line on the responses that the grader failed on."""
+    failed = samples.filter(pc.field("verdict") == Verdict.ERROR.value)
+    if failed.num_rows:
+        items = len(set(zip(failed["benchmark"].to_pylist(), failed["item_id"].to_pylist(), strict=True)))
+        print(
+            f"octo: the grader failed on {failed.num_rows} of {samples.num_rows} responses, of {items} items, as "
+            f"{failed['benchmark'][0]} {failed['item_id'][0]} ({failed['reason'][0]}); no score counts them as right",
+            file=sys.stderr,
+        )

@@ -152,7 +152,7 @@ class RLRecipe(Recipe):
     keep: Annotated[int, Field(ge=0), Local] = 2
     """Checkpoints to keep; 0 keeps all."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time after which grading one response is given up and counted as an error."""
+    """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
     track: Annotated[tuple[TrackerName, ...] | None, Local] = None

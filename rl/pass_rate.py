@@ -7,7 +7,7 @@ NULL for documents that were not measured. Every response is a row of `rollouts`
 manifest names.
 
 Promises. Same prompts, recipe and model: the same run, and on one kind of machine the same rates. A measurement that
-was killed goes on with the prompts that are missing. Prompts whose every response the grader failed on have no rate.
+was killed goes on with the prompts that are missing. A prompt whose reference fails the grader's controls has no rate.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class PassRateRecipe(Recipe):
     batch_prompts: Annotated[Count, Local] = 64
     """Prompts sampled, graded and written together: what a killed measurement loses at most."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time after which grading one response is given up and counted as an error."""
+    """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
 
@@ -116,6 +116,7 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
         for row, text, group in zip(batch, texts, groups, strict=True)
         for number, completion in enumerate(group)
     ]
+    grader.check([row["answer"] for row in batch])
     grades = grader.grade_all([one[3].text for one in each], [one[0]["answer"] for one in each], RULE)
     return [
         {
