@@ -6,6 +6,9 @@ from pydantic import Field
 
 from manifests.recipe import Amount, Local, Recipe
 
+Stop = Annotated[str, Field(min_length=1)]
+"""A string that ends a response."""
+
 
 class BenchmarkRecipe(Recipe):
     """A benchmark file made into a manifest whose items never change."""
@@ -64,7 +67,7 @@ class EvalRecipe(Recipe):
     """0 takes the likeliest token at each step."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Responses per item; more than one needs a temperature."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Stop, ...] = ()
     """Strings that end a response; by default, in few-shot prompts, those of the task."""
     pass_at: tuple[Annotated[int, Field(gt=0)], ...] | None = None
     """k of pass@k and maj@k; by default the powers of two up to `samples`, and `samples`."""
@@ -82,3 +85,15 @@ class EvalRecipe(Recipe):
     """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
+
+    def contradiction(self) -> tuple[str, str] | None:
+        """Why two fields cannot both hold, and what to do; None if all can."""
+        if self.samples > 1 and self.temperature == 0:
+            return f"{self.samples} samples at temperature 0 are all the same", "Set temperature or samples: 1"
+        if too_many := [k for k in self.pass_at or () if k > self.samples]:
+            return f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}"
+        if self.template != "few_shot" and (self.protocol or self.shots):
+            field = "protocol" if self.protocol else "shots"
+            said = f"`{field}: {getattr(self, field)}` is of few-shot prompts, and `template` is {self.template}"
+            return said, "Set template: few_shot, or leave it out"
+        return None

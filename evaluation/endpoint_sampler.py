@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 
 from evaluation.config import EndpointRecipe
-from evaluation.sampling import Completion, SamplingParams
+from evaluation.sampling import Completion, SamplingParams, cut_at
 from manifests.errors import UserError
 
 BACKOFF = 0.5
@@ -140,24 +140,28 @@ class Endpoint:
         except httpx.HTTPError as error:
             raise _Again(self._brief(f"{type(error).__name__} {error}")) from error
         if response.status_code == 200:
-            return self._completion(response.content)
+            return self._completion(response.content, tuple(body.get("stop", ())))
         said = f"status {response.status_code}: {self._brief(response.text)}"
         if response.status_code in PASSING:
             waited = response.headers.get("retry-after", "")
             raise _Again(said, float(waited) if waited.isdecimal() else 0.0)
         raise UserError(f"{self._url}: {said}", "See endpoint.url, endpoint.model and endpoint.key_variable")
 
-    def _completion(self, body: bytes) -> Completion:
+    def _completion(self, body: bytes, stop: tuple[str, ...]) -> Completion:
+        """What the server says. That a stop string ended it, and which, only some say (vLLM: `stop_reason`); one that
+        leaves the string in the text has it cut off here."""
         try:
             found = json.loads(body)
             choice = found["choices"][0]
-            text, reason = choice["text"], choice.get("finish_reason")
+            text, reason, told = choice["text"], choice.get("finish_reason"), choice.get("stop_reason")
             tokens = (found.get("usage") or {}).get("completion_tokens")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _Again(f"an answer that is no completion: {self._brief(body.decode(errors='replace'))}") from error
         if not isinstance(text, str):
             raise _Again(f"an answer without text: {self._brief(body.decode(errors='replace'))}")
-        return Completion(text, tokens if isinstance(tokens, int) else 0, reason == "length")
+        text, stopped_by = cut_at(text, stop)
+        stopped_by = told if told in stop else stopped_by
+        return Completion(text, tokens if isinstance(tokens, int) else 0, reason == "length", stopped_by=stopped_by)
 
     def _brief(self, text: str) -> str:
         """The beginning of `text` in one line, without the key."""

@@ -27,7 +27,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.utils import logging
 
-from evaluation.sampling import Completion, SamplingParams, refusal
+from evaluation.sampling import Completion, SamplingParams, cut_at, refusal
 from manifests.errors import UserError
 
 MAX_ROWS = 128
@@ -561,12 +561,12 @@ class _Ending:
         return ended_A
 
     def _has_last_character(self, token: int) -> bool:
-        """Only a token that holds the last character of a stop string can complete it. Blanks and bytes of a longer
+        """Only a token that holds the last character of a stop string can complete it. Spaces and bytes of a longer
         character may look different when decoded alone, so those are never ruled out."""
         if token not in self._may_close:
             text = _text(self._tokenizer, [token])
             ends = {stop[-1] for stop in self._stop}
-            self._may_close[token] = "\ufffd" in text or any(end in text or end.isspace() for end in ends)
+            self._may_close[token] = "\ufffd" in text or any(end in text or end == " " for end in ends)
         return self._may_close[token]
 
 
@@ -575,19 +575,13 @@ def _text(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _completions(tokenizer: Any, rows: list[_Row], stop: tuple[str, ...]) -> list[Completion]:
-    return [
-        Completion(
-            text_before(tokenizer, row.token_ids, stop),
-            len(row.token_ids),
-            row.truncated,
-            row.token_ids,
-            row.logprobs,
-        )
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        text, stopped_by = text_before(tokenizer, row.token_ids, stop)
+        found.append(Completion(text, len(row.token_ids), row.truncated, row.token_ids, row.logprobs, stopped_by))
+    return found
 
 
-def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> str:
-    """The text of `ids` up to the first stop string in it."""
-    text = _text(tokenizer, ids)
-    return text[: min((text.find(one) for one in stop if one in text), default=len(text))]
+def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text of `ids` up to the first stop string in it, and that string."""
+    return cut_at(_text(tokenizer, ids), stop)

@@ -96,12 +96,14 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
     names = [manifest.name for manifest in benchmarks]
     if len(set(names)) < len(names) or MEAN in names:
         raise UserError(f"two benchmarks of one name among {', '.join(names)}", "Evaluate them in separate runs")
-    if recipe.samples > 1 and recipe.temperature == 0:
-        raise UserError(f"{recipe.samples} samples at temperature 0 are all the same", "Set temperature or samples: 1")
-    if too_many := [k for k in recipe.pass_at or () if k > recipe.samples]:
-        raise UserError(f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}")
+    if said := recipe.contradiction():
+        raise UserError(*said)
     if sampler not in SAMPLERS:
         raise UserError(f"no sampler {sampler!r}", f"There are {', '.join(SAMPLERS)}")
+    if recipe.endpoint and sampler != "endpoint":
+        raise UserError(
+            f"`endpoint` is given, and the sampler is {sampler}", "Take --sampler endpoint, or leave it out"
+        )
     if recipe.template != FEW_SHOT:
         render(recipe.template, "")
     for manifest in benchmarks:
@@ -232,6 +234,7 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
             "reason": None if ruling.grade.verdict is Verdict.CORRECT else ruling.grade.reason,
             "tokens": completion.tokens,
             "truncated": completion.truncated,
+            "stopped_by": completion.stopped_by,
             "reference": item["answer"],
             "reward": None if strict.verdict is Verdict.ERROR else float(strict.verdict is Verdict.CORRECT),
             "other_verdict": ruling.other.verdict.value if ruling.other else None,

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from evaluation.answers import Grader, Verdict
+from evaluation.config import Stop
 from evaluation.model_folder import checksums
 from evaluation.samplers import SamplingParams, load_model, sample
 from evaluation.templates import render
@@ -28,6 +29,7 @@ from manifests.recipe import Local, Recipe, semantic
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 from manifests.tables import PASS_RATES, ROLLOUTS
+from rl.config import STOP, check_stop
 from rl.launch import Start, check_prompts
 from rl.rewards import RULE, repeats
 from training.config import Count
@@ -45,8 +47,8 @@ class PassRateRecipe(Recipe):
     """Version of the manifest; with the name it is given once and for ever."""
     template: str = "cpt_base"
     """Prompt template, as in RL."""
-    stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
-    """Strings that end a response."""
+    stop: tuple[Stop, ...] = STOP
+    """Strings that end a response, as in RL."""
     samples: Count = 8
     """Responses to each prompt."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -63,6 +65,12 @@ class PassRateRecipe(Recipe):
     """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
+
+    @field_validator("stop")
+    @classmethod
+    def _boxes_can_be_finished(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_stop(value)
+        return value
 
     @field_validator("version", mode="before")
     @classmethod
@@ -126,6 +134,7 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
             "response": completion.text if recipe.rollout_texts else None,
             "tokens": completion.tokens,
             "truncated": completion.truncated,
+            "stopped_by": completion.stopped_by,
             "verdict": grade.verdict.value,
             "extracted": grade.extracted,
             "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
