@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from evaluation import paper
 from evaluation.controls import TOO_HARD, Failure, failure, wrong_answers
 from evaluation.equality import Ruling, Verdict, decide, normalise
 from evaluation.extraction import Rule, extract
@@ -57,9 +58,8 @@ def _no_answer(response: str) -> Grade:
     return Grade(Verdict.UNPARSED, None, "no answer found" if response.strip() else "empty response")
 
 
-Judge = Literal["ours", "harness", "harness_olympiad", "harness_ocw"]
-"""Who holds an answer against its reference: this grader, or the comparison of the paper's harness by kind of task
-(`evaluation.paper`)."""
+Judge = Literal["ours"] | paper.Kind
+"""Who holds an answer against its reference: this grader, or the paper's harness by its kind of task."""
 
 
 class Pair(NamedTuple):
@@ -292,7 +292,9 @@ def _controls(reference: str) -> dict[str, Pair | None]:
 
 
 def _decided(pair: Pair) -> Ruling | None:
-    return decide(pair.answer, pair.reference) if pair.by == "ours" else None
+    if pair.by == "ours":
+        return decide(pair.answer, pair.reference)
+    return paper.decided(pair.answer, pair.reference, pair.by)
 
 
 def _fault(status: int | None, tried: bool) -> Ruling | None:

@@ -58,9 +58,10 @@ class EvalRecipe(Recipe):
     task says (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Worked examples in a few-shot prompt, at most as many as the task has; by default as many as it has."""
-    protocol: Literal["paper"] | None = None
-    """`paper` repeats the known faults of the paper's harness; by default they are put right. Scores say what either
-    comes to."""
+    protocol: Literal["paper", "lm-eval"] | None = None
+    """`paper` asks and rules as the paper's harness did (evaluation/paper.py says what is repeated), `lm-eval` asks as
+    lm-evaluation-harness does; by default prompts and rules are ours. Few-shot scores say what either ruling comes
+    to."""
     max_new_tokens: Annotated[Amount, Field(gt=0)] = 1024
     """Longest response, in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -92,6 +93,8 @@ class EvalRecipe(Recipe):
             return f"{self.samples} samples at temperature 0 are all the same", "Set temperature or samples: 1"
         if too_many := [k for k in self.pass_at or () if k > self.samples]:
             return f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}"
+        if self.protocol and self.shots is not None:
+            return f"`shots` and `protocol: {self.protocol}` both say which examples are shown", "Leave one of them out"
         if self.template != "few_shot" and (self.protocol or self.shots):
             field = "protocol" if self.protocol else "shots"
             said = f"`{field}: {getattr(self, field)}` is of few-shot prompts, and `template` is {self.template}"

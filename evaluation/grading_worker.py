@@ -15,8 +15,9 @@ import resource
 import signal
 import sys
 
+from evaluation import paper_algebra
 from evaluation.algebra import judge
-from evaluation.answers import OUT_OF_MEMORY
+from evaluation.answers import OUT_OF_MEMORY, Judge
 from evaluation.controls import TOO_HARD
 from evaluation.equality import Ruling, Verdict
 
@@ -34,7 +35,7 @@ def main(seconds: float, megabytes: int) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _ruling(answer: str, reference: str, by: str) -> Ruling:
+def _ruling(answer: str, reference: str, by: Judge) -> Ruling:
     """A ruling, also where sympy gives up: the pair is at fault then, and a worker that goes on can be trusted."""
     try:
         verdict, reason = _judged(answer, reference, by)
@@ -47,12 +48,10 @@ def _ruling(answer: str, reference: str, by: str) -> Ruling:
     return (Verdict.UNPARSED, f"{TOO_HARD}: {reason}") if reason == "RecursionError" else (verdict, reason)
 
 
-def _judged(answer: str, reference: str, by: str) -> Ruling:
+def _judged(answer: str, reference: str, by: Judge) -> Ruling:
     if by == "ours":
         return judge(answer, reference)
-    from evaluation.paper import rule  # noqa: PLC0415  few processes need it
-
-    return rule(answer, reference, by)
+    return paper_algebra.rule(answer, reference, by)
 
 
 def _say(value: tuple[str, str] | None) -> None:

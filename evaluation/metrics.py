@@ -4,8 +4,8 @@ Accuracy, reward, pass@k and maj@k are over all items and all of their responses
 the denominator, for a score that it left would rise by it. The share of failures of the grader (ERROR) is the metric
 `errors`: so much the score may lack. Beside `accuracy` stands
 `accuracy_without_leaked`, over the items that are not known to have leaked into the model's training data
-(`evaluation.contamination`), and beside the score of a faulty protocol that of the corrected one, and the other way
-round. Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
+(`evaluation.contamination`), and beside the score of few-shot prompts that by the paper's harness, or under `protocol:
+paper` that by our rules. Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def _without_leaked(correct: np.ndarray, items: np.ndarray, leaks: np.ndarray, r
 
 
 def _other_protocol(samples: pa.Table, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:
-    """The accuracy under the other protocol, where the benchmark has a fault that tells them apart."""
+    """The accuracy by the other rules, where the paper's harness has the benchmark and the prompts are few-shot."""
     other = np.array([verdict or "" for verdict in samples["other_verdict"].to_pylist()])
     if not (other != "").all():
         return []

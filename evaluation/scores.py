@@ -26,6 +26,7 @@ from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
 from evaluation.metrics import MEAN, average, score
 from evaluation.model_folder import checksums
+from evaluation.released import released, shots
 from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams, open_sampler
 from evaluation.tasks import judge, prompt, task_of
 from evaluation.templates import FEW_SHOT, render
@@ -85,6 +86,8 @@ def plan(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sampl
 
 
 def _shots(benchmark: str, recipe: EvalRecipe) -> int:
+    if how := released(recipe.protocol, benchmark):
+        return shots(how)
     task = task_of(benchmark)
     has = task.n if task.shots else 0
     return 0 if recipe.template != FEW_SHOT else has if recipe.shots is None else min(recipe.shots, has)
@@ -106,6 +109,10 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
         )
     if recipe.template != FEW_SHOT:
         render(recipe.template, "")
+    if recipe.protocol and (others := [name for name in names if not released(recipe.protocol, name)]):
+        if len(others) == len(names):
+            raise UserError(f"{recipe.protocol} has no prompt for {', '.join(others)}", "Leave --protocol out")
+        print(f"octo: {recipe.protocol} has no prompt for {', '.join(others)}: asked our own way", file=sys.stderr)
     for manifest in benchmarks:
         if manifest.kind != "benchmark":
             raise UserError(f"{manifest.ref} is a {manifest.kind}, not a benchmark", "See `octo manifest list`")
@@ -142,9 +149,9 @@ def _items(benchmarks: Sequence[Manifest], recipe: EvalRecipe) -> Iterator[Row]:
     step = 0
     for manifest in benchmarks:
         task = task_of(manifest.name)
-        table = manifest.read("items", columns=["item_id", "question", "answer", "choices"])
+        table = manifest.read("items", columns=["item_id", "question", "answer", "choices", "subject", "solution"])
         for position, item in enumerate(table.slice(0, recipe.limit).to_pylist()):
-            asked = prompt(task, item, recipe.template, recipe.shots)
+            asked = prompt(task, item, recipe.template, recipe.shots, released(recipe.protocol, manifest.name))
             yield item | {"benchmark": manifest.name, "position": position, "step": step, "prompt": asked}
             step += 1
 
@@ -158,7 +165,8 @@ def _refuse(benchmark: str, refusals: list[str], items: int) -> None:
 
 
 def _sample(sampler: Sampler, benchmark: str, items: list[Row], recipe: EvalRecipe, recorder: "_Recorder") -> None:
-    stop = recipe.stop or (task_of(benchmark).stop if recipe.template == FEW_SHOT else ())
+    how = released(recipe.protocol, benchmark)
+    stop = recipe.stop or (how.stop if how else task_of(benchmark).stop if recipe.template == FEW_SHOT else ())
     params = SamplingParams(recipe.max_new_tokens, recipe.temperature, recipe.samples, stop, recipe.seed)
     prompts, streams = [item["prompt"] for item in items], [item["position"] for item in items]
     for place, completions in sampler.sample(prompts, params, streams):

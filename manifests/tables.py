@@ -365,7 +365,7 @@ SAMPLES = _table(
     (
         "other_verdict?",
         TEXT,
-        "verdict under the other protocol (the paper's harness, or the corrected one); NULL where there is one",
+        "verdict by the other rules (the paper's harness's, or ours under its protocol); NULL where it has no such task",
     ),
 )
 SCORES = _table(

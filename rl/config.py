@@ -159,8 +159,8 @@ class RLRecipe(Recipe):
     objective: Literal["dr_grpo"] | None = None
     """`dr_grpo`: advantages are not divided by the deviation of the group, and the loss is divided by the number of
     responses and the longest cap of the run in place of the tokens sampled. By default GRPO's advantages with the loss
-    averaged over all sampled tokens, and no KL term: as in OctoThinker's script and DAPO, whereas published GRPO averages
-    over each response first and has a KL term."""
+    averaged over all sampled tokens, and no KL term: as in OctoThinker's script and DAPO, whereas published GRPO
+    averages over each response first and has a KL term."""
     clip_higher: Annotated[float, Field(gt=0)] | None = None
     """DAPO: how far the ratio may rise above 1, in place of `ratio_clip`; 0.28 in its paper."""
     dynamic_sampling: Count | None = None
