@@ -142,10 +142,19 @@ class Grader:
         that fails is an ERROR, the right ones too: it is not for the model to say which references count."""
         new = [reference for reference in dict.fromkeys(references) if reference not in self._checked]
         asked = {reference: _controls(reference) for reference in new}
-        rulings = self._rule(dict.fromkeys(pair for pairs in asked.values() for pair in pairs.values() if pair))
-        for reference, pairs in asked.items():
-            found = (failure(name, rulings[pair] if pair else NO_BOX) for name, pair in pairs.items())
-            self._checked[reference] = next(filter(None, found), None)
+        self._checked |= dict.fromkeys(new)
+        for names in STAGES:  # what fails early is spared what may take the limit once more
+            passed = [reference for reference in new if not self._checked[reference]]
+            pairs = [
+                (reference, name, asked[reference][name])
+                for reference in passed
+                for name in names
+                if name in asked[reference]
+            ]
+            rulings = self._rule(dict.fromkeys(pair for _, _, pair in pairs if pair))
+            for reference, name, pair in pairs:
+                said = failure(name, rulings[pair] if pair else NO_BOX)
+                self._checked[reference] = self._checked[reference] or said
         return [self._checked[reference] for reference in references]
 
     def grade_all(self, responses: Sequence[str], references: Sequence[str], rule: Rule = "chain") -> list[Grade]:
@@ -281,6 +290,8 @@ class Grader:
         waiting.extendleft(reversed(worker.pending))
 
 
+STAGES = (("itself", "nothing"), ("off by one",), ("a constant",), ("a formula",))
+"""The controls in the order in which they are looked at."""
 NO_BOX = (Verdict.UNPARSED, "its box is not found again")
 
 

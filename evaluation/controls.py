@@ -10,7 +10,8 @@ A reference that the grader cannot parse fails the third, where equal texts no l
 algebra whatever the reference looks like: they find a reference that no wrong answer can be held against in time, which
 would be of use to right answers alone. Plain numbers are spared them: what they cost hangs on the answer only.
 
-Pure functions; `Grader.check` (`evaluation.answers`) rules on them. Leaves out whether the reference is true.
+Pure functions; `Grader.check` (`evaluation.answers`) rules on them, and goes no further than the first that fails.
+Leaves out whether the reference is true.
 """
 
 import re

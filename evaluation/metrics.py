@@ -2,10 +2,10 @@
 
 Accuracy, reward, pass@k and maj@k are over all items and all of their responses: what could not be ruled on stays in
 the denominator, for a score that it left would rise by it. The share of failures of the grader (ERROR) is the metric
-`errors`: so much the score may lack. Beside `accuracy` stands
-`accuracy_without_leaked`, over the items that are not known to have leaked into the model's training data
-(`evaluation.contamination`), and beside the score of few-shot prompts that by the paper's harness, or under `protocol:
-paper` that by our rules. Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
+`errors`: so much the score may lack. Beside `accuracy` stands `accuracy_without_leaked`, over the items that are not
+known to have leaked into the model's training data (`evaluation.contamination`), and beside the score of few-shot
+prompts that by the paper's harness, or under `protocol: paper` that by our rules.
+Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
 """
 
 from collections.abc import Sequence

@@ -365,7 +365,7 @@ SAMPLES = _table(
     (
         "other_verdict?",
         TEXT,
-        "verdict by the other rules (the paper's harness's, or ours under its protocol); NULL where it has no such task",
+        "verdict by the other rules: the paper's harness's, or ours under its protocol; NULL where it has no such task",
     ),
 )
 SCORES = _table(

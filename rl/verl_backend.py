@@ -331,7 +331,7 @@ class _Follower:
             texts=[self.texts[place] for place in places],
             prompt_ids=[self.prompt_ids[place] for place in places],
             completions=[
-                Completion(o["response"], o["tokens"], o["truncated"], stopped_by=o["stopped_by"]) for o in lines
+                Completion(o["response"], o["tokens"], o["truncated"], stopped_by=o.get("stopped_by")) for o in lines
             ],
             grades=[Grade(Verdict(o["verdict"]), o["extracted"], o["reason"]) for o in lines],
             rewards=rewards,
