@@ -63,14 +63,14 @@ def average(rows: list[Row], step: int) -> list[Row]:
 
 def _without_leaked(correct: np.ndarray, items: np.ndarray, leaks: np.ndarray, recipe: EvalRecipe) -> list[Row]:
     """The score on the items that are not known to have leaked, the share of those that have, and of those that nobody
-    looked for. Where nobody looked for any there is no such score."""
+    looked for. Where nobody looked for any, or every item has leaked, there is no such score."""
     if (leaks == "unknown").all():
         return []
     _, first = np.unique(items, return_index=True)
     each = leaks[first]
     shares = {"leaked": each == "leaked", "unchecked": each == "unchecked"}
     rows = [_row(name, float(found.mean()), None, len(each), "none") for name, found in shares.items()]
-    if (each == "unchecked").all():
+    if (each == "unchecked").all() or (each == "leaked").all():
         return rows
     return [_mean("accuracy_without_leaked", correct, leaks != "leaked", items, recipe), *rows]
 

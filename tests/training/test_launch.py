@@ -294,6 +294,7 @@ def test_starting_from_a_folder_is_by_content_not_by_place(mixture, recipe, tmp_
         ({"steps": 11}, r"need 55; the mixture has 50\. Train at most 10"),
         ({"model": {"max_position_embeddings": 31}}, "sequences of 32 tokens, the model takes 31"),
         ({"model": {"vocab_size": 700}}, "has 768 tokens, the model 700"),
+        ({"steps": None, "schedule": {"warmup_steps": 10}}, "has 10 steps and a warmup of 10"),
         ({"model": None, "start": "/nowhere"}, "/nowhere is no model folder"),
     ],
 )
