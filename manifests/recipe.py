@@ -144,7 +144,8 @@ def _complaint(item: ErrorDetails) -> str:
         case "missing":
             return f"field `{name}` is missing"
         case _:
-            return f"`{name}`: {' '.join(item['msg'].removeprefix('Value error, ').split())}"
+            said = " ".join(item["msg"].removeprefix("Value error, ").split())
+            return f"`{name}`: {said}" if name else said  # what is said of several fields names them itself
 
 
 def override(data: dict[str, Any], change: str) -> None:
