@@ -105,8 +105,10 @@ def _as_copy(copies: Copies, member: int, keeper: str) -> dict[str, str]:
     exact = bool(copies.exact[member])
     similarity = round(float(copies.similarity[member]), 4)
     evidence = {"keeper": keeper, "similarity": similarity, "rule": "exact_duplicate/1" if exact else RULE}
+    if not exact:
+        evidence["differs"] = copies.differs.get(member, [])
     return {
         "drop_reason": "exact_duplicate" if exact else "near_duplicate",
-        "drop_evidence": json.dumps(evidence),
+        "drop_evidence": json.dumps(evidence, ensure_ascii=False),
         "keeper_id": keeper,
     }
