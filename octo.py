@@ -252,6 +252,7 @@ def curate(
         str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
     ] = None,
     plan: PlanOption = False,
+    check: Annotated[bool, typer.Option("--check", help="With --plan: look at one record of each source.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -270,6 +271,10 @@ def curate(
     if reselect and onto:
         raise UserError("--reselect and --onto are two steps", "Decide the corpus anew first, then add to that")
     base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
+    if check:
+        looked = pipeline.check(home, config)
+        show_plan([vars(row) for row in looked], f"{config.name}@{config.version}: one record of each", json_)
+        raise typer.Exit(int(any(row.problem for row in looked)))
     if plan:
         rows = pipeline.plan(home, config, base, grown)
         show_plan([vars(row) for row in rows], f"{config.name}@{config.version}", json_)
@@ -283,6 +288,18 @@ def curate(
             return
     corpus = pipeline.curate(home, config, workers, base, grown, on)
     show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
+    refuse_barren(corpus)
+
+
+def refuse_barren(corpus: "Manifest") -> None:
+    """Exit status 3, and a line on stderr, for each source of which nothing could be read."""
+    from curation.pipeline import barren
+    from manifests.progress import warn
+
+    if lines := barren(corpus):
+        for line in lines:
+            warn(line)
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -1121,6 +1138,7 @@ def manifest_import(
         return
     corpus = pipeline.curate(home, config, workers)
     show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
+    refuse_barren(corpus)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ class Source:
     `folder` is a folder or glob in the repository, "" for all of it; `documents` and `tokens` count what its authors
     count, in their tokenizer; `columns` is the real schema as far as it is known; `mapping` says which column is which
     part of a document where names differ from ours; `only` is the default of the recipe's quality rule; `scores` and
-    `metadata` are what else is carried into `documents`.
+    `metadata` are what else is carried into `documents`. `note` is what else a user should know; `broken` says why the
+    source cannot be curated as it is published, and what to do.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Source:
     only: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scores: dict[str, str] | None = None
     metadata: tuple[str, ...] | None = None
+    note: str | None = None
+    broken: str | None = None
 
     @property
     def path(self) -> str:

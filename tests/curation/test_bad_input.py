@@ -209,7 +209,8 @@ PEAK = r"""
 import json, re, sys
 from pathlib import Path
 from curation.config import SourceRecipe
-from curation.reading.records import find_files, read_records
+from curation.reading.files import find_files
+from curation.reading.records import read_records
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10
 source = SourceRecipe(name="s", path=sys.argv[1], role="general")
 before = peak()
