@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from manifests.tables import ITEMS, QUARANTINE
 __all__ = ["KNOWN", "SUITES", "BenchmarkRecipe", "Known", "freeze_benchmark", "freeze_folder", "listing", "suite"]
 
 COMMIT = re.compile("[0-9a-f]{40}")
+ZIP = ".zip"
+"""Of an archive with a single file of items."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,11 @@ def _read_bytes(path: str) -> bytes:
         if fs.exists(name) and not fs.isfile(name):  # opening a pipe would wait for ever
             raise UserError(f"benchmark file {path} is no regular file", hint)
         with fs.open(name, "rb") as file:
-            return unpacked(io.BytesIO(file.read()), name, _kind(path)).read()
+            data = io.BytesIO(file.read())
+        if name.lower().endswith(ZIP):
+            with zipfile.ZipFile(data) as archive:
+                return archive.read(archive.namelist()[0])
+        return unpacked(data, name, _kind(path)).read()
     except UserError:
         raise
     except Exception as error:  # each file system raises exceptions of its own
@@ -251,7 +258,7 @@ def _read_bytes(path: str) -> bytes:
 
 def _kind(path: str) -> Kind:
     """The format that the name tells; lines of JSON where it tells none."""
-    kind = told(path)
+    kind = told(path.lower().removesuffix(ZIP))
     return kind if kind and kind.read else BY_NAME["jsonl"]
 
 

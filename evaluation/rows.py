@@ -98,14 +98,20 @@ class _LineEnds(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._held + self._stream.read(len(buffer) - len(self._held))
+        data = self._held + _some(self._stream, len(buffer) - len(self._held))
         self._held = b""
         if data.endswith(b"\r") and len(data) > 1:
             data, self._held = data[:-1], b"\r"
-        elif data == b"\r" and (after := self._stream.read(1)):
+        elif data == b"\r" and (after := _some(self._stream, 1)):
             data, self._held = (b" ", b"\n") if after == b"\n" else (b"\n", after)
         buffer[: len(data)] = lone_ends(data)
         return len(data)
+
+
+def _some(stream: Any, size: int) -> bytes:
+    """No more than `size` bytes, as many as are had at once: who asks for all of them loses some where a stream breaks
+    off."""
+    return (getattr(stream, "read1", None) or stream.read)(size)
 
 
 def lone_ends(data: bytes) -> bytes:
@@ -136,7 +142,7 @@ def _values(stream: Any, ask: Ask) -> Iterator[bytes | Fault]:
     """The text of each value at the top, or in a list at the top. `begin` is where one begins in `held`, `at` where
     tokens are looked for; `depth` counts the brackets open there."""
     held, begin, at, depth, inside, long = b"", 0, 0, 0, False, False
-    while block := stream.read(max(READ_BUFFER, len(held))):
+    while block := _some(stream, max(READ_BUFFER, len(held))):
         held, begin, at = held[begin:] + block, 0, at - begin
         for token in TOKEN.finditer(held, at):
             mark = token[0]

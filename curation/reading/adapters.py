@@ -102,14 +102,7 @@ class Shape:
 
 def document(record: Record, source: SourceRecipe) -> Parts:
     """The parts of the document in `record`. Raises Refused."""
-    try:
-        return _document(record, source)
-    except RecursionError as error:
-        raise Refused("wrong_type", "nested too deep") from error
-
-
-def _document(record: Record, source: SourceRecipe) -> Parts:
-    record = {name: decoded(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
+    record = {name: _whole(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
     parts = SHAPES[source.adapter].read(record, source)
     if source.role == "rl" and not (parts.answer or "").strip():
         raise Refused("no_final_answer", "a prompt for RL needs an answer that can be verified")
@@ -151,7 +144,7 @@ def _metadata(record: Record, source: SourceRecipe) -> str | None:
     """The columns of `metadata` as JSON; what JSON has no type for (a time, a decimal) as text."""
     if source.metadata is None:
         return None
-    found = {column: decoded(record.get(column), column) for column in source.metadata}
+    found = {column: _whole(record.get(column), column) for column in source.metadata}
     try:
         return orjson.dumps(found, default=str).decode()
     except TypeError as error:
@@ -415,6 +408,14 @@ def score(record: Record, column: str) -> float | None:
             return None if math.isnan(number) else float(number)
         case other:
             raise Refused("wrong_type", f"{column} is {type(other).__name__}, no number")
+
+
+def _whole(value: Any, column: str) -> Any:
+    """`value` with text for bytes; as it is where it is nested deeper than any table's: that was JSON."""
+    try:
+        return decoded(value, column)
+    except RecursionError:
+        return value
 
 
 def decoded(value: Any, column: str) -> Any:
