@@ -396,10 +396,10 @@ def _listing(
     )
 
 
-def _refuse_broken(sources: tuple[SourceRecipe, ...]) -> None:
+def _refuse_broken(sources: tuple[SourceRecipe, ...], first: int = 0) -> None:
     """UserError that names every known source that cannot be curated as it lies on the hub, and the lines to drop."""
     broken = {}
-    for place, source in enumerate(sources):
+    for place, source in enumerate(sources, first):
         known = KNOWN.get(source.known or "")
         as_known = known and source.path == known.path and source.revision == known.revision
         if known and known.broken and as_known:
@@ -450,9 +450,7 @@ def _checked(store: Store, recipe: CurateRecipe, place: int, source: SourceRecip
     if source.path.startswith(SAMPLE_SCHEME):
         return CheckRow(source.name, None, None, None, "made from a seed", None)
     try:
-        _refuse_broken((source,))
-        if unpinned(source):
-            refuse_unpinned((source,))
+        _refuse_broken((source,), place)
         listing = _listing(place, source, None, _annotations(store, recipe).get(source.name))
         size = sum(file.bytes for file in listing.files)
         file, record = first_record(listing.files, source, recipe.max_record_bytes)
