@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from curation.config import (
     MANIFEST_SCHEME,
@@ -45,13 +45,11 @@ from evaluation.formats import bare, filesystem
 from manifests.errors import UserError
 from manifests.manifest import Draft, File, Manifest, build_key, check_launch, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
+from manifests.places.place import PlaceName
 from manifests.progress import progress, warn
 from manifests.recipe import semantic
 from manifests.runs import RunDirectory
 from manifests.store import Store, file_sha256, try_lock
-
-Place = Literal["local", "slurm", "ray"]
-"""What executes the tasks of a build."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def curate(
     workers: int = 1,
     base: Manifest | None = None,
     onto: Manifest | None = None,
-    on: Place = "local",
+    on: PlaceName = "local",
 ) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
@@ -85,7 +83,7 @@ def curate(
     failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
     added to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
-        manifest = find_built(store, asked.key)
+        manifest = asked.built()
         if onto and not manifest:
             check_free(store, recipe.name, recipe.version)
         if not manifest and base:
@@ -99,7 +97,7 @@ def curate(
 def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
     """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
     with _asked(store, recipe, None, onto) as asked:
-        if (manifest := find_built(store, asked.key)) and not _is_left_open(store, asked.key):
+        if (manifest := asked.built()) and not _is_left_open(store, asked.key):
             return manifest
         if onto:
             check_free(store, recipe.name, recipe.version)
@@ -126,6 +124,10 @@ class _Asked:
     key: str
     draft: Draft
     onto: Manifest | None
+
+    def built(self) -> Manifest | None:
+        """The corpus, if this store has built it."""
+        return find_built(self.store, self.key, self.draft.kind, self.draft.recipe, self.draft.parents)
 
 
 @contextmanager
@@ -610,17 +612,23 @@ def _begun(asked: _Asked, folder: Path) -> Build:
     return build.save(index.items, index.counts)
 
 
-def _run_on_ray(job: Job) -> None:
-    from curation.execution import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
+def _run_tasks(job: Job, workers: int, on: Literal["local", "ray"]) -> None:
+    match on:
+        case "local":
+            run_tasks(job, workers)
+        case "ray":
+            from curation.execution import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
 
-    on_ray.run_tasks(job)
+            on_ray.run_tasks(job)
+        case _:
+            assert_never(on)
 
 
-def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
+def _built(asked: _Asked, workers: int, on: PlaceName) -> Manifest:
     store, key = asked.store, asked.key
     with store.alone(scratch_name(key)) as folder:
         build = _begun(asked, folder)
-        if manifest := find_built(store, key):
+        if manifest := asked.built():
             build.close(manifest)
             return manifest
         if on == "slurm":
@@ -628,9 +636,9 @@ def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
         else:
             slurm.refuse_while_submitted(build.run)
             with build.run.running():
-                run_tasks(build.job, workers) if on == "local" else _run_on_ray(build.job)
+                _run_tasks(build.job, workers, on)
                 return build.finish()
     slurm.wait(build)
-    manifest = find_built(store, key)
+    manifest = asked.built()
     assert manifest, "Slurm has frozen it"
     return manifest

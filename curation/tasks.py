@@ -4,7 +4,6 @@ They run on this machine (`curation.execution.local`), on Slurm (`curation.execu
 (`curation.execution.on_ray`), each in any process that sees the build's scratch folder."""
 
 import json
-import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import CurateRecipe
-from curation.measures.vocabulary import PROJECT
 from curation.reading.files import InputFile, Span
 from manifests.identity import json_digest
 from manifests.store import file_sha256
@@ -144,9 +142,3 @@ def publish(aside: Path, folder: Path) -> None:
 def pending(job: Job) -> list[int]:
     """Positions of the tasks without sound output."""
     return [position for position, file in enumerate(job.files) if task_record(job, file) is None]
-
-
-def environment() -> dict[str, str]:
-    """The variables of this process, with the project on Python's path."""
-    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
-    return os.environ | {"PYTHONPATH": path}

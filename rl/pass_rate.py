@@ -20,8 +20,9 @@ from pydantic import Field
 
 from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
-from evaluation.samplers import SamplingParams, load_model, sample
-from evaluation.templates import render
+from evaluation.sampling import SamplingParams
+from evaluation.templates import TemplateName, render
+from evaluation.transformers_sampler import load_model, sample
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic
@@ -39,7 +40,7 @@ BACKEND = "torch"
 class PassRateRecipe(NamedRecipe):
     """How the responses are sampled that a pass rate is counted from."""
 
-    template: str = "cpt_base"
+    template: TemplateName = "cpt_base"
     """Prompt template, as in RL."""
     stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
     """Strings that end a response."""
@@ -136,7 +137,7 @@ def _frozen(store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDir
     """The manifest of a run that is done."""
     identity = semantic(recipe) | {"run": run.id}
     key = build_key("pass_rates", identity, [prompts])
-    if built := find_built(store, key):
+    if built := find_built(store, key, "pass_rates", identity, [prompts]):
         named = built.ref == f"{recipe.name}@{recipe.version}"
         return built if named else tag(store, built.id, recipe.name, recipe.version)
     draft = Draft(store, "pass_rates", identity, [prompts])

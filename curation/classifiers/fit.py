@@ -10,7 +10,6 @@ domain is on both sides of the split. Leaves out labelling itself, tuning, and t
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ import pyarrow.compute as pc
 
 from curation.classifiers.config import ClassifierRecipe
 from curation.measures.classifier import PREFIX, Classifier, prepare
-from curation.measures.vocabulary import PROJECT
 from curation.tasks import RULES_VERSION
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, resolve, tag
+from manifests.process import environment
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
@@ -77,7 +76,7 @@ def train(store: Store, recipe: ClassifierRecipe) -> Manifest:
     check_name(recipe.name, recipe.version)
     parents = _parents(store, recipe)
     key = build_key("classifier", semantic(recipe), parents, [("rules", str(RULES_VERSION))])
-    manifest = find_built(store, key) or _build(store, recipe, parents, key)
+    manifest = find_built(store, key, "classifier", semantic(recipe), parents) or _build(store, recipe, parents, key)
     named = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if named else tag(store, manifest.id, recipe.name, recipe.version)
 
@@ -207,9 +206,8 @@ def fit(folder: Path, found: Labelled, lines: list[bytes], recipe: ClassifierRec
 def fit_file(source: Path, model: Path, arguments: dict[str, float]) -> None:
     """Write the model of the labelled lines in `source` by fastText's own `arguments`, in a process of its own."""
     command = [sys.executable, "-m", "curation.classifiers.fit_worker", str(source), str(model), json.dumps(arguments)]
-    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
-    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    variables = environment() | ENVIRONMENT
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]
         raise UserError(

@@ -46,6 +46,7 @@ from curation.corpus.reselect import Stored, changes, files_of, places
 from curation.measures.decontaminate import LEAK, ItemIndex
 from curation.reading.files import InputFile
 from curation.tasks import RULES_VERSION, Job
+from manifests.drop_reasons import DropReason
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, check_launch, record_path
 from manifests.progress import progress
@@ -186,7 +187,7 @@ class Decided(Stored):
         vars(self).pop("decided", None)
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
-        contaminated = pc.equal(self.decided["drop_reason"], "contaminated")
+        contaminated = pc.equal(self.decided["drop_reason"], DropReason.CONTAMINATED)
         held = pc.if_else(contaminated, self.decided["drop_evidence"], pa.scalar(None, pa.string()))
         leaks = self.corpus.read("leaks")
         each = leaks["doc_id"].combine_chunks().value_counts()  # in their order: rows of one document stand together
@@ -286,7 +287,7 @@ class Grown(Documents):
         members = known[pc.is_valid(self.old.decided["cluster_id"]).to_numpy()[rows[known]]]
         said = self.old.decided.take(rows[members])
         cluster[members] = _least(said["cluster_id"], members)
-        near = pc.equal(said["drop_reason"], "near_duplicate").fill_null(False)
+        near = pc.equal(said["drop_reason"], DropReason.NEAR_DUPLICATE).fill_null(False)
         copies, kept = members[near.to_numpy()], pc.index_in(said["keeper_id"].filter(near), value_set=said["doc_id"])
         keeper[copies] = members[kept.to_numpy()]
         evidence = pc.extract_regex(said["drop_evidence"].filter(near), SIMILARITY)
@@ -300,7 +301,7 @@ class Grown(Documents):
         for who stands within a WINDOW of another now did so then. That does not hold in the group (`label`) of a
         document that is `changed`, or that has taken the place of an old one: there nothing is known."""
         before = self.old.decided["drop_reason"]
-        competed = pc.or_kleene(pc.is_null(before), pc.equal(before, "near_duplicate")).to_numpy()
+        competed = pc.or_kleene(pc.is_null(before), pc.equal(before, DropReason.NEAR_DUPLICATE)).to_numpy()
         competed[rows[rows < self.first]] = False
         digests = self.rows["text_digest"]
         replaced = pc.is_in(digests.take(rows), value_set=digests.take(np.flatnonzero(competed)).combine_chunks())

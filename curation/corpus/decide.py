@@ -1,11 +1,9 @@
 """Why each document is kept or dropped, from what was measured of it: the one place where that is decided.
 
 A full run decides from what its tasks wrote, `--reselect` from the columns of a manifest; both call `decide`. A
-document has at most one reason. Of several the first in this order is named, and only a document without an earlier one
-competes as a copy, so that the keeper of a copy is always a kept document:
-
-    contaminated, excluded, unverified, unverifiable, in_training, other_language, too_short, boilerplate, symbols,
-    not_mathematical, loop, repetition, low_score, exact_duplicate, near_duplicate
+document has at most one reason. Of several the first is named, and only a document without an earlier one
+competes as a copy, so that the keeper of a copy is always a kept document. The reasons and their order are those of
+`manifests.drop_reasons`.
 
 Leaves out measuring: which item a document holds, its scores and its copies are given.
 """
@@ -22,6 +20,7 @@ from curation.config import CurateRecipe
 from curation.corpus.duplicates import RULE, Copies
 from curation.measures.language import OtherLanguage
 from curation.measures.quality import RULES, Limit
+from manifests.drop_reasons import ORDER, DropReason
 
 MEASURED = ("held_item", "doubt", "doubt_evidence")
 """Columns that `decide` needs beside those of `documents`, `rank` and `row`: evidence of the item held, and what speaks
@@ -50,7 +49,7 @@ def decide(rows: pa.Table, recipe: CurateRecipe, copies: Callable[[np.ndarray], 
 def reasons(rows: pa.Table, recipe: CurateRecipe) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """(reason, evidence) of each row by its own content; NULL where nothing speaks against it."""
     nothing = pa.scalar(None, pa.string())
-    contaminated = pc.if_else(pc.is_valid(rows["held_item"]), "contaminated", nothing)
+    contaminated = pc.if_else(pc.is_valid(rows["held_item"]), DropReason.CONTAMINATED, nothing)
     reason = pc.coalesce(contaminated, rows["doubt"])
     evidence = pc.coalesce(rows["held_item"], rows["doubt_evidence"])
     for rule in _rules(recipe):
@@ -68,14 +67,18 @@ def spread(values: pa.Array | pa.Table, places: np.ndarray, length: int) -> Any:
     return values.take(pa.array(row, mask=row < 0))
 
 
-def _rules(recipe: CurateRecipe) -> Iterator[OtherLanguage | Limit]:
-    """The rules of the recipe, in order."""
+def _rules(recipe: CurateRecipe) -> list[OtherLanguage | Limit]:
+    """The rules of the recipe, in the order of their reasons."""
+    return sorted(_unordered(recipe), key=lambda rule: ORDER[rule.reason])
+
+
+def _unordered(recipe: CurateRecipe) -> Iterator[OtherLanguage | Limit]:
     if recipe.language and recipe.language.keep:
         yield OtherLanguage(recipe.language)
     yield from (rule.of(recipe.quality) for rule in RULES)
     score = recipe.classifier
     if score and score.min is not None:
-        yield Limit("low_score", score.column, score.roles, least=score.min, digits=6)
+        yield Limit(DropReason.LOW_SCORE, score.column, score.roles, least=score.min, digits=6)
 
 
 def _ranked(rows: pa.Table, competing: np.ndarray, prefer: str) -> np.ndarray:
@@ -102,11 +105,12 @@ def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict
 
 
 def _as_copy(copies: Copies, member: int, keeper: str) -> dict[str, str]:
-    exact = bool(copies.exact[member])
     similarity = round(float(copies.similarity[member]), 4)
-    evidence = {"keeper": keeper, "similarity": similarity, "rule": "exact_duplicate/1" if exact else RULE}
+    reason, rule = DropReason.NEAR_DUPLICATE, RULE
+    if copies.exact[member]:
+        reason, rule = DropReason.EXACT_DUPLICATE, f"{DropReason.EXACT_DUPLICATE}/1"
     return {
-        "drop_reason": "exact_duplicate" if exact else "near_duplicate",
-        "drop_evidence": json.dumps(evidence),
+        "drop_reason": reason.value,
+        "drop_evidence": json.dumps({"keeper": keeper, "similarity": similarity, "rule": rule}),
         "keeper_id": keeper,
     }

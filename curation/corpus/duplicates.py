@@ -32,8 +32,9 @@ import pyarrow as pa
 
 from curation.config import NearDuplicatesRecipe
 from curation.measures.words import shingles, split
+from manifests.drop_reasons import DropReason
 
-RULE = "near_duplicate/1"
+RULE = f"{DropReason.NEAR_DUPLICATE}/1"
 """Name and version of the rule, for the evidence."""
 WINDOW, KEPT = 64, 256
 BANDS_AT_ONCE = 2

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
 from curation.measures.decontaminate import PARTS, ItemIndex
+from manifests.drop_reasons import DropReason
 from manifests.manifest import Manifest
 from manifests.progress import progress
 
-REASON = "in_training"
+REASON = DropReason.IN_TRAINING
 BATCH_ROWS = 4096
 
 

@@ -5,22 +5,23 @@ Datatrove's LocalPipelineExecutor over its share, one task after the other. Data
 for ever for a child that was killed, while the parent here sees a dead worker, lets the others finish and raises; what
 they wrote is found by the next run. A single share of no more than SMALL bytes is run in this very process."""
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from curation.execution.worker import run_task
 from curation.reading.files import InputFile
-from curation.tasks import NO_ROOM, RECORD, USER_ERROR, Job, environment, pending
+from curation.tasks import NO_ROOM, RECORD, USER_ERROR, Job, pending
 from manifests.errors import FULL, UserError
+from manifests.places.local import Local
+from manifests.places.place import Work
 from manifests.progress import progress
 
 SMALL = 32 << 20
 """Bytes on disk: a worker takes 2.5 CPU s to start, as long as 45 MB of text take."""
 POLL_SECONDS = 0.05
+SINGLE = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+"""Of one worker among several."""
 LOG_TAIL = 3000
 
 
@@ -35,10 +36,10 @@ def run_tasks(job: Job, workers: int) -> None:
         if len(shares) == 1 and sum(job.files[task].size for task in shares[0]) <= SMALL:
             _run_here(job, shares[0], advance)
             return
-        with _started(path, job.logs, shares) as processes:
-            _until_all_end(job, processes, advance)
-    for number, process in enumerate(processes):
-        _check(process.returncode, _log(job.logs, number), job.folder)
+        work = _work(path, job.logs, shares)
+        statuses = _run(Local(SINGLE if len(shares) > 1 else None), work, job, advance)
+    for status, one in zip(statuses, work, strict=True):
+        _check(status, one.folder / f"{one.name}.log", job.folder)
 
 
 def _run_here(job: Job, share: list[int], advance: Callable[..., None]) -> None:
@@ -54,9 +55,20 @@ def _run_here(job: Job, share: list[int], advance: Callable[..., None]) -> None:
         advance(1)
 
 
-def _until_all_end(job: Job, processes: list[subprocess.Popen], advance: Callable[..., None]) -> None:
-    done = 0
-    while any(process.poll() is None for process in processes):
+def _run(place: Local, work: list[Work], job: Job, advance: Callable[..., None]) -> list[int]:
+    """The exit statuses of all of `work`; none of it outlives the call, nor this process."""
+    ids: list[str] = []
+    try:
+        ids += [pid for one in work for pid in place.submit(one)]
+        _until_all_end(job, place, work, advance)
+        return [place.exit_status(pid) or 0 for pid in ids]
+    finally:
+        place.cancel(ids)
+
+
+def _until_all_end(job: Job, place: Local, work: list[Work], advance: Callable[..., None]) -> None:
+    done, names = 0, [one.name for one in work]
+    while place.status(*names):
         time.sleep(POLL_SECONDS)
         now = sum((job.output(file) / RECORD).exists() for file in job.files)
         advance(now - done)
@@ -74,29 +86,12 @@ def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> l
     return [share for share in shares if share]
 
 
-@contextmanager
-def _started(job: Path, logs: Path, shares: list[list[int]]) -> Iterator[list[subprocess.Popen]]:
-    """One worker process per share; none outlives the block, nor this process: see `curation.execution.worker`."""
-    single = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} if len(shares) > 1 else {}
-    processes = []
-    try:
-        for number, share in enumerate(shares):
-            command = [sys.executable, "-m", "curation.execution.worker", str(job), str(number), *map(str, share)]
-            with _log(logs, number).open("wb") as log:
-                processes.append(
-                    subprocess.Popen(command, env=environment() | single, stdin=subprocess.PIPE, stdout=log, stderr=log)
-                )
-        yield processes
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-            process.wait()
-            process.stdin.close()
-
-
-def _log(logs: Path, number: int) -> Path:
-    return logs / f"worker-{number}.log"
+def _work(job: Path, logs: Path, shares: list[list[int]]) -> list[Work]:
+    """One worker process per share."""
+    command = ("-m", "curation.execution.worker", str(job))
+    return [
+        Work(f"worker-{number}", (*command, str(number), *map(str, share)), logs) for number, share in enumerate(shares)
+    ]
 
 
 def _check(status: int, log: Path, folder: Path) -> None:
@@ -115,5 +110,5 @@ def _check(status: int, log: Path, folder: Path) -> None:
 
 
 def _no_room(folder: Path) -> UserError:
-    hint = "Make room, or choose another --store; the same command goes on where it stopped"
+    hint = "Make room, or choose another --store; repeat the same command to resume"
     return UserError(f"no room is left for the intermediate files in {folder}", hint)

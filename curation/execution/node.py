@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from datatrove.executor.slurm import SlurmPipelineExecutor
+
 from curation.execution import on_ray, slurm
 from curation.execution.build import Build, scratch_name
 from curation.execution.worker import Shares, end_with_parent
@@ -25,11 +27,19 @@ LOCK_SECONDS = 120.0
 
 
 def annotate(job: Job, launch: Path) -> None:
-    """Run the shares of this element."""
+    """Run the shares of this element: which those are, Datatrove's executor reads from Slurm's variables."""
     element = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     about = {"place": "slurm", "slurm": element, "log": f"{launch}/slurm_logs/{element}.out"}
-    shares = json.loads((launch / slurm.LAUNCH).read_bytes())["shares"]
-    slurm.on_node(job, launch, [Shares(job, shares, about)]).run()
+    told = json.loads((launch / slurm.LAUNCH).read_bytes())
+    SlurmPipelineExecutor(
+        [Shares(job, told["shares"], about)],
+        tasks=len(told["shares"]),
+        time=job.recipe.place.annotate.time,
+        partition="",
+        max_array_size=told["max_array_size"],
+        logging_dir=str(launch),
+        skip_completed=False,
+    ).run()
 
 
 def finish(job: Job) -> None:

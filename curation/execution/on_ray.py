@@ -7,16 +7,12 @@ nothing is missing or `place.retries` is used up. Ray is started on this machine
 sent to them as Ray's `working_dir`. Leaves out clusters without a shared file system.
 """
 
-import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -27,22 +23,22 @@ from datatrove.utils.stats import PipelineStats
 
 from curation.execution.attempts import Meter, Survey
 from curation.execution.worker import Shares
-from curation.measures.vocabulary import PROJECT
-from curation.tasks import USER_ERROR, Job, environment, pending
+from curation.tasks import USER_ERROR, Job, pending
 from manifests.errors import UserError
+from manifests.places.on_ray import TEMPORARY, Ray
+from manifests.places.place import Work
+from manifests.process import PROJECT
 from manifests.progress import progress
 
 SENT = ("curation", "evaluation", "manifests")
 """Packages that tasks import."""
-POLL_SECONDS, END_SECONDS, STALL_SECONDS = 0.2, 10.0, 120.0
+POLL_SECONDS, STALL_SECONDS = 0.2, 120.0
 """A driver whose attempts have all ended, and to whom nothing new has happened for so long, waits for what is gone."""
 GiB = 1 << 30
 
 
 def run_tasks(job: Job) -> None:
     """Run the tasks that are missing. Afterwards some may be missing still; UserError where Ray cannot be had."""
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("ray is not installed", "pip install '.[ray]', or --on local")
     path, launch = job.save(), job.logs
     with progress("curate: tasks on Ray", len(job.files)) as advance:
         meter = Meter(Survey(job), advance)
@@ -62,27 +58,19 @@ def run_tasks(job: Job) -> None:
 
 def _watched(job: Path, launch: Path, meter: Meter) -> None:
     """One driver from its start to its end; it dies with this process, and Ray's own files go with it."""
-    command = [sys.executable, "-m", "curation.execution.node", str(job), "ray", str(launch)]
-    with tempfile.TemporaryDirectory(prefix="octo-", ignore_cleanup_errors=True) as temporary:
-        variables = environment() | {"OCTO_RAY_TEMPORARY": temporary}
-        with (launch / "driver.log").open("wb") as log:
-            process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        try:
-            _until_it_ends(process, meter)
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
-            process.kill()
-            process.wait()
-            process.stdin.close()  # type: ignore[union-attr]
-    if process.returncode == USER_ERROR:
-        raise UserError((launch / "driver.log").read_text(errors="replace").strip().splitlines()[-1])
+    place, driver = Ray(), Work("driver", ("-m", "curation.execution.node", str(job), "ray", str(launch)), launch)
+    (pid,) = place.submit(driver)
+    try:
+        _until_it_ends(place, meter)
+    finally:
+        place.cancel([pid])
+    if place.exit_status(pid) == USER_ERROR:
+        raise UserError(place.logs(driver)[0].read_text(errors="replace").strip().splitlines()[-1])
 
 
-def _until_it_ends(process: "subprocess.Popen[bytes]", meter: Meter) -> None:
+def _until_it_ends(place: Ray, meter: Meter) -> None:
     seen, since = meter.show(), time.monotonic()
-    while process.poll() is None:
+    while place.status("driver"):
         time.sleep(POLL_SECONDS)
         now = meter.show()
         if now != seen or now.running or not now.begun:
@@ -107,7 +95,7 @@ class RankWorker(datatrove_ray.RankWorker):
 def drive(job: Job, launch: Path) -> None:
     """Run the shares of `launch` on Ray."""
     ray, place = importlib.import_module("ray"), job.recipe.place
-    temporary = os.environ["OCTO_RAY_TEMPORARY"]
+    temporary = os.environ[TEMPORARY]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     scratch = job.folder / "ray"  # where Datatrove's tasks log before their end
     scratch.mkdir(exist_ok=True)

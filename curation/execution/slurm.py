@@ -1,69 +1,39 @@
-"""Curation on Slurm: Datatrove's SlurmPipelineExecutor (`curation.execution.submission`) submits, here is all around
-that.
+"""Curation on Slurm: which jobs a build needs, and how they stand. Submitting is `manifests.places.slurm`.
 
     octo-<run>-annotate     one array job (several above MaxArraySize), an element per share of tasks that are missing
     octo-<run>-finish       one job after any end of these: freezes the manifest, or says what is missing
 
 Jobs are found by their names, so a launch that was killed between two submissions is completed by the next, and none
-submits what is there already. A node rebuilds its executor from the job's JSON file: the pickle that Datatrove writes
-is removed unread. The end depends on `afterany`, not `afterok`: it is what tells of failures, and no job waits for
-ever. States come from squeue, of ended jobs from sacct where the cluster keeps accounts, of tasks from their own files.
+submits what is there already. On a node Datatrove's SlurmPipelineExecutor runs the shares of its element. The end
+depends on `afterany`, not `afterok`: it is what tells of failures, and no job waits for ever. States of tasks come from
+their own files.
 """
 
 import contextlib
 import json
-import re
-import shutil
-import subprocess
-import tempfile
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from datatrove.pipeline.base import PipelineStep
+from typing import Any
 
 from curation.execution.attempts import Line, Meter, Survey, process_goes_on
 from curation.execution.build import Build
 from curation.places import PlaceRecipe
-from curation.tasks import Job, pending
+from curation.tasks import pending
 from manifests.errors import UserError
+from manifests.places.place import Element, Work
+from manifests.places.slurm import ARRAY_LOGS, Slurm, accounts, is_stuck
 from manifests.progress import progress
 from manifests.runs import RunDirectory
 
-if TYPE_CHECKING:
-    from curation.execution.submission import Submission
-
 ANNOTATE, FINISH = "annotate", "finish"
-DEFAULT_MAX_ARRAY = 1001
-LAUNCH = "launch.json"
+LAUNCH, RANKS = "launch.json", "ranks_to_run.json"
+"""What a launch leaves for its jobs: the shares, and what Datatrove's executor reads of which of them are its own."""
 POLL_SECONDS = 2.0
 SILENT = 20
 """Polls without a job and without a result after which a launch counts as ended: the last word of a job may come late
 over a shared file system, and a controller that was restarted needs a moment. So long a job may be stuck, too."""
-NEVER = ("BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit")
-"""Reasons of Slurm for which a job waits for ever: it asks for more than any node, or than the partition, has."""
-
-
-@dataclass(frozen=True)
-class Element:
-    """One job that Slurm knows of and that has not ended; of an array, one element of it."""
-
-    id: str
-    stage: str
-    state: str
-    reason: str
-
-    @property
-    def array(self) -> str:
-        return self.id.split("_")[0]
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether it waits for what the partition does not have, and sbatch took it all the same."""
-        return self.state == "PENDING" and self.reason in NEVER
 
 
 def submit(build: Build) -> None:
@@ -72,49 +42,42 @@ def submit(build: Build) -> None:
     alive = _without_stuck(elements(build.run.id))
     build.run.start()
     try:
-        after = sorted({element.array for element in alive if element.stage == ANNOTATE})
+        after = sorted({element.array for element in alive if stage_of(element) == ANNOTATE})
         missing = set(pending(build.job))
         shares = [share for share in build.job.shares if missing.intersection(share)]
         if not alive and shares:
             after = _launch(build, ANNOTATE, shares, [])
-        if not any(element.stage == FINISH for element in alive):
+        if not any(stage_of(element) == FINISH for element in alive):
             _launch(build, FINISH, [()], after)
-    except subprocess.CalledProcessError as error:
-        raise UserError("sbatch refused the job (its words are above)", "See `place` in docs/recipes.md") from error
     finally:
         build.run.release()
 
 
 def _without_stuck(alive: list[Element]) -> list[Element]:
     """The elements that may run yet; the others are cancelled."""
-    if arrays := {element.array for element in alive if element.is_stuck}:
-        ask("scancel", *sorted(arrays))
+    if arrays := {element.array for element in alive if is_stuck(element)}:
+        Slurm().cancel(sorted(arrays))
     return [element for element in alive if element.array not in arrays]
 
 
 def _launch(build: Build, stage: str, shares: list[Any], after: list[str]) -> list[str]:
-    place, launch = build.job.recipe.place, build.job.logs / f"{stage}-{uuid.uuid4().hex[:8]}"
-    max_array = place.max_array_size or max_array_size()
+    recipe, launch = build.job.recipe.place, build.job.logs / f"{stage}-{uuid.uuid4().hex[:8]}"
+    place = Slurm(recipe, recipe.max_array_size)
     launch.mkdir(parents=True)
-    (launch / LAUNCH).write_text(json.dumps({"shares": shares, "max_array_size": max_array}))
-    ids = _submission([], build.job.path, build.run.id, stage, place, launch, len(shares), max_array, after).launch()
-    said = {"stage": stage, "jobs": ids, "elements": len(shares), "logs": f"{launch}/slurm_logs", "time": time.time()}
+    told = {"shares": shares, "max_array_size": place.array_size(len(shares))}
+    (launch / LAUNCH).write_text(json.dumps(told))
+    (launch / RANKS).write_text(json.dumps([*range(len(shares))]))
+    ids = place.submit(_work(build.job.path, build.run.id, stage, recipe, launch, len(shares), after))
+    said = {"stage": stage, "jobs": ids, "elements": len(shares), "logs": f"{launch}/{ARRAY_LOGS}", "time": time.time()}
     build.run.note(slurm=[*build.run.record.get("slurm", []), said])
     return ids
 
 
-def _submission(*about: Any) -> "Submission":
-    from curation.execution.submission import Submission  # noqa: PLC0415  it loads all of Datatrove's executors
-
-    return Submission(*about)
-
-
-def on_node(job: Job, launch: Path, pipeline: list[PipelineStep]) -> "Submission":
-    """The executor that submitted the array of `launch`, for the node to run its part of."""
-    told = json.loads((launch / LAUNCH).read_bytes())
-    tasks = len(told["shares"])
-    about = job.path, "", ANNOTATE, job.recipe.place, launch, tasks, told["max_array_size"], []
-    return _submission(pipeline, *about)
+def _work(job: Path, run: str, stage: str, recipe: PlaceRecipe, launch: Path, elements: int, after: list[str]) -> Work:
+    """The jobs of a stage: each element runs `curation.execution.node`."""
+    needs, at_once = (recipe.annotate, recipe.workers) if stage == ANNOTATE else (recipe.finish, None)
+    arguments = ("-m", "curation.execution.node", str(job), stage, str(launch))
+    return Work(f"octo-{run}-{stage}", arguments, launch, needs, elements=elements, at_once=at_once, after=(*after,))
 
 
 def wait(build: Build) -> None:
@@ -130,9 +93,9 @@ def wait(build: Build) -> None:
             with contextlib.suppress(UserError):  # a controller that does not answer now
                 alive = elements(build.run.id)
                 silent = 0 if alive else silent + 1
-                stuck = stuck + 1 if any(element.is_stuck for element in alive) else 0
+                stuck = stuck + 1 if any(is_stuck(element) for element in alive) else 0
             if stuck >= SILENT:
-                raise _too_large(build, next(element for element in alive if element.is_stuck))
+                raise _too_large(build, next(element for element in alive if is_stuck(element)))
             if silent < (1 if build.run.status == "failed" else SILENT):
                 continue
             if not retries:
@@ -142,8 +105,8 @@ def wait(build: Build) -> None:
 
 
 def _too_large(build: Build, element: Element) -> UserError:
-    asked = f"place.{element.stage}"
-    wanted = getattr(build.job.recipe.place, element.stage)
+    asked = f"place.{stage_of(element)}"
+    wanted = getattr(build.job.recipe.place, stage_of(element))
     said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than a node of Slurm's has"
     hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and give the command again: it goes on from here"
     return UserError(f"job {element.id} would wait for ever ({element.reason}): {said}", hint)
@@ -161,46 +124,14 @@ def refuse_while_submitted(run: RunDirectory) -> None:
         )
 
 
-# -- what Slurm says -------------------------------------------------------------------------------------------------
-
-
 def elements(run: str) -> list[Element]:
     """Jobs of `run` that wait or run; UserError where Slurm does not answer."""
-    names = ",".join(f"octo-{run}-{stage}" for stage in (ANNOTATE, FINISH))
-    said = ask("squeue", "--noheader", "--array", f"--name={names}", "--format=%i|%j|%T|%r")
-    rows = [line.split("|", 3) for line in said.splitlines()]
-    return [Element(job, name.rsplit("-", 1)[1], state, reason) for job, name, state, reason in rows]
+    return Slurm().status(*(f"octo-{run}-{stage}" for stage in (ANNOTATE, FINISH)))
 
 
-def max_array_size() -> int:
-    """What the cluster says, or Slurm's default."""
-    with contextlib.suppress(UserError):
-        if found := re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config")):
-            return int(found[1])
-    return DEFAULT_MAX_ARRAY
-
-
-def accounts(jobs: list[str]) -> dict[str, str]:
-    """State of ended jobs and elements by their ID, if the cluster keeps accounts."""
-    with contextlib.suppress(UserError):
-        said = ask("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}",
-                    "--format=JobID,State")  # fmt: skip
-        return dict(line.split("|", 1) for line in said.splitlines() if "|" in line)
-    return {}
-
-
-def ask(program: str, *arguments: str) -> str:
-    """What a program of Slurm prints; UserError where it is missing, fails, or says nothing for a minute."""
-    if not shutil.which(program):
-        raise UserError(f"there is no {program} on this machine", "Run it where Slurm's commands are, or --on local")
-    try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"{program} does not answer", "Try again when Slurm's controller is there") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        raise UserError(f"{program}: {said[0]}", "Try again when Slurm's controller is there")
-    return done.stdout
+def stage_of(element: Element) -> str:
+    """Which of the two stages a job of a build is."""
+    return element.name.rsplit("-", 1)[1]
 
 
 # -- for people ------------------------------------------------------------------------------------------------------
@@ -235,19 +166,15 @@ def goes_on(run: RunDirectory) -> Any:
     return lambda line: line["slurm"] in alive if "slurm" in line else process_goes_on(line)
 
 
-def scripts(place: PlaceRecipe, jobs: int) -> list[tuple[str, str]]:
+def scripts(recipe: PlaceRecipe, jobs: int) -> list[tuple[str, str]]:
     """What would be submitted for `jobs` shares: a title with the dependency, and the script."""
-    with tempfile.TemporaryDirectory() as folder:
-        launch = Path(folder) / "logs"
-        found = []
-        for stage, tasks, title in (
-            (ANNOTATE, jobs, "no dependency"),
-            (FINISH, 1, f"--dependency=afterany:{ANNOTATE}"),
-        ):
-            max_array = place.max_array_size or max_array_size()
-            made = _submission([], Path(folder) / "job.json", "RUN", stage, place, launch, tasks, max_array, [])
-            arrays = -(-tasks // max_array)
-            several = f", {arrays} arrays of {max_array} at most" if arrays > 1 else ""
-            script = made.get_launch_file_contents(made.get_sbatch_args(min(tasks, max_array)), "")
-            found.append((f"{stage}: {title}{several}", script.replace(folder, "STORE/runs/RUN")))
-        return found
+    place, titles = Slurm(recipe, recipe.max_array_size), {ANNOTATE: "no dependency"}
+    titles |= {FINISH: f"--dependency=afterany:{ANNOTATE}"}
+    found, folder = [], Path("STORE/runs/RUN")
+    for stage, title in titles.items():
+        elements = jobs if stage == ANNOTATE else 1
+        work = _work(folder / "job.json", "RUN", stage, recipe, folder / "logs", elements, [])
+        arrays = place.arrays(work)
+        several = f", {arrays} arrays of {place.array_size(elements)} at most" if arrays > 1 else ""
+        found.append((f"{stage}: {title}{several}", place.script(work)))
+    return found

@@ -22,6 +22,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from curation.config import LanguageRecipe
 from curation.measures.classifier import PREFIX, load_model
+from manifests.drop_reasons import DropReason
 from manifests.errors import UserError
 
 UNDETERMINED = "und"
@@ -100,7 +101,7 @@ class OtherLanguage:
     keep."""
 
     settings: LanguageRecipe
-    reason = "other_language"
+    reason = DropReason.OTHER_LANGUAGE
 
     def broken(self, rows: pa.Table) -> pa.ChunkedArray:
         """Whether each row breaks it, by its language and its score; what has no language breaks nothing."""

@@ -14,7 +14,7 @@ Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols cou
                    mathematical terms, those that ordinary pages use as well counting a quarter; at most 1. A figure
                    alone, a date, a price, a hyphen, a rule of ==== is no mathematics
 
-RULES are in the order in which the first broken one is named; each says why it is there and whose rule it follows.
+Each of RULES says why it is there and whose rule it follows; which of several is named, `manifests.drop_reasons` says.
 `python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are
 columns like these; loops whose passages differ in a number (a list of multiples is one); and loops within one word.
 """
@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 from curation.config import QualityRecipe
 from curation.measures.words import NUMBER, OPERATOR, WORD, Words, shingles, split
 from curation.roles import PROSE, Role
+from manifests.drop_reasons import DropReason
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Limit:
     """A limit as `curation.corpus.decide` applies it: a document of one of `roles` whose `score` lies under `least` or
     over `most` is dropped as `reason`."""
 
-    reason: str
+    reason: DropReason
     score: str
     roles: tuple[Role, ...]
     least: float | None = None
@@ -61,7 +62,7 @@ class Limit:
 class Rule:
     """A reason to drop a document: `score` beyond the recipe's `limit`, for documents of `roles`."""
 
-    name: str
+    name: DropReason
     score: str
     limit: str
     roles: tuple[Role, ...]
@@ -77,32 +78,32 @@ class Rule:
 ALL_BUT_RL: tuple[Role, ...] = ("web", "qa", "long_cot", "instruct", "code", "general")
 RULES = (
     Rule(
-        "too_short", "words", "min_words", PROSE,
+        DropReason.TOO_SHORT, "words", "min_words", PROSE,
         "Titles, error pages and stubs teach nothing.",
         "Gopher (Rae et al. 2021, A1.1) asks for 50 words; a problem with its solution is often shorter.",
     ),
     Rule(
-        "boilerplate", "boilerplate", "max_boilerplate", PROSE,
+        DropReason.BOILERPLATE, "boilerplate", "max_boilerplate", PROSE,
         "The page is menus, notices and prompts to subscribe.",
         "C4 (Raffel et al. 2020, 2.2) removes lines with such phrases; here their share counts, and lines stay.",
     ),
     Rule(
-        "symbols", "symbol_ratio", "max_symbol_ratio", PROSE,
+        DropReason.SYMBOLS, "symbol_ratio", "max_symbol_ratio", PROSE,
         "Markup, tables and lists of links that the extraction left.",
         "Gopher's symbol-to-word ratio of 0.1, with more symbols and none of those in mathematics.",
     ),
     Rule(
-        "not_mathematical", "math_density", "min_math_density", ("web",),
+        DropReason.NOT_MATHEMATICAL, "math_density", "min_math_density", ("web",),
         "The page has no mathematics.",
         "OpenWebMath (Paster et al. 2023) keeps pages with LaTeX or a maths score; a classifier is finer.",
     ),
     Rule(
-        "loop", "loop", "max_loop", ALL_BUT_RL,
+        DropReason.LOOP, "loop", "max_loop", ALL_BUT_RL,
         "A model that wrote or rewrote the text fell into a loop, often to the end of the text.",
         "Degeneration (Holtzman et al. 2020), seen in MegaMath-Web-Pro-Max; five in a row as in OctoThinker's reward.",
     ),
     Rule(
-        "repetition", "repetition", "max_repetition", ALL_BUT_RL,
+        DropReason.REPETITION, "repetition", "max_repetition", ALL_BUT_RL,
         "The same sentences over and over.",
         "Gopher's duplicate n-grams (0.15 of the characters for 5-grams); derivations repeat more, so 0.6.",
     ),
@@ -231,7 +232,8 @@ FORMULA = "\x01"
 
 
 def scores(texts: pa.Array, words: Words) -> dict[str, np.ndarray]:
-    """Each of SCORES for each text, float64."""
+    """Each of SCORES for each text, float64. A formula that changes needs a new `curation.tasks.RULES_VERSION`, and a
+    new limit the default None: tests/test_identity_pins.py says when either was forgotten."""
     per_word = 1.0 / np.maximum(words.counts, 1)
     prose = pc.replace_substring_regex(texts, MATHEMATICS, FORMULA)
     length = _numbers(pc.binary_length(texts))

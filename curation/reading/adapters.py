@@ -36,6 +36,7 @@ from curation.reading import pages
 from curation.reading.pages import Refused
 from curation.roles import ANSWERED, Adapter
 from evaluation.answers import extract
+from manifests.drop_reasons import DropReason
 
 REASONS = {
     "missing_field": "a required column is not there",
@@ -68,9 +69,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why a document should be dropped: `reason` becomes its drop reason, `evidence` is JSON."""
+    """Why a document should be dropped: `reason` becomes its drop reason, `evidence` is JSON. What a language model
+    wrote has the verdict on it as its reason."""
 
-    reason: str
+    reason: DropReason | str
     evidence: str
 
 
@@ -88,6 +90,9 @@ class Parts:
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
+    """Both of a page that was HTML: see `curation.reading.pages.Page`."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
         value = record.get(column)
         shown = str(value).lower() if isinstance(value, bool) else optional(record, column) or ""
         if not any(fnmatchcase(shown, pattern) for pattern in patterns):
-            return Doubt("excluded", json.dumps({"column": column, "value": shown[:200], "only": patterns}))
+            return Doubt(DropReason.EXCLUDED, json.dumps({"column": column, "value": shown[:200], "only": patterns}))
     return None
 
 
@@ -187,8 +192,8 @@ def _html(record: Record, source: SourceRecipe) -> Parts:
     """Bytes are a page as it was served: it says itself how it is encoded."""
     page = record.get(source.columns.text)
     html = pages.decoded(page) if isinstance(page, bytes) and page.strip() else text(record, source.columns.text)
-    found = pages.extract(html)
-    return Parts(text=found.text, url=found.url)
+    found = pages.extract(html, markdown=source.structure == "markdown")
+    return Parts(text=found.text, url=found.url, text_share=found.share, formulas_lost=found.formulas_lost)
 
 
 def _gsm8k(record: Record, source: SourceRecipe) -> Parts:
@@ -223,7 +228,9 @@ def _openr1(record: Record, source: SourceRecipe) -> Parts:
         if verified := [place for place in finished if right[place]]:
             return _reasoned(record, source, generations[verified[0]] or "")
     parts = _reasoned(record, source, generations[finished[0]] or "")
-    return replace(parts, doubt=Doubt("unverified", json.dumps({"generations": len(generations), "verified": 0})))
+    return replace(
+        parts, doubt=Doubt(DropReason.UNVERIFIED, json.dumps({"generations": len(generations), "verified": 0}))
+    )
 
 
 def _distilled(record: Record, source: SourceRecipe) -> Parts:

@@ -62,7 +62,7 @@ def _names(name: str, value: Any, levels: int) -> Iterator[str]:
         yield from _names(f"{name}.{key}", inner, levels - 1)
 
 
-def below(name: str, seen: set[str]) -> bool:
+def may_hold(name: str, seen: set[str]) -> bool:
     """Whether `name` is among the columns `seen`, or may be within one of them."""
     parts = name.split(".")
     return name in seen or any(".".join(parts[:end]) + INSIDE in seen for end in range(1, len(parts)))

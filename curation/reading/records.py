@@ -28,11 +28,11 @@ from curation.reading import hub, warc
 from curation.reading.adapters import REASONS as UNUSABLE
 from curation.reading.adapters import Doubt, Record, document, needed, read_columns
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
-from curation.reading.nested import below, names_of, with_nested
-from curation.reading.pages import Refused
+from curation.reading.nested import may_hold, names_of, with_nested
+from curation.reading.pages import Refused, check_markup, decoded
 from evaluation.formats import BY_NAME, filesystem, unpacked
 from evaluation.rows import BROKEN, READ_BUFFER, Ask, Fault, Row
-from manifests.errors import UserError
+from manifests.errors import BROKEN_ARCHIVE, UserError
 from manifests.store import file_sha256
 
 REASONS = (
@@ -49,6 +49,8 @@ REASONS = (
     | warc.REASONS
 )
 FIELDS = ("url", "id", "text", "question", "response", "answer")
+"""What a record's `base_id` is the hash of, in this order: one more renames every document of every corpus
+(tests/test_identity_pins.py). What else a source says of a record belongs in `metadata` or a column of its own."""
 PEEK_RECORDS, PEEK_BYTES = 100, 1 << 20
 LOOKED_AT = 3
 """Files in which a first good record is looked for."""
@@ -72,14 +74,16 @@ Placed = tuple[int, Record | Bad]
 @dataclass(frozen=True)
 class Good:
     """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
-    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it; `file` names the one it
-    stands in where a task reads several."""
+    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it, `text_share` and
+    `formulas_lost` what reading a page found; `file` names the one it stands in where a task reads several."""
 
     position: int
     fields: tuple[str | None, ...]
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
     file: str | None = None
 
     @property
@@ -101,7 +105,7 @@ def check_columns(source: SourceRecipe, files: list[InputFile], line: str = "") 
     for file in files:
         with hub.one_line(source):
             seen |= {source.columns.text} if file.format in PAGES else columns_of(file)
-        if not (missing := [name for name in sorted(wanted) if not below(name, seen)]):
+        if not (missing := [name for name in sorted(wanted) if not may_hold(name, seen)]):
             return
     if seen:
         shown = ", ".join(sorted(name for name in seen if not name.endswith(".*")))
@@ -121,7 +125,7 @@ def columns_of(file: InputFile) -> set[str]:
                 return names_of(pq.read_schema(stream))
             rows = kind.read(unpacked(stream, file.name, kind), Ask(max_bytes=PEEK_BYTES))
             return {name for _, row in islice(rows, PEEK_RECORDS) for name in _keys(row)}
-        except BROKEN:
+        except (*BROKEN, *BROKEN_ARCHIVE):
             return set()
 
 
@@ -221,8 +225,13 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
     local = is_local(fs)
     copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
     if not local:
-        with hub.one_line(source):
-            fs.get_file(path, str(copy))
+        try:
+            with hub.one_line(source):
+                fs.get_file(path, str(copy))
+        except BROKEN_ARCHIVE as error:
+            raise UserError(
+                f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Mend the archive"
+            ) from error
     yield copy
     known = file.span.sha256 if file.span else file.sha256
     if known and _sum(copy, file.span) != known:
@@ -288,7 +297,16 @@ def _html_record(path: Path, file: InputFile, source: SourceRecipe, max_bytes: i
     if len(data) > max_bytes:
         yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
     elif data.strip():
-        yield 0, {source.columns.text: data}
+        yield 0, _checked(data) or {source.columns.text: data}
+
+
+def _checked(data: bytes) -> Bad | None:
+    """Why a file that is called .html is no page."""
+    try:
+        check_markup(decoded(data))
+    except Refused as refused:
+        return Bad(0, *refused.args)
+    return None
 
 
 def _warc_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
@@ -337,4 +355,5 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
     fields = tuple(getattr(parts, name) for name in FIELDS)
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, fields, parts.doubt, parts.scores, parts.metadata)
+    of_page = parts.text_share, parts.formulas_lost
+    return Good(position, fields, parts.doubt, parts.scores, parts.metadata, *of_page)

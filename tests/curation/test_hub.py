@@ -16,7 +16,7 @@ from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 FILE = "data/a.jsonl"
 CONTENT = b"".join(
     json.dumps({"problem": f"What is {n} + 1?", "solution": f"{n + 1}"}).encode() + b"\n" for n in range(9)
