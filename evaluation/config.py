@@ -19,8 +19,8 @@ class BenchmarkRecipe(Recipe):
     version: Annotated[str, Local] = "1"
     """Version of the manifest; with the name it is given once and for ever."""
     path: Annotated[str | None, Local] = None
-    """File of items (JSONL, JSON, Parquet or CSV), local or any fsspec URL, plain or compressed; by default the files
-    of the known benchmark on the hub."""
+    """File of items (JSON Lines, JSON, CSV, Parquet or Arrow), local or any fsspec URL, plain or compressed; by default
+    the files of the known benchmark on the hub."""
     revision: Annotated[str | None, Local] = None
     """Commit of the hub, 40 digits, where no path is given."""
     adapter: str | None = None

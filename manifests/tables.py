@@ -129,7 +129,7 @@ INPUTS = _table(
     "The files that were read; provenance, no part of the identity.",
     ("source", TEXT, "name of the source in the recipe"),
     ("file", TEXT, "file, relative to the path of its source"),
-    ("format", TEXT, "jsonl, jsonl.zst or parquet"),
+    ("format", TEXT, "jsonl, json, csv, tsv, parquet, arrow, html or warc; compression aside"),
     ("bytes", LONG, "size"),
     ("sha256", TEXT, "checksum of its bytes, as hex"),
 )
