@@ -212,6 +212,8 @@ class _Content:
             tag, is_comment = tags[element], self.meanings[element] == Meaning.COMMENTS
             if tag in ALWAYS:
                 chosen[element] = False
+            elif tag == "table" and self.meanings[element] == Meaning.SITE:  # a box of facts, say
+                chosen[element] = self.linked[element] > LINK_CLUSTER * self.size[element]
             elif tag == "figcaption":
                 chosen[element] = not NUMBERED.match(outline.texts(element))
             elif is_comment and self.kept[element]:
