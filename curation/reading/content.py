@@ -219,7 +219,7 @@ class _Content:
             elif is_comment and self.kept[element]:
                 chosen[element] = MARK not in outline.texts(element)
         holds = self._holding(prose) & (prose >= ENOUGH)
-        few = (prose < SHORT) | ((prose <= most * prose[0]) & (prose[0] - prose >= ENOUGH))
+        few = (prose < SHORT) | ((prose <= most * prose[0]) & ((prose[0] - prose >= ENOUGH) | (most < 0.5)))
         self.kept &= ~(chosen & few & ~holds & ~self.code)
         self.kept[0] = True
 
@@ -282,7 +282,7 @@ class _Content:
         alike = CLASS.search(outline.attributes(largest))
         texts: list[int] = []
         for element in found:
-            same = alike and alike[0] in outline.attributes(element) and prose[element]
+            same = alike and alike[0] in outline.attributes(element) and self.size[element]
             if same or prose[element] >= LIKE_THE_LARGEST * prose[largest]:
                 self._add(texts, element)
         for element in alive:

@@ -117,11 +117,16 @@ class _Writer:
 
     def _cell(self) -> None:
         """A cell follows the one before on its line, unless that takes several lines."""
-        written = self.out[self.row :] if 0 <= self.row < len(self.out) else []
-        if any(piece.strip() for piece in written) and not any("\n" in piece for piece in written[1:]):
+        if self._on_one_line():
             self.cell, self.margin, self.ended = True, 0, True
         else:
             self.margin = max(self.margin, 1)
+
+    def _on_one_line(self) -> bool:
+        """Whether the open row has text, and all of it on one line."""
+        written = self.out[self.row :] if 0 <= self.row < len(self.out) else []
+        texts = [piece for piece in written if piece.strip()]
+        return bool(texts) and not any("\n" in piece for piece in written[written.index(texts[0]) + 1 :])
 
     def _begins(self, element: int, tag: str) -> None:
         self._block(tag)
@@ -154,7 +159,7 @@ class _Writer:
         self._block(tag)
         if tag == "tr":
             self.cell = False
-            self.margin = max(self.margin, 1)
+            self.margin = 1 if self._on_one_line() else max(self.margin, 1)
         elif tag in LISTS and self.lists:
             self.lists.pop()
             self.numbers.pop()

@@ -33,7 +33,7 @@ MAIN_TEXT = (
     r"mw-content-text|markdown-body|the-content|rich-?text(?:-\w+)?|storycontent|text-content|post-bodycopy|"
     r"single-content|wpb-text-column|gni-nota|content-text|main-text|fliesstext|body-copy|c-entry-content|e-content|"
     r"theme-content|itemtext|item-?full-?text|com-content-article-body|page-content|document-body|cuerpo|"
-    r"articulo-cuerpo|article-detail|articledetail|article-main|news-detail|news-text|detail-text|text-long|contents"
+    r"articulo-cuerpo|article-detail|articledetail|article-main|news-detail|news-text|detail-text|text-long|contents|(?:s-)?prose"
 )
 """The text of an article, without what stands around it."""
 CODE_BLOCKS = (
