@@ -332,11 +332,12 @@ class _Content:
 
     def leave_out_headings(self, roots: list[int]) -> None:
         """Headings of blocks of the site, with what is links after them, and headings that nothing is left of."""
+        outline, alive = self.outline, self.alive()
         for root in roots:
-            within = [element for element in self.alive().tolist() if root < element < self.outline.after[root]]
-            for element in within:
-                short = 3 <= self.size[element] <= HEADING_LENGTH and self.outline.tags[element] in LINES
-                if short and begins_the_site(self.outline.texts(element)):
+            begin, end = np.searchsorted(alive, [root + 1, outline.after[root]])
+            for element in alive[begin:end].tolist():
+                short = 3 <= self.size[element] <= HEADING_LENGTH and outline.tags[element] in LINES
+                if short and begins_the_site(outline.texts(element)):
                     self.kept[element] = False
                     self._leave_out_after(element)
             self._leave_out_orphans(root)

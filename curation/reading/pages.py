@@ -1,10 +1,12 @@
 """Pages: HTML as text with its mathematics kept as LaTeX.
 
 `decoded` turns a page's bytes into characters, `extract` gives the main text: formulas are first replaced by marks in
-the parsed page, each once, then Resiliparse takes the text and leaves navigation out, then $…$ (inline) or $$…$$
-(display) stands where a mark did. Formulas are found in MathML (its TeX annotation or `alttext`, else converted by
-`curation.reading.mathml`), KaTeX, MathJax 2 and 3, and images whose `alt` or address is TeX (Wikipedia, WordPress,
-AoPS, latex2html, CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\\]) stay as they are.
+the parsed page, each once, then `curation.reading.content` says which elements are the main text and
+`curation.reading.layout` writes them, then $…$ (inline) or $$…$$ (display) stands where a mark did. Formulas are found
+in MathML (its TeX annotation or `alttext`, else converted by `curation.reading.mathml`), KaTeX, MathJax 2 to 4 (its
+glyphs by `curation.reading.symbols`), and images whose `alt` or address is TeX (Wikipedia, WordPress, AoPS, latex2html,
+CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\\]) stay as they are, and so does AsciiMath; where a
+formula stands of which nothing can be read, `formulas_lost` counts it.
 
 Promises. What a page gives depends on its bytes alone: no clock, no network, no entity from outside. Work is bounded by
 the page's length: pages nested deeper than MAX_DEPTH or with endless tags are refused, as time grows with the square of
