@@ -248,7 +248,7 @@ class _Content:
             match tag:
                 case "p":
                     links = share > NEARLY_ALL and size < LONG_LINE
-                case "table":
+                case "table" | "dl":
                     links = share > LINKED_TABLE and size < LONG_CLUSTER
                 case _:
                     cluster = share > LINK_CLUSTER and size < LONG_CLUSTER and self.links[element] > FEW_LINKS

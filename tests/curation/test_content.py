@@ -70,6 +70,8 @@ def test_what_names_mean(attributes, found):
         (f"<div class=fragment>{LINE * 4}</div><p>{PROSE}",
          ("// The number", "Matrix A;"), ()),
         (f"<div class=has-sidebar><div class=sidebar-left-wrap><h1>Sums</h1><p>{PROSE}</div></div>", ("number 9",), ()),
+        (f"<p>{PROSE}<ul><li><code><a href=/a>addAll</a>, <a href=/b>clear</a>, <a>size</a>, <a>remove</a></code></ul>",
+         ("addAll, clear",), ()),
         (f"<p>{PROSE}{FIGURES}", ("Figure 3",), ("Photo",)),
         (f"<table><tr><td><p>a</p><td><p>1</p><tr><td>b<td>2</table><p>{PROSE}", ("a\t\t1\nb\t\t2",), ()),
         (f"<div class=s-prose><p>{PROSE}</div><div class=s-prose><p>It is 12.</div>", ("number 9", "It is 12."), ()),
