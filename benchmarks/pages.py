@@ -20,6 +20,7 @@ Pages a second are of one core's CPU time, decoding and parsing included. trafil
 import argparse
 import bisect
 import hashlib
+import importlib
 import json
 import re
 import time
@@ -28,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
@@ -74,11 +76,11 @@ def resiliparse(data: bytes) -> str:
 
 
 def extractors() -> dict[str, Extract]:
-    found = {"ours": ours, "resiliparse": resiliparse}
+    found: dict[str, Extract] = {"ours": ours, "resiliparse": resiliparse}
     try:
-        import trafilatura  # noqa: PLC0415  # no dependency of the project
-    except ImportError:
-        print("trafilatura is not installed: `pip install trafilatura` for its rows")
+        trafilatura: Any = importlib.import_module("trafilatura")
+    except ImportError as error:
+        print(f"no rows of trafilatura ({error}): `pip install trafilatura`")
         return found
     given = {"include_comments": False, "include_tables": True, "include_formatting": False}
     return found | {"trafilatura": lambda data: trafilatura.extract(data, **given) or ""}

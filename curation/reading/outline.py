@@ -190,7 +190,11 @@ class Outline:
         code, parent, after, first, last, begin, end = (column.tolist() for column in elements)
         tags = [TAGS[number] for number in code]
         spans = (texts[0].tolist(), texts[1].tolist())
-        return cls(data, tags, parent, after, first, last, *sizes, items.tolist(), *elements[:3], (begin, end), spans)
+        size, linked, own = sizes
+        lists = data, tags, parent, after, first, last
+        return cls(
+            *lists, size, linked, own, items.tolist(), elements[0], elements[1], elements[2], (begin, end), spans
+        )
 
     def attributes(self, element: int) -> str:
         """The attributes as serialised, with a blank before each."""
