@@ -5,7 +5,8 @@ prompts the row's layout, examples, stop strings and rule hold; under a zero-sho
 (`evaluation.templates`) the answer is looked for in the box first. `fault` names what the paper's harness did wrong:
 under `protocol: paper` it is done the same way. `judge` gives both rulings, so that the difference can be reported:
 
-    separators   "1,234" is read as 1 and 234 (131 of GSM8K's 1,319 references are 1,000 or more)
+    separators   the last number is taken, whatever is boxed or announced before it, and "1,234" is read as 1 and 234
+                 (131 of GSM8K's 1,319 references are 1,000 or more)
     first_gold   of several reference answers only the first is asked for (94 of OlympiadBench's 675 items)
 
 Leaves out sampling and scores.
@@ -18,9 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evaluation.answers import Grade, Grader, Verdict
+from evaluation.equality import normalise
 from evaluation.extraction import Rule, extract
+from evaluation.shapes import Named, Value, read
 from evaluation.shots import SHOTS
-from evaluation.templates import FEW_SHOT, render, with_choices
+from evaluation.templates import FEW_SHOT, render, with_choices, with_thought
 
 Item = dict[str, Any]
 """A row of the family `items`."""
@@ -53,7 +56,7 @@ class Task:
 
 PLAIN = Task()
 """A benchmark that no row speaks of: no examples, the answer wherever it stands."""
-_WORDS = Task("words", n=8, rule="number", absolute=1e-3, fault="separators")
+_WORDS = Task("words", n=8, absolute=1e-3, fault="separators")
 _COMPETITION = Task("competition", layout="problem", rule="minerva")
 _CHOICE = Task("choice", layout="problem")
 
@@ -62,10 +65,10 @@ TASKS: dict[str, Task] = {
     "asdiv": _WORDS,
     "svamp": _WORDS,
     "mawps": _WORDS,
-    "tabmwp": Task("tables", rule="number", choice_rule="option", absolute=1e-3, fault="separators"),
-    "amc23": Task(rule="number", fault="separators"),
-    "aime24": Task(rule="number"),
-    "aime25": Task(rule="number"),
+    "tabmwp": Task("tables", choice_rule="option", absolute=1e-3, fault="separators"),
+    "amc23": Task(fault="separators"),
+    "aime24": PLAIN,
+    "aime25": PLAIN,
     "math": _COMPETITION,
     "math500": _COMPETITION,
     "olympiad_bench": replace(_COMPETITION, fault="first_gold"),
@@ -149,14 +152,12 @@ def _grades(
 
 
 def _found(task: Task, template: str, faulty: bool, item: Item, response: str) -> str | None:
+    response = with_thought(template, response)
     if item["choices"]:
         return extract(response, task.choice_rule, json.loads(item["choices"]))
-    rule = task.rule if template == FEW_SHOT else "chain"
-    if rule == "number" and faulty and task.fault == "separators":
-        rule = "digits"
-    elif rule == "number" and not _NUMERIC.fullmatch(item["answer"]):
-        rule = "chain"
-    return extract(response, rule)
+    if faulty and task.fault == "separators" and template == FEW_SHOT and _NUMERIC.fullmatch(item["answer"]):
+        return extract(response, "digits")
+    return extract(response, task.rule if template == FEW_SHOT else "chain")
 
 
 def _reference(task: Task, faulty: bool, answer: str) -> str:
@@ -174,23 +175,23 @@ def first_answer(answer: str) -> str:
 
 
 _NUMERIC = re.compile(r"[-+−$%\d.,/\s]+")
-"""A reference that the rule `number` can find; 5% of ASDiv's are words, times or ratios, which are looked for behind
+"""A reference that the rule `digits` can find; 5% of ASDiv's are words, times or ratios, which are looked for behind
 "answer is"."""
 MAX_QUANTITY = 100
-_UNIT = re.compile(
-    r"(?:\\?[,;~ ])*\\(?:mathrm|text|rm|operatorname)\s*\{[^{}]*\}.*$|(?:\\?[,;~ ])+[A-Za-z%/^\\{}0-9-]*$"
-)
 _QUANTITY = re.compile(
     r"([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)(?:\s*(?:\\times|\\cdot|\*|[eE])\s*(?:10\s*\^\s*)?\{?([-+]?\d+)\}?)?"
 )
 
 
 def quantity(text: str) -> float | None:
-    """The value of a plain number, perhaps in scientific notation and with a unit behind it; None for anything else."""
+    """The value of a plain number, perhaps in scientific notation, with a unit behind it and a name before it; None for
+    anything else."""
     if len(text) > MAX_QUANTITY:
         return None
-    plain = re.sub(r"\\(?:left|right|!)|[$,]", "", text.replace("−", "-")).strip().rstrip(".")
-    match = _QUANTITY.fullmatch(plain) or _QUANTITY.fullmatch(_UNIT.sub("", plain).strip())
+    shape = read(normalise(text))
+    while isinstance(shape, Named):
+        shape = shape.value
+    match = _QUANTITY.fullmatch(shape.text.strip("()")) if isinstance(shape, Value) else None
     return float(f"{match[1]}e{match[2] or 0}") if match else None
 
 

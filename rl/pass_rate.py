@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
 from evaluation.samplers import SamplingParams, load_model, sample
-from evaluation.templates import render
+from evaluation.templates import render, with_thought
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
 from manifests.progress import progress
 from manifests.recipe import Local, Recipe, semantic
@@ -116,7 +116,8 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
         for row, text, group in zip(batch, texts, groups, strict=True)
         for number, completion in enumerate(group)
     ]
-    grades = grader.grade_all([one[3].text for one in each], [one[0]["answer"] for one in each], RULE)
+    said = [with_thought(recipe.template, one[3].text) for one in each]
+    grades = grader.grade_all(said, [one[0]["answer"] for one in each], RULE)
     return [
         {
             **{name: row[name] for name in ("prompt_id", "doc_id", "source")},

@@ -10,8 +10,10 @@ The variants, by name (OctoThinker's released code calls the last four default, 
     strict         +1      -1   repetition, or several boxes: -2
 
 What stands under "otherwise" goes before right and wrong. Repetition is a passage of five characters or more that
-stands five times in a row (`repeats`). A failure of the grader earns nothing, not zero: the response is left out of
-the group's mean and of the loss.
+stands five times in a row (`repeats`). A response that goes on behind its last box until it is cut off at the cap is
+wrong whatever it has boxed: else a box and then words without end would earn as much as an answer, as in the
+OctoThinker runs. A failure of the grader earns nothing, not zero: the response is left out of the group's mean and of
+the loss.
 """
 
 import re
@@ -21,6 +23,7 @@ import numba
 import numpy as np
 
 from evaluation.answers import Verdict
+from evaluation.extraction import goes_on
 
 RULE = "boxed"
 """The rule of extraction (`evaluation.answers.Rule`)."""
@@ -31,14 +34,15 @@ LEAST_PERIOD, TIMES = 5, 5
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 
 
-def reward(verdict: Verdict, variant: Variant, response: str) -> float | None:
-    """What `response` earns; None where there is no ruling."""
+def reward(verdict: Verdict, variant: Variant, response: str, truncated: bool = False) -> float | None:
+    """What `response` earns; None where there is no ruling. One that goes on behind its last box until it is
+    `truncated` earns as a wrong one."""
     if verdict is Verdict.ERROR:
         return None
     special = _special(variant, response)
     if special is not None:
         return special
-    if verdict is Verdict.CORRECT:
+    if verdict is Verdict.CORRECT and not (truncated and goes_on(response)):
         return 1.0
     return {"binary": 0.0, "format": -0.5}.get(variant, -1.0)
 
