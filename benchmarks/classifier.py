@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curation.classifier import TOGETHER, Classifier, prepare
-from curation.fit import fit_file
+from curation.classifiers.fit import fit_file
+from curation.measures.classifier import TOGETHER, Classifier, prepare
 
 WORDS, LENGTH, BAR = 50_000, 360, 0.9
 

@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from benchmarks.memory import peak_bytes
-from curation.duplicates import candidate_pairs, connected
+from curation.corpus.duplicates import candidate_pairs, connected
 
 SEED, LARGEST, CLUSTERED, AT_ONCE = 1, 6, 5, 1 << 16
 CLOSE = np.uint64(0x9E3779B97F4A7C15)

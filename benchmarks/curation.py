@@ -47,18 +47,18 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 import benchmarks.classifier
 from benchmarks.numpy_signatures import numpy_signatures
 from benchmarks.planted import Planted, best_similarity, jaccard, plant, read_items
-from curation.assemble import Assembly, write_families
 from curation.config import CurateRecipe, DecontaminateRecipe, NearDuplicatesRecipe
-from curation.decontaminate import ITEM_COLUMNS, ItemIndex, parts_of
-from curation.duplicates import Texts, candidate_pairs, cluster, in_pairs
-from curation.normalise import normalise
+from curation.corpus.assemble import Assembly, write_families
+from curation.corpus.duplicates import Texts, candidate_pairs, cluster, in_pairs
+from curation.execution.steps import Task
+from curation.execution.worker import steps_of
+from curation.measures.decontaminate import ITEM_COLUMNS, ItemIndex, parts_of
+from curation.measures.normalise import normalise
+from curation.measures.signatures import BandKeys, as_column, from_column, signatures
+from curation.measures.vocabulary import Vocabulary
+from curation.measures.words import shingles, split
 from curation.pipeline import input_files
-from curation.signatures import BandKeys, as_column, from_column, signatures
-from curation.steps import Task
 from curation.tasks import Job
-from curation.vocabulary import Vocabulary
-from curation.words import shingles, split
-from curation.worker import steps_of
 from manifests.manifest import Draft
 from manifests.recipe import parse, semantic
 from manifests.store import Store

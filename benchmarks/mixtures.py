@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.memory import peak_bytes
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.manifest import Draft, Manifest, resolve
 from manifests.recipe import parse

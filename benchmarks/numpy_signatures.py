@@ -1,4 +1,5 @@
-"""The words, shingles and signatures of `curation.words` and `curation.signatures` by numpy alone: their oracle.
+"""The words, shingles and signatures of `curation.measures.words` and `curation.measures.signatures` by numpy alone:
+their oracle.
 
 Whole batches at a time: what a byte is follows from the few bytes around it, so that words are found by comparing
 shifted arrays; the hashes of all words advance together, byte by byte, the longest words first. The product has numba
@@ -10,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from curation.config import NearDuplicatesRecipe
-from curation.signatures import permutations
-from curation.words import (
+from curation.measures.signatures import permutations
+from curation.measures.words import (
     AFTER_BREAK,
     CLASSES,
     FNV_OFFSET,
@@ -37,7 +38,7 @@ def numpy_signatures(texts: pa.Array, settings: NearDuplicatesRecipe) -> np.ndar
 
 
 def numpy_words(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(hashes, flags, offsets) as `curation.words.split` gives them."""
+    """(hashes, flags, offsets) as `curation.measures.words.split` gives them."""
     data, starts = _spaced(texts)
     raw = CLASSES[data]
     kind, first = _kinds(data, raw)

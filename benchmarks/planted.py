@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from curation.sample import edited
-from curation.sample_pages import THINGS, general_page, math_page, template_page
+from curation.sample.pages import THINGS, general_page, math_page, template_page
+from curation.sample.write import edited
 
 SHARES = {"near": 0.20, "exact": 0.05, "verbatim": 0.016, "edited": 0.004, "template": 0.02, "solution": 0.004}
 """Share of all documents that are near copies, exact copies, leaks of an item's question as it is or edited, templated

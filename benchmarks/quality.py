@@ -3,10 +3,9 @@
     python -m benchmarks.quality PATH… [--role web] [--column text] [--examples 0] [--json]
 
 A PATH is a .jsonl file with a document in each line, or a folder in which each .txt, .md, .rst and .tex file is one.
-Every PATH is one row of the table: documents, and the share dropped by each rule of `curation.quality` at the limits
-that `QualityRecipe` has by default. Role `web` is the strictest: all rules apply. `--examples` shows the first
-documents that each rule drops. Leaves out copies and contamination, which are no matter of one text.
-"""
+Every PATH is one row of the table: documents, and the share dropped by each rule of `curation.measures.quality` at the
+limits that `QualityRecipe` has by default. Role `web` is the strictest: all rules apply. `--examples` shows the first
+documents that each rule drops. Leaves out copies and contamination, which are no matter of one text."""
 
 import argparse
 import json
@@ -17,10 +16,11 @@ from typing import get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.config import QualityRecipe, Role
-from curation.normalise import normalise
-from curation.quality import RULES, scores
-from curation.words import split
+from curation.config import QualityRecipe
+from curation.measures.normalise import normalise
+from curation.measures.quality import RULES, scores
+from curation.measures.words import split
+from curation.roles import Role
 
 SUFFIXES = (".txt", ".md", ".rst", ".tex")
 NAMES = tuple(rule.name for rule in RULES)

@@ -31,10 +31,12 @@ import orjson
 import zstandard
 
 from benchmarks.planted import plant
-from curation import assemble, build, pipeline
+from curation import pipeline
 from curation.config import CurateRecipe
-from curation.duplicates import Texts
-from curation.signatures import BandKeys
+from curation.corpus import assemble
+from curation.corpus.duplicates import Texts
+from curation.execution import build
+from curation.measures.signatures import BandKeys
 from manifests.manifest import Draft
 from manifests.recipe import parse
 from manifests.store import Store

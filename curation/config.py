@@ -1,37 +1,25 @@
 """Recipe of a corpus: which sources, which quality limits, what counts as a copy, which benchmarks to keep out.
 
-Also the recipes of a classifier and of annotations by a language model. Loads neither torch nor datatrove. Paths, names
-and the version are local: they say where, and the identity does not hold them. What a path held does enter it, through
-the documents, the tokenizer's digest and the IDs of benchmarks and annotations.
+Loads neither torch nor datatrove. Paths, names and the version are local: they say where, and the identity does not
+hold them. What a path held does enter it, through the documents, the tokenizer's digest and the IDs of benchmarks and
+annotations.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AnyHttpUrl, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from curation.known_sources import KNOWN
-from curation.prompts import PROMPTS
+from curation.places import PlaceRecipe
+from curation.roles import PROSE, Adapter, Format, Role, Structure
 from evaluation.config import BenchmarkRecipe
-from manifests.recipe import Amount, Local, Recipe
+from manifests.paths import FileName
+from manifests.recipe import Amount, Local, NamedRecipe, Recipe
 
 ScoreName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_score$")]
-Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
-Format = Literal["jsonl", "jsonl.zst", "parquet", "html", "warc"]
-Adapter = Literal[
-    "columns", "text", "html", "gsm8k", "boxed", "numina", "openr1", "distilled", "chat", "simplerl", "annotation"
-]
-ANSWERED: tuple[Role, ...] = ("qa", "long_cot")
-"""Roles whose text is made of a question and a response."""
-PROSE: tuple[Role, ...] = ("web", "general")
-"""Roles that quality rules for pages apply to."""
 SAMPLE_SCHEME = "sample://"
 HUB_SCHEME = "hf://"
 MANIFEST_SCHEME = "manifest://"
-
-
-def _as_text(value: object) -> object:
-    """`version: 1` and `version: 2026.11` are what people write."""
-    return str(value) if isinstance(value, int | float) else value
 
 
 class Columns(Recipe):
@@ -59,7 +47,7 @@ class SourceRecipe(Recipe):
     known: Annotated[str | None, Local] = None
     """A source that `octo sources` lists: it gives every field that the recipe does not. With a `path` of your own it
     is read from there."""
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    name: FileName
     """Name of the source in every table."""
     path: Annotated[str, Field(min_length=1), Local]
     """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
@@ -75,12 +63,15 @@ class SourceRecipe(Recipe):
     license: str | None = None
     """SPDX name or the source's own words; recorded with every document."""
     adapter: Adapter = "columns"
-    """How a record becomes a document; see `curation.adapters`. `columns` takes the columns that the role asks for,
-    `text` the text alone, `html` the main text of a page whose HTML is in that column, the others read the shape of a
-    data set: gsm8k, boxed (MATH), numina, openr1, distilled (<think> and answer), chat (User: and Assistant: turns),
-    simplerl. A path manifest:// means `annotation`."""
+    """How a record becomes a document; see `curation.reading.adapters`. `columns` takes the columns that the role asks
+    for, `text` the text alone, `html` the main text of a page whose HTML is in that column, the others read the shape
+    of a data set: gsm8k, boxed (MATH), numina, openr1, distilled (<think> and answer), chat (User: and Assistant:
+    turns), simplerl. A path manifest:// means `annotation`."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
+    structure: Structure | None = None
+    """How the text of a page is laid out: `markdown` keeps headings (#), items of lists (- and 1.) and fences around
+    preformatted text. By default headings are lines like others, and items begin with •."""
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
     `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""
@@ -127,7 +118,9 @@ class SampleRecipe(Recipe):
 
 
 class QualityRecipe(Recipe):
-    """Limits of the quality rules; see `curation.quality` for what each measures."""
+    """Limits of the quality rules; see `curation.measures.quality` for what each measures."""
+
+    # a new limit has the default None: any other renames every corpus (tests/test_identity_pins.py)
 
     min_words: int = Field(default=20, ge=0)
     """Pages with fewer words are `too_short`."""
@@ -196,7 +189,8 @@ class ScoreRecipe(Recipe):
 
 
 class LanguageRecipe(Recipe):
-    """The language of every document, as the columns `language` and `language_score`; see `curation.language`."""
+    """The language of every document, as the columns `language` and `language_score`; see
+    `curation.measures.language`."""
 
     model: Annotated[str | None, Local] = None
     """A fastText model with a label per language: lid.176.bin or .ftz, GlotLID or one of your own. Its digest enters
@@ -210,74 +204,9 @@ class LanguageRecipe(Recipe):
     """Roles that `keep` applies to; documents of every role are labelled."""
 
 
-TIME = r"(\d+-)?\d{1,2}:\d{2}:\d{2}"
-
-
-class StageRecipe(Recipe):
-    """What one process of a stage may use."""
-
-    time: str = Field(default="02:00:00", pattern=TIME)
-    """Limit of time: hours:minutes:seconds, or days-hours:minutes:seconds. A Slurm job of several small tasks has it
-    for all of them."""
-    memory_gb: float = Field(default=4, gt=0)
-    """Memory in GiB."""
-    cpus: int = Field(default=1, gt=0)
-    """CPUs."""
-
-    @property
-    def seconds(self) -> int:
-        """`time` in seconds."""
-        days, _, clock = self.time.rpartition("-")
-        hours, minutes, seconds = map(int, clock.split(":"))
-        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
-class FinishRecipe(StageRecipe):
-    """What the process may use that ends a build: one for all tasks."""
-
-    time: str = Field(default="12:00:00", pattern=TIME)
-    """Limit of time."""
-    memory_gb: float = Field(default=16, gt=0)
-    """Memory in GiB: 3 and some 0.8 KB a document."""
-    cpus: int = Field(default=4, gt=0)
-    """CPUs."""
-
-
-class PlaceRecipe(Recipe):
-    """Where a corpus is built: how the input is cut into tasks, and what Slurm or Ray gives them (docs/cluster.md)."""
-
-    task_bytes: Annotated[Amount, Field(gt=0)] = 256_000_000
-    """Bytes of input that one task reads, as they lie on disk: some minutes of work. Larger local files of Parquet are
-    cut between row groups, of plain JSONL between lines; smaller ones share a job. Fixed at a build's first launch."""
-    workers: int | None = Field(default=None, gt=0)
-    """Jobs of Slurm or Ray at a time; by default as many as the cluster takes."""
-    retries: int = Field(default=2, ge=0)
-    """How often Ray, or Slurm with --wait, is asked again for the tasks that are missing when all others have ended."""
-    annotate: StageRecipe = StageRecipe()
-    """The tasks that read the sources."""
-    finish: FinishRecipe = FinishRecipe()
-    """The end: copies are found and the manifest is frozen."""
-    partition: str | None = None
-    """Partition of Slurm; by default the cluster's own default."""
-    max_array_size: int | None = Field(default=None, gt=0)
-    """Jobs of one Slurm array; by default what the cluster says (MaxArraySize). More are several arrays."""
-    venv: str | None = None
-    """Virtual environment that a Slurm job activates. By default jobs run the Python that submitted them."""
-    env_command: str | None = None
-    """Shell command that a Slurm job runs first, in place of `venv`: `module load python; source env/bin/activate`."""
-    sbatch: dict[str, str] = Field(default_factory=dict)
-    """Further options of sbatch: {account: math, qos: low, exclude: node7}."""
-    address: str | None = None
-    """Address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. By default one is started on this machine."""
-
-
-class CurateRecipe(Recipe):
+class CurateRecipe(NamedRecipe):
     """A corpus: sources in, one manifest out in which every record is a row."""
 
-    name: Annotated[str, Local]
-    """Name of the manifest."""
-    version: Annotated[str, Local] = "1"
-    """Version of the manifest; with the name it is given once and for ever."""
     tokenizer: Annotated[str, Local]
     """A tokenizer.json or a folder with one, relative to the working directory or to the project. Its digest enters the
     identity."""
@@ -312,8 +241,6 @@ class CurateRecipe(Recipe):
     place: Annotated[PlaceRecipe, Local] = PlaceRecipe()
     """Where it is built."""
 
-    _version_as_text = field_validator("version", mode="before")(_as_text)
-
     @model_validator(mode="after")
     def _names_are_unique(self) -> "CurateRecipe":
         names = [source.name for source in self.sources]
@@ -338,150 +265,3 @@ class CurateRecipe(Recipe):
     def source_scores(self) -> tuple[str, ...]:
         """Columns of scores that sources bring, sorted: the order of sources is no matter of columns."""
         return tuple(sorted({name for source in self.sources for name in source.scores or {}}))
-
-
-class ClassifierRecipe(Recipe):
-    """A fastText classifier, trained on labelled rows of a corpus."""
-
-    name: Annotated[str, Local]
-    """Name of the manifest."""
-    version: Annotated[str, Local] = "1"
-    """Version of the manifest; with the name it is given once and for ever."""
-    corpus: Annotated[str, Local]
-    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
-    annotations: Annotated[str | None, Local] = None
-    """Annotations manifest of task score: its good scores, 0 to 5, are the column `llm_score` in the conditions, NULL
-    for other documents. Its ID enters the identity."""
-    positive: str
-    """SQL condition over `documents` for the label positive. Dropped documents are in unless it says otherwise."""
-    negative: str
-    """SQL condition for the label negative. No document may satisfy both."""
-    domain: str = "regexp_extract(url, '^[A-Za-z]+://([^/:?#]+)', 1)"
-    """SQL expression for the domain of a document. A domain is held out whole or not at all; a document without one is
-    a domain of its own."""
-    held_out: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the domains that the report is measured on."""
-    per_label: Annotated[Amount, Field(gt=0)] = 200_000
-    """Documents of each label at most, drawn by the seed. They are in memory, some 2 KB each."""
-    seed: int = 1
-    """Seed of the split, of the draw and of the order of training."""
-    dimensions: int = Field(default=64, ge=4)
-    """Length of the vectors. 64 with 200,000 buckets score 20,000 documents a second; MegaMath's 256 with 2M, 3,200."""
-    ngrams: int = Field(default=2, ge=2)
-    """Words of the longest n-gram."""
-    buckets: Annotated[Amount, Field(ge=10_000)] = 200_000
-    """Rows that n-grams are hashed to."""
-    min_count: int = Field(default=3, ge=1)
-    """Words seen less often are left out."""
-    learning_rate: float = Field(default=0.1, gt=0)
-    """Learning rate at the start; it falls linearly to 0."""
-    epochs: int = Field(default=3, ge=1)
-    """Passes over the lines."""
-
-    _version_as_text = field_validator("version", mode="before")(_as_text)
-
-
-AnnotateTask = Literal["score", "rewrite", "questions"]
-
-
-class ServerRecipe(Recipe):
-    """Who answers, and how patiently we ask. No part of the identity: the answers are."""
-
-    engine: Literal["endpoint", "vllm"] = "endpoint"
-    """`endpoint` asks an OpenAI-compatible server that runs already; `vllm` starts one on this machine and ends it."""
-    url: str | None = None
-    """Base URL of the endpoint, as OpenAI's clients take it: http://localhost:8000/v1."""
-    key_variable: str | None = None
-    """Name of the environment variable that holds the API key. The key itself is written nowhere."""
-    model_path: str | None = None
-    """Folder or hub name of the weights that vLLM loads; by default `model`."""
-    tensor_parallel: int = Field(default=1, ge=1)
-    """GPUs that vLLM splits the model over."""
-    max_context: Annotated[Amount, Field(gt=0)] = 8192
-    """Tokens of prompt and answer together that vLLM makes room for."""
-    concurrency: int = Field(default=64, ge=1)
-    """Requests under way at once."""
-    timeout: float = Field(default=600, gt=0)
-    """Seconds after which the request for a document has failed, its retries included."""
-    retries: int = Field(default=5, ge=0)
-    """How often a request is repeated after a lost connection, a status 429 or 5xx, or an answer that is none; after
-    0.5, 1, 2, … seconds, or as the server says."""
-    max_failed: float = Field(default=0.01, ge=0, le=1)
-    """Share of the documents whose request may fail in the end. These are rows `endpoint_error`; with more, no manifest
-    is made, and the next run asks for what is missing."""
-
-    @model_validator(mode="after")
-    def _can_be_asked(self) -> "ServerRecipe":
-        try:
-            url = AnyHttpUrl(self.url or "")
-        except ValidationError:
-            url = None
-        if self.engine == "endpoint" and (url is None or url.username or url.password):
-            raise ValueError("url: give the endpoint's http:// or https:// address, without user or password")
-        return self
-
-
-class AnswerLimits(Recipe):
-    """From where an answer is not good; see `curation.verdicts` for what each measures."""
-
-    min_length: float = Field(default=0.2, ge=0)
-    """Characters of a rewritten text per character of its source, under which it is `too_short`."""
-    max_length: float = Field(default=2.0, gt=0)
-    """The same, above which it is `too_long`."""
-    max_repetition: float = Field(default=0.6, ge=0, le=1)
-    """Share of 5-word runs that occurred before in the answer, above which it is `repetition`."""
-    min_numbers: float = Field(default=0.5, ge=0, le=1)
-    """Share of the source's numbers that a rewritten text holds, under which it is `numbers_lost`."""
-    min_formulae: float = Field(default=0.5, ge=0, le=1)
-    """Share of the source's formulae that a rewritten text holds, under which it is `formulae_lost`."""
-
-
-class AnnotateRecipe(Recipe):
-    """What a language model says of the documents of a corpus: scores, rewritten texts, or question-answer pairs."""
-
-    name: Annotated[str, Local]
-    """Name of the manifest."""
-    version: Annotated[str, Local] = "1"
-    """Version of the manifest; with the name it is given once and for ever."""
-    corpus: Annotated[str, Local]
-    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity."""
-    where: str = "drop_reason IS NULL"
-    """SQL condition over `documents`: which are asked about. IDs are hashes, so `doc_id < '1'` is a random
-    sixteenth."""
-    task: AnnotateTask
-    """`score`: how useful for teaching mathematics, 0 to 5; `rewrite`: the text rewritten; `questions`: question-answer
-    pairs found in it."""
-    prompt: str | None = None
-    """What is asked, with {text} where the document goes; by default that of the task in `curation.prompts`."""
-    model: str
-    """Name of the model, as the server knows it."""
-    temperature: float = Field(default=0.0, ge=0)
-    """Temperature of sampling; 0 takes the likeliest token."""
-    max_tokens: Annotated[Amount, Field(gt=0)] = 2048
-    """Tokens of the longest answer."""
-    seed: int = 1
-    """Seed of sampling, for servers that heed it."""
-    max_chars: Annotated[Amount, Field(gt=0)] = 20_000
-    """Characters of the longest document that is asked about. To be scored a longer one is cut there; otherwise it is
-    a row `source_too_long`."""
-    limits: AnswerLimits = AnswerLimits()
-    """From where an answer is not good."""
-    server: Annotated[ServerRecipe, Local]
-    """Who answers."""
-
-    _version_as_text = field_validator("version", mode="before")(_as_text)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_prompt(cls, data: Any) -> Any:
-        """The default prompt as a field like any other: its words enter the identity."""
-        if not isinstance(data, dict) or data.get("prompt") is not None:
-            return data
-        return data | {"prompt": PROMPTS.get(str(data.get("task")))}
-
-    @field_validator("prompt")
-    @classmethod
-    def _has_a_place(cls, prompt: str | None) -> str | None:
-        if prompt is not None and prompt.count("{text}") != 1:
-            raise ValueError("write {text} once, where the document goes")
-        return prompt

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from manifests.errors import UserError
 
 if TYPE_CHECKING:
-    from curation.config import Adapter, Role
+    from curation.roles import Adapter, Role
 
 Mark = Literal["P", "S", "M"]
 

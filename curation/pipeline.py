@@ -13,13 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import fsspec
 
-from curation import slurm
-from curation.build import Build, scratch_name
-from curation.classifier import DEFAULT, Classifier, model_path
 from curation.config import (
     MANIFEST_SCHEME,
     SAMPLE_SCHEME,
@@ -28,30 +25,32 @@ from curation.config import (
     ScoreRecipe,
     SourceRecipe,
 )
-from curation.decontaminate import ItemIndex
-from curation.grow import added, check_addable, check_compared, check_free
-from curation.hub import commit, refuse_unpinned, unpinned
+from curation.corpus.append import added, check_addable, check_compared, check_free
+from curation.corpus.reselect import changes, check_thresholds, files_of, reselect
+from curation.execution import slurm
+from curation.execution.build import Build, scratch_name
+from curation.execution.local import run_tasks
+from curation.execution.shards import cpu_seconds, estimate
 from curation.known_sources import KNOWN
-from curation.language import Identifier
-from curation.local import run_tasks
-from curation.reselect import changes, check_thresholds, files_of, reselect
-from curation.sample import write_sample
-from curation.shards import cpu_seconds, estimate
-from curation.sources import InputFile, check_columns, checksum, find_files, on_hub, resolve
+from curation.measures.classifier import DEFAULT, Classifier, model_path
+from curation.measures.decontaminate import ItemIndex
+from curation.measures.language import Identifier
+from curation.measures.vocabulary import Vocabulary
+from curation.reading.files import InputFile, checksum, find_files, on_hub, resolve
+from curation.reading.hub import commit, refuse_unpinned, unpinned
+from curation.reading.records import check_columns
+from curation.sample.write import write_sample
 from curation.tasks import RULES_VERSION, Job
-from curation.vocabulary import Vocabulary
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from manifests.errors import UserError
 from manifests.manifest import Draft, File, Manifest, build_key, check_launch, check_name, find_built, load_all, tag
 from manifests.manifest import resolve as resolve_manifest
+from manifests.places.place import PlaceName
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.runs import RunDirectory
 from manifests.store import Store, file_sha256, try_lock
-
-Place = Literal["local", "slurm", "ray"]
-"""What executes the tasks of a build."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +72,19 @@ def curate(
     workers: int = 1,
     base: Manifest | None = None,
     onto: Manifest | None = None,
-    on: Place = "local",
+    on: PlaceName = "local",
 ) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
     With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
-    (see `curation.reselect`), and the manifest is what a full run makes of the files that `base` was made from. With
-    `onto`, only files that this corpus was not made from are read, and added to it (see `curation.grow`). Raises
-    UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer or
-    benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
+    (see `curation.corpus.reselect`), and the manifest is what a full run makes of the files that `base` was made from.
+    With `onto`, only files that this corpus was not made from are read, and added to it (see `curation.corpus.append`).
+    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
+    or benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
     failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
-    added to `onto`.
-    """
+    added to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
-        manifest = find_built(store, asked.key)
+        manifest = asked.built()
         if onto and not manifest:
             check_free(store, recipe.name, recipe.version)
         if not manifest and base:
@@ -100,7 +98,7 @@ def curate(
 def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
     """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
     with _asked(store, recipe, None, onto) as asked:
-        if (manifest := find_built(store, asked.key)) and not _is_left_open(store, asked.key):
+        if (manifest := asked.built()) and not _is_left_open(store, asked.key):
             return manifest
         if onto:
             check_free(store, recipe.name, recipe.version)
@@ -127,6 +125,10 @@ class _Asked:
     key: str
     draft: Draft
     onto: Manifest | None
+
+    def built(self) -> Manifest | None:
+        """The corpus, if this store has built it."""
+        return find_built(self.store, self.key, self.draft.kind, self.draft.recipe, self.draft.parents)
 
 
 @contextmanager
@@ -493,17 +495,23 @@ def _begun(asked: _Asked, folder: Path) -> Build:
     return build.save(index.items, index.counts)
 
 
-def _run_on_ray(job: Job) -> None:
-    from curation import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
+def _run_tasks(job: Job, workers: int, on: Literal["local", "ray"]) -> None:
+    match on:
+        case "local":
+            run_tasks(job, workers)
+        case "ray":
+            from curation.execution import on_ray  # noqa: PLC0415  loads all of Datatrove's executors
 
-    on_ray.run_tasks(job)
+            on_ray.run_tasks(job)
+        case _:
+            assert_never(on)
 
 
-def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
+def _built(asked: _Asked, workers: int, on: PlaceName) -> Manifest:
     store, key = asked.store, asked.key
     with store.alone(scratch_name(key)) as folder:
         build = _begun(asked, folder)
-        if manifest := find_built(store, key):
+        if manifest := asked.built():
             build.close(manifest)
             return manifest
         if on == "slurm":
@@ -511,9 +519,9 @@ def _built(asked: _Asked, workers: int, on: Place) -> Manifest:
         else:
             slurm.refuse_while_submitted(build.run)
             with build.run.running():
-                run_tasks(build.job, workers) if on == "local" else _run_on_ray(build.job)
+                _run_tasks(build.job, workers, on)
                 return build.finish()
     slurm.wait(build)
-    manifest = find_built(store, key)
+    manifest = asked.built()
     assert manifest, "Slurm has frozen it"
     return manifest

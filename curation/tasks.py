@@ -1,11 +1,9 @@
 """A build's tasks: what each is, and what shows that it is done.
 
-They run on this machine (`curation.local`), on Slurm (`curation.slurm`) or on Ray (`curation.on_ray`), each in any
-process that sees the build's scratch folder.
-"""
+They run on this machine (`curation.execution.local`), on Slurm (`curation.execution.slurm`) or on Ray
+(`curation.execution.on_ray`), each in any process that sees the build's scratch folder."""
 
 import json
-import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import CurateRecipe
-from curation.sources import InputFile, Span
-from curation.vocabulary import PROJECT
+from curation.reading.files import InputFile, Span
 from manifests.identity import json_digest
 from manifests.store import file_sha256
 
-RULES_VERSION = 5
+RULES_VERSION = 6
 """Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
 new rules'."""
 RECORD = "done.json"
@@ -80,7 +77,7 @@ class Job:
 
     @property
     def attempts(self) -> Path:
-        """One JSON line in a file of its own per attempt at a task; see `curation.attempts`."""
+        """One JSON line in a file of its own per attempt at a task; see `curation.execution.attempts`."""
         return self.home / "attempts"
 
     def save(self) -> Path:
@@ -145,9 +142,3 @@ def publish(aside: Path, folder: Path) -> None:
 def pending(job: Job) -> list[int]:
     """Positions of the tasks without sound output."""
     return [position for position, file in enumerate(job.files) if task_record(job, file) is None]
-
-
-def environment() -> dict[str, str]:
-    """The variables of this process, with the project on Python's path."""
-    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
-    return os.environ | {"PYTHONPATH": path}

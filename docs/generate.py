@@ -15,12 +15,15 @@ import typer
 from typer.testing import CliRunner
 
 import octo
-from curation.config import AnnotateRecipe, ClassifierRecipe, CurateRecipe, QualityRecipe
-from curation.quality import RULES
+from curation.classifiers.config import ClassifierRecipe
+from curation.config import CurateRecipe, QualityRecipe
+from curation.language_model.config import AnnotateRecipe
+from curation.measures.quality import RULES
 from evaluation.config import EvalRecipe
-from manifests.catalog_docs import sql_reference
+from manifests.drop_reasons import DropReason
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe
+from octo.sql_reference import sql_reference
 from rl.config import RLRecipe
 from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe
@@ -54,8 +57,8 @@ def cli_reference() -> str:
 
 
 def _verbs(path: list[str], command: Any) -> list[list[str]]:
-    children = getattr(command, "commands", {})
-    return [path] + [verb for name, child in children.items() for verb in _verbs([*path, name], child)]
+    children = command.list_commands(None) if hasattr(command, "commands") else []
+    return [path] + [verb for name in children for verb in _verbs([*path, name], command.commands[name])]
 
 
 def recipe_reference() -> str:
@@ -112,13 +115,24 @@ def _quality_rules() -> list[str]:
     return rows
 
 
+def drop_reasons() -> str:
+    """Every reason to drop a document, in the order in which they go."""
+    rows = [f"| `{reason}` | {reason.meaning} |" for reason in DropReason]
+    lede = "Values of `documents.drop_reason`. Of several reasons the first is named."
+    return "\n".join(["", "## Drop reasons", "", lede, "", "| reason | the document |", "|---|---|", *rows, ""])
+
+
 def _plain(value: Any) -> str:
     return json.dumps(value.model_dump(mode="json") if isinstance(value, Recipe) else value, default=str)
 
 
 def generated() -> dict[Path, str]:
     """File and content of everything this writes."""
-    return {HERE / "cli.md": cli_reference(), HERE / "sql.md": sql_reference(), HERE / "recipes.md": recipe_reference()}
+    return {
+        HERE / "cli.md": cli_reference(),
+        HERE / "sql.md": sql_reference() + drop_reasons(),
+        HERE / "recipes.md": recipe_reference(),
+    }
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from evaluation.equality import Ruling, Verdict, decide, normalise
 from evaluation.extraction import Rule, extract
+from manifests.process import environment
 
 __all__ = ["Grade", "Grader", "Rule", "Verdict", "extract", "grade"]
 
@@ -217,10 +217,8 @@ class Grader:
 def _start_worker(limit_seconds: float, megabytes: int) -> _Worker:
     """A plain subprocess, not multiprocessing: it works under daemonic and Ray processes and never re-imports the
     caller's main module. A session of its own keeps Ctrl-C for the parent, which then kills it."""
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
     command = [sys.executable, "-m", "evaluation.grading_worker", str(limit_seconds), str(megabytes)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), start_new_session=True
     )
     return _Worker(process, time.monotonic() + START_SECONDS)

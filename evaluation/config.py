@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from evaluation.templates import Asked
 from manifests.recipe import Amount, Local, Recipe
 
 
@@ -50,9 +51,9 @@ class EvalRecipe(Recipe):
 
     benchmarks: Annotated[tuple[str, ...], Local] = ()
     """Benchmark manifests to run when the command names none: name@version, ID, or unique prefix of an ID."""
-    template: str = "cpt_base"
-    """Prompt template: cpt_base, ua_base or orz_base (see evaluation/templates.py), or few_shot: each benchmark as its
-    task says (evaluation/tasks.py)."""
+    template: Asked = "cpt_base"
+    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py), or few_shot:
+    each benchmark as its task says (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Worked examples in a few-shot prompt, at most as many as the task has; by default as many as it has."""
     protocol: Literal["paper"] | None = None

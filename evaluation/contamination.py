@@ -11,7 +11,7 @@ into nothing. Items are matched by their question, so that another version or na
     unknown     the model has no lineage here (a folder), or was trained on nothing that has one
 
 A member counts as used although its run may not have come to it. A document that holds several items leaks them all.
-Reads through the catalog; leaves out searching for items, which is `curation.decontaminate`.
+Reads through the catalog; leaves out searching for items, which is `curation.measures.decontaminate`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -27,9 +27,10 @@ from evaluation.contamination import exposure, statuses
 from evaluation.extraction import goes_on
 from evaluation.metrics import MEAN, average, score
 from evaluation.model_folder import checksums
-from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams, open_sampler
+from evaluation.open_sampler import open_sampler
+from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams
 from evaluation.tasks import judge, prompt, task_of
-from evaluation.templates import FEW_SHOT, render, with_thought
+from evaluation.templates import FEW_SHOT, with_thought
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch
 from manifests.progress import progress
@@ -103,8 +104,6 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
         raise UserError(f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}")
     if sampler not in SAMPLERS:
         raise UserError(f"no sampler {sampler!r}", f"There are {', '.join(SAMPLERS)}")
-    if recipe.template != FEW_SHOT:
-        render(recipe.template, "")
     for manifest in benchmarks:
         if manifest.kind != "benchmark":
             raise UserError(f"{manifest.ref} is a {manifest.kind}, not a benchmark", "See `octo manifest list`")

@@ -23,7 +23,7 @@ from evaluation.equality import normalise
 from evaluation.extraction import Rule, extract
 from evaluation.shapes import Named, Value, read
 from evaluation.shots import SHOTS
-from evaluation.templates import FEW_SHOT, render, with_choices, with_thought
+from evaluation.templates import FEW_SHOT, Asked, render, with_choices, with_thought
 
 Item = dict[str, Any]
 """A row of the family `items`."""
@@ -89,7 +89,7 @@ def task_of(benchmark: str) -> Task:
 # -- prompts -------------------------------------------------------------------------------------------------------
 
 
-def prompt(task: Task, item: Item, template: str, shots: int | None = None) -> str:
+def prompt(task: Task, item: Item, template: Asked, shots: int | None = None) -> str:
     """What the model is asked: few-shot by the task's row (`shots` examples if given), else `template`."""
     choices = json.loads(item["choices"]) if item["choices"] else None
     if template != FEW_SHOT:
@@ -126,7 +126,12 @@ class Judged:
 
 
 def judge(
-    task: Task, template: str, protocol: str | None, items: Sequence[Item], responses: Sequence[str], grader: Grader
+    task: Task,
+    template: Asked,
+    protocol: str | None,
+    items: Sequence[Item],
+    responses: Sequence[str],
+    grader: Grader,
 ) -> list[Judged]:
     """Rule on responses[i] to items[i]; `protocol` is None or "paper"."""
     corrected = _grades(task, template, False, items, responses, grader)
@@ -138,7 +143,12 @@ def judge(
 
 
 def _grades(
-    task: Task, template: str, faulty: bool, items: Sequence[Item], responses: Sequence[str], grader: Grader
+    task: Task,
+    template: Asked,
+    faulty: bool,
+    items: Sequence[Item],
+    responses: Sequence[str],
+    grader: Grader,
 ) -> list[Grade]:
     found = [_found(task, template, faulty, *pair) for pair in zip(items, responses, strict=True)]
     references = [_reference(task, faulty, item["answer"]) for item in items]
@@ -151,7 +161,7 @@ def _grades(
     ]
 
 
-def _found(task: Task, template: str, faulty: bool, item: Item, response: str) -> str | None:
+def _found(task: Task, template: Asked, faulty: bool, item: Item, response: str) -> str | None:
     response = with_thought(template, response)
     if item["choices"]:
         return extract(response, task.choice_rule, json.loads(item["choices"]))

@@ -12,11 +12,13 @@ of the problem and of the pass over the prompts; options of a multiple-choice pr
 """
 
 from collections.abc import Sequence
+from typing import Literal, assert_never
 
-from manifests.errors import UserError
-
-NAMES = ("cpt_base", "ua_base", "orz_base", "icl_base", "base_0221")
-FEW_SHOT = "few_shot"
+TemplateName = Literal["cpt_base", "ua_base", "orz_base", "icl_base", "base_0221"]
+"""Each has a case in `render`."""
+FewShot = Literal["few_shot"]
+Asked = Literal[TemplateName, FewShot]
+FEW_SHOT: FewShot = "few_shot"
 """Stands where a template's name may: each benchmark is asked as its task says (`evaluation.tasks`)."""
 
 _ORZ = (
@@ -55,9 +57,8 @@ _EXAMPLES = (
 _ICL = "Solve each problem step by step and put the final answer in \\boxed{}.\n\n"
 
 
-def render(template: str, question: str, epoch: int = 0) -> str:
-    """The prompt for `question` under the template called `template`, in the pass `epoch` (from 0) over the prompts;
-    UserError when there is none of that name."""
+def render(template: TemplateName, question: str, epoch: int = 0) -> str:
+    """The prompt for `question` under the template called `template`, in the pass `epoch` (from 0) over the prompts."""
     match template:
         case "cpt_base":
             return _simple(question)
@@ -70,7 +71,7 @@ def render(template: str, question: str, epoch: int = 0) -> str:
         case "base_0221":
             return _TAGS.format(question=question)
         case _:
-            raise UserError(f"no prompt template {template!r}", f"There are {', '.join(NAMES)}")
+            assert_never(template)
 
 
 def with_thought(template: str, response: str) -> str:

@@ -1,10 +1,11 @@
-"""How a process of ours ends, and how it follows the one that started it.
+"""How a process of ours is started, how it ends, and how it follows the one that started it.
 
-`run_and_leave` is the last line of every entry point. A user's mistake ends as one line on stderr, anything else keeps
-its traceback. Exit functions run and output is flushed, then the process is left without the interpreter's own
-teardown: under Python 3.11 a native thread that lets go of a Python object meanwhile (gloo's did) aborts the
-process ("terminate called without an active exception"), which made finished work look failed in 1 of 6 runs on two
-ranks. Leaves out signals: who is killed leaves what any killed process leaves.
+`environment` makes it find our packages and no others of their names. `run_and_leave` is the last line of every entry
+point. A user's mistake ends as one line on stderr, anything else keeps its traceback. Exit functions run and output is
+flushed, then the process is left without the interpreter's own teardown: under Python 3.11 a native thread that lets go
+of a Python object meanwhile (gloo's did) aborts the process ("terminate called without an active exception"), which
+made finished work look failed in 1 of 6 runs on two ranks. Leaves out signals: who is killed leaves what any killed
+process leaves.
 """
 
 import atexit
@@ -14,11 +15,21 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from manifests.errors import UserError, of_system
 
 PR_SET_PDEATHSIG = 1
+PROJECT = Path(__file__).resolve().parents[1]
+"""The folder that holds the packages: the checkout, or site-packages."""
+
+
+def environment() -> dict[str, str]:
+    """The variables of this process for one that runs `python -m` of ours: the project comes first on Python's path,
+    and the working directory is not on it, where a folder called training/ would be taken for our package."""
+    paths = [str(PROJECT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def run_and_leave(work: Callable[[], Any], mistake: int = 1, prefix: str = "octo: ") -> NoReturn:

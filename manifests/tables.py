@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from manifests.drop_reasons import EARLY
+
 TEXT, LONG, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 
@@ -43,7 +45,7 @@ DOCUMENTS = _table(
     ("n_chars", LONG, "Unicode characters of the normalised text"),
     ("n_tokens", LONG, "tokens of the normalised text by the recipe's tokenizer, without EOS"),
     ("text_digest", TEXT, "128-bit digest of the normalised text as hex; equal texts are exact duplicates"),
-    ("drop_reason?", TEXT, "why the document was dropped; NULL when it was kept"),
+    ("drop_reason?", TEXT, "why the document was dropped, see Drop reasons; NULL when it was kept"),
     (
         "drop_evidence?",
         TEXT,
@@ -51,6 +53,8 @@ DOCUMENTS = _table(
     ),
     ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
+    ("text_share?", REAL, "of an HTML page: characters of its main text / those that it shows, menus and all"),
+    ("formulas_lost?", LONG, "of an HTML page: its formulas of which nothing could be read"),
     open=True,
     more="""the scores `words`, `boilerplate`, `symbol_ratio`, `repetition`, `loop`, `math_density` of the quality rules
 (docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; a classifier's score; and,
@@ -109,7 +113,7 @@ DOUBTS = _table(
     (
         "reason",
         TEXT,
-        "excluded, unverified, unverifiable (the answer fails the grader's controls) or in_training",
+        f"{', '.join(EARLY[:-1])} or {EARLY[-1]}, or what speaks against a text that a language model wrote",
     ),
     ("evidence", TEXT, "JSON: what it rests on"),
 )
@@ -408,6 +412,7 @@ FUNNEL = _table(
     ("reason?", TEXT, "drop reason or quarantine reason"),
     ("documents", LONG, "records"),
     ("tokens", LONG, "their tokens; 0 where text could not be read"),
+    ("formulas_lost?", LONG, "formulas of their pages of which nothing could be read; NULL where none was HTML"),
 )
 RUNS = _table(
     "runs",

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from manifests.errors import UserError
-from manifests.recipe import Amount, Local, Recipe, load, parse
+from manifests.paths import FileName
+from manifests.recipe import Amount, Local, NamedRecipe, Recipe, load, parse, recipe_file
 
 FIELDS = ("text", "question", "response", "answer")
 """What a template may name: columns of `texts`."""
@@ -23,7 +24,7 @@ FIELDS = ("text", "question", "response", "answer")
 class ComponentRecipe(Recipe):
     """Documents of one corpus manifest, by an SQL condition, and how much of the mixture they make up."""
 
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    name: FileName
     """Name of the component in every table."""
     manifest: Annotated[str | None, Local] = None
     """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity. A plan can do without."""
@@ -93,13 +94,9 @@ class BudgetRecipe(Recipe):
         return asked - asked % (self.batch or 1)
 
 
-class MixRecipe(Recipe):
+class MixRecipe(NamedRecipe):
     """A mixture (kind mixture) or a set of prompts (kind prompts)."""
 
-    name: Annotated[str, Local]
-    """Name of the manifest."""
-    version: Annotated[str, Local] = "1"
-    """Version of the manifest; with the name it is given once and for ever."""
     kind: Literal["mixture", "prompts"] = "mixture"
     """`mixture`: packed sequences of tokens for mid-training. `prompts`: questions with answers for RL."""
     components: tuple[ComponentRecipe, ...] = Field(min_length=1)
@@ -116,12 +113,6 @@ class MixRecipe(Recipe):
     The template, not its name, enters the identity of the components that use it."""
     seed: int = 0
     """Seed of the permutations of documents."""
-
-    @field_validator("version", mode="before")
-    @classmethod
-    def _version_as_text(cls, value: object) -> object:
-        """`version: 1` and `version: 2026.11` are what people write."""
-        return str(value) if isinstance(value, int | float) else value
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "MixRecipe":
@@ -150,7 +141,7 @@ class MixRecipe(Recipe):
     def _formats_are_named(self) -> "MixRecipe":
         for part in self.components:
             if part.format and (part.format not in self.formats or self.kind == "prompts"):
-                raise ValueError(f"component {part.name}: there is no format {part.format} for {self.kind}")
+                raise ValueError(f"component {part.name}: {self.kind} has no format {part.format}")
         return self
 
     def template(self, component: ComponentRecipe) -> str | None:
@@ -178,13 +169,10 @@ class CellRecipe(Recipe):
     """Its own budget; by default that of the grid."""
 
 
-class GridRecipe(Recipe):
-    """Mixtures that differ in the weights of their sources: a table in place of a recipe for each."""
+class GridRecipe(NamedRecipe):
+    """Mixtures that differ in the weights of their sources: a table in place of a recipe for each. A mixture is called
+    by the name of the grid, `-` and the name of its cell."""
 
-    name: Annotated[str, Local]
-    """Name of the manifests, before `-` and the name of the cell."""
-    version: Annotated[str, Local] = "1"
-    """Version of every manifest."""
     sources: dict[str, dict[str, Any]] = Field(min_length=1)
     """Components by name: every field of a component but name and weight."""
     cells: dict[str, CellRecipe] = Field(min_length=1)
@@ -204,7 +192,7 @@ class GridRecipe(Recipe):
             raise UserError(f"{self.name} has no cell {name}", f"It has {', '.join(self.cells)}")
         cell = self.cells[name]
         if unknown := ", ".join(sorted({*cell.weights} - {*self.sources})):
-            raise UserError(f"cell {name} weighs {unknown}, which is no source", "Name it under `sources`")
+            raise UserError(f"cell {name} weighs {unknown}, which is not a source", "Name it under `sources`")
         components = [{"name": source, "weight": w, **self.sources[source]} for source, w in cell.weights.items()]
         shared = self.model_dump(include={"version", "sequence_length", "tokenizer", "seed"})
         plain = {"name": f"{self.name}-{name}", "components": components, "budget": cell.budget or self.budget}
@@ -213,7 +201,8 @@ class GridRecipe(Recipe):
 
 def load_mixes(path: str | Path, overrides: Sequence[str] = (), cell: str | None = None) -> list[MixRecipe]:
     """The recipe in the file `path`; of a grid (a file with `cells`) the one called `cell`, or all of them."""
-    is_grid = Path(path).is_file() and re.search(r"^cells:", Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+    file = recipe_file(path)
+    is_grid = file.is_file() and re.search(r"^cells:", file.read_text(encoding="utf-8"), re.MULTILINE)
     if not cell and not is_grid:
         return [load(path, MixRecipe, list(overrides))]
     grid = load(path, GridRecipe, list(overrides))

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from curation.known_sources import lookup
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, build_key, check_launch, find_built, resolve, tag
+from manifests.paths import below
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
@@ -46,7 +47,7 @@ def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell 
     """
     asked = _Inputs.of(store, recipe, start)
     key = build_key(recipe.kind, asked.identity, asked.parents)
-    if built := find_built(store, key):
+    if built := find_built(store, key, recipe.kind, asked.identity, asked.parents):
         known = built.ref == f"{recipe.name}@{recipe.version}"
         return built if known else tag(store, built.id, recipe.name, recipe.version)
     for parent in asked.parents:
@@ -381,7 +382,7 @@ def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path)
     files: dict[str, Path | bytes] = {}
     with progress("mix: tokenize", sum(len(part.places.counts) for part in members)) as advance:
         for part in filter(lambda part: part.tokens, members):
-            target = scratch / f"{part.component.name}.ds"
+            target = below(scratch, f"{part.component.name}.ds")
             write_tokens(part.selection, part.places, vocabulary, part.template, target, advance)
             files |= {target.name: target, f"{target.name}.index": target.with_name(f"{target.name}.index")}
     return files

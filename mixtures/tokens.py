@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests.errors import UserError
 from mixtures.config import parsed
 from mixtures.selection import Selection

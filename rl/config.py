@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from evaluation.config import EvalRecipe
+from evaluation.templates import TemplateName
 from manifests.recipe import Local, Recipe
-from training.config import Count, OptimizerRecipe, TrackerName
+from training.config import Count, OptimizerRecipe, StageName, TrackerName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Signal = Literal[
@@ -21,6 +22,11 @@ Signal = Literal[
 ]
 """Columns of `steps` that an alarm may watch."""
 Action = Literal["warn", "stop", "fall_back"]
+HalfPrecision = Literal["bfloat16"]
+RewardName = Literal["binary", "signed", "format", "repetition", "strict"]
+"""Each has a row in `rl.rewards`."""
+ObjectiveName = Literal["dr_grpo"]
+"""Each has a row in `rl.variants`."""
 
 
 class GrowthRecipe(Recipe):
@@ -92,13 +98,13 @@ class ValidationRecipe(Recipe):
 class RLRecipe(Recipe):
     """Group-relative policy optimisation on one prompts manifest, from the last checkpoint of a run."""
 
-    stage: str = Field(default="rl", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    stage: StageName = "rl"
     """Name of the stage in the ledgers."""
-    template: str = "cpt_base"
+    template: TemplateName = "cpt_base"
     """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py)."""
     stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
     """Strings that end a response."""
-    reward: Literal["binary", "signed", "format", "repetition", "strict"] = "binary"
+    reward: RewardName = "binary"
     """What a right and a wrong answer earn: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict
     punish missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
     overlong_penalty: Count | None = None
@@ -119,7 +125,7 @@ class RLRecipe(Recipe):
     micro_batch_tokens: Annotated[Count | None, Local] = None
     """Tokens of one forward pass, padding included, in place of a number of responses: those of a minibatch are
     bucketed by length. Sums are rounded differently under another number."""
-    precision: Literal["bfloat16"] | None = None
+    precision: HalfPrecision | None = None
     """Arithmetic of forward passes and of sampling; by default float32. Weights and optimizer are float32 always."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the policy that is sampled and trained."""
@@ -131,7 +137,7 @@ class RLRecipe(Recipe):
     """The optimizer; its learning rate is constant. Its state is fresh."""
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """How far the probability ratio may leave 1 before a token's gradient is cut off."""
-    objective: Literal["dr_grpo"] | None = None
+    objective: ObjectiveName | None = None
     """`dr_grpo`: advantages are not divided by the deviation of the group, and the loss is divided by the number of
     responses and the longest cap of the run in place of the tokens sampled. By default GRPO."""
     clip_higher: Annotated[float, Field(gt=0)] | None = None

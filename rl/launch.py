@@ -19,7 +19,7 @@ from evaluation.answers import Grader
 from evaluation.controls import check_references
 from evaluation.model_folder import checksums
 from evaluation.scores import evaluate
-from evaluation.templates import render
+from evaluation.templates import TemplateName, render
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run
@@ -103,7 +103,7 @@ def _check_verl(store: Store, recipe: RLRecipe) -> None:
 
 
 def check_prompts(
-    store: Store, prompts: Manifest, template: str, cap: int, start: Start, limit: int | None = None
+    store: Store, prompts: Manifest, template: TemplateName, cap: int, start: Start, limit: int | None = None
 ) -> Path:
     """The model folder of `start`, once it is one and `prompts`, under `template` and with responses of up to `cap`
     tokens, are prompts that fit into its context; those of more than `limit` tokens need not. UserError for whatever
@@ -119,7 +119,7 @@ def check_prompts(
     return folder
 
 
-def _check_lengths(start: Path, prompts: Manifest, template: str, cap: int, limit: int | None) -> None:
+def _check_lengths(start: Path, prompts: Manifest, template: TemplateName, cap: int, limit: int | None) -> None:
     """The longest prompt with the longest response must fit into the model's context."""
     from transformers import AutoConfig
 
@@ -136,7 +136,7 @@ def _check_lengths(start: Path, prompts: Manifest, template: str, cap: int, limi
         )
 
 
-def _lengths(start: Path, prompts: Manifest, template: str) -> list[int]:
+def _lengths(start: Path, prompts: Manifest, template: TemplateName) -> list[int]:
     """Tokens of each prompt, in order, on the first pass over them."""
     from tokenizers import Tokenizer
 

@@ -16,15 +16,16 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
-from evaluation.samplers import SamplingParams, load_model, sample
-from evaluation.templates import render, with_thought
+from evaluation.sampling import SamplingParams
+from evaluation.templates import TemplateName, render, with_thought
+from evaluation.transformers_sampler import load_model, sample
 from manifests.manifest import Draft, Manifest, build_key, check_name, find_built, tag
 from manifests.progress import progress
-from manifests.recipe import Local, Recipe, semantic
+from manifests.recipe import Local, NamedRecipe, semantic
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 from manifests.tables import PASS_RATES, ROLLOUTS
@@ -36,14 +37,10 @@ Row = dict[str, Any]
 BACKEND = "torch"
 
 
-class PassRateRecipe(Recipe):
+class PassRateRecipe(NamedRecipe):
     """How the responses are sampled that a pass rate is counted from."""
 
-    name: Annotated[str, Local]
-    """Name of the manifest."""
-    version: Annotated[str, Local] = "1"
-    """Version of the manifest; with the name it is given once and for ever."""
-    template: str = "cpt_base"
+    template: TemplateName = "cpt_base"
     """Prompt template, as in RL."""
     stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
     """Strings that end a response."""
@@ -63,11 +60,6 @@ class PassRateRecipe(Recipe):
     """Wall time after which grading one response is given up and counted as an error."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
-
-    @field_validator("version", mode="before")
-    @classmethod
-    def _version_as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, int | float) else value
 
 
 def pass_rates(store: Store, prompts: Manifest, recipe: PassRateRecipe, start: Start) -> Manifest:
@@ -146,7 +138,7 @@ def _frozen(store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDir
     """The manifest of a run that is done."""
     identity = semantic(recipe) | {"run": run.id}
     key = build_key("pass_rates", identity, [prompts])
-    if built := find_built(store, key):
+    if built := find_built(store, key, "pass_rates", identity, [prompts]):
         named = built.ref == f"{recipe.name}@{recipe.version}"
         return built if named else tag(store, built.id, recipe.name, recipe.version)
     draft = Draft(store, "pass_rates", identity, [prompts])

@@ -17,46 +17,51 @@ the loss.
 """
 
 import re
-from typing import Literal
+from typing import assert_never
 
 import numba
 import numpy as np
 
 from evaluation.answers import Verdict
 from evaluation.extraction import goes_on
+from rl.config import RewardName
 
 RULE = "boxed"
 """The rule of extraction (`evaluation.answers.Rule`)."""
-Variant = Literal["binary", "signed", "format", "repetition", "strict"]
 LEAST_PERIOD, TIMES = 5, 5
 """The OctoThinker runs look for `(.{5,}?)\\1{4,}`, a pattern whose search takes quadratic time."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+RIGHT = 1.0
+"""What a right answer earns under every name."""
 
 
-def reward(verdict: Verdict, variant: Variant, response: str, truncated: bool = False) -> float | None:
+def reward(verdict: Verdict, name: RewardName, response: str, truncated: bool = False) -> float | None:
     """What `response` earns; None where there is no ruling. One that goes on behind its last box until it is
     `truncated` earns as a wrong one."""
     if verdict is Verdict.ERROR:
         return None
-    special = _special(variant, response)
+    wrong, special = _row(name, response)
     if special is not None:
         return special
-    if verdict is Verdict.CORRECT and not (truncated and goes_on(response)):
-        return 1.0
-    return {"binary": 0.0, "format": -0.5}.get(variant, -1.0)
+    return RIGHT if verdict is Verdict.CORRECT and not (truncated and goes_on(response)) else wrong
 
 
-def _special(variant: Variant, response: str) -> float | None:
-    """What form alone decides."""
-    match variant:
+def _row(name: RewardName, response: str) -> tuple[float, float | None]:
+    """The row of the table above: what a wrong answer earns, and what form alone decides, if it does."""
+    match name:
+        case "binary":
+            return 0.0, None
+        case "signed":
+            return -1.0, None
         case "format":
-            return -1.0 if boxes(response) != 1 or repeats(response) else None
+            return -0.5, -1.0 if boxes(response) != 1 or repeats(response) else None
         case "repetition":
-            return -2.0 if repeats(response) else None
+            return -1.0, -2.0 if repeats(response) else None
         case "strict":
-            return -2.0 if boxes(response) > 1 or repeats(response) else None
-    return None
+            return -1.0, -2.0 if boxes(response) > 1 or repeats(response) else None
+        case _:
+            assert_never(name)
 
 
 def boxes(response: str) -> int:

@@ -6,13 +6,13 @@ reward and accuracy over those that got a ruling. Loads no torch.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 
 from evaluation.answers import Grade, Verdict
-from evaluation.samplers import Completion
+from evaluation.sampling import Completion
 from manifests.tables import ALARMS, CONSUMPTION, ROLLOUTS, STEPS
 from rl.config import RLRecipe
 from rl.rewards import overlong_penalty, repeats, reward
@@ -37,6 +37,19 @@ SCHEMAS = {
     "steps": STEPS_SCHEMA,
 }
 """The ledgers of a run, in the order in which they are stored."""
+
+
+class Learned(TypedDict):
+    """What the updates of a step came to: columns of `steps` that a backend must give, every one of them."""
+
+    loss: float
+    grad_norm: float
+    clip_share: float
+    entropy: float
+    kl_to_start: float
+    seconds: float
+
+
 COMPONENT = "prompts"
 """What the one component of a prompts manifest is called in `consumption`."""
 
@@ -88,8 +101,8 @@ def earned(completions: list[Completion], grades: list[Grade], recipe: RLRecipe,
     return rewards
 
 
-def ledger_rows(rollouts: Rollouts, learned: dict[str, float], recipe: RLRecipe) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each ledger for one step. `learned` holds what the updates came to and the seconds."""
+def ledger_rows(rollouts: Rollouts, learned: Learned, recipe: RLRecipe) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each ledger for one step."""
     used, sources = rollouts.lengths_N, np.array([prompt["source"] for prompt in rollouts.prompts])
     fixed = {"step": rollouts.step, "stage": recipe.stage, "lr": recipe.optimizer.lr, "tokens": int(used.sum())}
     consumption = [
@@ -105,7 +118,7 @@ def ledger_rows(rollouts: Rollouts, learned: dict[str, float], recipe: RLRecipe)
     return {
         "rollouts": [_rollout(rollouts, i, recipe.rollout_texts) for i in range(len(used))],
         "consumption": consumption,
-        "steps": [fixed | learned | metrics(rollouts, sources)],
+        "steps": [fixed | dict(learned) | metrics(rollouts, sources)],
     }
 
 

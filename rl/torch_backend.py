@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -33,15 +33,17 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from evaluation.answers import Grader
-from evaluation.samplers import SamplingParams, encode, sample
+from evaluation.sampling import SamplingParams
 from evaluation.templates import render, with_thought
+from evaluation.transformers_sampler import encode, sample
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory
 from rl.config import RLRecipe
 from rl.objective import advantages, divergence, policy_loss, token_logprobs
 from rl.rewards import RULE
-from rl.rollouts import SCHEMAS, Rollouts, alarm_row, earned, ledger_rows, mean
+from rl.rollouts import SCHEMAS, Learned, Rollouts, alarm_row, earned, ledger_rows, mean
+from rl.variants import objective_of
 from rl.watch import alarms, cap_of, last_good
 from training.checkpoints import load_optimizer, load_weights, write_checkpoint
 from training.torch_backend import adamw, update
@@ -57,7 +59,7 @@ class _Policy:
     def __init__(self, recipe: RLRecipe, start: Path, tokenizer: Any):
         self.recipe, self.start, self.tokenizer = recipe, start, tokenizer
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.low = torch.bfloat16 if recipe.precision else None
+        self.low = getattr(torch, recipe.precision) if recipe.precision else None
         self.model: Any = load_weights(start).to(self.device).eval()
         self.optimizer = self._optimizer()
         frozen = load_weights(start, self.low or torch.float32).requires_grad_(False)
@@ -84,7 +86,7 @@ class _Policy:
     def logprobs(self, part: "_Padded", model: Any = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy at each target [n, L-1]. Right padding needs no mask: no token looks at one after
         it."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=bool(self.low)):
+        with torch.autocast(self.device, self.low or torch.bfloat16, enabled=bool(self.low)):
             logits = (model or self.model)(input_ids=part.inputs, use_cache=False).logits
         return token_logprobs(logits, part.targets, self.recipe.temperature)
 
@@ -196,8 +198,10 @@ def _watch(run: RunDirectory, policy: _Policy, ledger: Ledger, past: Past, good:
         case "fall_back":
             policy.load(run.checkpoint(good) if good else policy.start)
             past.fallen.append(met[0].step)
-        case _:
+        case "warn":
             return False
+        case unknown:
+            assert_never(unknown)
     return True
 
 
@@ -217,8 +221,8 @@ def _step(
     cap, before = cap_of(policy.recipe, step, history), (step - 1) * policy.recipe.prompts_per_step
     first = history[-1].get("prompts_read", before) if history else 0
     rollouts = _rollouts(policy, grader, prompts, step, cap, first)
-    learned = _learn(policy, rollouts)
-    found = ledger_rows(rollouts, learned | {"seconds": time.perf_counter() - began}, policy.recipe)
+    learned = _learn(policy, rollouts, began)
+    found = ledger_rows(rollouts, learned, policy.recipe)
     for table, added in found.items():
         ledger.add(table, added)
     if not math.isfinite(learned["loss"]) and _is_learnt_from(rollouts).any():
@@ -293,7 +297,7 @@ def group_advantages(rewards: list[float | None], recipe: RLRecipe) -> np.ndarra
     """The advantage of each response within its group, [N], float32; 0 where there is no ruling."""
     rewards_PG = torch.tensor([value or 0.0 for value in rewards]).view(-1, recipe.group_size)
     ruled_PG = torch.tensor([value is not None for value in rewards]).view(-1, recipe.group_size)
-    return advantages(rewards_PG, ruled_PG, recipe.objective != "dr_grpo").flatten().numpy()
+    return advantages(rewards_PG, ruled_PG, objective_of(recipe.objective).is_scaled).flatten().numpy()
 
 
 # -- update --------------------------------------------------------------------------------------------------------
@@ -319,9 +323,9 @@ class _Before:
     divergence: Tensor
 
 
-def _learn(policy: _Policy, rollouts: Rollouts) -> dict[str, float]:
+def _learn(policy: _Policy, rollouts: Rollouts, began: float) -> Learned:
     """The updates of one step: loss, gradient norm and share of tokens cut off over them; entropy and divergence of the
-    policy that was sampled. Ends with the first loss that is no number.
+    policy that was sampled; the seconds since `began`. Ends with the first loss that is not a number.
 
     Log-probabilities before the updates are computed again and not taken from the sampler: with a cache the same sums
     are rounded differently, and the ratio of the first update should be exactly 1.
@@ -347,6 +351,7 @@ def _learn(policy: _Policy, rollouts: Rollouts) -> dict[str, float]:
         "clip_share": cut_off / of if of else math.nan,
         "entropy": _masked_mean([(seen.entropy, mask) for seen, mask in pairs]),
         "kl_to_start": _masked_mean([(seen.divergence, mask) for seen, mask in pairs]),
+        "seconds": time.perf_counter() - began,
     }
 
 
@@ -358,10 +363,9 @@ def _looked_at(policy: _Policy, part: _Padded) -> _Before:
 
 
 def _divisor(parts: list[_Padded], tokens: float, recipe: RLRecipe) -> float:
-    """What the sum over the tokens of a minibatch is divided by: their number, or for Dr.GRPO a constant."""
-    if recipe.objective == "dr_grpo":
-        return float(sum(len(part.inputs) for part in parts) * recipe.longest_cap)
-    return tokens
+    """What the sum over the tokens of a minibatch is divided by."""
+    responses = sum(len(part.inputs) for part in parts)
+    return objective_of(recipe.objective).divisor(tokens, responses, recipe.longest_cap)
 
 
 def _backward(policy: _Policy, parts: list[_Padded], old: list[_Before], divisor: float) -> tuple[float, float]:

@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -36,20 +36,23 @@ import yaml
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from evaluation.answers import Grade, Verdict
-from evaluation.samplers import Completion, encode
+from evaluation.sampling import Completion
 from evaluation.templates import render
+from evaluation.transformers_sampler import encode
 from manifests.errors import UserError
+from manifests.process import environment
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory
-from rl.config import RLRecipe
-from rl.rollouts import SCHEMAS, Rollouts, alarm_row, ledger_rows
+from rl.config import Action, RLRecipe
+from rl.rollouts import SCHEMAS, Learned, Rollouts, alarm_row, ledger_rows
 from rl.torch_backend import Past, Validate, group_advantages
+from rl.variants import objective_of
 from rl.verl_config import ENGINE, Job, agent_loop, to_verl
 from rl.watch import alarms
 from training.checkpoints import copy_tokenizer
 from training.doctor import is_cuda
 from training.nanotron_config import FOLDER
-from training.places import HOME, LAUNCHER, LOG
+from training.places import LAUNCHER, LOG
 from training.trackers import Show, tracking
 
 METRICS = "metrics.jsonl"
@@ -132,7 +135,7 @@ def laid_out(prompts: list[dict[str, Any]], texts: list[str]) -> pa.Table:
 
 
 def _eos_ids(folder: Path) -> list[int]:
-    """The tokens that end a response, as `evaluation.samplers.eos_ids` has them of a loaded model."""
+    """The tokens that end a response, as `evaluation.transformers_sampler.eos_ids` has them of a loaded model."""
     found = [AutoTokenizer.from_pretrained(folder, local_files_only=True).eos_token_id]
     found.append(AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().eos_token_id)
     with contextlib.suppress(OSError):
@@ -143,11 +146,9 @@ def _eos_ids(folder: Path) -> list[int]:
 
 def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
     """Of the driver, and through it of every process of Ray."""
-    paths = os.pathsep.join([HOME, *filter(None, [os.environ.get("PYTHONPATH")])])
     plain = {
         ENGINE: str(engine),
         LAUNCHER: str(os.getpid()),
-        "PYTHONPATH": paths,
         "VERL_USE_EXTERNAL_MODULES": "rl.verl_plugin",
         "VERL_FILE_LOGGER_PATH": str(engine / METRICS),
         "HF_HUB_OFFLINE": "1",
@@ -162,7 +163,7 @@ def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
         # the engine of FSDP is registered for `cuda` alone, a name that verl lets one ask for
         plain |= {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda", "OMP_NUM_THREADS": str(recipe.threads or 1)}
     dropped = ("RAY_ADDRESS", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    return {name: value for name, value in os.environ.items() if name not in dropped} | plain
+    return {name: value for name, value in environment().items() if name not in dropped} | plain
 
 
 # -- the process ---------------------------------------------------------------------------------------------------
@@ -314,7 +315,7 @@ class _Follower:
         for alarm in alarms(recipe.watch, self._past.history):
             self.ledger.add("alarms", [alarm_row(alarm, None)])
             print(f"octo: {alarm.action}: {alarm.said}", file=sys.stderr)
-            self._past.stopped |= alarm.action == "stop"
+            self._past.stopped |= _stops(alarm.action)
         self.step, self.note = rollouts.step, f"reward {found['steps'][0]['reward']:.2f}"
 
     def _rollouts(self, step: int) -> Rollouts:
@@ -361,11 +362,25 @@ class _Follower:
         shutil.move(source, folder / source.name)
 
 
-def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> dict[str, float]:
-    """What verl says of the updates, under our names. Under Dr.GRPO it divides entropy and KL as it does the loss, by
-    the longest cap and the number of responses: of those with a ruling, and of all."""
+def _stops(action: Action) -> bool:
+    """Whether an alarm ends the run."""
+    match action:
+        case "stop":
+            return True
+        case "warn":
+            return False
+        case "fall_back":
+            raise AssertionError("`to_verl` refuses a recipe that falls back")
+        case _:
+            assert_never(action)
+
+
+def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> Learned:
+    """What verl says of the updates, under our names. With a fixed divisor (Dr.GRPO) it divides entropy and KL as it
+    does the loss, by the longest cap and the number of responses: of those with a ruling, and of all."""
     ruled = [c.tokens for c, reward in zip(rollouts.completions, rollouts.rewards, strict=True) if reward is not None]
-    unit = recipe.longest_cap / max(sum(ruled), 1) if recipe.objective == "dr_grpo" else None
+    is_fixed = objective_of(recipe.objective).has_fixed_divisor
+    unit = recipe.longest_cap / max(sum(ruled), 1) if is_fixed else None
     return {
         "loss": logged["actor/pg_loss"],
         "grad_norm": logged["actor/grad_norm"],

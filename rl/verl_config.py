@@ -8,10 +8,11 @@ optimizer are the recipe's; both backends train the same objective. Leaves out w
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from manifests.errors import UserError
-from rl.config import RLRecipe
+from rl.config import HalfPrecision, RLRecipe
+from rl.variants import objective_of
 
 HOOKS = "rl.verl_hooks"
 """The module whose classes and functions verl calls."""
@@ -24,8 +25,6 @@ TOKENS_PER_GPU = 16_384
 RAY_SLOTS = 16
 """CPUs Ray is told of on a machine without a GPU: verl reserves a dozen, most of which wait."""
 _DYNAMIC = {"ppo": "use_dynamic_bsz", "log_prob": "log_prob_use_dynamic_bsz"}
-BFLOAT16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-FLOAT32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _actor(config: RLRecipe, job: Job) -> dict[str, Any]:
         "clip_ratio_low": config.ratio_clip,
         "clip_ratio_high": higher,
         "clip_ratio_c": 1e9,  # no second clip of negative advantages: the torch backend has none
-        **_divisor(config),
+        **objective_of(config.objective).verl_aggregation(config.longest_cap),
         "use_kl_loss": True,  # measured, and counted for nothing
         "kl_loss_coef": 0.0,
         "kl_loss_type": "low_var_kl",
@@ -152,13 +151,6 @@ def _actor(config: RLRecipe, job: Job) -> dict[str, Any]:
             "load_contents": ["model", "optimizer", "extra"],
         },
     }
-
-
-def _divisor(config: RLRecipe) -> dict[str, Any]:
-    """What the sum over the tokens of a minibatch is divided by: their number, or for Dr.GRPO a constant."""
-    if config.objective == "dr_grpo":
-        return {"loss_agg_mode": "seq-mean-token-sum-norm", "loss_scale_factor": config.longest_cap}
-    return {"loss_agg_mode": "token-mean"}
 
 
 def _parts(name: str, config: RLRecipe, job: Job) -> dict[str, Any]:
@@ -185,8 +177,20 @@ def _fsdp(config: RLRecipe, job: Job) -> dict[str, Any]:
     """Weights and optimizer are float32, forward passes in the recipe's precision; on a GPU what rests lies in main
     memory."""
     plain = {"model_dtype": "fp32", "use_torch_compile": job.has_cuda}
-    plain |= {"mixed_precision": dict(BFLOAT16 if config.precision else FLOAT32)}
+    plain |= {
+        "mixed_precision": {"param_dtype": _dtype(config.precision), "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+    }
     return plain | {"param_offload": True, "optimizer_offload": True} if job.has_cuda else plain
+
+
+def _dtype(precision: HalfPrecision | None) -> str:
+    match precision:
+        case None:
+            return "fp32"
+        case "bfloat16":
+            return "bf16"
+        case _:
+            assert_never(precision)
 
 
 def _rollout(config: RLRecipe, job: Job) -> dict[str, Any]:

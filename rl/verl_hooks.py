@@ -33,13 +33,15 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer  # type: ignore[impor
 from verl.utils.profiler import simple_timer  # type: ignore[import-not-found]
 
 from evaluation.answers import Grade, Grader
-from evaluation.samplers import Completion, encode, text_before
+from evaluation.sampling import Completion
 from evaluation.templates import with_thought
+from evaluation.transformers_sampler import encode, text_before
 from manifests.recipe import parse
 from rl.config import RLRecipe
 from rl.objective import advantages
 from rl.rewards import RULE
 from rl.rollouts import earned
+from rl.variants import objective_of
 from rl.verl_config import CPU_ROLLOUT, ENGINE, ESTIMATOR
 from rl.watch import cap_of
 
@@ -194,7 +196,7 @@ def _grading() -> _Grading:
 @register_adv_est(ESTIMATOR)
 def grouped(token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray, **_: Any) -> tuple[Tensor, Tensor]:
     """Advantages, and returns equal to them, [N, T]: each response's at all of its tokens. Groups share an `index`."""
-    scores_N, is_scaled = token_level_rewards.sum(-1), told().recipe.objective != "dr_grpo"
+    scores_N, is_scaled = token_level_rewards.sum(-1), objective_of(told().recipe.objective).is_scaled
     spread_N = torch.zeros_like(scores_N)
     for rows in _groups(index):
         rewards_1G = scores_N[rows][None]

@@ -4,15 +4,47 @@ Loads neither torch nor datatrove. What cannot change a result beyond rounding (
 to checkpoint) is local. The next stage is either another recipe, launched from the first run, or an item of `then`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
+from manifests.paths import FileName
+from manifests.places.config import NeedsRecipe, SlurmSettings, Time
 from manifests.recipe import Amount, Local, Recipe
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+ArchitectureName = Literal["qwen2"]
+"""Each has a row in `training.models`."""
+ShapeName = Literal["constant", "cosine", "linear", "1-sqrt"]
+"""Each has a case in `training.schedule` and in `training.nanotron_config`."""
+AttentionName = Literal["document"]
+"""Each has a case in `keeps_to_documents`."""
+Precision = Literal["float32", "bfloat16"]
+"""Each has a case in `is_half`."""
 
 Count = Annotated[Amount, Field(gt=0)]
+
+
+def is_half(precision: Precision) -> bool:
+    """Whether forward passes are computed in bfloat16 in place of float32."""
+    match precision:
+        case "float32":
+            return False
+        case "bfloat16":
+            return True
+        case _:
+            assert_never(precision)
+
+
+def keeps_to_documents(attention: AttentionName | None) -> bool:
+    """Whether a token attends to its own document alone, in place of all before it in the sequence."""
+    match attention:
+        case None:
+            return False
+        case "document":
+            return True
+        case _:
+            assert_never(attention)
 
 
 class RopeScalingRecipe(Recipe):
@@ -31,7 +63,7 @@ class RopeScalingRecipe(Recipe):
 class ModelRecipe(Recipe):
     """A Llama or Qwen2 to initialise from random weights; fields as in transformers' configurations."""
 
-    architecture: Literal["qwen2"] | None = None
+    architecture: ArchitectureName | None = None
     """`qwen2` has biases on query, key and value; by default a Llama."""
     vocab_size: Count | None = None
     """Rows of the embedding; by default as many as the mixture's tokenizer has tokens."""
@@ -77,7 +109,7 @@ class OptimizerRecipe(Recipe):
 class ScheduleRecipe(Recipe):
     """The learning rate over the steps of one stage; see `training.schedule`."""
 
-    shape: Literal["constant", "cosine", "linear", "1-sqrt"] = "constant"
+    shape: ShapeName = "constant"
     """How the learning rate goes from its peak to its minimum."""
     min_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Minimum as a share of the peak; a constant schedule has none."""
@@ -85,7 +117,7 @@ class ScheduleRecipe(Recipe):
     """Steps in which the learning rate climbs linearly to its peak."""
 
 
-StageName = Annotated[str, Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")]
+StageName = FileName
 
 
 class ParallelRecipe(Recipe):
@@ -112,7 +144,7 @@ class NextStageRecipe(Recipe):
     """Steps of the stage; by default its whole mixture."""
 
 
-class SlurmRecipe(Recipe):
+class SlurmRecipe(SlurmSettings, NeedsRecipe):
     """What `octo train --on slurm` asks of Slurm."""
 
     nodes: Count = 1
@@ -122,17 +154,10 @@ class SlurmRecipe(Recipe):
     cpus: Count | None = None
     """CPUs of each node."""
     memory_gb: Annotated[float | None, Field(gt=0)] = None
-    """Memory of each node in GB; by default what the cluster gives."""
-    time: str = "24:00:00"
-    """Time limit. A job that reaches it is submitted again by the same command, and goes on from its checkpoint."""
-    partition: str | None = None
-    """Partition; by default the cluster's own default."""
-    venv: str | None = None
-    """Virtual environment that the job activates. By default it runs the Python that submitted it."""
-    env_command: str | None = None
-    """Shell command that the job runs first, in place of `venv`: `module load python; source env/bin/activate`."""
-    sbatch: dict[str, str] = Field(default_factory=dict)
-    """Further options of sbatch: {account: math, qos: low}."""
+    """Memory of each node in GiB; by default what the cluster gives."""
+    time: Time = "24:00:00"
+    """Time limit: hours:minutes:seconds, or days-hours:minutes:seconds. A job that reaches it is submitted again by the
+    same command, and goes on from its checkpoint."""
 
 
 class TrainRecipe(Recipe):
@@ -158,9 +183,9 @@ class TrainRecipe(Recipe):
     """Steps of the stage; by default the whole mixture, with a shorter last batch if need be."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Arithmetic of the forward pass; weights and optimizer are float32 always."""
-    attention: Literal["document"] | None = None
+    attention: AttentionName | None = None
     """`document`: a token attends to its own document alone; by default to all before it in the sequence."""
     then: tuple[NextStageRecipe, ...] | None = None
     """Stages that follow in the same run; optimizer state and the count of steps go on."""

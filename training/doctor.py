@@ -13,6 +13,9 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from manifests.extras import is_installed
+from training.config import Precision, is_half
+
 NANOTRON = "git+https://github.com/huggingface/nanotron@7bc99232"
 INSTALL_NANOTRON = f"pip install '.[nanotron]' && pip install --no-deps 'nanotron @ {NANOTRON}'"
 NANOTRON_NEEDS = ("dacite", "einops", "psutil", "datasets", "datatrove")
@@ -53,7 +56,7 @@ def doctor() -> list[dict[str, str]]:
     return rows
 
 
-def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
+def nanotron_lacks(precision: Precision = "bfloat16") -> tuple[str, str] | None:
     """What keeps the nanotron backend from running here, and what to do; None when nothing does."""
     if not is_installed("nanotron"):
         return "nanotron is not installed", f"{INSTALL_NANOTRON}, or train with --backend torch"
@@ -65,7 +68,7 @@ def nanotron_lacks(precision: str = "bfloat16") -> tuple[str, str] | None:
     if lacking := [name for name in _needs(has_cuda) if not is_installed(name)]:
         install = INSTALL_ON_CUDA if has_cuda else "pip install"
         return f"nanotron lacks {', '.join(lacking)}", f"{install} {' '.join(lacking)}"
-    if has_cuda and precision != "bfloat16":
+    if has_cuda and not is_half(precision):
         return (
             "nanotron's attention takes no float32 on a GPU",
             "Set precision: bfloat16, or train with --backend torch",
@@ -82,14 +85,6 @@ def verl_lacks() -> tuple[str, str] | None:
     if (found := _version("verl")) != VERL:
         return f"this is verl {found}, and its configuration changes with every release", f"pip install verl=={VERL}"
     return None
-
-
-def is_installed(package: str) -> bool:
-    """Whether a top-level package can be found; nothing is imported."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # a stand-in that was put into sys.modules without a spec
-        return True
 
 
 def _needs(has_cuda: bool) -> tuple[str, ...]:

@@ -6,13 +6,36 @@ the nanotron backend from these.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never, get_args
 
 from manifests.errors import UserError
-from training.config import ModelRecipe
+from training.config import ArchitectureName, ModelRecipe
 
-ARCHITECTURES = {"llama": None, "qwen2": "qwen2"}
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one architecture from another; `has_biases`: on query, key and value."""
+
+    model_type: str
+    """transformers' name of it."""
+    has_biases: bool
+
+
+def architecture_of(name: ArchitectureName | None) -> Architecture:
+    """The row of the architecture that a recipe names; None is a Llama."""
+    match name:
+        case None:
+            return Architecture("llama", has_biases=False)
+        case "qwen2":
+            return Architecture("qwen2", has_biases=True)
+        case _:
+            assert_never(name)
+
+
+NAMES: tuple[ArchitectureName | None, ...] = (None, *get_args(ArchitectureName))
+ARCHITECTURES = {architecture_of(name).model_type: name for name in NAMES}
 """transformers' `model_type` → our `architecture`."""
 
 
@@ -69,7 +92,7 @@ def parameters(recipe: ModelRecipe, vocab_size: int) -> int:
     width, layers, heads = recipe.hidden_size, recipe.num_hidden_layers, recipe.num_attention_heads
     shared = (recipe.num_key_value_heads or heads) * (width // heads)
     attention = 2 * width * width + 2 * width * shared
-    biases = width + 2 * shared if recipe.architecture == "qwen2" else 0
+    biases = width + 2 * shared if architecture_of(recipe.architecture).has_biases else 0
     layer = attention + biases + 3 * width * recipe.intermediate_size + 2 * width
     embeddings = (recipe.vocab_size or vocab_size) * width * (1 if recipe.tie_word_embeddings else 2)
     return embeddings + layers * layer + width

@@ -36,7 +36,7 @@ from manifests.runs import RunDirectory
 from mixtures.reader import Batch
 from training import nanotron_cpu, nanotron_weights
 from training.checkpoints import write_checkpoint
-from training.config import TrainRecipe
+from training.config import TrainRecipe, keeps_to_documents
 from training.nanotron_config import FOLDER
 from training.recorder import Recorder, recording
 from training.stages import Begin, Stage, per_document, stage_at
@@ -180,7 +180,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
 
     def _positions(self, batch: Batch) -> np.ndarray:
         """Where positions are 0, nanotron begins a new stretch of attention: int64 [B, S]."""
-        if self.recipe.attention:
+        if keeps_to_documents(self.recipe.attention):
             return batch.positions
         return np.tile(np.arange(batch.tokens.shape[1] - 1), (len(batch.tokens), 1))
 

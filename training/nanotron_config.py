@@ -7,10 +7,11 @@ weights to start from, the exact learning rate of a step, the scaling of rotary 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, assert_never
 
 from manifests.errors import UserError
-from training.config import ModelRecipe, ScheduleRecipe, TrainRecipe
+from training.config import ModelRecipe, ScheduleRecipe, ShapeName, TrainRecipe, is_half, keeps_to_documents
+from training.models import architecture_of
 
 FOLDER = "engine"
 """Folder within a run for the files of an engine; nanotron itself is told to write checkpoints there and never does."""
@@ -36,7 +37,7 @@ def to_nanotron(config: TrainRecipe, mixture: Mixture) -> dict[str, Any]:
     assert config.model, "the launch describes the model it starts from"
     _refuse_impossible(config, config.model, mixture)
     per_rank, micro = _batch(config)
-    total, is_half = sum(mixture.steps), config.precision == "bfloat16"
+    total, is_low = sum(mixture.steps), is_half(config.precision)
     return {
         "general": {"project": "octothinker", "run": config.stage, "seed": config.seed, "ignore_sanity_checks": True},
         "checkpoints": {
@@ -63,7 +64,7 @@ def to_nanotron(config: TrainRecipe, mixture: Mixture) -> dict[str, Any]:
             "zero_stage": 0,  # 1 fails upstream with float32 accumulation on more than one rank
             "weight_decay": config.optimizer.weight_decay,
             "clip_grad": config.optimizer.clip,
-            "accumulate_grad_in_fp32": is_half,
+            "accumulate_grad_in_fp32": is_low,
             "optimizer_factory": _adamw(config),
             "learning_rate_scheduler": _learning_rate(config, mixture.steps),
         },
@@ -109,7 +110,7 @@ def _parallelism(config: TrainRecipe) -> dict[str, Any]:
 def _model(config: TrainRecipe, model: ModelRecipe, mixture: Mixture) -> dict[str, Any]:
     return {
         "is_qwen2_config": True,
-        "attention_bias": model.architecture == "qwen2",
+        "attention_bias": architecture_of(model.architecture).has_biases,
         "vocab_size": model.vocab_size or mixture.vocab_size,
         "hidden_size": model.hidden_size,
         "intermediate_size": model.intermediate_size,
@@ -124,7 +125,7 @@ def _model(config: TrainRecipe, model: ModelRecipe, mixture: Mixture) -> dict[st
         "eos_token_id": mixture.eos_id,
         "hidden_act": "silu",
         "log_attn_probs": False,
-        "_use_doc_masking": config.attention == "document",
+        "_use_doc_masking": keeps_to_documents(config.attention),
     }
 
 
@@ -147,16 +148,27 @@ def _learning_rate(config: TrainRecipe, steps: tuple[int, ...]) -> dict[str, Any
     peak, warmup = config.optimizer.lr, config.schedule.warmup_steps
     plain = {"learning_rate": peak, "lr_warmup_steps": warmup, "lr_warmup_style": "linear" if warmup else "constant"}
     for number, schedule in enumerate(_schedules(config)):
-        if schedule.shape != "constant":
+        if style := _decay_style(schedule.shape):
             start = sum(steps[:number]) + (warmup if number == 0 else 0)
             return plain | {
-                "lr_decay_style": schedule.shape,
+                "lr_decay_style": style,
                 "lr_decay_starting_step": start,
                 "lr_decay_steps": sum(steps[: number + 1]) - start,
                 "min_decay_lr": peak * schedule.min_ratio,
             }
     constant = {"lr_decay_style": "linear", "lr_decay_starting_step": sum(steps), "lr_decay_steps": 1}
     return plain | constant | {"min_decay_lr": peak}
+
+
+def _decay_style(shape: ShapeName) -> Literal["cosine", "linear", "1-sqrt"] | None:
+    """Nanotron's name of a decay; it knows these three, and fails after the launch at any other."""
+    match shape:
+        case "constant":
+            return None
+        case "cosine" | "linear" | "1-sqrt":
+            return shape
+        case _:
+            assert_never(shape)
 
 
 def _stages(config: TrainRecipe, mixture: Mixture) -> list[dict[str, Any]]:

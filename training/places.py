@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import UserError
-from manifests.process import die_with_parent
+from manifests.process import die_with_parent, environment
 from manifests.progress import progress
 
 FAILURE, PROGRESS, LOG = "failure.json", "progress.json", "log.txt"
 LAUNCHER = "OCTO_LAUNCHER"
 """Environment variable with the process ID that an engine's process must not outlive."""
-HOME = str(Path(__file__).resolve().parent.parent)
-"""Where the packages lie, for the processes' import path."""
 STEP_SECONDS = 300
 """How long srun may wait for the nodes of its job: after one was lost Slurm 22.05 may take them for busy for ever."""
 LINE = re.compile(r"(?: *(?P<node>\d+): )?(?:\[rank\d+\]: ?)?(?P<said>.*)")
@@ -42,15 +40,14 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
     """Run `python ARGUMENTS` to its end, showing progress. `folder` takes its files; UserError when it fails."""
     for name in (FAILURE, PROGRESS):
         (folder / name).unlink(missing_ok=True)
-    paths = os.pathsep.join([HOME, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": paths, LAUNCHER: str(os.getpid())}
+    variables = environment() | {LAUNCHER: str(os.getpid())}
     command = [sys.executable, *arguments]
     if (nodes := slurm_nodes()) > 1:
-        del environment[LAUNCHER]  # a process ID means nothing on another node
+        del variables[LAUNCHER]  # a process ID means nothing on another node
         options = ["--ntasks-per-node=1", "--kill-on-bad-exit=1", "--label", f"--immediate={STEP_SECONDS}"]
         command = ["srun", f"--nodes={nodes}", *options, *command]
     with (folder / LOG).open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             status = _watch(process, folder, what, done, steps)
         except BaseException:

@@ -8,11 +8,12 @@ steps after warmup that is done, in [0, 1), and m the minimum as a share of the 
     linear     m + (1 - m) (1 - t)
     1-sqrt     m + (1 - m) (1 - √t)             Hägele et al. 2024, the cooldown that served best after a constant rate
 
-Warmup is linear and reaches the peak on the first step after it. Leaves out schedules across stages: each stage is a
-run with a schedule of its own.
+Warmup is linear and reaches the peak on the first step after it. Leaves out schedules across stages: each stage has
+a schedule of its own.
 """
 
 import math
+from typing import assert_never
 
 import numpy as np
 
@@ -45,4 +46,6 @@ def _factor(t: float, schedule: ScheduleRecipe) -> float:
             fall = 1 - t
         case "1-sqrt":
             fall = 1 - math.sqrt(t)
+        case unknown:
+            assert_never(unknown)
     return schedule.min_ratio + (1 - schedule.min_ratio) * fall

@@ -10,23 +10,23 @@ how far it is.
     python -m training.slurm STORE RUN     the job's command
 """
 
-import shlex
 import signal
 import sys
 from dataclasses import dataclass
 
-from curation.slurm import ask
 from manifests.errors import UserError
 from manifests.manifest import resolve
+from manifests.places.place import Work
+from manifests.places.slurm import Slurm
 from manifests.process import run_and_leave
 from manifests.recipe import parse
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from training.config import SlurmRecipe, TrainRecipe
 from training.launch import note_recipe, train
-from training.places import HOME
 
 FOLDER = "slurm"
+ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED")
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,10 @@ def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
         return job
     if not run.store.is_local:
         raise UserError(f"{run.store.url} is no folder", "A job on Slurm trains in a store that all nodes can write to")
-    folder = run.path / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     run.reload()  # its last job may just have ended
     note_recipe(run, recipe)
-    (folder / "job.sh").write_text(script(run, recipe.place), encoding="utf-8")
-    job = ask("sbatch", "--parsable", str(folder / "job.sh")).strip().split(";")[0]
-    run.note(slurm=[*run.record.get("slurm", []), {"job": job, "log": str(folder / f"{job}.log")}])
+    (job,) = Slurm(recipe.place).submit(work(run, recipe.place))
+    run.note(slurm=[*run.record.get("slurm", []), {"job": job, "log": str(run.path / FOLDER / f"{job}.log")}])
     return Job(job, "submitted")
 
 
@@ -59,32 +56,14 @@ def queued(run: RunDirectory) -> Job | None:
     One that is ending counts no more: Slurm may take minutes over it when a node does not answer. Should it come back,
     the next one waits for it (`singleton`); should its processes still be there, the lock of the run keeps others out.
     """
-    states = "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED"
-    said = ask("squeue", "--noheader", f"--name={_name(run)}", states, "--format=%i %T %R").split("\n")[0]
-    return Job(*said.split(" ", 1)) if said else None
+    alive = [element for element in Slurm().status(_name(run)) if element.state in ALIVE]
+    return Job(alive[0].id, f"{alive[0].state} {alive[0].nodes or f'({alive[0].reason})'}") if alive else None
 
 
-def script(run: RunDirectory, place: SlurmRecipe) -> str:
-    """The batch script of `run`."""
-    options = {
-        "job-name": _name(run),
-        "output": f"{run.path / FOLDER}/%j.log",
-        "nodes": place.nodes,
-        "ntasks-per-node": 1,
-        "cpus-per-task": place.cpus,
-        "time": place.time,
-        "partition": place.partition,
-        "gpus-per-node": place.gpus,
-        "mem": None if place.memory_gb is None else f"{int(place.memory_gb * 1024)}M",
-        "open-mode": "append",
-        "dependency": "singleton",
-    } | place.sbatch
-    lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    activate = place.env_command or (f"source {shlex.quote(place.venv)}/bin/activate" if place.venv else None)
-    python = "python" if activate else shlex.quote(sys.executable)
-    command = f"exec {python} -m training.slurm {shlex.quote(run.store.url)} {run.id}"
-    path = f"export PYTHONPATH={shlex.quote(HOME)}${{PYTHONPATH:+:$PYTHONPATH}}"
-    return "\n".join(["#!/bin/bash", *lines, "#SBATCH --requeue", *filter(None, [activate]), path, command, ""])
+def work(run: RunDirectory, place: SlurmRecipe) -> Work:
+    """The job of `run`."""
+    arguments = ("-m", "training.slurm", run.store.url, run.id)
+    return Work(_name(run), arguments, run.path / FOLDER, place, place.nodes, place.gpus)
 
 
 def _name(run: RunDirectory) -> str:

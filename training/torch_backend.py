@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -32,7 +32,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from manifests.runs import RunDirectory
 from mixtures.reader import Batch
 from training.checkpoints import load_optimizer, load_random_state, load_weights, write_checkpoint
-from training.config import ModelRecipe, OptimizerRecipe, TrainRecipe
+from training.config import (
+    ArchitectureName,
+    ModelRecipe,
+    OptimizerRecipe,
+    Precision,
+    TrainRecipe,
+    is_half,
+    keeps_to_documents,
+)
 from training.models import ARCHITECTURES, rope_parameters
 from training.recorder import recording
 from training.stages import Begin, Stage, per_document, stage_at
@@ -129,7 +137,7 @@ def _begin(stage: Stage, recipe: TrainRecipe, begin: Begin) -> tuple[Any, torch.
         assert recipe.model, "the launch refuses a recipe without a start"
         model = new_model(recipe.model, stage.reader.vocab_size, stage.reader.eos_id)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").train()
-    if not recipe.attention:
+    if not keeps_to_documents(recipe.attention):
         attend_without_mask(model)
     optimizer = adamw(model, recipe.optimizer)
     if begin.folder and begin.done:
@@ -145,9 +153,17 @@ def new_model(recipe: ModelRecipe, vocab_size: int, eos_id: int) -> Any:
     shape = recipe.model_dump(exclude=unnamed, exclude_none=True)
     shape |= {"vocab_size": recipe.vocab_size or vocab_size, "bos_token_id": None, "eos_token_id": eos_id}
     shape |= {"rope_parameters": rope_parameters(recipe)}
-    if recipe.architecture == "qwen2":
-        return Qwen2ForCausalLM(Qwen2Config(**shape))
-    return LlamaForCausalLM(LlamaConfig(**shape))
+    return _random(recipe.architecture, shape)
+
+
+def _random(architecture: ArchitectureName | None, shape: dict[str, Any]) -> Any:
+    match architecture:
+        case None:
+            return LlamaForCausalLM(LlamaConfig(**shape))
+        case "qwen2":
+            return Qwen2ForCausalLM(Qwen2Config(**shape))
+        case _:
+            assert_never(architecture)
 
 
 def attend_without_mask(model: Any) -> None:
@@ -176,17 +192,17 @@ def adamw(model: Any, recipe: OptimizerRecipe, is_fused: bool = True) -> torch.o
     )
 
 
-LossOf = Callable[[Any, Tensor, Tensor, Tensor | None, str], tuple[Tensor, Tensor]]
+LossOf = Callable[[Any, Tensor, Tensor, Tensor | None, Precision], tuple[Tensor, Tensor]]
 
 
 def loss_of(
-    model: Any, inputs_BS: Tensor, labels_BS: Tensor, positions_BS: Tensor | None, precision: str
+    model: Any, inputs_BS: Tensor, labels_BS: Tensor, positions_BS: Tensor | None, precision: Precision
 ) -> tuple[Tensor, Tensor]:
     """The loss summed over the labels, in nats, and the logits [B, S, V]: what `compile` makes one graph of.
 
     The softmax belongs in it: alone it makes several passes over float32 logits, 2 GB for 16,384 tokens of 32,000.
     """
-    with torch.autocast(inputs_BS.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.autocast(inputs_BS.device.type, torch.bfloat16, enabled=is_half(precision)):
         logits = model(input_ids=inputs_BS, position_ids=positions_BS, use_cache=False).logits
     flat, labels = logits.float().flatten(0, 1), labels_BS.flatten()
     return F.cross_entropy(flat, labels, ignore_index=NO_LABEL, reduction="sum"), logits
@@ -220,7 +236,7 @@ class _Trainer:
     def _accumulate(self, batch: Batch, inputs_BS: Tensor, labels_BS: Tensor, nats_BS: Tensor | None) -> Tensor:
         """`accumulate` on this rank's share of the batch."""
         rows = self.ranks.share(len(inputs_BS))
-        positions_BS = torch.as_tensor(batch.positions) if self.recipe.attention else None
+        positions_BS = torch.as_tensor(batch.positions) if keeps_to_documents(self.recipe.attention) else None
         return accumulate(
             self.model,
             inputs_BS[rows],
@@ -262,7 +278,7 @@ def accumulate(
     inputs_BS: Tensor,
     labels_BS: Tensor,
     micro_batch: int | None,
-    precision: str = "float32",
+    precision: Precision = "float32",
     *,
     positions_BS: Tensor | None = None,
     n_labels: int | None = None,

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from curation.config import CurateRecipe
 from curation.pipeline import curate
-from curation.sample import write_sample
+from curation.sample.write import write_sample
 from manifests.manifest import Manifest
 from manifests.recipe import parse
 from manifests.store import Store

@@ -126,9 +126,15 @@ class Disturbed:
         kinds = {"driver": lambda: [process.pid], "task": lambda: self.tasks(store)}
         match self.on:
             case "ray":
-                kinds |= {"ray driver": lambda: pids("curation.node", f"{store}/", " ray "), "raylet": lambda: [-1]}
+                kinds |= {
+                    "ray driver": lambda: pids("curation.execution.node", f"{store}/", " ray "),
+                    "raylet": lambda: [-1],
+                }
             case "slurm":
-                kinds |= {"end": lambda: pids("curation.node", f"{store}/", " finish "), "slurmd": lambda: [-1]}
+                kinds |= {
+                    "end": lambda: pids("curation.execution.node", f"{store}/", " finish "),
+                    "slurmd": lambda: [-1],
+                }
         kind = draw.choice(sorted(kinds))
         target = self.wait_for(kinds[kind], process)
         if target is None:
@@ -233,7 +239,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no daemon outlives it
     with tempfile.TemporaryDirectory(prefix="octo-faults-", ignore_cleanup_errors=True) as place:
         sys.path.insert(0, str(ROOT))
-        for module in ("octo", "curation.pipeline", "curation.worker", "manifests.catalog"):
+        for module in ("octo", "curation.pipeline", "curation.execution.worker", "manifests.catalog"):
             importlib.import_module(module)
         on, runs, seed = sys.argv[1], int(sys.argv[2]), int((*sys.argv, 0)[3])
         print(faults(Path(place), write_recipe(Path(place)), on, runs, seed, forked=True))

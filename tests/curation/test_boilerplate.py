@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.boilerplate import LONGEST, remove_lines
 from curation.config import CurateRecipe
-from curation.normalise import normalise
+from curation.measures.boilerplate import LONGEST, remove_lines
+from curation.measures.normalise import normalise
 from curation.pipeline import curate
 from manifests.recipe import parse
 

@@ -13,18 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation import fit
-from curation.classifier import DEFAULT, DEFAULT_SHA256, LONGEST, Classifier, model_path, prepare
-from curation.config import ClassifierRecipe, CurateRecipe, ScoreRecipe
+from curation.classifiers import fit
+from curation.classifiers.config import ClassifierRecipe
+from curation.config import CurateRecipe, ScoreRecipe
+from curation.execution.steps import Batch, Score
+from curation.measures.classifier import DEFAULT, DEFAULT_SHA256, LONGEST, Classifier, model_path, prepare
 from curation.pipeline import curate, plan
-from curation.sample import write_sample
-from curation.steps import Batch, Score
+from curation.sample.write import write_sample
 from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify
 from manifests.recipe import load, parse
-from manifests.report import report
 from manifests.store import Store, file_sha256
+from octo.report.write import report
 
 SMALL = {"dimensions": 8, "buckets": 10_000, "learning_rate": 0.5, "epochs": 5, "min_count": 1, "held_out": 0.3}
 

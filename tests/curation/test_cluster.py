@@ -17,14 +17,14 @@ from datatrove.pipeline.base import PipelineStep
 from faults import Disturbed, faults, octo, write_recipe
 from loopback_slurm import LoopbackSlurm, lacking
 
-from curation import slurm
-from curation.attempts import Survey, attempt
-from curation.config import PlaceRecipe
-from curation.decontaminate import PARTS
-from curation.local import run_tasks
+from curation.execution import slurm
+from curation.execution.attempts import Survey, attempt
+from curation.execution.local import run_tasks
+from curation.execution.worker import run_task
+from curation.measures.decontaminate import PARTS
 from curation.pipeline import curate, input_files, submit
+from curation.places import PlaceRecipe
 from curation.tasks import Job, publish, task_record
-from curation.worker import run_task
 from manifests.errors import UserError
 from manifests.runs import load_run, load_runs
 from manifests.store import Store

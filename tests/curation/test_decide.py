@@ -7,10 +7,11 @@ import pyarrow as pa
 import pytest
 
 from curation.config import CurateRecipe
-from curation.decide import decide, reasons
-from curation.duplicates import Copies
-from curation.quality import scores
-from curation.words import split
+from curation.corpus.decide import _rules, decide, reasons
+from curation.corpus.duplicates import Copies
+from curation.measures.quality import scores
+from curation.measures.words import split
+from manifests.drop_reasons import EARLY, DropReason, heading
 
 ALIGNED = r"""
 We show the identity by collecting terms. \begin{align*} (a+b)^3 &= (a+b)(a+b)^2 \\ &= (a+b)(a^2 + 2ab + b^2) \\
@@ -65,6 +66,22 @@ def test_the_first_reason_is_named_and_the_others_wait_behind_it():
     assert reason.to_pylist() == ["contaminated", "excluded", "low_score", None]
     assert evidence.to_pylist()[:2] == [LEAK, "{}"]
     assert json.loads(evidence.to_pylist()[2]) == {"score": "math_score", "value": 0.1, "limit": 0.5}
+
+
+def test_reasons_go_in_the_order_of_their_list():
+    settings = {"language": {"keep": ["en"]}, "classifier": {"model": "m.bin", "min": 0.5}}
+    found = [rule.reason for rule in _rules(recipe(**settings))]
+    named = [reason for reason in DropReason if reason in found]
+    assert found == named and {*DropReason} - {*found} == {
+        DropReason.CONTAMINATED, *EARLY, DropReason.EXACT_DUPLICATE, DropReason.NEAR_DUPLICATE,
+    }  # fmt: skip
+    assert [*DropReason][1:5] == [*EARLY], "what stands before measuring goes before what was measured"
+
+
+def test_a_heading_says_what_a_reason_means():
+    assert heading(None) == "kept" and heading("too_short") == "too_short (it has too few words)"
+    assert heading("formulae_lost") == "formulae_lost", "the verdict on what a language model wrote"
+    assert all(reason.meaning and heading(reason) != reason for reason in DropReason)
 
 
 def test_the_best_copy_is_of_the_best_source_then_score_then_length_then_name():

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation import decontaminate
 from curation.config import DecontaminateRecipe
-from curation.decontaminate import CANDIDATE_SHARE, ITEM_COLUMNS, ItemIndex, parts_of
-from curation.sample import edited
-from curation.sample_pages import general_page, math_page
-from curation.spans import spans
-from curation.words import split
+from curation.measures import decontaminate
+from curation.measures.decontaminate import CANDIDATE_SHARE, ITEM_COLUMNS, ItemIndex, parts_of
+from curation.measures.spans import spans
+from curation.measures.words import split
+from curation.sample.pages import general_page, math_page
+from curation.sample.write import edited
 
 STORY = (
     "Mia has 58 apples in a basket and finds 13 more under the old tree behind the house. How many apples has she now?"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.config import NearDuplicatesRecipe
-from curation.duplicates import (
+from curation.corpus.duplicates import (
     KEPT,
     WINDOW,
     Copies,
@@ -21,10 +21,10 @@ from curation.duplicates import (
     exact_keepers,
     with_exact,
 )
-from curation.sample import edited
-from curation.sample_pages import math_page, template_page
-from curation.signatures import BandKeys, band_keys, signatures
-from curation.words import shingles, split
+from curation.measures.signatures import BandKeys, band_keys, signatures
+from curation.measures.words import shingles, split
+from curation.sample.pages import math_page, template_page
+from curation.sample.write import edited
 
 
 def copies(texts: list[str], **changes):

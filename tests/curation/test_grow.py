@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from curation import pipeline
 from curation.config import CurateRecipe
-from curation.grow import added
-from curation.near import near
-from curation.sources import InputFile
+from curation.corpus.append import added
+from curation.corpus.near import near
+from curation.reading.files import InputFile
 from manifests import catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify

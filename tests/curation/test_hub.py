@@ -11,12 +11,12 @@ from loopback_hub import COMMIT, Hub, served
 
 import octo
 from curation.config import SourceRecipe
-from curation.hub import commit
+from curation.reading.hub import commit
 from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 FILE = "data/a.jsonl"
 CONTENT = b"".join(
     json.dumps({"problem": f"What is {n} + 1?", "solution": f"{n + 1}"}).encode() + b"\n" for n in range(9)

@@ -19,7 +19,7 @@ import octo
 from curation.pipeline import curate, input_files
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 PATIENCE = 120.0
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -30,7 +30,9 @@ def command(recipe: Path, store: Path) -> list[str]:
 
 def workers(store: Path) -> list[str]:
     """Curation workers that write into `store`, whoever started them."""
-    found = subprocess.run(["pgrep", "-f", f"curation.worker {store}"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-f", f"curation.execution.worker {store}"], capture_output=True, text=True, check=False
+    )
     return found.stdout.split()
 
 

@@ -19,8 +19,8 @@ from loguru import logger
 
 from curation import pipeline
 from curation.config import CurateRecipe
+from curation.execution.worker import work
 from curation.tasks import Job, task_record
-from curation.worker import work
 from manifests.manifest import Manifest
 from manifests.recipe import parse
 from manifests.store import Store

@@ -9,9 +9,9 @@ import fasttext
 import pyarrow as pa
 import pytest
 
-from curation import fit
+from curation.classifiers import fit
 from curation.config import CurateRecipe, LanguageRecipe
-from curation.language import SAMPLE, UNDETERMINED, Identifier, OtherLanguage, prose
+from curation.measures.language import SAMPLE, UNDETERMINED, Identifier, OtherLanguage, prose
 from curation.pipeline import curate, plan
 from manifests.errors import UserError
 from manifests.manifest import Manifest

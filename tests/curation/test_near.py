@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from curation.config import NearDuplicatesRecipe
-from curation.near import near, sharing
-from curation.sample import edited
+from curation.corpus.near import near, sharing
+from curation.sample.write import edited
 from manifests.errors import UserError
 from manifests.manifest import resolve
 
@@ -50,7 +50,7 @@ def test_the_stored_bands_say_what_an_index_of_all_signatures_says(corpus):
 
 LATER = """
 import sys
-from curation.near import sketch
+from curation.corpus.near import sketch
 import numpy as np
 sketch(np.zeros(112, np.uint32))
 assert "scipy.integrate" not in sys.modules

@@ -17,11 +17,11 @@ import pytest
 import zstandard
 
 from curation.config import CurateRecipe
-from curation.decontaminate import PARTS
-from curation.local import run_tasks
+from curation.execution.local import run_tasks
+from curation.measures.decontaminate import PARTS
+from curation.measures.signatures import from_column
 from curation.pipeline import curate, input_files, plan
-from curation.sample import write_sample
-from curation.signatures import from_column
+from curation.sample.write import write_sample
 from curation.tasks import Job, task_record
 from manifests.errors import UserError
 from manifests.manifest import check_launch, resolve, verify
@@ -190,7 +190,7 @@ def kill_one_worker(place: str, stop: threading.Event) -> None:
     """SIGKILL the first curation worker whose command line names `place`."""
     while not stop.is_set():
         listed = subprocess.run(
-            ["pgrep", "-f", f"curation.worker {place}"], capture_output=True, text=True, check=False
+            ["pgrep", "-f", f"curation.execution.worker {place}"], capture_output=True, text=True, check=False
         )
         if listed.stdout.split():
             os.kill(int(listed.stdout.split()[0]), signal.SIGKILL)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from curation.config import QualityRecipe
-from curation.quality import RULES, SCORES, scores
-from curation.sample_pages import boilerplate_page, general_page, math_page, template_page
-from curation.words import split
+from curation.measures.quality import RULES, SCORES, scores
+from curation.measures.words import split
+from curation.sample.pages import boilerplate_page, general_page, math_page, template_page
 
 ALIGNED = r"""
 We show the identity by collecting terms. \begin{align*} (a+b)^3 &= (a+b)(a+b)^2 \\ &= (a+b)(a^2 + 2ab + b^2) \\

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from curation.config import CurateRecipe
-from curation.sample import FAULTS, write_sample
+from curation.sample.write import FAULTS, write_sample
 from manifests.recipe import load
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from curation.sample_problems import Problem, Split, problems
+from curation.sample.problems import Problem, Split, problems
 from evaluation.answers import Verdict, grade
 
 SPLITS = get_args(Split)
@@ -84,7 +84,7 @@ def test_seeds_and_splits_differ_and_signs_and_answers_vary(made):
 
 def test_the_same_in_every_process():
     program = (
-        "from curation.sample_problems import problems; print([problems(7, 20, s) for s in ('train', 'rl', 'test')])"
+        "from curation.sample.problems import problems; print([problems(7, 20, s) for s in ('train', 'rl', 'test')])"
     )
     environments = [os.environ | {"PYTHONHASHSEED": seed} for seed in ("1", "2")]
     said = {

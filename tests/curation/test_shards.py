@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curation.config import SourceRecipe
+from curation.execution.shards import cut, estimate, share
 from curation.pipeline import curate
-from curation.shards import cut, estimate, share
-from curation.sources import InputFile, find_files, read_records
+from curation.reading.files import InputFile, find_files
+from curation.reading.records import read_records
 from manifests.errors import UserError
 from manifests.store import Store
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from benchmarks.numpy_signatures import numpy_signatures, numpy_words
 from curation.config import NearDuplicatesRecipe
-from curation.near import sketch
-from curation.signatures import BandKeys, as_column, band_keys, from_column, signatures
-from curation.words import shingles, split
+from curation.corpus.near import sketch
+from curation.measures.signatures import BandKeys, as_column, band_keys, from_column, signatures
+from curation.measures.words import shingles, split
 
 
 @settings(max_examples=40, deadline=None)  # the first call compiles

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curation.config import SourceRecipe
-from curation.sources import REASONS, Bad, Good, check_columns, find_files, read_records
+from curation.reading.files import find_files
+from curation.reading.records import REASONS, Bad, Good, check_columns, read_records
 from manifests.errors import UserError
 
 LIMIT = 1000
@@ -211,7 +212,7 @@ PAGE = b"<title>T</title><link rel=canonical href=https://a.org/1><p>Let <math><
 
 
 def test_html_files_are_one_record_each_and_read_in_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("curation.sources.PAGES_PER_TASK", 3)
+    monkeypatch.setattr("curation.reading.files.PAGES_PER_TASK", 3)
     pages = {"a.html": PAGE, "b.htm": b"", "c/d.html": b"<nav>x</nav>", "e.html": b"<p>" + b"x" * LIMIT, "f.html": PAGE}
     for name, data in pages.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.config import AnnotateRecipe
-from curation.verdicts import rows
+from curation.language_model.config import AnnotateRecipe
+from curation.language_model.verdicts import rows
 from manifests.recipe import parse
 
 SERVER = {"url": "http://localhost:8000/v1"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
-from curation.vocabulary import PIECES, Vocabulary
+from curation.measures.vocabulary import PIECES, Vocabulary
 from manifests.errors import UserError
 
 

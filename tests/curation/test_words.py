@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.words import AFTER_BREAK, KIND, NUMBER, OPERATOR, WORD, shingles, split
+from curation.measures.words import AFTER_BREAK, KIND, NUMBER, OPERATOR, WORD, shingles, split
 
 TEXT = st.text(st.sampled_from("abcXYZ 0123456789.,-+=^{}$\\\n()"), max_size=80)
 REFERENCE = re.compile(r"\d+(?:\d|\.(?=\d)|,(?=\d{3}(?!\d)))*|[A-Za-z]+|(?<![A-Za-z]{2})[-]|[-](?![A-Za-z]{2})|[+=^]")

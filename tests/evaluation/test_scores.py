@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -14,12 +15,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from evaluation import scores
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EndpointRecipe, EvalRecipe
-from evaluation.samplers import Transformers
 from evaluation.sampling import Completion
 from evaluation.scores import evaluate
-from evaluation.templates import NAMES, render, with_choices
+from evaluation.templates import TemplateName, render, with_choices
+from evaluation.transformers_sampler import Transformers
 from manifests.errors import UserError
 from manifests.manifest import copy_manifest
+from manifests.recipe import parse
 from manifests.runs import load_run, load_runs
 from manifests.store import Store
 
@@ -146,8 +148,8 @@ def test_what_cannot_be_evaluated_is_said(store, tmp_path, model_dir, benchmarks
         evaluate(store, model_dir, [benchmarks[0]] * 2, RECIPE)
     with pytest.raises(UserError, match="all the same"):
         evaluate(store, model_dir, benchmarks, EvalRecipe(samples=2))
-    with pytest.raises(UserError, match="no prompt template 'zen'"):
-        evaluate(store, model_dir, benchmarks, EvalRecipe(template="zen"))
+    with pytest.raises(UserError, match=r"`template`: .*'cpt_base'.*'few_shot'"):
+        parse({"template": "zen"}, EvalRecipe, "eval.yaml")
     with pytest.raises(UserError, match="is no model folder"):
         evaluate(store, tmp_path, benchmarks, RECIPE)
 
@@ -199,7 +201,7 @@ def test_a_few_shot_evaluation_reports_what_the_papers_faults_change(
 
 def test_templates_put_the_question_once():
     question = "What is {x} in 2{x}=4?"
-    for name in NAMES:
+    for name in get_args(TemplateName):
         assert render(name, question).count(question) == 1
     assert "\\boxed{}" in render("orz_base", question)
     assert with_choices("Q", ["one", "two"]) == "Q\n(A) one\n(B) two"
@@ -208,9 +210,11 @@ def test_templates_put_the_question_once():
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
+from typing import get_args
 from evaluation import scores
 from evaluation.config import EvalRecipe
 from evaluation.sampling import Completion
+from manifests.recipe import parse
 from manifests.errors import of_system
 from manifests.manifest import resolve
 from manifests.store import Store

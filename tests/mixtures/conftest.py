@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.manifest import Draft, Manifest
 from manifests.recipe import parse

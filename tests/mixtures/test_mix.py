@@ -10,7 +10,7 @@ import pytest
 from datatrove.utils.dataset import DatatroveFileDataset
 from tokenizers import Tokenizer
 
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
 from manifests import catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest, copy_manifest, verify

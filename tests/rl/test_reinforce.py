@@ -26,9 +26,9 @@ from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, resolve
 from manifests.recipe import parse
-from manifests.report import report
 from manifests.runs import RunDirectory, load_run, load_runs, open_run
 from manifests.store import Store
+from octo.report.write import report
 from rl.config import RLRecipe
 from rl.launch import plan, reinforce
 from rl.rewards import repeats
@@ -373,7 +373,6 @@ def test_other_manifests_are_refused(home, change: Callable[[Store, Manifest], M
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"template": "chat"}, "no prompt template 'chat'. There are cpt_base, ua_base, orz_base, icl_base, base_0221"),
         (
             {"max_new_tokens": {1: 8, 3: 40}},
             "prompts@1 has a prompt of 25 tokens; with 40 .* context of 48.*23 or less",

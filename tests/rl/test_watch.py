@@ -106,6 +106,7 @@ def test_an_alarm_says_what_it_saw():
         ({"growth": {"caps": [8192, 4096], "truncated_below": 0.1, "steps": 2}}, "must ascend"),
         ({"validation": {"every": 4, "evaluation": {}}}, "names none"),
         ({"objective": "ppo"}, "dr_grpo"),
+        ({"template": "chat"}, "`template`: .*'cpt_base', 'ua_base', 'orz_base', 'icl_base' or 'base_0221'"),
     ],
 )
 def test_recipes_that_cannot_be(values, says):

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from curation.sample_problems import problems
-from curation.vocabulary import Vocabulary
+from curation.measures.vocabulary import Vocabulary
+from curation.sample.problems import problems
 from manifests import tables
 from manifests.manifest import Draft, Manifest, resolve
 from manifests.recipe import parse

@@ -13,11 +13,12 @@ import pytest
 
 from manifests.errors import UserError
 from manifests.manifest import resolve
+from manifests.places.slurm import Slurm
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from training.doctor import nanotron_lacks
 from training.launch import prepare, train
-from training.slurm import queued, script, submit
+from training.slurm import queued, submit, work
 
 PLACE = {"nodes": 2, "gpus": 8, "time": "01:00:00", "partition": "gpu", "venv": "/env", "sbatch": {"account": "math"}}
 SCRIPT = """\
@@ -41,7 +42,7 @@ def test_the_script_asks_for_what_the_recipe_says(mixture, recipe):
     store, manifest = mixture
     wanted = recipe(place=PLACE, parallel={"dp": 4})
     run = prepare(store, manifest, wanted, None, "torch")
-    found = script(run, wanted.place)
+    found = Slurm(wanted.place).script(work(run, wanted.place))
     assert found.startswith(SCRIPT.format(run=run.id, path=run.path))
     assert found.endswith(f"exec python -m training.slurm {store.url} {run.id}\n")
     assert run.id == prepare(store, manifest, recipe(), None, "torch").id  # a place bears no identity

@@ -1,0 +1,330 @@
+"""A corpus with more documents: a dump or a source added to what is there, and only what is new read and compared.
+
+`octo curate RECIPE --onto CORPUS`. The recipe is that of the whole: every source, old and new, best first. Files whose
+checksums `CORPUS` knows are passed over; those that it read need not be there any more. Promises: the documents and
+every decision about them are those of a full run of the recipe over all files, whatever was there first. Texts,
+signatures and the rest of what was written about a document stay the files that they are, with new ones after them;
+`documents` (which hold the decisions), `leaks` and `doubts` are written anew, and `origins` where twins change places.
+
+The ID is another than a full run's: rows of the corpus come first, in its order, then what is new by source and doc_id,
+and the corpus is a parent. So the ID says which corpus was added to which; `octo manifest diff` says that nothing else
+differs.
+
+How. Every key of every band is sorted anew, for a new document may stand between old ones. Candidates connect documents
+into groups; in a group without a new document, or one that changed places with it, all is as it was, so what the corpus
+says of it is taken. In the others texts are compared, but for pairs of old documents that the corpus has in two
+clusters: they were compared for it. Leaves out a change of rules at the same time, and removal.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.corpus.assemble import (
+    HELD,
+    Assembly,
+    Documents,
+    counts_of,
+    documents_of,
+    doubts_of,
+    families_of,
+    spilling_database,
+    told_apart,
+    write_documents,
+    write_families,
+    written_files,
+)
+from curation.corpus.decide import DECIDED
+from curation.corpus.duplicates import Copies, connected
+from curation.corpus.reselect import Stored, changes, files_of, places
+from curation.measures.decontaminate import LEAK, ItemIndex
+from curation.reading.files import InputFile
+from curation.tasks import RULES_VERSION, Job
+from manifests.drop_reasons import DropReason
+from manifests.errors import UserError
+from manifests.manifest import Draft, Manifest, check_launch, record_path
+from manifests.progress import progress
+from manifests.store import Store
+from manifests.tables import DOUBTS, ORIGINS
+
+SIMILARITY = r'"similarity": (?P<value>[0-9.e-]+)'
+LIKE_NEW = """
+WITH shared AS (
+    SELECT base_id FROM (SELECT DISTINCT base_id FROM read_parquet($files)) JOIN documents ON doc_id = base_id
+)
+SELECT doc_id, base_id, ordinal FROM twins SEMI JOIN shared USING (base_id)
+UNION ALL SELECT base_id, base_id, 0 FROM shared ORDER BY base_id, ordinal
+"""
+CHANGED_PLACES = """
+WITH alike AS (
+    SELECT base_id, ordinal, row, {names} FROM old
+    UNION ALL SELECT base_id, ordinal, row + $first, {names} FROM numbered SEMI JOIN held USING (base_id)
+), sorted AS (
+    SELECT base_id, row, row_number() OVER (PARTITION BY base_id ORDER BY {order}, ordinal) - 1 AS ordinal FROM alike
+)
+SELECT alike.row, sorted.row AS takes FROM alike JOIN sorted USING (base_id, ordinal) WHERE alike.row <> sorted.row
+"""
+
+
+# -- what may be added -----------------------------------------------------------------------------------------------
+
+
+def check_addable(onto: Manifest, identity: dict[str, Any]) -> None:
+    """UserError unless `onto` is a corpus of these rules, whose sources the recipe has, decided as it decides."""
+    if onto.kind != "corpus":
+        raise UserError(f"{onto.ref} is a {onto.kind}, no corpus", "Name a corpus manifest")
+    if onto.counts.get("rules") != RULES_VERSION or "twins" not in onto.families:
+        raise UserError(f"{onto.ref} was made by other rules than these", "Run `octo curate` without --onto")
+    theirs = [source["name"] for source in onto.recipe["sources"]]
+    ours = [source for source in identity["sources"] if source["name"] in theirs]
+    if missing := [name for name in theirs if name not in {source["name"] for source in ours}]:
+        hint = "List every source of the corpus: their order says which copy is kept; their files need not be there"
+        raise UserError(f"source {missing[0]} of {onto.ref} is not in the recipe", hint)
+    if differing := changes(onto, identity | {"sources": ours}):
+        hint = "Keep the rules of the corpus; decide it anew by --reselect first where that is possible"
+        raise UserError(f"the recipe does not decide as {onto.ref} does: {differing[0]}", hint)
+    if [source["name"] for source in ours] != theirs:
+        hint = f"Their order is {', '.join(theirs)}; new ones may stand anywhere between"
+        raise UserError(f"the recipe has the sources of {onto.ref} in another order", hint)
+
+
+def check_compared(onto: Manifest, benchmarks: list[Manifest], training: tuple[Manifest, ...]) -> None:
+    """UserError unless the documents of `onto` were compared with exactly these."""
+    theirs = {parent for parent in onto.parents if parent.startswith(("benchmark-", "corpus-"))}
+    for what, wanted in (("benchmarks", benchmarks), ("training documents", training)):
+        kind = "benchmark-" if what == "benchmarks" else "corpus-"
+        known = {parent for parent in theirs if parent.startswith(kind)} - {onto.counts.get("onto")}
+        if known != {one.id for one in wanted}:
+            hint = f"Name the same {what}, or run `octo curate` without --onto"
+            raise UserError(f"the recipe keeps out other {what} than {onto.ref}", hint)
+
+
+def check_free(store: Store, name: str, version: str) -> None:
+    """UserError when name@version is taken: the corpus that is added to bears it, most likely."""
+    if store.exists(record_path(name, version)):
+        hint = "A version is never replaced: give the recipe another version, or add version=…"
+        raise UserError(f"{name}@{version} is there already", hint)
+
+
+def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
+    """Those of `files` that `onto` was not made from. A file that is there twice counts twice.
+
+    UserError when there is none, or for pages in groups that cannot be told apart any more.
+    """
+    known = Counter((file.source, file.format, file.sha256) for file in files_of(onto))
+    new = []
+    for file in files:
+        key = file.source, file.format, file.sha256
+        if known[key] > 0:
+            known[key] -= 1
+        else:
+            new.append(file)
+    if not new:
+        raise UserError(f"nothing to add: {onto.ref} holds all {len(files)} files", "Add a file or a source")
+    grouped = {source for source, format_, _ in known if format_ == "html"}
+    if mixed := [file for file in new if file.parts and file.source in grouped]:
+        hint = "Give the new pages a source of their own"
+        raise UserError(f"source {mixed[0].source}: HTML pages are known by groups, and these are others", hint)
+    return tuple(new)
+
+
+# -- adding ----------------------------------------------------------------------------------------------------------
+
+
+def write_corpus(draft: Draft, job: Job, training: tuple[Manifest, ...], onto: Manifest | None) -> dict[str, Any]:
+    """Every family of the corpus that the tasks of `job` were for into `draft`; returns the manifest's counts."""
+    if onto:
+        return _write_grown(draft, onto, job, training)
+    return write_families(draft, Assembly.of(job, training=training), job.recipe)
+
+
+def _write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifest, ...]) -> dict[str, Any]:
+    """Every family of `onto` with what the tasks of `job` wrote, into `draft`; returns the manifest's counts."""
+    check_launch(onto.store, onto)
+    with progress("curate: copies"):
+        grown = Grown.of(job, onto, training)
+        documents = documents_of(grown)
+    with progress("curate: freeze"):
+        write_documents(draft, documents, job.recipe)
+        draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
+        if len(grown.moved):
+            draft.write("origins", [grown.origins], ORIGINS.schema, identity=False)
+        else:
+            new = documents.slice(grown.first).select(ORIGINS.schema.names)
+            draft.extend(onto, "origins", [new], ORIGINS.schema)
+            del new
+        del documents
+        grown.forget()
+        for family, tables, schema in families_of(grown.new, grown):
+            draft.extend(onto, family, tables, schema)
+    return {"inputs": _summed(onto.counts["inputs"], counts_of(job)), "rules": RULES_VERSION, "onto": onto.id}
+
+
+def _summed(old: dict[str, dict[str, int]], new: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    return {
+        source: {name: count + old.get(source, {}).get(name, 0) for name, count in counts.items()}
+        for source, counts in new.items()
+    }
+
+
+@dataclass(frozen=True)
+class Decided(Stored):
+    """The documents of a corpus, as it has them: the items they hold are what it says."""
+
+    @cached_property
+    def decided(self) -> pa.Table:
+        """The columns DECIDED, and doc_id."""
+        return self.corpus.read("documents", ["doc_id", *DECIDED.names])
+
+    def forget(self) -> None:
+        super().forget()
+        vars(self).pop("decided", None)
+
+    def _held(self) -> dict[str, pa.ChunkedArray]:
+        contaminated = pc.equal(self.decided["drop_reason"], DropReason.CONTAMINATED)
+        held = pc.if_else(contaminated, self.decided["drop_evidence"], pa.scalar(None, pa.string()))
+        leaks = self.corpus.read("leaks")
+        each = leaks["doc_id"].combine_chunks().value_counts()  # in their order: rows of one document stand together
+        items = leaks.select([field.name for field in LEAK]).to_struct_array().combine_chunks()
+        offsets = pa.array(np.cumsum([0, *each.field("counts").to_numpy()]), pa.int32())
+        place = pc.index_in(self.decided["doc_id"], value_set=each.field("values"))
+        return {"held_item": held, "held": pa.ListArray.from_arrays(offsets, items).take(place)}
+
+
+@dataclass(frozen=True)
+class Grown(Documents):
+    """The documents of a corpus, and after them those that tasks wrote. `twins`: doc_id, base_id and ordinal of the old
+    ones that a new one is like in source, url, identifier and texts."""
+
+    old: Decided
+    new: Assembly
+    twins: pa.Table
+
+    @classmethod
+    def of(cls, job: Job, onto: Manifest, training: tuple[Manifest, ...]) -> "Grown":
+        twins = _twins(job, onto)
+        counted = twins.group_by("base_id").aggregate([("ordinal", "count")]).rename_columns(HELD.names).cast(HELD)
+        old = Decided(job.recipe, job.folder, onto, ItemIndex.of([], job.recipe.decontaminate))
+        return cls(job.recipe, job.folder, old, Assembly.of(job, counted, training), twins)
+
+    @property
+    def first(self) -> int:
+        """Row of the first new document."""
+        return self.old.corpus.families["documents"].rows
+
+    def forget(self) -> None:
+        super().forget()
+        self.old.forget()
+        self.new.forget()
+
+    @cached_property
+    def rows(self) -> pa.Table:  # type: ignore[override]
+        table = pa.concat_tables([self.old.rows, self.new.rows], promote_options="default")
+        for name in told_apart(self.recipe) if len(self.moved) else ():
+            table = table.set_column(
+                table.schema.get_field_index(name), name, table[name].take(self._taken(len(table)))
+            )
+        return table.set_column(table.schema.get_field_index("row"), "row", pa.array(places(table)))
+
+    @property
+    def origins(self) -> pa.Table:
+        """Where the records were read that are now in each row."""
+        parts = [self.old.corpus.read("origins"), self.new.rows.select(ORIGINS.schema.names).cast(ORIGINS.schema)]
+        table = pa.concat_tables(parts)
+        ours = table["doc_id"]
+        return table.take(self._taken(len(table))).set_column(0, ORIGINS.schema.field("doc_id"), ours)
+
+    @cached_property
+    def moved(self) -> pa.Table:
+        """Where old and new twins change places, for a full run numbers them in one order: `row`, and the row from
+        which it `takes` what tells them apart."""
+        names = told_apart(self.recipe)
+        row = pc.index_in(self.twins["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
+        theirs = self.old.rows.take(row)
+        columns = [theirs[name] if name in theirs.column_names else pa.nulls(len(row)) for name in names]
+        old = pa.table(
+            [self.twins["base_id"], self.twins["ordinal"], row, *columns], ["base_id", "ordinal", "row", *names]
+        )
+        self.new.database.register("old", old)
+        query = CHANGED_PLACES.format(names=", ".join(names), order=", ".join(f"{name} NULLS FIRST" for name in names))
+        return self.new.database.sql(query, params={"first": self.first}).to_arrow_table()
+
+    def _taken(self, length: int) -> np.ndarray:
+        """The row that each row takes from."""
+        taken = np.arange(length)
+        taken[self.moved["row"].to_numpy()] = self.moved["takes"].to_numpy()
+        return taken
+
+    @property
+    def written(self) -> np.ndarray:
+        return np.concatenate([np.arange(self.first), self.new.written + self.first])
+
+    def signatures(self) -> Iterator[pa.Array]:
+        yield from self.old.signatures()
+        yield from self.new.signatures()
+
+    def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
+        cut = np.searchsorted(rows, self.first)
+        yield from self.old.texts(rows[:cut])
+        yield from self.new.texts(rows[cut:] - self.first)
+
+    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies, np.ndarray]:
+        """What the corpus says of the documents that no chain of candidates connects with a new one, or with one that
+        has changed places with a new one; and of the others the pairs that it does not know to be no copies."""
+        label = connected(pairs, len(rows))
+        touched = np.zeros(len(rows), np.bool_)
+        changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
+        touched[label[(rows >= self.first) | changed]] = True
+        known = np.flatnonzero(~touched[label])
+        keeper, similarity, cluster = np.full(len(rows), -1), np.ones(len(rows)), np.arange(len(rows))
+        keeper[known] = known
+        members = known[pc.is_valid(self.old.decided["cluster_id"]).to_numpy()[rows[known]]]
+        said = self.old.decided.take(rows[members])
+        cluster[members] = _least(said["cluster_id"], members)
+        near = pc.equal(said["drop_reason"], DropReason.NEAR_DUPLICATE).fill_null(False)
+        copies, kept = members[near.to_numpy()], pc.index_in(said["keeper_id"].filter(near), value_set=said["doc_id"])
+        keeper[copies] = members[kept.to_numpy()]
+        evidence = pc.extract_regex(said["drop_evidence"].filter(near), SIMILARITY)
+        similarity[copies] = pc.cast(pc.struct_field(evidence, "value"), pa.float64()).to_numpy()
+        open_ = pairs[keeper[pairs[:, 0]] < 0]
+        open_ = open_[~self._known_apart(rows, open_, label, changed)]
+        return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_)), open_
+
+    def _known_apart(self, rows: np.ndarray, pairs: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        """Which `pairs` were compared for the corpus and found to be no copies: those of old documents in two clusters,
+        for who stands within a WINDOW of another now did so then. That does not hold in the group (`label`) of a
+        document that is `changed`, or that has taken the place of an old one: there nothing is known."""
+        before = self.old.decided["drop_reason"]
+        competed = pc.or_kleene(pc.is_null(before), pc.equal(before, DropReason.NEAR_DUPLICATE)).to_numpy()
+        competed[rows[rows < self.first]] = False
+        digests = self.rows["text_digest"]
+        replaced = pc.is_in(digests.take(rows), value_set=digests.take(np.flatnonzero(competed)).combine_chunks())
+        unknown = np.zeros(len(rows), np.bool_)
+        unknown[label[changed | replaced.to_numpy()]] = True
+        named = self.old.decided["cluster_id"].combine_chunks().dictionary_encode().indices
+        cluster = np.full(len(self.rows), -1)
+        cluster[: self.first] = pc.fill_null(named, -1).to_numpy()
+        left, right = rows[pairs[:, 0]], rows[pairs[:, 1]]
+        apart = (cluster[left] < 0) | (cluster[left] != cluster[right])
+        return apart & (left < self.first) & (right < self.first) & ~unknown[label[pairs[:, 0]]]
+
+
+def _least(names: pa.ChunkedArray, numbers: np.ndarray) -> np.ndarray:
+    """For each of `names` the least of the `numbers` beside it and its likes."""
+    codes = names.combine_chunks().dictionary_encode().indices.to_numpy()
+    least = np.full(codes.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(least, codes, numbers)
+    return least[codes]
+
+
+def _twins(job: Job, onto: Manifest) -> pa.Table:
+    """The documents of `onto` that are like one which the tasks of `job` wrote."""
+    database = spilling_database(job.folder / "spill")
+    database.register("documents", onto.read("documents", ["doc_id"])).register("twins", onto.read("twins"))
+    return database.sql(LIKE_NEW, params={"files": written_files(job)}).to_arrow_table()

@@ -1,0 +1,143 @@
+"""A build between its launch and its manifest, kept in the run directory so that another process can finish it.
+
+    runs/<id>/job.json      the tasks, as the first launch cut them; every later launch of the same build has these
+    runs/<id>/build.json    what the end needs: store, key, identity, parents
+    runs/<id>/tasks.jsonl   one line per task, once the build has ended (`curation.execution.attempts`)
+
+The run's ID comes from what is built, not from where: a build that began on Slurm may go on here. `finish` refuses to
+begin while a task's output is missing or torn. When it has ended, nothing is left but these files and the manifest.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.corpus.append import write_corpus
+from curation.execution.attempts import Survey, story, totals
+from curation.execution.shards import cut, share
+from curation.reading.files import InputFile
+from curation.tasks import Job, pending, replace_text
+from manifests.errors import UserError
+from manifests.manifest import Draft, Manifest, resolve
+from manifests.runs import RunDirectory, load_run, open_run
+from manifests.store import Store
+
+KIND, BACKEND = "curate", "datatrove"
+
+
+def scratch_name(key: str) -> str:
+    """Name of the scratch folder, and of the lock, of the build with this key."""
+    return f"curate-{key[:16]}"
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build: the run that it is, its tasks, the draft of its manifest, the counts of benchmark items, the
+    corpora that no prompt may be of, and the corpus that its documents are added to."""
+
+    run: RunDirectory
+    job: Job
+    draft: Draft
+    key: str
+    items: dict[str, int]
+    training: tuple[Manifest, ...]
+    onto: Manifest | None
+
+    @classmethod
+    def begin(
+        cls,
+        draft: Draft,
+        parents: Iterable[Manifest],
+        key: str,
+        job: Job,
+        sample: Path | None,
+        training: tuple[Manifest, ...],
+        onto: Manifest | None,
+    ) -> "Build":
+        """The build of `draft`, new or as an earlier launch left it; `job.files` are whole files, added to `onto` if
+        there is one; no prompt may be a document of `training`. The built-in sample is taken over, for tasks elsewhere
+        outlive this process."""
+        run = open_run(draft.store, KIND, parents, draft.recipe, BACKEND, inputs={"build": key})
+        known = run.path / "job.json"
+        if sample and not (kept := job.folder / "sample").exists():
+            sample.rename(kept)
+            sample.mkdir()
+        if known.exists():
+            before = Job.load(known)
+            job = replace(job, files=before.files, shares=before.shares, run=run.path)
+        else:
+            files = cut(tuple(_moved(file, sample, job.folder) for file in job.files), job.recipe.place.task_bytes)
+            job = replace(job, files=files, shares=share(files, job.recipe.place.task_bytes), run=run.path)
+        return cls(run, job, draft, key, {}, training, onto)
+
+    def save(self, items: pa.Table, counts: dict[str, int]) -> "Build":
+        """Write what tasks and the end need; `items` are those of the benchmarks, `counts` what is said of them."""
+        aside = self.job.items.with_name(uuid.uuid4().hex)
+        pq.write_table(items, aside)
+        aside.replace(self.job.items)
+        self.job.save()
+        plain = {"store": self.draft.store.url, "run": self.run.id, "key": self.key, "identity": self.draft.recipe}
+        plain |= {"parents": self.draft.parents, "items": counts}
+        plain |= {"training": [one.id for one in self.training], "onto": self.onto.id if self.onto else None}
+        replace_text(self.run.path / "build.json", json.dumps(plain))
+        return replace(self, items=counts)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Build":
+        """The build whose run directory is `folder`."""
+        plain = json.loads((folder / "build.json").read_bytes())
+        store = Store(plain["store"])
+        parents = [resolve(store, parent) for parent in plain["parents"]]
+        draft = Draft(store, "corpus", plain["identity"], parents)
+        run, job = load_run(store, plain["run"]), Job.load(folder / "job.json")
+        onto = resolve(store, plain["onto"]) if plain["onto"] else None
+        training = tuple(resolve(store, one) for one in plain["training"])
+        return cls(run, job, draft, plain["key"], plain["items"], training, onto)
+
+    def finish(self) -> Manifest:
+        """Freeze the manifest; UserError while tasks are missing."""
+        if pending(self.job):
+            raise self.unfinished()
+        recipe, settings = self.job.recipe, self.job.recipe.model_dump(mode="json")
+        counts = write_corpus(self.draft, self.job, self.training, self.onto) | {"items": self.items}
+        manifest = self.draft.commit(recipe.name, recipe.version, counts, self.key, settings)
+        self.close(manifest)
+        return manifest
+
+    def unfinished(self) -> UserError:
+        """What is to be said of a build that has come to an end without its manifest."""
+        hint = f"`octo runs show {self.run.id}` has more; the same command does what is missing"
+        missing = pending(self.job)
+        if not missing:
+            why = self.run.record.get("reason") or "killed, out of memory (place.finish.memory_gb) perhaps"
+            return UserError(f"all tasks are done, but the manifest was not frozen: {why}", hint)
+        tasks = Survey(self.job).tasks()
+        failed = [tasks[number] for number in missing if tasks[number].state in ("failed", "killed")]
+        first = failed[0] if failed else tasks[missing[0]]
+        last_line = (first.why() if failed else "it never began").strip().splitlines()[-1]
+        file = self.job.files[first.number]
+        said = f"{len(missing)} of {len(tasks)} tasks are not done; {file.source}/{file.name}: {last_line}"
+        return UserError(said, hint)
+
+    def close(self, manifest: Manifest) -> None:
+        """Tell the story of the tasks in the run directory and remove what only they needed."""
+        if self.run.status != "done":
+            survey = Survey(self.job)
+            lines = story(survey.tasks()).encode()
+            self.run.store.put(f"runs/{self.run.id}/tasks.jsonl", lines)
+            self.run.finish({"corpus": manifest.id, "tasks": len(self.job.files)} | totals(survey.lines()))
+        for folder in (self.job.attempts, self.job.logs, self.job.folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not self.run.store.is_local:
+            shutil.rmtree(self.run.path, ignore_errors=True)
+
+
+def _moved(file: InputFile, sample: Path | None, folder: Path) -> InputFile:
+    """`file` where it lies once the sample has been taken over."""
+    return replace(file, url=file.url.replace(str(sample), str(folder / "sample"))) if sample else file

@@ -1,0 +1,117 @@
+"""How the input is cut into tasks of minutes, whatever the sizes of files.
+
+`cut` divides large local files, Parquet between row groups and plain JSONL between lines, and leaves every other file a
+task: a compressed stream has no places to begin at, and a remote file would be copied once per piece. `share` puts
+small tasks together, so that starting a process is no large part of the work. Neither leaves a trace in a corpus:
+positions are those in the whole file. What was cut at a run's first launch is kept by it and never cut anew.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from curation.reading.files import InputFile, Span
+from curation.reading.records import BROKEN, group_start
+
+BLOCK = 1 << 20
+TEXT_PER_BYTE = {"jsonl": 1, "jsonl.zst": 3.5, "parquet": 2.5, "html": 1, "warc": 3}
+"""Bytes of text, about, that a byte on disk holds."""
+TEXT_PER_CPU_SECOND = 12e6
+"""Measured from reading to freezing, see docs/log.md; pages of html and warc take several times as long."""
+
+
+def cut(files: tuple[InputFile, ...], task_bytes: int) -> tuple[InputFile, ...]:
+    """`files` in order, with those of more than `task_bytes` in pieces of about that size where they can be cut."""
+    return tuple(piece for file in files for piece in _pieces(file, task_bytes))
+
+
+def share(files: tuple[InputFile, ...], task_bytes: int) -> tuple[tuple[int, ...], ...]:
+    """Positions of `files` in runs of `task_bytes` at most, or of a single one."""
+    shares: list[list[int]] = []
+    held = 0
+    for position, file in enumerate(files):
+        if not shares or held + file.size > task_bytes:
+            shares.append([])
+            held = 0
+        shares[-1].append(position)
+        held += file.size
+    return tuple(map(tuple, shares))
+
+
+def estimate(files: tuple[InputFile, ...], task_bytes: int) -> tuple[int, int]:
+    """About how many tasks and shares `files` give, by their sizes alone: row groups may be larger than a task."""
+    pieces = [_cut_by_size(file, task_bytes) for file in files]
+    made = tuple(replace(file, bytes=file.bytes // n) for file, n in zip(files, pieces, strict=True) for _ in range(n))
+    return len(made), len(share(made, task_bytes))
+
+
+def cpu_seconds(files: tuple[InputFile, ...]) -> float:
+    """What one core would take for all of it, about."""
+    return sum(file.bytes * TEXT_PER_BYTE[file.format] for file in files) / TEXT_PER_CPU_SECOND
+
+
+def _cut_by_size(file: InputFile, task_bytes: int) -> int:
+    return -(-file.bytes // task_bytes) if file.bytes and _divides(file) else 1
+
+
+def _divides(file: InputFile) -> bool:
+    """Whether there are places in `file` that a task may begin at."""
+    local = isinstance(fsspec.url_to_fs(file.url)[0], LocalFileSystem)
+    return local and not file.parts and file.format in ("parquet", "jsonl")
+
+
+def _pieces(file: InputFile, task_bytes: int) -> list[InputFile]:
+    if file.bytes <= task_bytes or not _divides(file):
+        return [file]
+    path = Path(fsspec.url_to_fs(file.url)[1])
+    spans = list((_groups if file.format == "parquet" else _lines)(path, task_bytes))
+    return [replace(file, span=span) for span in spans] if len(spans) > 1 else [file]
+
+
+def _groups(path: Path, task_bytes: int) -> Iterator[Span]:
+    """Runs of row groups; none for a file that cannot be read or whose groups do not lie in their order."""
+    try:
+        parquet = pq.ParquetFile(path)
+        starts = [group_start(parquet, group) for group in range(parquet.num_row_groups)]
+        rows = list(accumulate(parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)))
+    except BROKEN:
+        return
+    if starts != sorted(set(starts)):
+        return
+    first, start, ends = 0, 0, [*starts[1:], path.stat().st_size]
+    with path.open("rb") as stream:
+        for group, end in enumerate(ends):
+            if end - starts[start] >= task_bytes or group == len(ends) - 1:
+                stream.seek(starts[start])
+                yield Span(starts[start], end, first, _sum(stream, end - starts[start])[0])
+                first, start = rows[group], group + 1
+
+
+def _lines(path: Path, task_bytes: int) -> Iterator[Span]:
+    """Runs of whole lines."""
+    start = first = 0
+    with path.open("rb") as stream:
+        while stream.peek(1):
+            digest, lines = _sum(stream, task_bytes, whole_lines=True)
+            yield Span(start, stream.tell(), first, digest)
+            start, first = stream.tell(), first + lines
+
+
+def _sum(stream: Any, size: int, whole_lines: bool = False) -> tuple[str, int]:
+    """SHA-256 and number of line ends of the next `size` bytes, and of what is left of the line that they end in."""
+    digest, lines, block = hashlib.sha256(), 0, b""
+    while size > 0 and (read := stream.read(min(size, BLOCK))):
+        block, size = read, size - len(read)
+        digest.update(block)
+        lines += block.count(b"\n") if whole_lines else 0
+    while whole_lines and not block.endswith(b"\n") and (block := stream.readline(BLOCK)):
+        digest.update(block)
+        lines += block.endswith(b"\n")
+    return digest.hexdigest(), lines

@@ -1,0 +1,489 @@
+"""Which documents hold an item of a benchmark, with the item, how much of it, and nothing inferred from numbers folded.
+
+1. Candidates. Every run of n words of an item is looked up in the documents' runs; runs without a letter are skipped
+   (arithmetic tables match everything). An item with fewer than n words must occur whole, between breaks or words that
+   cannot continue a formula: "What is 1 + 2" does not match in "What is 1 + 2 + 3".
+2. Verification. Around the diagonal on which most runs of a pair match, the item is aligned with the passage by fewest
+   edits of words. The document holds the item if the edits are few against the item's length (`coverage` is 1 minus
+   their quotient) and if its numbers and operators match: the same story with other numbers is another problem.
+
+Both halves of an item are looked for: its question, and its worked solution where the benchmark has one, since a
+solution gives the answer away without the question. Solutions under SOLUTION_WORDS words are left out: "3 * 4 = 12
+apples" is in many documents that never saw the item. The evidence says which part was found. A document may hold many
+items: the one that it covers most is why it is dropped, all are told (family `leaks`).
+
+Spacing and braces of LaTeX do not count (see `curation.measures.words`), nor do \\left, \\dfrac, \\text and their kind.
+Questions that have no letter or fewer than 3 words cannot be told from chance; their items are counted as
+`unmatchable`. Leaves out: paraphrase.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.config import DecontaminateRecipe
+from curation.measures.spans import spans
+from curation.measures.words import AFTER_BREAK, WORD, Words, shingles, split
+from manifests.manifest import Manifest
+from manifests.tables import LEAKS
+
+FOLDS = (
+    (
+        r"\\(?:left|right|[bB]igg?|displaystyle|textstyle|quad|qquad|limits|text|textbf|textit|mathrm|mathbf|mathit|"
+        r"operatorname)\b",
+        " ",
+    ),
+    (r"\\[dt]frac\b", r"\\frac"),
+    (r"\\(?:cdot|times|ast)\b", "*"),
+)
+SIGNS = ((r"[×·⋅∙∗]", "*"), (r"[−–]", "-"))
+SPELLED_NUMBERS = split(
+    [
+        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half third "
+        "quarter"
+    ]
+).hashes
+"""Without "one", which more often is no number."""
+ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question", "solution")])
+PARTS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "part", "text")])
+LEAK = pa.struct([field for field in LEAKS.schema if field.name != "doc_id"])
+"""An item that a document holds: a row of `leaks`."""
+MOST_PLACED = 100
+"""Items of one document whose place in it is looked for; a page with a whole benchmark would take minutes."""
+QUESTION, ANSWER, BOTH = "question", "answer", "question and answer"
+LEAST_WORDS = 3
+SOLUTION_WORDS = 20
+FILTER_BITS = 22
+CANDIDATE_SHARE = 0.4
+"""Part of the wanted coverage that matching runs alone must give before a pair is aligned. Lower finds little more and
+aligns many more pairs."""
+
+
+def fold_latex(texts: pa.Array) -> pa.Array:
+    """`texts` with variants of LaTeX that look alike written alike."""
+    for pattern, replacement in FOLDS:
+        texts = _replaced(texts, pc.match_substring_regex(texts, pattern), ((pattern, replacement),))
+    return _replaced(texts, pc.invert(pc.string_is_ascii(texts)), SIGNS)
+
+
+def _replaced(texts: pa.Array, where: pa.Array, patterns: tuple[tuple[str, str], ...]) -> pa.Array:
+    """`texts` with `patterns` replaced `where` there may be one: to look is cheaper than to copy."""
+    if not where.true_count:
+        return texts
+    found = texts.filter(where)
+    for pattern, replacement in patterns:
+        found = pc.replace_substring_regex(found, pattern, replacement)
+    return pc.replace_with_mask(texts, where, found)
+
+
+def parts_of(items: pa.Table) -> pa.Table:
+    """What to look for (PARTS): every question of `items` (ITEM_COLUMNS), then every solution that is long enough."""
+    solutions = _column(items, "solution").fill_null("")
+    worked = items.filter(pa.array(split(fold_latex(solutions)).counts >= SOLUTION_WORDS))
+    found = [
+        [rows["benchmark"], rows["item_id"], pa.repeat(pa.scalar(part), len(rows)), rows[column]]
+        for rows, part, column in ((items, QUESTION, "question"), (worked, ANSWER, "solution"))
+    ]
+    return pa.concat_tables([pa.table(columns, names=PARTS.names).cast(PARTS) for columns in found])
+
+
+@dataclass(frozen=True)
+class Held:
+    """An item that a document holds: the row of its part (of two, the one with more coverage), and what `leaks` says
+    of it."""
+
+    row: int
+    benchmark: str
+    item_id: str
+    part: str
+    coverage: float
+
+    @property
+    def evidence(self) -> str:
+        """As JSON."""
+        said = {"benchmark": self.benchmark, "item": self.item_id, "part": self.part}
+        return json.dumps(said | {"coverage": round(self.coverage, 4)})
+
+
+@dataclass(frozen=True)
+class Matches:
+    """For each document of a batch the items it holds: the one with most coverage first, of equals the first."""
+
+    held: list[list[Held]]
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """Of the first, 0 for none."""
+        return np.array([held[0].coverage if held else 0.0 for held in self.held], np.float64)
+
+    @property
+    def evidence(self) -> list[str | None]:
+        """Of the first, as JSON; None for none."""
+        return [held[0].evidence if held else None for held in self.held]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Candidate (document, item) pairs and `diagonal`: where in the document the item's first word would stand."""
+
+    document: np.ndarray
+    item: np.ndarray
+    diagonal: np.ndarray
+
+
+@dataclass(frozen=True)
+class ItemIndex:
+    """Runs of words of all items, ready to be looked up. `items` has the columns PARTS; below, an item is one such
+    row."""
+
+    items: pa.Table
+    settings: DecontaminateRecipe
+    words: Words = field(init=False)
+
+    @classmethod
+    def of(cls, benchmarks: list[Manifest], settings: DecontaminateRecipe) -> "ItemIndex":
+        """The items of benchmark manifests."""
+        items = [manifest.read("items", ITEM_COLUMNS.names).cast(ITEM_COLUMNS) for manifest in benchmarks]
+        return cls(parts_of(pa.concat_tables([ITEM_COLUMNS.empty_table(), *items])), settings)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", split(fold_latex(_column(self.items, "text"))))
+
+    @cached_property
+    def _runs(self) -> "_RunTable":
+        """(run, item, position) of every item with at least n words."""
+        runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
+        item = np.repeat(np.arange(len(self.items)), np.diff(runs.offsets))
+        position = np.arange(len(runs.hashes)) - runs.offsets[item]
+        usable = (self.words.counts >= self.settings.ngram)[item]
+        usable[usable] = self._lettered(item[usable], position[usable], self.settings.ngram)
+        return _RunTable.of(runs.hashes[usable], item[usable], position[usable])
+
+    @cached_property
+    def _whole(self) -> "dict[int, _RunTable]":
+        """By length, the items that are shorter than a run."""
+        runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
+        tables = {}
+        for length in range(LEAST_WORDS, self.settings.ngram):
+            item = np.flatnonzero(self.words.counts == length)
+            item = item[self._lettered(item, np.zeros(len(item), np.int64), length)]
+            if len(item):
+                tables[length] = _RunTable.of(runs.hashes[runs.offsets[item]], item, np.zeros(len(item), np.int64))
+        return tables
+
+    @cached_property
+    def _numeric(self) -> np.ndarray:
+        """Which words of the items are numbers, in figures or spelled out, or operators between them."""
+        return (self.words.kinds != WORD) | np.isin(self.words.hashes, SPELLED_NUMBERS)
+
+    def _lettered(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
+        """Whether the `length` words at `position` of `item` hold one with a letter."""
+        running = np.concatenate([[0], np.cumsum(self.words.kinds == WORD)])
+        start = self.words.offsets[item] + position
+        return running[start + length] > running[start]
+
+    @cached_property
+    def unmatchable(self) -> int:
+        """Items whose question can never be found."""
+        found = np.concatenate([self._runs.item, *(table.item for table in self._whole.values())])
+        return self._questions - len(np.unique(found[found < self._questions]))
+
+    @cached_property
+    def _questions(self) -> int:
+        """How many of the rows, the first ones, are questions."""
+        return pc.sum(pc.equal(self.items["part"], QUESTION)).as_py() or 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of the items."""
+        return {"all": self._questions, "unmatchable": self.unmatchable, "solutions": len(self.items) - self._questions}
+
+    def columns(self, texts: pa.Array) -> dict[str, pa.Array]:
+        """What is found, as columns of documents: the item that each holds most of, and all (rows of `leaks`)."""
+        found = self.find(texts)
+        rows = [self._placed(texts[place].as_py(), held) if held else None for place, held in enumerate(found.held)]
+        return {
+            "contamination": pa.array(found.coverage, pa.float64()),
+            "held_item": pa.array(found.evidence, pa.string()),
+            "held": pa.array(rows, pa.list_(LEAK)),
+        }
+
+    def _placed(self, text: str, held: list[Held]) -> list[dict[str, Any]]:
+        """With each item, where in `text` it stands."""
+        wanted = [self.items["text"][one.row].as_py() for one in held[:MOST_PLACED]]
+        found = spans(text, wanted) + [None] * (len(held) - len(wanted))
+        return [
+            {"benchmark": one.benchmark, "item_id": one.item_id, "part": one.part, "coverage": round(one.coverage, 4)}
+            | ({"span_start": span[0], "span_length": span[1]} if span else {})
+            for one, span in zip(held, found, strict=True)
+        ]
+
+    def find(self, texts: pa.Array) -> Matches:
+        """Which items each document holds."""
+        held: list[dict[tuple[str, str], Held]] = [{} for _ in texts]
+        if len(self.items) and len(texts):
+            document, item, share = self.pairs(texts)
+            for row in np.lexsort((item, -share, document)).tolist():
+                self._note(held[document[row]], int(item[row]), float(share[row]))
+        return Matches([list(items.values()) for items in held])
+
+    def _note(self, held: dict[tuple[str, str], Held], row: int, coverage: float) -> None:
+        """Add what a document holds: another item, or the other part of one."""
+        name = (self.items["benchmark"][row].as_py(), self.items["item_id"][row].as_py())
+        part = self.items["part"][row].as_py()
+        known = held.get(name)
+        if known is None:
+            held[name] = Held(row, *name, part, coverage)
+        elif part != known.part:
+            held[name] = replace(known, part=BOTH)
+
+    def pairs(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(document, item, coverage) of every item that a document holds, in no order."""
+        words = split(fold_latex(texts))
+        aligned, whole = self._aligned(words), self._occurring_whole(words)
+        document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
+        return document, item, share
+
+    def _aligned(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(document, item, coverage) of the verified pairs of items with at least n words."""
+        pairs = self._candidates(words)
+        shares = _align(
+            pairs.document, pairs.item, pairs.diagonal,
+            words.hashes, words.offsets, self.words.hashes, self._numeric, self.words.offsets,
+        )  # fmt: skip
+        held = (shares[:, 0] >= self.settings.coverage) & (shares[:, 1] >= self.settings.numbers)
+        return pairs.document[held], pairs.item[held], shares[held, 0]
+
+    def _candidates(self, words: Words) -> Pairs:
+        """Pairs whose common runs cover enough of the item to make an aligned pair likely."""
+        n, table = self.settings.ngram, self._runs
+        runs = shingles(words.hashes, words.offsets, n)
+        share = CANDIDATE_SHARE * self.settings.coverage
+        found = _hopeful(runs.hashes, runs.offsets, *table.lookup, table.starts, table.item, table.position,
+                         self.words.counts, n, share)  # fmt: skip
+        return Pairs(*found.T)
+
+    def _occurring_whole(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(document, item, 1.0) where an item shorter than a run occurs as it is."""
+        documents, items = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for length, table in self._whole.items():
+            runs = shingles(words.hashes, words.offsets, length)
+            place, entry = table.matches(runs.hashes)
+            document = np.searchsorted(runs.offsets, place, side="right") - 1
+            start = words.offsets[document] + place - runs.offsets[document]
+            free = _stands_alone(words, start, start + length, document)
+            documents.append(document[free])
+            items.append(table.item[entry[free]])
+        return np.concatenate(documents), np.concatenate(items), np.ones(sum(map(len, documents)))
+
+
+@dataclass(frozen=True)
+class _RunTable:
+    """Runs of items by their hash: rows `starts[k]` to `starts[k + 1]` of `item` and `position` are those of the k-th
+    hash, and `lookup` says which hash is the k-th."""
+
+    starts: np.ndarray
+    item: np.ndarray
+    position: np.ndarray
+    lookup: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """Hashes, a hash table of their numbers, and a bit field that answers most questions with no."""
+
+    @classmethod
+    def of(cls, hashes: np.ndarray, item: np.ndarray, position: np.ndarray) -> "_RunTable":
+        order = np.argsort(hashes, kind="stable")
+        keys, starts = np.unique(hashes[order], return_index=True)
+        starts = np.append(starts, len(hashes))
+        return cls(starts, item[order], position[order], (keys, *_hashed(keys)))
+
+    def matches(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(place in `runs`, row of this table) for every match."""
+        places, keys = _places(runs, *self.lookup)
+        low, counts = self.starts[keys], np.diff(self.starts)[keys]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(places, counts), np.repeat(low, counts) + within
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table[name].combine_chunks()
+    return (column if isinstance(column, pa.Array) else column.chunk(0)).cast(pa.large_string())
+
+
+def _stands_alone(words: Words, start: np.ndarray, end: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """Whether the words before and after cannot continue a formula: a word with letters, or beyond a break."""
+    flags = np.concatenate([words.flags, np.array([AFTER_BREAK], np.uint8)])
+    kinds = flags & np.uint8(3)
+    follows = (end >= words.offsets[document + 1]) | (kinds[end] == WORD) | (flags[end] & AFTER_BREAK > 0)
+    precedes = (start <= words.offsets[document]) | (kinds[start - 1] == WORD) | (flags[start] & AFTER_BREAK > 0)
+    return follows & precedes
+
+
+@numba.njit(cache=True, nogil=True)
+def _hashed(keys):
+    """(numbers of distinct `keys` by the lower bits of the key, the next free slot if taken; bits by the upper)."""
+    size = 2
+    while size < 2 * len(keys):
+        size *= 2
+    slots, bits = np.full(size, -1, np.int32), np.zeros(1 << (FILTER_BITS - 3), np.uint8)
+    for number in range(len(keys)):
+        slot = np.int64(keys[number] & np.uint64(size - 1))
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        slots[slot] = number
+        upper = keys[number] >> np.uint64(64 - FILTER_BITS)
+        bits[upper >> np.uint64(3)] |= np.uint8(1) << np.uint8(upper & np.uint64(7))
+    return slots, bits
+
+
+@numba.njit(cache=True, nogil=True)
+def _number(run, keys, slots, bits):
+    """The number of the key `run`, -1 if it is none."""
+    upper = run >> np.uint64(64 - FILTER_BITS)
+    if not bits[upper >> np.uint64(3)] >> np.uint8(upper & np.uint64(7)) & 1:
+        return -1
+    slot = np.int64(run & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0 and keys[slots[slot]] != run:
+        slot = (slot + 1) & (len(slots) - 1)
+    return slots[slot]
+
+
+@numba.njit(cache=True, nogil=True)
+def _places(runs, keys, slots, bits):
+    """Places in `runs` that hold a key, and the keys' numbers."""
+    places, numbers = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
+    found = 0
+    for place in range(len(runs)):
+        number = _number(runs[place], keys, slots, bits)
+        places[found], numbers[found] = place, number
+        found += number >= 0
+    return places[:found], numbers[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_words, n, share):
+    """Rows (document, item, diagonal) for each pair whose common runs cover `share` of the item's words.
+
+    Most pairs have a run or two in common: these are counted and no more is worked out for them."""
+    places, numbers = _places(runs, keys, slots, bits)
+    common, start = np.zeros(len(item_words), np.int64), np.empty(len(item_words), np.int64)
+    seen, pairs = np.empty(len(item_words), np.int64), np.empty((64, 3), np.int64)
+    found, low, high = 0, 0, 0
+    for document in range(len(offsets) - 1):
+        while high < len(places) and places[high] < offsets[document + 1]:
+            high += 1
+        items = seen[: _count(numbers[low:high], starts, item, common, seen)]
+        hopeful = items[common[items] * n / item_words[items] >= share]
+        start[items] = -1
+        start[hopeful] = np.cumsum(common[hopeful]) - common[hopeful]
+        shifted = places[low:high] - offsets[document]
+        positions, diagonals = _gather(numbers[low:high], shifted, starts, item, position, start, common[hopeful].sum())
+        for one in hopeful:
+            own = slice(start[one] - common[one], start[one])
+            if _covered(positions[own], n) / item_words[one] >= share:
+                pairs = _longer(pairs, 2 * found) if found == len(pairs) else pairs
+                pairs[found] = document, one, _commonest(diagonals[own])
+                found += 1
+        common[items] = 0
+        low = high
+    return pairs[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(numbers, starts, item, common, seen):
+    """Add up in `common` the matches of each item; returns how many items there are, which `seen` then begins with."""
+    items = 0
+    for number in numbers:
+        for row in range(starts[number], starts[number + 1]):
+            if not common[item[row]]:
+                seen[items] = item[row]
+                items += 1
+            common[item[row]] += 1
+    return items
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(numbers, places, starts, item, position, start, total):
+    """Positions and diagonals of the `total` matches of items with a `start`, item by item from there on; it moves to
+    their end."""
+    positions, diagonals = np.empty(total, np.int64), np.empty(total, np.int64)
+    if not total:
+        return positions, diagonals
+    for number, place in zip(numbers, places):  # noqa: B905  numba has no strict
+        for row in range(starts[number], starts[number + 1]):
+            at = start[item[row]]
+            if at >= 0:
+                positions[at], diagonals[at] = position[row], place - position[row]
+                start[item[row]] += 1
+    return positions, diagonals
+
+
+@numba.njit(cache=True, nogil=True)
+def _covered(positions, n):
+    """How many words the union of runs [position, position + n) holds."""
+    positions.sort()
+    covered = n
+    for gap in np.diff(positions):
+        covered += min(n, gap)
+    return covered
+
+
+@numba.njit(cache=True, nogil=True)
+def _commonest(values):
+    """The commonest of `values`, the smallest of several."""
+    values.sort()
+    best, most, count = values[0], 0, 0
+    for place in range(len(values)):
+        count = count + 1 if place and values[place] == values[place - 1] else 1
+        if count > most:
+            best, most = values[place], count
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _longer(rows, length):
+    out = np.empty((length, rows.shape[1]), rows.dtype)
+    out[: len(rows)] = rows
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _edits(item, passage, numeric):
+    """(edits, numbers matched) of the best alignment of all of `item` with any part of `passage`: fewest words
+    replaced, left out or put in, and of several alignments one that matches most numbers."""
+    edit = 1 << 20  # a cell holds edits · 2^20 - numbers, to be minimised
+    row = np.zeros(len(passage) + 1, np.int64)
+    for i in range(len(item)):
+        diagonal = row[0]
+        row[0] = (i + 1) * edit
+        for j in range(len(passage)):
+            above = row[j + 1]
+            same = diagonal - numeric[i] if item[i] == passage[j] else diagonal + edit
+            row[j + 1] = min(same, above + edit, row[j] + edit)
+            diagonal = above
+    best = row.min()
+    edits = (best + edit - 1) // edit
+    return edits, edits * edit - best
+
+
+@numba.njit(cache=True, nogil=True)
+def _align(document, item, diagonal, hashes, offsets, item_hashes, item_numeric, item_offsets):
+    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]."""
+    out = np.ones((len(document), 2), np.float64)
+    for pair in range(len(document)):
+        low, high = item_offsets[item[pair]], item_offsets[item[pair] + 1]
+        slack = (high - low) // 4 + 8
+        first = offsets[document[pair]] + diagonal[pair]
+        start = max(first - slack, offsets[document[pair]])
+        stop = min(first + (high - low) + slack, offsets[document[pair] + 1])
+        numeric = item_numeric[low:high]
+        edits, numbers = _edits(item_hashes[low:high], hashes[start:stop], numeric)
+        out[pair, 0] = max(0.0, 1.0 - edits / (high - low))
+        if numeric.any():
+            out[pair, 1] = numbers / numeric.sum()
+    return out

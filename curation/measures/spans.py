@@ -1,0 +1,55 @@
+"""Where in a text a benchmark item stands, for people to look at: never a decision.
+
+`curation.measures.decontaminate` decides on hashed words of folded LaTeX, which have no place in the text. For the few
+documents that it finds, the item is aligned once more with the whole text, by fewest words replaced, left out or put
+in, and the words that it lies over are told in characters. Leaves out folding: `\\left(` counts a word more here."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numba
+import numpy as np
+
+WORDS = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[-+*/=<>^%!\u00d7\u00f7\u2200-\u227f]")
+
+
+def spans(text: str, items: Sequence[str]) -> list[tuple[int, int] | None]:
+    """For each of `items` (first character, number of characters) of the part of `text` that it aligns with best, the
+    first of several; None where one of them has no words."""
+    codes: dict[str, int] = {}
+    found = list(WORDS.finditer(text))
+    passage = _codes((one[0] for one in found), codes)
+    return [_span(found, passage, _codes(WORDS.findall(item), codes)) for item in items]
+
+
+def _span(found: list[re.Match[str]], passage: np.ndarray, wanted: np.ndarray) -> tuple[int, int] | None:
+    if not len(passage) or not len(wanted):
+        return None
+    first, last = _best(wanted, passage)
+    start = found[first].start()
+    return start, found[last].end() - start
+
+
+def _codes(words: Iterable[str], codes: dict[str, int]) -> np.ndarray:
+    """A number for each word, the same for the same letters in either case."""
+    return np.array([codes.setdefault(word.lower(), len(codes)) for word in words], np.int64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(item, passage):
+    """First and last word of the part of `passage` with fewest edits to all of `item`."""
+    edits = np.zeros(len(passage) + 1, np.int64)
+    starts = np.arange(len(passage) + 1)
+    for i in range(len(item)):
+        diagonal, from_diagonal = edits[0], starts[0]
+        edits[0] = i + 1
+        for j in range(len(passage)):
+            above, from_above = edits[j + 1], starts[j + 1]
+            edits[j + 1], starts[j + 1] = diagonal + (item[i] != passage[j]), from_diagonal
+            if above + 1 < edits[j + 1]:
+                edits[j + 1], starts[j + 1] = above + 1, from_above
+            if edits[j] + 1 < edits[j + 1]:
+                edits[j + 1], starts[j + 1] = edits[j] + 1, starts[j]
+            diagonal, from_diagonal = above, from_above
+    end = 1 + np.argmin(edits[1:])
+    return min(starts[end], end - 1), end - 1

@@ -1,0 +1,47 @@
+"""Every reason for which a document is dropped, in the order in which they go: of several the first is named.
+
+The one list: `curation.corpus.decide` takes its order from here, docs/sql.md and the report their words. A document
+that a language model wrote, and that its checks found wanting, bears the verdict of its row in `annotations` in place
+of one of these. Leaves out deciding.
+"""
+
+from enum import StrEnum
+
+
+class DropReason(StrEnum):
+    """A value of `documents.drop_reason`; `meaning` says it in one line."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> "DropReason":
+        reason = str.__new__(cls, name)
+        reason._value_, reason.meaning = name, meaning
+        return reason
+
+    CONTAMINATED = "contaminated", "it holds an item of a benchmark"
+    EXCLUDED = "excluded", "a column has a value that the source's `only` does not let in"
+    UNVERIFIED = "unverified", "its source found none of its solutions right"
+    UNVERIFIABLE = "unverifiable", "the answer of the prompt fails the grader's controls"
+    IN_TRAINING = "in_training", "a document that models are trained on holds the prompt"
+    OTHER_LANGUAGE = "other_language", "it is in a language that the recipe does not keep"
+    TOO_SHORT = "too_short", "it has too few words"
+    BOILERPLATE = "boilerplate", "it is menus, notices and prompts to subscribe"
+    SYMBOLS = "symbols", "too much of it is symbols outside of mathematics"
+    NOT_MATHEMATICAL = "not_mathematical", "it has too little mathematics"
+    LOOP = "loop", "it goes on repeating one passage"
+    REPETITION = "repetition", "it says the same over and over"
+    LOW_SCORE = "low_score", "its classifier's score is too low"
+    EXACT_DUPLICATE = "exact_duplicate", "a kept document has the same text"
+    NEAR_DUPLICATE = "near_duplicate", "a kept document has nearly the same text"
+
+
+ORDER = {reason: place for place, reason in enumerate(DropReason)}
+EARLY = (DropReason.EXCLUDED, DropReason.UNVERIFIED, DropReason.UNVERIFIABLE, DropReason.IN_TRAINING)
+"""Those that stand before anything is measured; a task writes them beside the document."""
+
+
+def heading(reason: str | None) -> str:
+    """What a report calls the documents with this reason; None are those that were kept."""
+    if reason is None:
+        return "kept"
+    return f"{reason} ({DropReason(reason).meaning})" if reason in ORDER else reason
