@@ -540,7 +540,7 @@ def test_the_overlong_penalty_is_part_of_the_reward_and_not_of_the_accuracy(home
 
 def test_every_share_of_a_step_can_be_counted_from_its_responses(home):
     store, prompts, parent = home
-    recipe = rl_recipe(steps=3, max_new_tokens=9, minibatch_prompts=1, reward="format")
+    recipe = rl_recipe(steps=3, max_new_tokens=9, minibatch_prompts=1, reward="format", optimizer={"lr": 0.1})
     run = reinforce(store, prompts, recipe, parent)
     for step in run.table("steps").to_pylist():
         rows = [row for row in run.table("rollouts").to_pylist() if row["step"] == step["step"]]
