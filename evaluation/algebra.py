@@ -235,7 +235,7 @@ def _same_number(answer: Expr, reference: Expr) -> bool:
     if first is None or second is None:
         return _simplified_alike(answer, reference)
     if answer.has(Float) or reference.has(Float):
-        return _same_rounded(first, second)
+        return _same_rounded(answer, reference, first, second)
     if isinstance(first, Rational) and isinstance(second, Rational):
         return first == second
     return _close(N(first, DIGITS), N(second, DIGITS), CLOSE)
@@ -261,16 +261,22 @@ def _is_digits(value: Any) -> bool:
     return isinstance(value, Number) or all(isinstance(part, Number) for part in value.as_real_imag())
 
 
-def _same_rounded(first: Any, second: Any) -> bool:
+def _as_written(found: Any, value: Any) -> Any:
+    """The value rounded as math-verify rounds the float that was written, whose last bit decides a tie."""
+    return (found if isinstance(found, Number) else N(value, 15)).round(PLACES)
+
+
+def _same_rounded(answer: Any, reference: Any, first: Any, second: Any) -> bool:
     if not (first.is_finite and second.is_finite):
         return bool(first == second)
     if not (first.is_real and second.is_real):
-        return all(_same_rounded(*pair) for pair in zip(first.as_real_imag(), second.as_real_imag(), strict=True))
+        pairs = zip(first.as_real_imag(), second.as_real_imag(), strict=True)
+        return all(_same_rounded(*pair, *pair) for pair in pairs)
     largest = max(abs(first), abs(second))
     if largest >= ROUNDED:
         if abs(first - second) > 10**-PLACES:
             return False
-    elif abs(N(first, 15).round(PLACES) - N(second, 15).round(PLACES)) > 10.0 ** -(PLACES + 2):
+    elif abs(_as_written(answer, first) - _as_written(reference, second)) > 10.0 ** -(PLACES + 2):
         return False
     return not (largest < MIN_ROUNDED and abs(first - second) > RELATIVE * largest)
 
