@@ -2,6 +2,7 @@
 math-verify alone, in one run.
 
     python -m benchmarks.grading [--items FOLDER] [--solutions FILE]
+    python -m benchmarks.grading --tables FOLDER [--show N]
 
 128 problems with 16 responses each: six problems in ten have an integer answer, the others a fraction, a root, a pair
 or an expression; about half of the responses are right, and many are alike. In the hostile batch one response in twenty
@@ -19,6 +20,11 @@ printed, and counts as missed.
 
 With --solutions, the file example_model_solutions.jsonl of GSM8K's authors (github.com/openai/grade-school-math), how
 often the grader rules as they label 5,276 solutions of four models, with the final answer written in several ways.
+
+With --tables, only the public tables that lie in FOLDER (`benchmarks.grading_tables` makes them): how often the grader
+and math-verify alone say what the table says of the same rows, right called wrong and wrong called right apart, and
+seconds of both. "held" rows are those a change to the grader should not be tuned on. The speed on GSM8K's solutions is
+held against TIMES_MATH_VERIFY. --show prints that many rows per table on which the grader disagrees.
 """
 
 import argparse
@@ -47,7 +53,11 @@ from evaluation.benchmarks import KNOWN
 
 LIMIT = 5.0
 """Hard wall-clock limit of one answer, in seconds."""
-TIMES_VERL, TIMES_CLEAN = 10.0, 1.5
+TIMES_VERL, TIMES_CLEAN, TIMES_MATH_VERIFY = 10.0, 1.5, 4.0
+WANTED = {
+    "math_verify": 240 / 252, "stack": 175 / 202, "mario": 49 / 60, "nemo_skills": 54 / 58, "gsm8k_solutions": 1.0,
+}  # fmt: skip
+"""Share of a table's rows on which the grader is to say what the table says."""
 DOLLAR = re.compile(r"(?<!\\)\$")
 SHAPES = (r"\frac{%d}{%d}", r"%d\sqrt{%d}", "(%d, %d)", "%d x+%d")
 HOSTILE = (
@@ -207,13 +217,86 @@ def labels(path: Path) -> None:
             print(f"labels       {agreed:,} of {len(each):,} ({agreed / len(each):.2%}), answer {name}")
 
 
+def tables(folder: Path, show: int) -> int:
+    """Agreement with each table in `folder`, ours and math-verify's; the number of bars missed."""
+    return sum(table(path, show) for path in sorted(folder.glob("*.jsonl")))
+
+
+def table(path: Path, show: int) -> int:
+    rows = [json.loads(line) for line in path.open(encoding="utf-8")]
+    warm_up()
+    start = time.perf_counter()
+    with Grader(workers=1, limit_seconds=LIMIT) as grader:
+        grades = [one for rule in ("chain", "choice") for one in graded_by(rule, rows, grader)]
+    ours = time.perf_counter() - start
+    order = [i for rule in ("chain", "choice") for i, row in enumerate(rows) if row.get("rule", "chain") == rule]
+    verdicts = dict(zip(order, grades, strict=True))
+    start = time.perf_counter()
+    theirs = [math_verify_says(row) for row in rows]
+    seconds = time.perf_counter() - start
+    right = [verdicts[i] is Verdict.CORRECT for i in range(len(rows))]
+    return reported(path.stem, rows, right, theirs, (ours, seconds), show)
+
+
+def graded_by(rule: Any, rows: list[dict[str, Any]], grader: Grader) -> list[Verdict]:
+    mine = [row for row in rows if row.get("rule", "chain") == rule]
+    said = grader.grade_all([row["response"] for row in mine], [row["reference"] for row in mine], rule)
+    return [grade.verdict for grade in said]
+
+
+def warm_up() -> None:
+    """Both build their tables at the first expression."""
+    math_verify_alone("$x^2$", "x^2")
+    grade(r"\boxed{x^2}", "2x")
+
+
+def math_verify_says(row: dict[str, Any]) -> bool:
+    return verify(parse(row["gold"]), parse(row["said"]))
+
+
+def reported(
+    name: str,
+    rows: list[dict[str, Any]],
+    ours: list[bool],
+    theirs: list[bool],
+    seconds: tuple[float, float],
+    show: int,
+) -> int:
+    """Print a table's line, the rows that the grader sees otherwise, and the bars it misses."""
+    expected = [row["expected"] for row in rows]
+    missed = 0
+    for who, says, took in (("grader", ours, seconds[0]), ("math-verify", theirs, seconds[1])):
+        agreed = [one == wanted for one, wanted in zip(says, expected, strict=True)]
+        held = [one for one, row in zip(agreed, rows, strict=True) if row["half"] == "held"]
+        false = sum(one and not wanted for one, wanted in zip(says, expected, strict=True))
+        bar = f", bar {WANTED[name]:.1%}" if who == "grader" and name in WANTED else ""
+        met = not bar or sum(agreed) >= WANTED[name] * len(rows)
+        missed += not met
+        said(f"{name:16} {who:12} {sum(agreed):5,} of {len(rows):5,} ({sum(agreed) / len(rows):.1%}{bar}"
+             f"{'' if met else ': MISSED'}), held {sum(held):,} of {len(held):,}; wrong called right {false}, right "
+             f"called wrong {len(rows) - sum(agreed) - false}; {took:.1f} s")  # fmt: skip
+    if name == "gsm8k_solutions":
+        times = seconds[1] / seconds[0]
+        met = times >= TIMES_MATH_VERIFY
+        missed += not met
+        said(f"{name:16} the grader is {times:.1f}× as fast, bar {TIMES_MATH_VERIFY:g}×: {'met' if met else 'MISSED'}")
+    for row, one in [(row, one) for row, one in zip(rows, ours, strict=True) if one != row["expected"]][:show]:
+        said(f"    {'wrong called right' if one else 'right called wrong'}: {row['reference'][:80]!r} and "
+             f"{row['response'][-100:]!r}")  # fmt: skip
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--tables", type=Path, help="folder of public tables")
+    parser.add_argument("--show", type=int, default=0, help="rows printed per table")
     parser.add_argument("--items", type=Path, help="folder of benchmark files")
     parser.add_argument("--solutions", type=Path, help="solutions of models with labels")
     given = parser.parse_args()
     items = given.items
     logging.disable(logging.WARNING)
+    if given.tables:
+        return tables(given.tables, given.show)
     rng = random.Random(0)
     responses, references = batch(rng)
     hostile = [rng.choice(HOSTILE) if rng.random() < 0.05 else response for response in responses]

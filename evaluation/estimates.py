@@ -43,19 +43,19 @@ def majority_at_k(answers: list[Hashable | None], correct: list[bool], k: int, s
     """Chance that the most frequent answer among k of the responses, drawn without replacement, is correct.
 
     None is a response without an answer: it is drawn but has no vote; without any vote the item is wrong. Answers that
-    tie share the chance. For k equal to the number of responses it is exact, else the mean over `draws` drawings.
+    tie share the chance; one that is right in some of its responses is right in that share. For k equal to the number
+    of responses it is exact, else the mean over `draws` drawings.
     """
     if not 1 <= k <= len(answers):
         raise ValueError(f"maj@{k} of {len(answers)} samples")
     names = {answer: place for place, answer in enumerate(dict.fromkeys(a for a in answers if a is not None))}
     votes = np.zeros((len(answers), len(names)))
-    right = np.zeros(len(names))
-    for line, answer, is_correct in zip(votes, answers, correct, strict=True):
+    for line, answer in zip(votes, answers, strict=True):
         if answer is not None:
             line[names[answer]] = 1
-            right[names[answer]] = is_correct
     if not names:
         return 0.0
+    right = np.array(correct, dtype=float) @ votes / votes.sum(0)
     if k == 1:
         return float((votes @ right).mean())
     generator = np.random.default_rng(seed)

@@ -14,19 +14,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.answers import Verdict
+from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
 from evaluation.controls import TOO_HARD
 from evaluation.equality import normalise
 from evaluation.estimates import bootstrap, majority_at_k, pass_at_k, wilson
+from evaluation.votes import merged
 
 Row = dict[str, Any]
 MEAN = "mean"
 """Stands for the benchmark in the row of the unweighted mean over all of them."""
 
 
-def score(samples: pa.Table, leaks: Sequence[str], recipe: EvalRecipe, step: int) -> list[Row]:
-    """Every metric of one benchmark, from its rows of `samples`; leaks[i] is the status of the item of row i."""
+def score(samples: pa.Table, leaks: Sequence[str], recipe: EvalRecipe, step: int, grader: Grader) -> list[Row]:
+    """Every metric of one benchmark, from its rows of `samples`; leaks[i] is the status of the item of row i. `grader`
+    says which answers are one vote of maj@k."""
     verdicts = np.array(samples["verdict"].to_pylist())
     items = np.unique(np.array(samples["item_id"].to_pylist()), return_inverse=True)[1]
     tokens = samples["tokens"].to_numpy()
@@ -42,7 +44,7 @@ def score(samples: pa.Table, leaks: Sequence[str], recipe: EvalRecipe, step: int
         _mean("truncated", samples["truncated"].to_numpy(zero_copy_only=False), everything, items, recipe),
         _mean("unparsed", verdicts == Verdict.UNPARSED, everything, items, recipe),
         _mean("errors", verdicts == Verdict.ERROR, everything, items, recipe),
-        *_at_k(samples, correct, items, recipe),
+        *_at_k(samples, correct, items, recipe, grader),
     ]
     return [row | {"step": step, "benchmark": samples["benchmark"][0].as_py()} for row in rows]
 
@@ -96,13 +98,13 @@ def _mean(metric: str, values: np.ndarray, counted: np.ndarray, items: np.ndarra
     return _row(metric, value, bootstrap(sums, np.bincount(items[counted]), recipe.seed), n, "bootstrap")
 
 
-def _at_k(samples: pa.Table, correct: np.ndarray, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:
+def _at_k(samples: pa.Table, correct: np.ndarray, items: np.ndarray, recipe: EvalRecipe, grader: Grader) -> list[Row]:
     """pass@k and maj@k over all items."""
-    if recipe.samples == 1:
+    if recipe.samples == 1 or not len(items):
         return []
     order = np.lexsort((samples["sample"].to_numpy(), items))
     groups = np.split(order, np.flatnonzero(np.diff(items[order])) + 1)
-    votes = _heard(samples, _votes(samples))
+    votes = _heard(samples, _votes(samples, items, grader))
     rows = []
     for k in _ks(recipe):
         chances = [pass_at_k(len(group), int(correct[group].sum()), k) for group in groups]
@@ -134,12 +136,15 @@ def _ks(recipe: EvalRecipe) -> list[int]:
     return sorted({k for k in recipe.pass_at or (*powers, recipe.samples) if k <= recipe.samples})
 
 
-def _votes(samples: pa.Table) -> list[str | None]:
-    """What each response votes for: its answer as normalised; all right answers are one, however they are written."""
-    return [
-        "\0right" if verdict == Verdict.CORRECT else None if verdict == Verdict.UNPARSED else normalise(answer or "")
-        for verdict, answer in zip(samples["verdict"].to_pylist(), samples["extracted"].to_pylist(), strict=True)
-    ]
+def _votes(samples: pa.Table, items: np.ndarray, grader: Grader) -> list[str | None]:
+    """What each response votes for: its answer, or the equal one of the same item that stands for it."""
+    answers = samples["extracted"].to_pylist()
+    places = [np.flatnonzero(items == item) for item in np.unique(items)]
+    votes: list[str | None] = [None] * len(answers)
+    for group, found in zip(places, merged([[answers[i] for i in group] for group in places], grader), strict=True):
+        for i, vote in zip(group, found, strict=True):
+            votes[i] = vote
+    return votes
 
 
 def _row(metric: str, value: float, interval: tuple[float, float] | None, n: int, method: str) -> Row:

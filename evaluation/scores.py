@@ -24,13 +24,14 @@ import pyarrow.compute as pc
 from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
+from evaluation.extraction import goes_on
 from evaluation.metrics import MEAN, average, score
 from evaluation.model_folder import checksums
 from evaluation.open_sampler import open_sampler
 from evaluation.released import released, shots
 from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams
 from evaluation.tasks import judge, prompt, task_of
-from evaluation.templates import FEW_SHOT
+from evaluation.templates import FEW_SHOT, with_thought
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch
 from manifests.progress import progress
@@ -227,7 +228,8 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
     task = task_of(items[0]["benchmark"])
     grader.check([item["answer"] for item, _ in answers if not item["choices"]])
     judged = judge(task, recipe.template, recipe.protocol, items, responses, grader)
-    boxed = grader.grade_all(responses, [item["answer"] for item in items], "boxed")  # mostly in the grader's cache
+    said = [with_thought(recipe.template, response) for response in responses]
+    boxed = grader.grade_all(said, [item["answer"] for item in items], "boxed")  # mostly in the grader's cache
     return [
         {
             "step": item["step"],
@@ -243,7 +245,9 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
             "truncated": completion.truncated,
             "stopped_by": completion.stopped_by,
             "reference": item["answer"],
-            "reward": None if strict.verdict is Verdict.ERROR else float(strict.verdict is Verdict.CORRECT),
+            "reward": None
+            if strict.verdict is Verdict.ERROR
+            else float(strict.verdict is Verdict.CORRECT and not (completion.truncated and goes_on(completion.text))),
             "other_verdict": ruling.other.verdict.value if ruling.other else None,
         }
         for (item, number, completion), ruling, strict in zip(each, judged, boxed, strict=True)
@@ -262,9 +266,11 @@ def _write_scores(
     samples = samples.sort_by([("step", "ascending"), ("sample", "ascending")])
     leaks = statuses(exposure(run.store, parent), benchmarks)
     rows: list[Row] = []
-    for manifest in benchmarks:
-        mine = samples.filter(pc.field("benchmark") == manifest.name)
-        rows += score(mine, [leaks[manifest.name, item] for item in mine["item_id"].to_pylist()], recipe, step)
+    with Grader(recipe.grading_workers, recipe.grading_seconds) as grader:
+        for manifest in benchmarks:
+            mine = samples.filter(pc.field("benchmark") == manifest.name)
+            status = [leaks[manifest.name, item] for item in mine["item_id"].to_pylist()]
+            rows += score(mine, status, recipe, step, grader)
     rows += average(rows, step)
     if run.table("scores") is None:
         run.append("scores", pa.Table.from_pylist(rows, schema=SCORES.schema))

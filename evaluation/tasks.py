@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 from evaluation import paper, released
 from evaluation.answers import Grade, Grader, Pair, Verdict
+from evaluation.equality import normalise
 from evaluation.extraction import Rule, extract
+from evaluation.shapes import Named, Value, read
 from evaluation.shots import SHOTS
-from evaluation.templates import FEW_SHOT, Asked, render, with_choices
+from evaluation.templates import FEW_SHOT, Asked, render, with_choices, with_thought
 
 Item = dict[str, Any]
 """A row of the family `items`."""
@@ -52,7 +54,7 @@ class Task:
 
 PLAIN = Task()
 """A benchmark that no row speaks of: no examples, the answer wherever it stands."""
-_WORDS = Task("words", n=8, rule="number", absolute=1e-3, harness="words")
+_WORDS = Task("words", n=8, absolute=1e-3, harness="words")
 _COMPETITION = Task("competition", layout="problem", rule="minerva", harness="math_text")
 _CHOICE = Task("choice", layout="problem", harness="sat")
 
@@ -61,10 +63,10 @@ TASKS: dict[str, Task] = {
     "asdiv": _WORDS,
     "svamp": _WORDS,
     "mawps": _WORDS,
-    "tabmwp": Task("tables", rule="number", choice_rule="option", absolute=1e-3, harness="tabmwp"),
-    "amc23": Task(rule="number", harness="words"),
-    "aime24": Task(rule="number"),
-    "aime25": Task(rule="number"),
+    "tabmwp": Task("tables", choice_rule="option", absolute=1e-3, harness="tabmwp"),
+    "amc23": Task(harness="words"),
+    "aime24": PLAIN,
+    "aime25": PLAIN,
     "math": replace(_COMPETITION, harness="math"),
     "math500": _COMPETITION,
     "olympiad_bench": replace(_COMPETITION, harness="olympiad"),
@@ -172,32 +174,27 @@ def _grades(
 
 
 def _found(task: Task, template: Asked, item: Item, response: str) -> str | None:
+    response = with_thought(template, response)
     if item["choices"]:
         return extract(response, task.choice_rule, json.loads(item["choices"]))
-    rule = task.rule if template == FEW_SHOT else "chain"
-    if rule == "number" and not _NUMERIC.fullmatch(item["answer"]):
-        rule = "chain"
-    return extract(response, rule)
+    return extract(response, task.rule if template == FEW_SHOT else "chain")
 
 
-_NUMERIC = re.compile(r"[-+−$%\d.,/\s]+")
-"""A reference that the rule `number` can find; 5% of ASDiv's are words, times or ratios, which are looked for behind
-"answer is"."""
 MAX_QUANTITY = 100
-_UNIT = re.compile(
-    r"(?:\\?[,;~ ])*\\(?:mathrm|text|rm|operatorname)\s*\{[^{}]*\}.*$|(?:\\?[,;~ ])+[A-Za-z%/^\\{}0-9-]*$"
-)
 _QUANTITY = re.compile(
     r"([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)(?:\s*(?:\\times|\\cdot|\*|[eE])\s*(?:10\s*\^\s*)?\{?([-+]?\d+)\}?)?"
 )
 
 
 def quantity(text: str) -> float | None:
-    """The value of a plain number, perhaps in scientific notation and with a unit behind it; None for anything else."""
+    """The value of a plain number, perhaps in scientific notation, with a unit behind it and a name before it; None for
+    anything else."""
     if len(text) > MAX_QUANTITY:
         return None
-    plain = re.sub(r"\\(?:left|right|!)|[$,]", "", text.replace("−", "-")).strip().rstrip(".")
-    match = _QUANTITY.fullmatch(plain) or _QUANTITY.fullmatch(_UNIT.sub("", plain).strip())
+    shape = read(normalise(text))
+    while isinstance(shape, Named):
+        shape = shape.value
+    match = _QUANTITY.fullmatch(shape.text.strip("()")) if isinstance(shape, Value) else None
     return float(f"{match[1]}e{match[2] or 0}") if match else None
 
 

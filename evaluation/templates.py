@@ -74,6 +74,11 @@ def render(template: TemplateName, question: str, epoch: int = 0) -> str:
             assert_never(template)
 
 
+def with_thought(template: str, response: str) -> str:
+    """`response` with the `<think>` that the prompt ends with: what a thought holds that is not ended is no answer."""
+    return f"<think>{response}" if template == "base_0221" else response
+
+
 def _examples(epoch: int) -> str:
     """What stands before the problem in the first pass."""
     return "" if epoch else _ICL + "".join(f"{_simple(asked)}{worked}\n\n" for asked, worked in _EXAMPLES)

@@ -22,7 +22,7 @@ from evaluation.answers import Grader, Verdict
 from evaluation.config import Stop
 from evaluation.model_folder import checksums
 from evaluation.sampling import SamplingParams
-from evaluation.templates import TemplateName, render
+from evaluation.templates import TemplateName, render, with_thought
 from evaluation.transformers_sampler import load_model, sample
 from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built
 from manifests.progress import progress
@@ -117,7 +117,8 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
         for number, completion in enumerate(group)
     ]
     grader.check([row["answer"] for row in batch])
-    grades = grader.grade_all([one[3].text for one in each], [one[0]["answer"] for one in each], RULE)
+    said = [with_thought(recipe.template, one[3].text) for one in each]
+    grades = grader.grade_all(said, [one[0]["answer"] for one in each], RULE)
     return [
         {
             **{name: row[name] for name in ("prompt_id", "doc_id", "source")},

@@ -10,9 +10,10 @@ The variants, by name (OctoThinker's released code calls the last four default, 
     strict         +1      -1   repetition, or several boxes: -2
 
 What stands under "otherwise" goes before right and wrong. Repetition is a passage of five characters or more that
-stands five times in a row (`repeats`). An answer that could not be ruled on within the limits is UNPARSED, and wrong
-(`evaluation.answers`). A failure of the grader earns nothing, not zero: the response is left out of the group's mean
-and of the loss.
+stands five times in a row (`repeats`). A response that goes on behind its last box until it is cut off at the cap is
+wrong whatever it has boxed: else a box and then words without end would earn as much as an answer, as in the
+OctoThinker runs. An answer that could not be ruled on within the limits is UNPARSED, and wrong (`evaluation.answers`).
+A failure of the grader earns nothing, not zero: the response is left out of the group's mean and of the loss.
 """
 
 import re
@@ -22,6 +23,7 @@ import numba
 import numpy as np
 
 from evaluation.answers import Verdict
+from evaluation.extraction import goes_on
 from rl.config import RewardName
 
 RULE = "boxed"
@@ -34,14 +36,15 @@ RIGHT = 1.0
 """What a right answer earns under every name."""
 
 
-def reward(verdict: Verdict, name: RewardName, response: str) -> float | None:
-    """What `response` earns; None where there is no ruling."""
+def reward(verdict: Verdict, name: RewardName, response: str, truncated: bool = False) -> float | None:
+    """What `response` earns; None where there is no ruling. One that goes on behind its last box until it is
+    `truncated` earns as a wrong one."""
     if verdict is Verdict.ERROR:
         return None
     wrong, special = _row(name, response)
     if special is not None:
         return special
-    return RIGHT if verdict is Verdict.CORRECT else wrong
+    return RIGHT if verdict is Verdict.CORRECT and not (truncated and goes_on(response)) else wrong
 
 
 def _row(name: RewardName, response: str) -> tuple[float, float | None]:

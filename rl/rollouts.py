@@ -96,7 +96,7 @@ def earned(completions: list[Completion], grades: list[Grade], recipe: RLRecipe,
     """What each response earns; None where the grader failed."""
     rewards: list[float | None] = []
     for completion, grade in zip(completions, grades, strict=True):
-        value = reward(grade.verdict, recipe.reward, completion.text)
+        value = reward(grade.verdict, recipe.reward, completion.text, completion.truncated)
         if value is not None and recipe.overlong_penalty:
             value += overlong_penalty(completion.tokens, cap, recipe.overlong_penalty)
         rewards.append(value)

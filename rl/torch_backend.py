@@ -34,7 +34,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from evaluation.answers import Grader
 from evaluation.sampling import SamplingParams
-from evaluation.templates import render
+from evaluation.templates import render, with_thought
 from evaluation.transformers_sampler import encode, sample
 from manifests.errors import UserError
 from manifests.progress import progress
@@ -274,7 +274,8 @@ def _sampled(
     groups = sample(policy.sampler(), tokenizer, texts, params, streams=places)
     completions = [completion for group in groups for completion in group]
     each = [prompt for prompt in chosen for _ in range(recipe.group_size)]
-    grades = grader.grade_all([c.text for c in completions], [prompt["answer"] for prompt in each], RULE)
+    said = [with_thought(recipe.template, completion.text) for completion in completions]
+    grades = grader.grade_all(said, [prompt["answer"] for prompt in each], RULE)
     rewards = earned(completions, grades, recipe, cap)
     return Rollouts(
         step=step,

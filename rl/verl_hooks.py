@@ -34,6 +34,7 @@ from verl.utils.profiler import simple_timer  # type: ignore[import-not-found]
 
 from evaluation.answers import Grade, Grader
 from evaluation.sampling import Completion
+from evaluation.templates import with_thought
 from evaluation.transformers_sampler import encode, text_before
 from manifests.recipe import parse
 from rl.config import RLRecipe
@@ -145,7 +146,7 @@ async def graded(
 ) -> dict[str, Any]:
     """The reward of a response, NaN where the grader failed: `grouped` leaves it out."""
     said, recipe = extra_info["said"], told().recipe
-    grade = await _grading().rule(said["response"], ground_truth)
+    grade = await _grading().rule(with_thought(recipe.template, said["response"]), ground_truth)
     completion = Completion(said["response"], said["tokens"], said["truncated"])
     [reward] = earned([completion], [grade], recipe, said["cap"])
     ruling = {"verdict": grade.verdict.value, "extracted": grade.extracted, "reason": grade.reason, "reward": reward}

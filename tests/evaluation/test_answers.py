@@ -19,6 +19,7 @@ from evaluation.algebra import MIN_ROUNDED, RELATIVE, judge
 from evaluation.answers import OUT_OF_MEMORY, Grader, Verdict, _fault, extract, grade
 from evaluation.controls import TOO_HARD
 from evaluation.equality import MAX_CHARACTERS, decide, normalise, refusal
+from evaluation.shapes import read
 
 ROOT = Path(__file__).parents[2]
 LINES = (Path(__file__).parent / "verdicts.tsv").read_text(encoding="utf-8").splitlines()
@@ -129,6 +130,20 @@ def test_a_response_without_an_answer_is_unparsed():
 def test_extraction_takes_any_text(text):
     for rule in ("boxed", "phrase", "hashes", "number", "choice", "chain"):
         extract(text, rule)
+
+
+@given(st.text(max_size=80) | st.text(r"\\{}()[]$,;:=<>|^_.12xi frac sqrtpmcupintexandor", max_size=60))
+@settings(deadline=None)
+def test_any_text_is_read_and_its_normal_form_is_final(text):
+    plain = normalise(text)
+    assert read(plain) == read(plain)
+    assert decide(plain or "1", plain or "1") == (Verdict.CORRECT, "same text")
+
+
+@pytest.mark.parametrize(("verdict", "reference", "answer"), [row for row in TABLE if row[0] == "CORRECT"][::7])
+@pytest.mark.parametrize("hedge", ["{} or 9173", "9173 or {}", "{}, 9173", r"\{{{}, 9173\}}", "{} = 9173", "9173 = {}"])
+def test_no_second_candidate_is_paid_for(verdict, reference, answer, hedge):
+    assert grade(rf"\boxed{{{hedge.format(answer)}}}", reference).verdict is not Verdict.CORRECT
 
 
 # -- agreement with math-verify ------------------------------------------------------------------------------------

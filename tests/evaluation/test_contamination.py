@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curation.config import CurateRecipe
 from curation.pipeline import curate
+from evaluation.answers import Grader
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
@@ -165,7 +166,7 @@ def test_the_score_without_leaked_items_stands_beside_the_score():
     ]  # fmt: skip
     samples = pa.Table.from_pylist(rows, schema=SAMPLES.schema)
     leaks = ["leaked", "leaked", "clean", "unchecked", "clean"]
-    table = {row["metric"]: row for row in score(samples, leaks, EvalRecipe(), 0)}
+    table = {row["metric"]: row for row in score(samples, leaks, EvalRecipe(), 0, Grader())}
     assert table["accuracy"]["value"] == 3 / 5
     assert table["accuracy_without_leaked"]["value"] == 1 / 3 and table["accuracy_without_leaked"]["n"] == 3
     assert table["leaked"]["value"] == 2 / 5 and table["unchecked"]["value"] == 1 / 5

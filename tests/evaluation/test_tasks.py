@@ -204,6 +204,30 @@ def test_tolerances(grader, name, answer, response, wanted):
     assert verdict(grader, name, answer, response).grade.verdict is wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "answer", "response"),
+    [
+        ("aime24", "204", r"So the answer is $\boxed{204}$. (Here we used 3 cases.)"),
+        ("aime25", "588", r"Hence \boxed{588}. Problem 2."),
+        ("amc23", "27", r"It is \boxed{27} by case 1."),
+        ("gsm8k", "18", "The answer is 18. I checked it 2 times."),
+        ("gsm8k", "18", r"So \boxed{18}. That took 3 steps."),
+        ("tabmwp", "18", "The answer is 18, see row 2."),
+        ("ocw", "4.5e33", r"Final Answer: The final answer is $\boxed{4.5e33}$. I hope it is correct."),
+        ("ocw", "0.5", r"The final answer is $\boxed{0.502}$. I hope it is correct."),
+        ("ocw", "0.5", "The final answer is **$x = 0.502$**. I hope it is correct."),
+    ],
+)
+def test_a_box_or_an_announced_answer_beats_the_last_number(grader, name, answer, response):
+    assert verdict(grader, name, answer, response).grade.verdict is Verdict.CORRECT
+
+
+def test_the_papers_harness_takes_the_last_number(grader):
+    said = verdict(grader, "amc23", "27", r"It is \boxed{27} by case 1.", protocol="paper")
+    assert (said.grade.verdict, said.grade.extracted) == (Verdict.INCORRECT, "1")
+    assert said.other.verdict is Verdict.CORRECT
+
+
 def test_quantities():
     assert quantity("-3.5") == -3.5 and quantity("1e11") == 1e11 and quantity(r"2 \cdot 10^{3}") == 2000
     assert quantity("12 m/s") == 12 and quantity("1,234") == 1234

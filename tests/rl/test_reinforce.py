@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
+from evaluation.extraction import goes_on
 from evaluation.templates import render
 from manifests import tables
 from manifests.errors import UserError
@@ -168,7 +169,8 @@ def test_verdict_reward_and_advantage_of_every_row_are_right(home):
         if not boxes and r"\boxed" in row["response"]:
             continue  # spelt letter by letter
         verdict = "UNPARSED" if not boxes else "CORRECT" if boxes[-1][1] == answers[row["prompt_id"]] else "INCORRECT"
-        assert (row["verdict"], row["reward"]) == (verdict, 1.0 if verdict == "CORRECT" else -1.0)
+        earns = verdict == "CORRECT" and not (row["truncated"] and goes_on(row["response"]))
+        assert (row["verdict"], row["reward"]) == (verdict, 1.0 if earns else -1.0)
         assert (row["reason"] is None) == (verdict == "CORRECT")
     spreads = set()
     for start in range(0, len(rows), 6):
@@ -189,7 +191,8 @@ def test_steps_and_consumption_sum_up_the_rollouts(home):
     for step in run.table("steps").to_pylist():
         rows = [row for row in rollouts if row["step"] == step["step"]]
         tokens, advantages = (np.array([row[name] for row in rows]) for name in ("tokens", "advantage"))
-        assert step["reward"] == step["accuracy"] == pytest.approx(np.mean([row["reward"] for row in rows]))
+        assert step["reward"] == pytest.approx(np.mean([row["reward"] for row in rows]))
+        assert step["accuracy"] == pytest.approx(np.mean([row["verdict"] == "CORRECT" for row in rows]))
         assert step["length_mean"] == pytest.approx(tokens.mean())
         assert step["length_p95"] == pytest.approx(np.quantile(tokens, 0.95))
         assert step["truncated_share"] == pytest.approx(np.mean([row["truncated"] for row in rows]))
@@ -559,7 +562,8 @@ def test_the_overlong_penalty_is_part_of_the_reward_and_not_of_the_accuracy(home
 
 def test_every_share_of_a_step_can_be_counted_from_its_responses(home):
     store, prompts, parent = home
-    run = reinforce(store, prompts, rl_recipe(steps=3, max_new_tokens=9, minibatch_prompts=1), parent)
+    recipe = rl_recipe(steps=3, max_new_tokens=9, minibatch_prompts=1, reward="format", optimizer={"lr": 0.1})
+    run = reinforce(store, prompts, recipe, parent)
     for step in run.table("steps").to_pylist():
         rows = [row for row in run.table("rollouts").to_pylist() if row["step"] == step["step"]]
         by_source = {
@@ -609,7 +613,7 @@ def test_what_was_sampled_before_a_loss_that_is_no_number_is_kept(home):
 
 def test_a_reference_that_cannot_be_graded_is_left_out_and_named(home, capsys):
     store, _, parent = home
-    bad = commit_prompts(store, [0, ENDLESS[7:-1], 2, "$N=n$"], "bad")  # N = n + 1 would be right too
+    bad = commit_prompts(store, [0, ENDLESS[7:-1], 2, r"$x \oplus$"], "bad")  # no expression: all is unequal to it
     recipe = rl_recipe(grading_seconds=2)
     run = reinforce(store, bad, recipe, parent)
     assert {row["prompt_id"] for row in run.table("rollouts").to_pylist()} == {"p0", "p2"}
@@ -622,7 +626,7 @@ def test_a_reference_that_cannot_be_graded_is_left_out_and_named(home, capsys):
     assert run.record["summary"]["references_left_out"] == 2
     assert "2 of 4 references fail" in capsys.readouterr().err
     with pytest.raises(UserError, match="no reference of prompts@none passes"):
-        reinforce(store, commit_prompts(store, ["$N=n$"], "none"), recipe, parent)
+        reinforce(store, commit_prompts(store, [r"$x \oplus$"], "none"), recipe, parent)
 
 
 def test_prompts_that_are_too_long_are_left_out_and_named(home, capsys, tmp_path):
@@ -739,8 +743,8 @@ def all_ones(tmp_path) -> tuple[Store, Manifest, RunDirectory]:
 def test_a_policy_that_answers_first_and_then_loops_is_stopped(all_ones, tmp_path):
     store, prompts, parent = all_ones
     unwatched = reinforce(store, prompts, rl_recipe(**LOOPS), parent).table("steps").to_pylist()
-    assert unwatched[-1]["repetition_share"] > 0.9 and unwatched[-1]["truncated_share"] > 0.9  # the paper's picture
-    assert unwatched[-1]["reward"] > 0.9, "and the reward shows nothing of it"
+    assert unwatched[-1]["repetition_share"] > 0.7 and unwatched[-1]["truncated_share"] > 0.7  # the paper's picture
+    assert unwatched[-1]["reward"] > 0.7, "and the reward shows nothing of it"
     recipe = rl_recipe(**LOOPS, watch={"alarms": [WATCH | {"action": "stop"}, WATCH | {"above": 0.2, "steps": 1}]})
     run = reinforce(store, prompts, recipe, parent)
     steps, met = run.table("steps").to_pylist(), run.table("alarms").to_pylist()

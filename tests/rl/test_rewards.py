@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.answers import Verdict, grade
+from evaluation.templates import with_thought
 from rl.rewards import RULE, boxes, overlong_penalty, repeats, reward
 
 VARIANTS = ("binary", "signed", "format", "repetition", "strict")
@@ -44,6 +45,29 @@ def test_rewards(response, verdict, earned):
 )
 def test_only_a_box_counts(response, earned):
     assert reward(grade(response, "6", RULE).verdict, "binary", response) == earned
+
+
+@pytest.mark.parametrize(
+    ("response", "earned"),
+    [
+        (r"So it is \boxed{6} and so on and so on", 0),  # F13: it would be paid for never ending
+        (r"So it is $\boxed{6}$.", 1),
+        (r"\boxed{5} or \boxed{6", 0),
+        ("\\boxed{\\frac{1}{2}}\n", 1),
+    ],
+)
+def test_what_goes_on_behind_its_box_until_it_is_cut_off_earns_nothing(response, earned):
+    assert reward(Verdict.CORRECT, "binary", response, truncated=True) == earned
+    assert reward(Verdict.CORRECT, "binary", response) == 1
+    assert reward(Verdict.ERROR, "binary", response, truncated=True) is None
+
+
+def test_a_box_in_a_thought_that_does_not_end_is_no_answer():
+    assert reward(grade(r"<think>maybe \boxed{6} hmm", "6", RULE).verdict, "binary", "") == 0
+    opened = with_thought("base_0221", r"maybe \boxed{6} hmm")
+    assert grade(opened, "6", RULE).verdict is Verdict.UNPARSED
+    assert grade(opened + r"</think> <answer>\boxed{6}</answer>", "6", RULE).verdict is Verdict.CORRECT
+    assert with_thought("cpt_base", "x") == "x"
 
 
 def test_boxes_are_counted_where_they_open():
