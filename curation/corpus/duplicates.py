@@ -115,7 +115,8 @@ class Texts:
         """Of `texts` beside `ranks`, in memory."""
         batch = texts, np.zeros(len(texts), np.bool_) if strict is None else strict
         parts, allowed = _measured(batch, settings)
-        return cls(settings, ranks, np.argsort(ranks), *(_Parts(*part) for part in parts), allowed)
+        text, runs, figured = (_Parts(*part) for part in parts)
+        return cls(settings, ranks, np.argsort(ranks), text, runs, figured, allowed)
 
     @classmethod
     def stored(
@@ -133,11 +134,11 @@ class Texts:
                     count.append(np.diff(ends))
                 allowed.append(allows)
         kinds = (np.uint8, np.uint64, np.uint64)
-        mapped = (
+        text, runs, figured = (
             _Parts(_mapped(path, kind), np.cumsum(np.concatenate(count)))
             for path, kind, count in zip(paths, kinds, counts, strict=True)
         )
-        return cls(settings, ranks, np.argsort(ranks), *mapped, np.concatenate(allowed))
+        return cls(settings, ranks, np.argsort(ranks), text, runs, figured, np.concatenate(allowed))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:
         """Compare the documents of ranks `left` and `right`, pair by pair."""
