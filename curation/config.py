@@ -148,8 +148,12 @@ class NearDuplicatesRecipe(Recipe):
     """Words per shingle."""
     similarity: float = Field(default=0.7, gt=0, le=1)
     """Exact Jaccard similarity of the shingles from which a verified pair counts as near-duplicates."""
-    numbers_differ: bool = True
-    """Whether texts whose shingles differ only in numbers or operators are different documents (templated problems)."""
+    numbers_differ: bool | Annotated[float, Field(ge=0, le=1)] = 0.01
+    """When other numbers or operators in the same places make another document (templated problems). A share, the
+    default: where more of them moved than this share of the words; or any of them in mathematics (beside an operator,
+    before a question, in a sentence that says find, solve, sum, …); or any at all in a document of role qa, long_cot,
+    instruct or rl. What a page records of itself (dates, ©, counts of views and comments, versions) does not count, so
+    that a page fetched twice is a copy. `true`: any number, in any document. `false`: never."""
 
 
 class DecontaminateRecipe(Recipe):

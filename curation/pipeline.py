@@ -221,7 +221,9 @@ def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
     if recipe.rules == "none":
         return [PlanRow("keep", "every document: no rule is applied")]
     quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
-    numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
+    numbers = f"another text where over {near.numbers_differ:.1%} of its words are numbers that moved"
+    if isinstance(near.numbers_differ, bool):
+        numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
     return [
         PlanRow("decontaminate", f"runs of {held.ngram} words, coverage {held.coverage}, numbers {held.numbers}"),
         PlanRow("quality", ", ".join(f"{name} {value}" for name, value in quality.items())),

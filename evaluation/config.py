@@ -7,6 +7,9 @@ from pydantic import Field
 from evaluation.templates import Asked
 from manifests.recipe import Amount, Local, Recipe
 
+Stop = Annotated[str, Field(min_length=1)]
+"""A string that ends a response."""
+
 
 class BenchmarkRecipe(Recipe):
     """A benchmark file made into a manifest whose items never change."""
@@ -57,16 +60,17 @@ class EvalRecipe(Recipe):
     which uses the prompt of each benchmark's task (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Worked examples in a few-shot prompt; at most, and by default, as many as the task has."""
-    protocol: Literal["paper"] | None = None
-    """`paper` reproduces the known faults of the paper's harness; by default they are corrected. The scores show the
-    results of both."""
+    protocol: Literal["paper", "lm-eval"] | None = None
+    """`paper` uses the prompts and rulings of the paper's harness (evaluation/paper.py lists what is reproduced),
+    `lm-eval` uses the prompts of lm-evaluation-harness; by default prompts and rules are our own. Few-shot scores show
+    the results of both rulings."""
     max_new_tokens: Annotated[Amount, Field(gt=0)] = 1024
     """Maximum length of a response, in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """Sampling temperature; 0 selects the most likely token at each step."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Responses per item; more than one needs a temperature above 0."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Stop, ...] = ()
     """Strings that end a response; for few-shot prompts the default is those of the task."""
     pass_at: tuple[Annotated[int, Field(gt=0)], ...] | None = None
     """Values of k for pass@k and maj@k; by default the powers of two up to `samples`, and `samples`."""
@@ -81,6 +85,20 @@ class EvalRecipe(Recipe):
     endpoint: EndpointRecipe | None = None
     """Server for `--sampler endpoint`."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time limit for grading one response, in seconds."""
+    """Processor time limit for grading one response, in seconds; a response that exceeds it counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Number of grading processes."""
+
+    def contradiction(self) -> tuple[str, str] | None:
+        """Why two fields cannot both hold, and what to do; None if all can."""
+        if self.samples > 1 and self.temperature == 0:
+            return f"{self.samples} samples at temperature 0 are all the same", "Set temperature or samples: 1"
+        if too_many := [k for k in self.pass_at or () if k > self.samples]:
+            return f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}"
+        if self.protocol and self.shots is not None:
+            return f"`shots` and `protocol: {self.protocol}` both say which examples are shown", "Leave one of them out"
+        if self.template != "few_shot" and (self.protocol or self.shots):
+            field = "protocol" if self.protocol else "shots"
+            said = f"`{field}: {getattr(self, field)}` is of few-shot prompts, and `template` is {self.template}"
+            return said, "Set template: few_shot, or leave it out"
+        return None

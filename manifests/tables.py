@@ -298,11 +298,12 @@ STEPS = _table(
     ("seconds", REAL, "wall time of the step"),
     open=True,
     more="""of an RL run `reward` and `accuracy` (means over the responses whose verdict is not ERROR),
-`accuracy_by_source` (a map: `accuracy_by_source['gsm8k']`), `length_mean`, `length_p95`, `length_ratio` (mean
-length / cap), `cap` (the length cap of the step in tokens), `truncated_share`, `boxed_share` (responses with a
-complete box), `repetition_share` (responses with a passage five times in a row), `zero_spread_share` (groups
-whose rewards are all equal), `clip_share` (tokens whose ratio was clipped), `entropy` (nats per token),
-`kl_to_start` (nats per token, estimated), and `prompts_read`, counted from the start of the run""",
+`accuracy_by_source` (a map: `accuracy_by_source['gsm8k']`), `stopped_share` (a map: share of the responses
+ended by each stop string), `length_mean`, `length_p95`, `length_ratio` (mean length / cap), `cap` (the length
+cap of the step in tokens), `truncated_share`, `boxed_share` (responses with a complete box), `repetition_share`
+(responses with a passage five times in a row), `zero_spread_share` (groups whose rewards are all equal),
+`clip_share` (tokens whose ratio was clipped), `entropy` (nats per token), `kl_to_start` (nats per token,
+estimated), and `prompts_read`, counted from the start of the run""",
 )
 CONSUMPTION = _table(
     "consumption",
@@ -339,9 +340,14 @@ ROLLOUTS = _table(
     ("response?", TEXT, "the response of the model; NULL if the recipe keeps no texts"),
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "whether the response was truncated at the length cap"),
-    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
+    (
+        "stopped_by?",
+        TEXT,
+        "stop string that ended the response; NULL if none did, or if the sampler does not report it",
+    ),
+    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED, or ERROR if the grader or the reference failed"),
     ("extracted?", TEXT, "the answer extracted from the response"),
-    ("reason?", TEXT, "why the verdict is not CORRECT"),
+    ("reason?", TEXT, "why the verdict is not CORRECT; too_hard: not decided within the limits, and counted as wrong"),
     ("reward?", REAL, "reward of the response; NULL if the grader failed"),
     ("advantage?", REAL, "advantage within the group; NULL if the grader failed"),
     ("repetition?", FLAG, "whether a passage occurs five times in a row"),
@@ -369,16 +375,21 @@ SAMPLES = _table(
     ("prompt", TEXT, "the prompt as the model saw it"),
     ("response", TEXT, "the response of the model"),
     ("extracted?", TEXT, "the answer extracted from the response"),
-    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
-    ("reason?", TEXT, "why the verdict is not CORRECT"),
+    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED, or ERROR if the grader or the reference failed"),
+    ("reason?", TEXT, "why the verdict is not CORRECT; too_hard: not decided within the limits, and counted as wrong"),
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "whether the response was truncated at the length cap"),
+    (
+        "stopped_by?",
+        TEXT,
+        "stop string that ended the response; NULL if none did, or if the sampler does not report it",
+    ),
     ("reference", TEXT, "the reference answer"),
     ("reward?", REAL, "1 if the answer in \\boxed{} is right, else 0; NULL if the grader failed"),
     (
         "other_verdict?",
         TEXT,
-        "verdict under the other protocol (the paper's harness, or the corrected one); NULL if there is only one",
+        "verdict under the other rules (the paper's harness, or ours under its protocol); NULL if it lacks the task",
     ),
 )
 SCORES = _table(

@@ -107,10 +107,13 @@ def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict
 def _as_copy(copies: Copies, member: int, keeper: str) -> dict[str, str]:
     similarity = round(float(copies.similarity[member]), 4)
     reason, rule = DropReason.NEAR_DUPLICATE, RULE
-    if copies.exact[member]:
+    if exact:
         reason, rule = DropReason.EXACT_DUPLICATE, f"{DropReason.EXACT_DUPLICATE}/1"
+    evidence: dict[str, Any] = {"keeper": keeper, "similarity": similarity, "rule": rule}
+    if not exact:
+        evidence["differs"] = copies.differs.get(member, [])
     return {
         "drop_reason": reason.value,
-        "drop_evidence": json.dumps({"keeper": keeper, "similarity": similarity, "rule": rule}),
+        "drop_evidence": json.dumps(evidence, ensure_ascii=False),
         "keeper_id": keeper,
     }

@@ -31,6 +31,7 @@ from curation.measures.language import Identifier
 from curation.measures.normalise import line_ends, normalise
 from curation.measures.quality import SCORES, scores
 from curation.measures.signatures import as_column, signatures
+from curation.measures.spellings import spelled_words
 from curation.measures.vocabulary import Vocabulary
 from curation.measures.words import Words, shingles, split
 from curation.reading.files import InputFile
@@ -62,7 +63,7 @@ class Batch:
     documents: pa.Table
     quarantine: pa.Table
     words: Words | None = None
-    """Words of the texts, once they have been split."""
+    """Words of the texts in their one spelling, once they have been split."""
 
     def with_columns(self, columns: dict[str, Any]) -> "Batch":
         """The batch with `columns` added to its documents, replacing those of the same name."""
@@ -209,7 +210,6 @@ class Annotate(PipelineStep):
                 "n_tokens": pa.array(vocabulary.count(plain), pa.int64()),
                 "text_digest": pa.array([_digest(text.encode()) for text in plain], pa.string()),
             }
-            batch = replace(batch, words=words)
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
 
 
@@ -240,7 +240,8 @@ class Decontaminate(PipelineStep):
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         index = _item_index(self.items, self.settings.model_dump_json())
         for batch in data:
-            yield batch.with_columns(index.columns(batch.text()))
+            batch = replace(batch, words=spelled_words(batch.text()))
+            yield batch.with_columns(index.columns(batch.text(), batch.words))
 
 
 class Sign(PipelineStep):
@@ -254,7 +255,7 @@ class Sign(PipelineStep):
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         for batch in data:
-            words = batch.words or split(batch.text())
+            words = batch.words or spelled_words(batch.text())
             runs = shingles(words.hashes, words.offsets, self.settings.shingle)
             values = signatures(runs, self.settings.bands * self.settings.rows)
             yield batch.with_columns({"signature": as_column(values)})
