@@ -19,8 +19,8 @@ class BenchmarkRecipe(Recipe):
     version: Annotated[str, Local] = "1"
     """Version of the manifest; a name with a version is given only once."""
     path: Annotated[str | None, Local] = None
-    """File of items (JSONL, JSON, Parquet or CSV), local or any fsspec URL, plain or compressed; by default the files
-    of the known benchmark on the hub."""
+    """File of items (JSON Lines, JSON, CSV, Parquet or Arrow), local or any fsspec URL, plain or compressed; by default
+    the files of the known benchmark on the hub."""
     revision: Annotated[str | None, Local] = None
     """Commit on the hub, 40 digits, if no path is given."""
     adapter: str | None = None

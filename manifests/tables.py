@@ -141,7 +141,7 @@ INPUTS = _table(
     "The files that were read: provenance, not part of the identity.",
     ("source", TEXT, "name of the source in the recipe"),
     ("file", TEXT, "file, relative to the path of its source"),
-    ("format", TEXT, "format of the file, such as jsonl, parquet or warc"),
+    ("format", TEXT, "format of the file without its compression: jsonl, json, csv, tsv, parquet, arrow, html or warc"),
     ("bytes", LONG, "size"),
     ("sha256", TEXT, "checksum of its bytes, as hex"),
 )

@@ -213,8 +213,8 @@ class Assembly(Documents):
 
     @cached_property
     def written(self) -> np.ndarray:  # type: ignore[override]
-        whole = whole_files(self.job)
-        inputs = [{"number": number, "source": file.source, "file": file.name} for number, file in enumerate(whole)]
+        names = [(file.source, name) for file in whole_files(self.job) for name in file.parts or (file.name,)]
+        inputs = [{"number": number, "source": source, "file": name} for number, (source, name) in enumerate(names)]
         self.database.register("inputs", pa.Table.from_pylist(inputs))
         query = "SELECT row FROM numbered JOIN inputs USING (source, file) ORDER BY number, position"
         return self.database.sql(query).to_arrow_table()["row"].to_numpy()

@@ -107,10 +107,10 @@ def _noted(rows: pa.Table, ranked: np.ndarray, copies: Copies) -> dict[int, dict
 def _as_copy(copies: Copies, member: int, keeper: str) -> dict[str, str]:
     similarity = round(float(copies.similarity[member]), 4)
     reason, rule = DropReason.NEAR_DUPLICATE, RULE
-    if exact:
+    if copies.exact[member]:
         reason, rule = DropReason.EXACT_DUPLICATE, f"{DropReason.EXACT_DUPLICATE}/1"
     evidence: dict[str, Any] = {"keeper": keeper, "similarity": similarity, "rule": rule}
-    if not exact:
+    if not copies.exact[member]:
         evidence["differs"] = copies.differs.get(member, [])
     return {
         "drop_reason": reason.value,

@@ -51,7 +51,12 @@ VERIFY_SECONDS = 30.0
 DOUBT = ("doubt", "doubt_evidence")
 OF_PAGE = [("text_share", pa.float64()), ("formulas_lost", pa.int64())]
 RAW = pa.schema(
-    [("position", pa.int64()), *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")), *OF_PAGE]
+    [
+        ("position", pa.int64()),
+        *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")),
+        *OF_PAGE,
+        ("file", pa.large_string()),
+    ]
 )
 
 
@@ -114,14 +119,15 @@ class Read(PipelineStep):
         yield self._batch(task, found)
 
     def _batch(self, task: Task, found: list[Good | Bad]) -> Batch:
-        good = [_row(record) for record in found if isinstance(record, Good)]
+        good = [(*_row(record), record.file or task.file.name) for record in found if isinstance(record, Good)]
         columns = list(zip(*good, strict=True)) if good else [()] * len(RAW)
         documents = pa.table([pa.array(values, kind.type) for values, kind in zip(columns, RAW, strict=True)], RAW)
         for name in self.scores:  # of all sources, so that the files of all tasks have the same columns
             score = [record.scores.get(name) for record in found if isinstance(record, Good)]
             documents = documents.append_column(name, pa.array(score, pa.float64()))
         bad = [record for record in found if isinstance(record, Bad)]
-        quarantine = [{"source": task.file.source, "file": task.file.name, **vars(record)} for record in bad]
+        where = {"source": task.file.source}
+        quarantine = [where | vars(record) | {"file": record.file or task.file.name} for record in bad]
         return Batch(len(found), documents, pa.Table.from_pylist(quarantine, QUARANTINE.schema))
 
 
@@ -311,14 +317,14 @@ def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[st
 
 
 def _row(record: Good) -> tuple[Any, ...]:
-    """The values of RAW."""
+    """The values of RAW but the last, the file."""
     doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
     return record.position, *record.fields, *doubt, record.metadata, record.text_share, record.formulas_lost
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:
     """`documents` with what is the same for the whole file."""
-    columns = {"source": task.file.source, "rank": task.rank, "role": task.source.role, "file": task.file.name}
+    columns = {"source": task.file.source, "rank": task.rank, "role": task.source.role}
     for name, value in (columns | {"license": task.source.license}).items():
         scalar = pa.scalar(value, pa.int64() if name == "rank" else pa.string())
         documents = documents.append_column(name, pa.repeat(scalar, len(documents)))
