@@ -8,6 +8,7 @@
 """
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,9 +31,10 @@ from training.config import TrainRecipe
 
 HERE = Path(__file__).resolve().parent
 CLI_PREFACE = (
-    "Made from `octo --help` by `make docs`. Exit status, the JSON of each verb, completion and colour: "
+    "Generated from `octo --help` by `make docs`. For exit status, the JSON of each command, completion and colour see "
     "[In a shell](shell.md)."
 )
+RECIPES_PREFACE = "Generated from the recipe models by `make docs`. A field marked *local* is not part of the identity."
 RECIPES: dict[str, type[Recipe]] = {
     "octo curate": CurateRecipe,
     "octo annotate": AnnotateRecipe,
@@ -48,7 +50,7 @@ RECIPES: dict[str, type[Recipe]] = {
 
 def cli_reference() -> str:
     """Every verb's help as Markdown, at a fixed width."""
-    runner, parts = CliRunner(), ["# Command line", "", CLI_PREFACE, ""]
+    runner, parts = CliRunner(), ["# Command line", "", _wrapped(CLI_PREFACE), ""]
     for path in _verbs([], typer.main.get_command(octo.app)):
         shown = runner.invoke(octo.app, [*path, "--help"], prog_name="octo", terminal_width=100)
         text = "\n".join(line.rstrip() for line in shown.output.splitlines())
@@ -62,17 +64,17 @@ def _verbs(path: list[str], command: Any) -> list[list[str]]:
 
 
 def recipe_reference() -> str:
-    """Every recipe and its parts: field, type, default, meaning; local fields, which bear no identity, are marked."""
+    """Every recipe and its parts: field, default, meaning; local fields, which bear no identity, are marked."""
     parts = [
         "# Recipes",
         "",
-        "Made from the recipe models by `make docs`. A field marked *local* is no part of the identity.",
+        _wrapped(RECIPES_PREFACE),
         "",
     ]
     for verb, model in RECIPES.items():
         parts += [f"# `{verb}`", ""]
         for part in _models(model, []):
-            parts += [f"## {part.__name__}", "", " ".join((part.__doc__ or "").split()), "", *_fields(part), ""]
+            parts += [f"## {part.__name__}", "", _wrapped(part.__doc__ or ""), "", *_fields(part), ""]
             parts += [*_quality_rules(), ""] if part is QualityRecipe else []
     return "\n".join(parts)
 
@@ -118,8 +120,12 @@ def _quality_rules() -> list[str]:
 def drop_reasons() -> str:
     """Every reason to drop a document, in the order in which they go."""
     rows = [f"| `{reason}` | {reason.meaning} |" for reason in DropReason]
-    lede = "Values of `documents.drop_reason`. Of several reasons the first is named."
+    lede = "Values of `documents.drop_reason`. If several reasons apply, the first of this table is given."
     return "\n".join(["", "## Drop reasons", "", lede, "", "| reason | the document |", "|---|---|", *rows, ""])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Recipes of the evaluation floor: which benchmark file to freeze, and how to evaluate a model. Loads no engine."""
+"""Recipes for evaluation: which benchmark file to freeze, and how to evaluate a model. Loads no engine."""
 
 from typing import Annotated, Literal
 
@@ -15,78 +15,79 @@ class BenchmarkRecipe(Recipe):
     """A benchmark file made into a manifest whose items never change."""
 
     name: Annotated[str, Local]
-    """Name of the benchmark; it stands in every row of its items and names the manifest."""
+    """Name of the benchmark, in every row of its items, and name of the manifest."""
     version: Annotated[str, Local] = "1"
-    """Version of the manifest; with the name it is given once and for ever."""
+    """Version of the manifest; a name with a version is given only once."""
     path: Annotated[str | None, Local] = None
     """File of items (JSON Lines, JSON, CSV, Parquet or Arrow), local or any fsspec URL, plain or compressed; by default
     the files of the known benchmark on the hub."""
     revision: Annotated[str | None, Local] = None
-    """Commit of the hub, 40 digits, where no path is given."""
+    """Commit on the hub, 40 digits, if no path is given."""
     adapter: str | None = None
-    """Shape of the file: the name of a known benchmark, or `plain` for {question, answer} rows. By default that of the
-    benchmark called `name` if it is known, else `plain`."""
+    """Shape of the file: the name of a known benchmark, or `plain` for {question, answer} rows. By default the
+    shape of the benchmark called `name` if it is known, else `plain`."""
     split: str | None = None
-    """Split that the items belong to; by default that of the known benchmark, else `test`."""
+    """Split of the items; by default that of the known benchmark, else `test`."""
     bad_rows: Literal["refuse", "quarantine"] = "refuse"
-    """What a row without question or answer does: stops the freezing, or is kept aside with the reason."""
+    """What happens to a row without question or answer: `refuse` stops with an error, `quarantine` keeps the row
+    separately, with the reason."""
 
 
 class EndpointRecipe(Recipe):
-    """A server that speaks OpenAI's completions."""
+    """A server with an OpenAI-compatible completions API."""
 
     url: str
-    """Base URL, to which /completions is added: http://localhost:8000/v1."""
+    """Base URL, such as http://localhost:8000/v1; /completions is appended."""
     model: str
-    """Name of the model there."""
+    """Name of the model on the server."""
     key_variable: Annotated[str | None, Local] = None
-    """Environment variable that holds the key, if one is needed."""
+    """Environment variable with the API key, if the server needs one."""
     concurrency: Annotated[int, Field(gt=0), Local] = 64
-    """Requests under way at once."""
+    """Number of concurrent requests."""
     retries: Annotated[int, Field(ge=0), Local] = 6
-    """Repetitions of a request that may pass, after 0.5 s, 1 s, 2 s, …"""
+    """Retries after a temporary failure of a request, after 0.5 s, 1 s, 2 s, …"""
     timeout: Annotated[float, Field(gt=0), Local] = 600.0
-    """Seconds that one request may take."""
+    """Time limit for one request, in seconds."""
 
 
 class EvalRecipe(Recipe):
-    """How a model is evaluated. Which benchmarks is said by their manifests."""
+    """How a model is evaluated. The benchmarks themselves are manifests."""
 
     benchmarks: Annotated[tuple[str, ...], Local] = ()
-    """Benchmark manifests to run when the command names none: name@version, ID, or unique prefix of an ID."""
+    """Benchmark manifests to run if the command names none: name@version, ID, or unique prefix of an ID."""
     template: Asked = "cpt_base"
-    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py), or few_shot:
-    each benchmark as its task says (evaluation/tasks.py)."""
+    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py), or few_shot,
+    which uses the prompt of each benchmark's task (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
-    """Worked examples in a few-shot prompt, at most as many as the task has; by default as many as it has."""
+    """Worked examples in a few-shot prompt; at most, and by default, as many as the task has."""
     protocol: Literal["paper", "lm-eval"] | None = None
-    """`paper` asks and rules as the paper's harness did (evaluation/paper.py says what is repeated), `lm-eval` asks as
-    lm-evaluation-harness does; by default prompts and rules are ours. Few-shot scores say what either ruling comes
-    to."""
+    """`paper` uses the prompts and rulings of the paper's harness (evaluation/paper.py lists what is reproduced),
+    `lm-eval` uses the prompts of lm-evaluation-harness; by default prompts and rules are our own. Few-shot scores show
+    the results of both rulings."""
     max_new_tokens: Annotated[Amount, Field(gt=0)] = 1024
-    """Longest response, in tokens."""
+    """Maximum length of a response, in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0 takes the likeliest token at each step."""
+    """Sampling temperature; 0 selects the most likely token at each step."""
     samples: Annotated[int, Field(ge=1)] = 1
-    """Responses per item; more than one needs a temperature."""
+    """Responses per item; more than one needs a temperature above 0."""
     stop: tuple[Stop, ...] = ()
-    """Strings that end a response; by default, in few-shot prompts, those of the task."""
+    """Strings that end a response; for few-shot prompts the default is those of the task."""
     pass_at: tuple[Annotated[int, Field(gt=0)], ...] | None = None
-    """k of pass@k and maj@k; by default the powers of two up to `samples`, and `samples`."""
+    """Values of k for pass@k and maj@k; by default the powers of two up to `samples`, and `samples`."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the sampling; each item and response has a stream of its own."""
+    """Seed of the sampling; each item and response has its own random stream."""
     limit: int | None = Field(default=None, gt=0)
-    """Only the first so many items of each benchmark."""
+    """Number of items to evaluate, from the start of each benchmark; by default all."""
     batch_items: Annotated[int, Field(gt=0), Local] = 256
-    """Items graded and written together, at most."""
+    """Maximum number of items that are graded and written together."""
     flush_seconds: Annotated[float, Field(ge=0), Local] = 5.0
-    """What has been answered is graded and written after so many seconds at the latest: what a kill loses."""
+    """Seconds after which finished answers are graded and written at the latest: the most that a killed run loses."""
     endpoint: EndpointRecipe | None = None
-    """The server that `--sampler endpoint` asks."""
+    """Server for `--sampler endpoint`."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Processor time after which grading one response is given up and the response counts as wrong."""
+    """Processor time limit for grading one response, in seconds; a response that exceeds it counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
-    """Processes that grade."""
+    """Number of grading processes."""
 
     def contradiction(self) -> tuple[str, str] | None:
         """Why two fields cannot both hold, and what to do; None if all can."""

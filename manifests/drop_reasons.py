@@ -18,19 +18,19 @@ class DropReason(StrEnum):
         reason._value_, reason.meaning = name, meaning
         return reason
 
-    CONTAMINATED = "contaminated", "it holds an item of a benchmark"
-    EXCLUDED = "excluded", "a column has a value that the source's `only` does not let in"
-    UNVERIFIED = "unverified", "its source found none of its solutions right"
+    CONTAMINATED = "contaminated", "it contains an item of a benchmark"
+    EXCLUDED = "excluded", "a column has a value that the source's `only` does not allow"
+    UNVERIFIED = "unverified", "its source verified none of its solutions as right"
     UNVERIFIABLE = "unverifiable", "the answer of the prompt fails the grader's controls"
-    IN_TRAINING = "in_training", "a document that models are trained on holds the prompt"
+    IN_TRAINING = "in_training", "a document that models are trained on contains the prompt"
     OTHER_LANGUAGE = "other_language", "it is in a language that the recipe does not keep"
     TOO_SHORT = "too_short", "it has too few words"
-    BOILERPLATE = "boilerplate", "it is menus, notices and prompts to subscribe"
-    SYMBOLS = "symbols", "too much of it is symbols outside of mathematics"
+    BOILERPLATE = "boilerplate", "it consists of menus, notices and prompts to subscribe"
+    SYMBOLS = "symbols", "too much of it consists of symbols outside of mathematics"
     NOT_MATHEMATICAL = "not_mathematical", "it has too little mathematics"
-    LOOP = "loop", "it goes on repeating one passage"
-    REPETITION = "repetition", "it says the same over and over"
-    LOW_SCORE = "low_score", "its classifier's score is too low"
+    LOOP = "loop", "it repeats one passage many times in a row"
+    REPETITION = "repetition", "much of it repeats earlier passages"
+    LOW_SCORE = "low_score", "the classifier's score is too low"
     EXACT_DUPLICATE = "exact_duplicate", "a kept document has the same text"
     NEAR_DUPLICATE = "near_duplicate", "a kept document has nearly the same text"
 

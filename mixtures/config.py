@@ -1,8 +1,8 @@
 """Recipe of a mixture of tokens, or of a set of prompts for reinforcement learning; and a grid of such recipes.
 
-Loads neither torch nor datatrove. What a manifest is called and where the tokenizer lies are local: in the identity
-stand the corpus manifest's ID, the tokenizer's digest, the text of the templates and the number of sequences that the
-budget comes to. Sizes that are declared serve plans alone.
+Loads neither torch nor datatrove. The name of a manifest and the path of the tokenizer are local: the identity holds
+the ID of the corpus manifest, the digest of the tokenizer, the text of the templates and the number of sequences in the
+budget. Declared sizes are used by plans only.
 """
 
 import re
@@ -22,43 +22,43 @@ FIELDS = ("text", "question", "response", "answer")
 
 
 class ComponentRecipe(Recipe):
-    """Documents of one corpus manifest, by an SQL condition, and how much of the mixture they make up."""
+    """Documents of one corpus manifest, selected by a SQL condition, and their share of the mixture."""
 
     name: FileName
     """Name of the component in every table."""
     manifest: Annotated[str | None, Local] = None
-    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity. A plan can do without."""
+    """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity. A plan does not need it."""
     known: Annotated[str | None, Local] = None
-    """Source whose published size (`octo sources`) a plan uses while the manifest is not there."""
+    """Source whose published size (`octo sources`) a plan uses if the manifest does not exist yet."""
     declared: Annotated[Amount | None, Field(gt=0), Local] = None
-    """Tokens that a plan uses while the manifest is not there; goes before the size of `known`."""
+    """Number of tokens that a plan uses if the manifest does not exist yet; overrides the size of `known`."""
     pass_rates: Annotated[str | None, Local] = None
-    """Manifest that `octo rl pass-rate` made: its `pass_rate` is one more column of `where`, NULL for documents that
+    """Manifest made by `octo rl pass-rate`: `where` can use its column `pass_rate`, which is NULL for documents that
     were not measured. Its ID enters the identity."""
     where: str = "true"
-    """SQL condition over the columns of `documents`, as `role = 'web' AND math_density > 0.1`. Dropped documents are
-    left out without being named here."""
+    """SQL condition over the columns of `documents`, such as `role = 'web' AND math_density > 0.1`. Dropped documents
+    are always left out, unless `allow` names the reason."""
     allow: tuple[str, ...] = ()
-    """Drop reasons whose documents may be selected in spite of them."""
+    """Drop reasons whose documents may be selected although they were dropped."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Weight in tokens (of prompts: in prompts). Weights need not sum to one."""
+    """Weight in tokens (in prompts, for kind prompts). Weights need not sum to one."""
     max_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """How often its documents may be used. With 1.5 at most one and a half times its tokens are read, no document more
-    than twice."""
+    """How often its documents may be read. With 1.5, at most one and a half times its tokens are read, and no document
+    more than twice."""
     min_tokens: Annotated[Amount, Field(ge=0)] = 0
-    """Fewest tokens that the component must get; a plan that gives it less is refused."""
+    """Minimum number of tokens of the component; a plan with fewer is refused."""
     format: Annotated[str | None, Local] = None
-    """Name of the template in `formats` that its documents are written with; by default `text` as it is."""
+    """Name of the template in `formats` that its documents are rendered with; by default `text`, unchanged."""
 
     @model_validator(mode="after")
     def _has_a_size(self) -> "ComponentRecipe":
         if not (self.manifest or self.known or self.declared):
-            raise ValueError("give `manifest`, or for a plan alone `known` or `declared`")
+            raise ValueError("give `manifest`, or only for a plan `known` or `declared`")
         return self
 
 
 class BudgetRecipe(Recipe):
-    """How long the mixture is: tokens, sequences, or steps and batch."""
+    """The length of the mixture: tokens, sequences, or steps and batch."""
 
     tokens: Annotated[Amount, Field(gt=0)] | None = None
     """Tokens, rounded down to whole sequences."""
@@ -67,7 +67,7 @@ class BudgetRecipe(Recipe):
     steps: Annotated[Amount, Field(gt=0)] | None = None
     """Optimizer steps; needs `batch`."""
     batch: Annotated[Amount, Field(gt=0)] | None = None
-    """Sequences of one step. Beside `tokens` or `sequences` it rounds the budget down to whole steps."""
+    """Sequences per step. With `tokens` or `sequences`, it rounds the budget down to whole steps."""
     prompts: Annotated[Amount, Field(gt=0)] | None = None
     """Prompts, for kind prompts."""
 
@@ -100,17 +100,17 @@ class MixRecipe(NamedRecipe):
     kind: Literal["mixture", "prompts"] = "mixture"
     """`mixture`: packed sequences of tokens for mid-training. `prompts`: questions with answers for RL."""
     components: tuple[ComponentRecipe, ...] = Field(min_length=1)
-    """What it is made of."""
+    """The components."""
     budget: BudgetRecipe | None = None
-    """How much of it; prompts without a budget are all that were selected."""
+    """The size; for kind prompts the default is all selected prompts."""
     sequence_length: Annotated[Amount, Field(gt=0)] | None = None
-    """Input tokens of one sequence; needed for a mixture."""
+    """Input tokens of one sequence; required for a mixture."""
     tokenizer: Annotated[str | None, Local] = None
-    """A tokenizer.json or a folder with one, relative to the working directory or to the project; needed for a mixture.
-    Its digest enters the identity."""
+    """A tokenizer.json or a folder with one, relative to the working directory or to the project; required for a
+    mixture. Its digest enters the identity."""
     formats: Annotated[dict[str, str], Local] = Field(default={})
-    """Templates by name, as "User:{question}\\nAssistant:{response}": fields are text, question, response and answer.
-    The template, not its name, enters the identity of the components that use it."""
+    """Templates by name, such as "User:{question}\\nAssistant:{response}"; the fields are text, question, response and
+    answer. The template, not its name, enters the identity of the components that use it."""
     seed: int = 0
     """Seed of the permutations of documents."""
 
@@ -161,33 +161,33 @@ def parsed(template: str) -> list[tuple[str, str | None]]:
 
 
 class CellRecipe(Recipe):
-    """One mixture of a grid: what it takes of each source."""
+    """One mixture of a grid: the weights of its sources."""
 
     weights: dict[str, float] = Field(min_length=1)
-    """Weight of each source that the mixture is made of."""
+    """Weight of each source of the mixture."""
     budget: BudgetRecipe | None = None
-    """Its own budget; by default that of the grid."""
+    """The budget of this mixture; by default that of the grid."""
 
 
 class GridRecipe(NamedRecipe):
-    """Mixtures that differ in the weights of their sources: a table in place of a recipe for each. A mixture is called
-    by the name of the grid, `-` and the name of its cell."""
+    """Mixtures that differ in the weights of their sources: one table instead of a recipe for each. The name of a
+    mixture is the name of the grid, `-`, and the name of its cell."""
 
     sources: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Components by name: every field of a component but name and weight."""
+    """Components by name, with every field of a component except name and weight."""
     cells: dict[str, CellRecipe] = Field(min_length=1)
     """Mixtures by name."""
     budget: BudgetRecipe
-    """How long the mixtures are."""
+    """The length of each mixture."""
     sequence_length: Annotated[Amount, Field(gt=0)]
     """Input tokens of one sequence."""
     tokenizer: Annotated[str, Local]
-    """As in a mixture."""
+    """A tokenizer.json or a folder with one, as in a mixture."""
     seed: int = 0
     """Seed of the permutations of documents."""
 
     def cell(self, name: str) -> MixRecipe:
-        """The recipe of one cell. UserError for a cell or a source that the grid has not."""
+        """The recipe of one cell. UserError for a cell or a source that the grid lacks."""
         if name not in self.cells:
             raise UserError(f"{self.name} has no cell {name}", f"It has {', '.join(self.cells)}")
         cell = self.cells[name]

@@ -187,12 +187,12 @@ def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, aft
 
     because the slots free for them are whole numbers on the far side of Σ fᵢ. Both are chains of nested sets, so their
     matrix is totally unimodular and f itself shows that an R exists; the greedy choice finds it: walk b upwards and,
-    whenever R needs one more, take the earliest released. Jobs longer than a span were settled by earlier cuts. That
+    whenever R needs one more, take the earliest released. Jobs longer than a span were resolved by earlier cuts. That
     they never spoil the choice is not proved here but checked: `_schedule` raises if a block cannot be filled, and a
     mixture is frozen only after all of its blocks were.
     """
     down, rest = np.divmod(cut * counts, n)
-    settled = (before > down) | (after == down)
+    resolved = (before > down) | (after == down)
     at_cut = np.maximum(down, before)
     (straddling,) = np.nonzero(rest)
     release, due = down * n // counts, -(-(down + 1) * n // counts)
@@ -202,7 +202,7 @@ def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, aft
     taken = 0
     for job, need in zip(by_due.tolist(), needed.tolist(), strict=True):
         taken += int(at_cut[job] > down[job])
-        if not settled[job]:
+        if not resolved[job]:
             heapq.heappush(waiting, (int(release[job]), job))
         while taken < need and waiting:
             at_cut[heapq.heappop(waiting)[1]] += 1

@@ -3,6 +3,8 @@
 Made from `manifests.tables`, so that the page cannot differ from what is written. Each worked query runs in a test.
 """
 
+import textwrap
+
 import pyarrow as pa
 
 from manifests.tables import FAMILY_VIEWS, LEDGERS, VIEWS, TableSpec
@@ -30,7 +32,7 @@ WHERE drop_reason IS NULL
 GROUP BY ALL
 ORDER BY tokens DESC
 """,
-    "What was each evaluated model trained on, and how many items of the benchmark did that hold?": """
+    "On which data was each evaluated model trained, and how many items of the benchmark did the data contain?": """
 WITH RECURSIVE before AS (
   SELECT run AS evaluation, parent AS run FROM runs WHERE kind = 'eval' AND parent IS NOT NULL
   UNION SELECT b.evaluation, r.parent FROM before b JOIN runs r ON r.run = b.run WHERE r.parent IS NOT NULL),
@@ -50,7 +52,7 @@ WHERE s.metric = 'accuracy'
 GROUP BY s.run, s.step, s.benchmark, s.value
 ORDER BY ALL
 """,
-    "Which benchmark items do documents hold, and what stands there?": """
+    "Which benchmark items do documents contain, and in which passages?": """
 SELECT l.manifest, l.benchmark, l.item_id, i.split, l.coverage, d.source, l.doc_id, i.question,
   substr(t.text, l.span_start + 1, l.span_length) AS passage
 FROM leaks l
@@ -61,14 +63,14 @@ LEFT JOIN (FROM items JOIN lineage ON lineage.parent = items.manifest) i
 ORDER BY l.manifest, l.benchmark, l.coverage DESC, l.item_id
 LIMIT 50
 """,
-    "How many items of each benchmark are held, by how many documents, and how closely?": """
+    "How many items of each benchmark do documents contain, in how many documents, and with which coverage?": """
 SELECT manifest, benchmark, count(DISTINCT item_id) AS items, count(DISTINCT doc_id) AS documents,
   min(coverage) AS least_coverage
 FROM leaks
 GROUP BY ALL
 ORDER BY manifest, items DESC
 """,
-    "What do rules drop, and how near to their limits? (`octo curate --reselect` moves a limit.)": """
+    "How many documents does each rule drop, and how close to its limit? (`octo curate --reselect` moves a limit.)": """
 SELECT manifest, source, drop_reason, drop_evidence->>'score' AS score, drop_evidence->>'limit' AS least_or_most,
   count(*) AS documents, quantile_cont(CAST(drop_evidence->>'value' AS DOUBLE), 0.5) AS median
 FROM documents
@@ -76,7 +78,7 @@ WHERE drop_evidence->>'score' IS NOT NULL
 GROUP BY ALL
 ORDER BY documents DESC
 """,
-    "What share of its tokens had each component given a run by every step?": """
+    "What share of the tokens of a run had come from each component by each step?": """
 SELECT run, step, component,
   sum(sum(tokens)) OVER (PARTITION BY run, component ORDER BY step)
     / sum(sum(tokens)) OVER (PARTITION BY run ORDER BY step) AS share_so_far
@@ -84,7 +86,7 @@ FROM consumption
 GROUP BY run, step, component
 ORDER BY run, step, component
 """,
-    "Which documents lay in the first 8 sequences of a mixture? (`octo trace RUN --step N` resolves epochs too.)": """
+    "Which documents are in the first 8 sequences of a mixture? (`octo trace RUN --step N` includes later epochs.)": """
 WITH length AS (
   SELECT manifest, CAST(recipe->>'sequence_length' AS BIGINT) AS n FROM manifests WHERE kind = 'mixture')
 SELECT s.manifest, s.sequence, m.component, m.source, m.doc_id, m.n_tokens
@@ -95,7 +97,7 @@ JOIN members m ON m.manifest = s.manifest AND m.component = s.component
 WHERE s.sequence < 8 AND s.epoch = 0
 ORDER BY s.manifest, s.sequence, m.token_start
 """,
-    "Did every component give a run what the mixture planned?": """
+    "Did a run read as many tokens of every component as the mixture planned?": """
 SELECT u.run, c.component, c.tokens AS planned, sum(u.tokens)::BIGINT AS achieved, c.epochs, c.max_epochs
 FROM components c
 JOIN runs r ON list_contains(r.manifests, c.manifest)
@@ -103,7 +105,7 @@ JOIN consumption u ON u.run = r.run AND u.component = c.component
 GROUP BY ALL
 ORDER BY u.run, c.component
 """,
-    "Which steps stand out by their loss, and what had they read? (`octo trace RUN --step N --text` shows it.)": """
+    "Which steps have an unusually high loss, and what did they read? (`octo trace RUN --step N --text` shows it.)": """
 WITH around AS (
   SELECT run, step, loss, avg(loss) OVER nearby AS mean, stddev_samp(loss) OVER nearby AS spread
   FROM steps
@@ -114,7 +116,7 @@ FROM spikes JOIN consumption USING (run, step)
 ORDER BY (loss - mean) / spread DESC, tokens DESC
 LIMIT 50
 """,
-    "Which documents lay in the first step of each run? (First epoch; for later ones see `octo trace`.)": """
+    "Which documents did the first step of each run read? (First epoch; for later ones see `octo trace`.)": """
 WITH launched AS (
   SELECT r.run, m.manifest, CAST(m.recipe->>'sequence_length' AS BIGINT) AS n,
     CAST(r.config->>'batch_sequences' AS BIGINT) AS batch
@@ -127,7 +129,7 @@ JOIN members m ON m.manifest = l.manifest AND m.component = s.component
 JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
 ORDER BY ALL
 """,
-    "In which steps does a component make the loss higher? (Correlation of its share of a step with the loss.)": """
+    "Which components come with a higher loss? (Correlation of the share of a component in a step with the loss.)": """
 WITH shares AS (
   SELECT run, step, component, sum(tokens) / sum(sum(tokens)) OVER (PARTITION BY run, step) AS share
   FROM consumption GROUP BY run, step, component)
@@ -136,7 +138,7 @@ FROM shares JOIN steps USING (run, step)
 GROUP BY ALL
 ORDER BY run, component
 """,
-    "What do two mixtures share?": """
+    "How many documents and tokens do two mixtures have in common?": """
 WITH held AS (SELECT DISTINCT manifest, doc_id, n_tokens FROM members)
 SELECT a.manifest AS mixture, b.manifest AS other, count(*) AS documents, sum(a.n_tokens)::BIGINT AS tokens,
   count(*) / any_value(whole.documents) AS share_of_the_first
@@ -145,7 +147,7 @@ JOIN (SELECT manifest, count(*) AS documents FROM held GROUP BY ALL) whole ON wh
 GROUP BY a.manifest, b.manifest
 ORDER BY ALL
 """,
-    "How much of each source do the mixtures use, and how often?": """
+    "How much of each source do the mixtures use, and for how many epochs?": """
 WITH used AS (
   SELECT m.manifest, m.corpus, m.source, count(DISTINCT m.doc_id) AS documents, any_value(c.epochs) AS epochs
   FROM members m JOIN components c USING (manifest, component) GROUP BY ALL),
@@ -156,7 +158,7 @@ SELECT u.manifest AS mixture, source, kept.documents AS kept, u.documents AS use
 FROM used u JOIN kept USING (corpus, source)
 ORDER BY mixture, source
 """,
-    "Which components come near the limit of their epochs?": """
+    "Which components are close to their limit of epochs?": """
 SELECT manifest AS mixture, component, available_documents, available_tokens, tokens, epochs, max_epochs,
   epochs / max_epochs AS used
 FROM components
@@ -170,7 +172,7 @@ GROUP BY ALL
 ORDER BY mixture, tokens DESC
 LIMIT 100
 """,
-    "How many tokens are from which year? (The year that stands in the address, where one does.)": """
+    "How many tokens are from which year? (The year is taken from the URL, if it contains one.)": """
 SELECT source, TRY_CAST(nullif(regexp_extract(url, '/((19|20)[0-9]{2})[/-]', 1), '') AS INTEGER) AS year,
   count(*) AS documents, sum(n_tokens)::BIGINT AS tokens
 FROM documents
@@ -178,7 +180,7 @@ WHERE drop_reason IS NULL
 GROUP BY ALL
 ORDER BY source, year
 """,
-    "Under which licences are the tokens of a mixture, each counted as often as it is read?": """
+    "Under which licences are the tokens of a mixture, each token counted as often as it is read?": """
 SELECT m.manifest AS mixture, coalesce(d.license, 'not stated') AS license, count(*) AS documents,
   round(sum(m.n_tokens * c.tokens / t.tokens))::BIGINT AS tokens_read
 FROM members m
@@ -188,7 +190,7 @@ JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
 GROUP BY ALL
 ORDER BY mixture, tokens_read DESC
 """,
-    "Does a mixture hold documents that its corpus dropped, and why? (Only where its recipe allows the reason.)": """
+    "Does a mixture contain documents that its corpus dropped, and why? (Only if its recipe allows the reason.)": """
 SELECT m.manifest AS mixture, m.component, d.drop_reason, count(*) AS documents, sum(m.n_tokens)::BIGINT AS tokens
 FROM members m JOIN documents d ON d.manifest = m.corpus AND d.doc_id = m.doc_id
 WHERE d.drop_reason IS NOT NULL
@@ -202,7 +204,7 @@ WHERE drop_reason = 'contaminated'
 GROUP BY ALL
 ORDER BY documents DESC, source, benchmark, item
 """,
-    "Which near-duplicate clusters are the largest, and which document was kept of each?": """
+    "Which near-duplicate clusters are the largest, and which document of each was kept?": """
 SELECT manifest, cluster_id, any_value(keeper_id) AS keeper, count(*) AS documents, list(DISTINCT source) AS sources
 FROM documents
 WHERE cluster_id IS NOT NULL
@@ -210,7 +212,7 @@ GROUP BY manifest, cluster_id
 ORDER BY documents DESC, manifest, cluster_id
 LIMIT 20
 """,
-    "How unevenly are tokens spread? (Share of a component's tokens in its longest hundredth of documents.)": """
+    "How unevenly are tokens distributed? (Share of a component's tokens in the longest 1% of its documents.)": """
 WITH ranked AS (
   SELECT manifest, component, n_tokens,
     percent_rank() OVER (PARTITION BY manifest, component ORDER BY n_tokens DESC) AS place
@@ -221,13 +223,13 @@ FROM ranked
 GROUP BY ALL
 ORDER BY ALL
 """,
-    "Was any prompt of RL also read in mid-training?": """
+    "Was any RL prompt also read in mid-training?": """
 SELECT p.manifest AS prompts, m.manifest AS mixture, m.component, count(*) AS documents
 FROM prompts p JOIN members m USING (doc_id)
 GROUP BY ALL
 ORDER BY ALL
 """,
-    "How many tokens of each source has a model seen, over all stages that led to it?": """
+    "How many tokens of each source has a model read, over all its training stages?": """
 WITH RECURSIVE stages AS (
   SELECT run AS model, run, parent FROM runs
   UNION ALL SELECT s.model, r.run, r.parent FROM stages s JOIN runs r ON r.run = s.parent)
@@ -236,7 +238,7 @@ FROM stages JOIN consumption USING (run)
 GROUP BY ALL
 ORDER BY ALL
 """,
-    "Which manifests and runs does a score rest on?": """
+    "On which manifests and runs does a score depend?": """
 WITH RECURSIVE roots AS (
   SELECT DISTINCT s.run AS score, l.parent, l.relation FROM scores s JOIN lineage l ON l.child = s.run
   UNION SELECT r.score, l.parent, l.relation FROM roots r JOIN lineage l ON l.child = r.parent)
@@ -244,7 +246,7 @@ SELECT score, relation, parent, name || '@' || version AS name
 FROM roots LEFT JOIN manifests ON manifest = parent
 ORDER BY ALL
 """,
-    "Which prompts are always or never solved in an RL run, so that they teach nothing?": """
+    "Which prompts are always or never solved in an RL run, and so give no training signal?": """
 SELECT run, prompt_id, any_value(doc_id) AS document, avg(CAST(verdict = 'CORRECT' AS INTEGER)) AS solved,
   count(*) AS responses
 FROM rollouts
@@ -259,31 +261,34 @@ FROM rollouts
 GROUP BY ALL
 ORDER BY run, source, step
 """,
-    "How many answers of a language model are good, and why not the others?": """
+    "How many answers of a language model are usable, and why are the others not?": """
 SELECT name, model, task, verdict, count(*) AS rows, round(avg(length_ratio), 3) AS length_ratio
 FROM annotations JOIN (SELECT manifest, name, recipe->>'model' AS model FROM manifests) USING (manifest)
 GROUP BY ALL
 ORDER BY name, rows DESC
 """,
-    "How do all evaluations compare, and which run did each evaluate?": """
+    "How do all evaluations compare, and which run did each of them evaluate?": """
 SELECT benchmark, metric, parent AS evaluated, run, value, low, high, n
 FROM scores JOIN runs USING (run)
 WHERE metric = 'accuracy'
 ORDER BY benchmark, metric, created
 """,
 }
-"""Question → SELECT, for a store as `octo quickstart` leaves it."""
+"""Question → SELECT, for a store as `octo quickstart` leaves it. A question becomes a heading of docs/sql.md."""
 
 _HEAD = """# SQL over everything
 
-`octo sql 'SELECT …'` runs one SELECT in [DuckDB](https://duckdb.org/docs/sql/introduction) over the views below;
-`octo sql` alone is a prompt. A query reads and never writes, and sees nothing outside the store. This page is made from
-the code by `make docs`.
+`octo sql 'SELECT …'` runs one SELECT in [DuckDB](https://duckdb.org/docs/sql/introduction) over the
+views below; `octo sql` without a query opens a prompt. A query only reads, and sees nothing outside
+the store. This page is generated from the code by `make docs`.
 
-Every family of a manifest (documents, texts, components, …) is one view over all manifests, with the manifest's ID in
-the column `manifest`; `shard` and `row` say in which Parquet file and row it lies. Every ledger of a run (steps,
-consumption, …) is one view over all runs, with the run's ID in the column `run`. So begin with `WHERE manifest = '…'`
-or `WHERE run = '…'` when a store holds several. Text lies in `texts` alone: a query over `documents` reads none.
+Every family of a manifest (documents, texts, components, …) is one view over all manifests. Its
+first column, `manifest`, holds the ID of the manifest (`corpus-…`), not its name; `shard` and `row`
+give the Parquet file and the row in it. Every ledger of a run (steps, consumption, …) is one view
+over all runs, with the ID of the run in the column `run`. If a store holds several manifests,
+select one by its ID, or by its name:
+`JOIN manifests USING (manifest) WHERE name = 'quickstart' AND version = '1'`. Only `texts` holds
+text: a query over `documents` reads none.
 """
 
 
@@ -302,9 +307,13 @@ def _view(spec: TableSpec) -> str:
         f"| `{name}` | {SQL_TYPES[kind]} | {'yes' if nullable else ''} | {docs[name].replace('|', chr(92) + '|')} |"
         for name, kind, nullable in rows
     ]
-    more = f"\nMore columns may follow: {spec.more}.\n" if spec.open else ""
+    more = f"\n{_wrapped(f'More columns may follow: {spec.more}.')}\n" if spec.open else ""
     head = "| column | type | may be NULL | meaning |\n|---|---|---|---|"
-    return "\n".join([f"### {spec.name}\n", spec.meaning, "", head, *lines, more])
+    return "\n".join([f"### `{spec.name}`\n", _wrapped(spec.meaning), "", head, *lines, more])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _key(spec: TableSpec) -> list[tuple[str, pa.DataType, bool]]:

@@ -104,7 +104,7 @@ def test_every_verb_speaks_json_and_its_shape_is_documented():
     assert [path for path, verb in verbs if not any("--json" in option.opts for option in verb.params)] == []
     shapes = (ROOT / "docs" / "shell.md").read_text(encoding="utf-8")
     named = {" ".join(path).removesuffix(" run") for path, _ in verbs}
-    shapes = shapes[shapes.index("| verb | JSON |") : shapes.index("*manifest* stands for")]
+    shapes = shapes[shapes.index("| command | JSON |") : shapes.index("*manifest* stands for")]
     assert [name for name in named if name not in shapes and name.removeprefix("manifest ") not in shapes] == []
 
 

@@ -1,7 +1,8 @@
 """Recipe of a mid-training run: what to start from, the optimizer, the schedule, the batch, the stages after the first.
 
-Loads neither torch nor datatrove. What cannot change a result beyond rounding (threads, ranks, micro-batches, how often
-to checkpoint) is local. The next stage is either another recipe, launched from the first run, or an item of `then`.
+Loads neither torch nor datatrove. Settings that cannot change a result beyond rounding (threads, ranks, micro-batches,
+the checkpoint interval) are local. The next stage is either another recipe, launched from the first run, or an item of
+`then`.
 """
 
 from typing import Annotated, Literal, assert_never
@@ -51,13 +52,13 @@ class RopeScalingRecipe(Recipe):
     """Llama 3's scaling of the rotary frequencies; fields as in transformers' `rope_parameters`."""
 
     factor: Annotated[float, Field(ge=1)]
-    """By how much the low frequencies are slowed: 32 in Llama 3.2, 8 in Llama 3.1."""
+    """Divisor of the low frequencies: 32 in Llama 3.2, 8 in Llama 3.1."""
     low_freq_factor: Annotated[float, Field(gt=0)] = 1.0
-    """Wavelengths beyond the original context divided by this are slowed by the whole factor."""
+    """Wavelengths longer than the original context divided by this number are scaled by the full factor."""
     high_freq_factor: Annotated[float, Field(gt=0)] = 4.0
-    """Wavelengths below the original context divided by this are left as they are."""
+    """Wavelengths shorter than the original context divided by this number stay unchanged."""
     original_max_position_embeddings: Count = 8192
-    """Context before the scaling, in tokens."""
+    """Context length before the scaling, in tokens."""
 
     @model_validator(mode="after")
     def _has_a_band(self) -> "RopeScalingRecipe":
@@ -72,7 +73,7 @@ class ModelRecipe(Recipe):
     architecture: ArchitectureName | None = None
     """`qwen2` has biases on query, key and value; by default a Llama."""
     vocab_size: Count | None = None
-    """Rows of the embedding; by default as many as the mixture's tokenizer has tokens."""
+    """Rows of the embedding; by default the number of tokens of the mixture's tokenizer."""
     hidden_size: Count
     """Width of the residual stream."""
     intermediate_size: Count
@@ -82,17 +83,17 @@ class ModelRecipe(Recipe):
     num_attention_heads: Count
     """Query heads of a layer."""
     num_key_value_heads: Count | None = None
-    """Key and value heads of a layer; by default one per query head."""
+    """Key and value heads of a layer; by default as many as query heads."""
     max_position_embeddings: Count = 2048
-    """Longest context, in tokens."""
+    """Maximum context length, in tokens."""
     rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
     """Base of the rotary position encoding."""
     rope_scaling: RopeScalingRecipe | None = None
-    """Scaling of its frequencies, as Llama 3.1 and 3.2 have it; by default none."""
+    """Scaling of the rotary frequencies, as in Llama 3.1 and 3.2; by default none."""
     rms_norm_eps: Annotated[float, Field(gt=0)] | None = None
-    """Added to the mean square in a norm; by default 1e-6."""
+    """Epsilon of RMSNorm, added to the mean square; by default 1e-6."""
     tie_word_embeddings: bool = False
-    """Whether the embedding serves as output layer too."""
+    """Whether the output layer shares the weights of the embedding."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.02
     """Standard deviation of the initial weights."""
 
@@ -112,31 +113,31 @@ class OptimizerRecipe(Recipe):
     lr: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    """Decay of the running means of gradient and squared gradient."""
+    """Decay rates of the running means of the gradient and the squared gradient."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the root of the squared gradient's mean."""
+    """Epsilon, added to the root of the mean squared gradient."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decoupled weight decay."""
     clip: Annotated[float, Field(gt=0)] = 1.0
-    """Greatest global norm of a gradient."""
+    """Maximum global norm of the gradient."""
 
 
 class ScheduleRecipe(Recipe):
     """The learning rate over the steps of one stage; see `training.schedule`."""
 
     shape: ShapeName = "constant"
-    """How the learning rate goes from its peak to its minimum."""
+    """Shape of the decay from the peak learning rate to the minimum."""
     min_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Minimum as a share of the peak; a constant schedule has none."""
+    """Minimum learning rate as a share of the peak; not used by a constant schedule."""
     warmup_steps: Annotated[Amount, Field(ge=0)] = 0
-    """Steps in which the learning rate climbs linearly to its peak."""
+    """Steps in which the learning rate rises linearly to its peak."""
 
 
 StageName = FileName
 
 
 class ParallelRecipe(Recipe):
-    """How a run is spread over processes. Sums are rounded differently under other numbers; nothing else changes."""
+    """How a run is distributed over processes. Other numbers round sums differently; nothing else changes."""
 
     dp: Count = 1
     """Ranks that share the sequences of a batch."""
@@ -156,70 +157,70 @@ class NextStageRecipe(Recipe):
     schedule: ScheduleRecipe = ScheduleRecipe()
     """The learning rate over the steps of this stage."""
     steps: Count | None = None
-    """Steps of the stage; by default its whole mixture."""
+    """Steps of the stage; by default the whole mixture."""
 
 
 class SlurmRecipe(SlurmSettings, NeedsRecipe):
-    """What `octo train --on slurm` asks of Slurm."""
+    """Resources that `octo train --on slurm` requests from Slurm."""
 
     nodes: Count = 1
-    """Nodes; the ranks of `parallel` are spread evenly over them."""
+    """Nodes; the ranks of `parallel` are distributed evenly over them."""
     gpus: Count | None = None
-    """GPUs of each node."""
+    """GPUs per node."""
     cpus: Count | None = None
-    """CPUs of each node."""
+    """CPUs per node."""
     memory_gb: Annotated[float | None, Field(gt=0)] = None
-    """Memory of each node in GiB; by default what the cluster gives."""
+    """Memory per node in GiB; by default the default of the cluster."""
     time: Time = "24:00:00"
-    """Time limit: hours:minutes:seconds, or days-hours:minutes:seconds. A job that reaches it is submitted again by the
-    same command, and goes on from its checkpoint."""
+    """Time limit: hours:minutes:seconds, or days-hours:minutes:seconds. If a job reaches it, the same command submits
+    it again, and the run resumes from its last checkpoint."""
 
 
 class TrainRecipe(Recipe):
-    """Mid-training on one mixture manifest, and on further ones when there are stages in `then`."""
+    """Mid-training on one mixture manifest, and on more of them if `then` has stages."""
 
     stage: StageName
     """Name of the stage in the ledgers: stable, decay-long, …"""
     model: ModelRecipe | None = None
-    """Architecture to initialise; leave out when the run starts from another run or from a model folder."""
+    """Architecture with random initial weights; leave it out if the run starts from another run or a model folder."""
     start: Annotated[str | None, Local] = None
-    """Hugging Face folder to start from. Its files' checksums enter the identity, the path does not."""
+    """Hugging Face folder to start from. The checksums of its files enter the identity, the path does not."""
     carry_optimizer: bool = True
-    """Whether a run that starts from another run takes over its optimizer state."""
+    """Whether a run that starts from another run uses its optimizer state."""
     optimizer: OptimizerRecipe
     """The optimizer."""
     schedule: ScheduleRecipe = ScheduleRecipe()
     """The learning rate over the steps."""
     batch_sequences: Count
-    """Sequences of one step."""
+    """Sequences per step."""
     micro_batch_sequences: Annotated[Count | None, Local] = None
-    """Sequences of one forward pass of a rank; by default all of the rank. Gradients add up to the whole batch's."""
+    """Sequences per forward pass of a rank; by default all of the rank. Gradients accumulate over the whole batch."""
     steps: Count | None = None
-    """Steps of the stage; by default the whole mixture, with a shorter last batch if need be."""
+    """Steps of the stage; by default the whole mixture, with a shorter last batch if necessary."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
     precision: Precision = "float32"
-    """Arithmetic of the forward pass; weights and optimizer are float32 always."""
+    """Precision of the forward pass; weights and optimizer are always float32."""
     attention: AttentionName | None = None
-    """`document`: a token attends to its own document alone; by default to all before it in the sequence."""
+    """`document`: a token attends only to its own document; by default to all earlier tokens of the sequence."""
     then: tuple[NextStageRecipe, ...] | None = None
-    """Stages that follow in the same run; optimizer state and the count of steps go on."""
+    """Stages that follow in the same run, with the same optimizer state and a continued step count."""
     parallel: Annotated[ParallelRecipe, Local] = ParallelRecipe()
     """Processes of the run."""
     checkpoint_every: Annotated[Count, Local] = 1000
-    """Steps between checkpoints. The last step always has one."""
+    """Steps between checkpoints. The last step always writes one."""
     keep: Annotated[int, Field(ge=0), Local] = 2
     """Checkpoints to keep; 0 keeps all."""
     threads: Annotated[int | None, Field(gt=0), Local] = None
-    """Threads of a CPU run. Sums are rounded differently under another number, so bit-exact resume needs the same."""
+    """Threads of a CPU run. Another number rounds sums differently, so bit-exact resume needs the same number."""
     compile: Annotated[bool, Local] = False
-    """Whether torch compiles the model; worth its minutes on a GPU."""
+    """Whether torch compiles the model, which takes some minutes and pays off on a GPU."""
     document_losses: Annotated[bool, Local] = False
-    """Whether the ledger `losses` gets the loss on each document; one more softmax per step."""
+    """Whether the loss on each document is written to the ledger `losses`; costs one more softmax per step."""
     place: Annotated[SlurmRecipe, Local] = SlurmRecipe()
-    """What --on slurm asks for."""
+    """Resources that `--on slurm` requests."""
     track: Annotated[tuple[TrackerName, ...] | None, Local] = None
-    """Where to show the metrics besides the ledgers; by default TensorBoard files in the run, where it is installed."""
+    """Trackers that receive the metrics; by default TensorBoard files in the folder of the run, if it is installed."""
 
     @model_validator(mode="after")
     def _one_start(self) -> "TrainRecipe":
@@ -241,5 +242,5 @@ class TrainRecipe(Recipe):
     def _names_differ(self) -> "TrainRecipe":
         names = [self.stage, *(following.stage for following in self.then or ())]
         if len(set(names)) < len(names):
-            raise ValueError("two stages of a run have one name")
+            raise ValueError("two stages of a run have the same name")
         return self

@@ -145,7 +145,7 @@ def plan(
 def last_checkpoint(run: RunDirectory) -> Path:
     """The folder of the newest checkpoint of a run that is done; UserError when it is not."""
     if run.status != "done":
-        raise UserError(f"{run.id} is {run.status}, not done", "Launch it again to go on where it stopped")
+        raise UserError(f"{run.id} is {run.status}, not done", "Launch it again to resume it")
     return run.checkpoint(run.last_step)
 
 

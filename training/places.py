@@ -88,7 +88,7 @@ def _failure(folder: Path, status: int) -> UserError:
         return UserError(told["what"], told["hint"])
     log = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     cause = what_ended_it(log, slurm_hosts() if slurm_nodes() > 1 else []) or f"status {status}"
-    hint = f"See {folder / LOG}; launched again it goes on from its last checkpoint"
+    hint = f"See {folder / LOG}; launched again, the run resumes from its last checkpoint"
     return UserError(f"the engine stopped: {cause[:200]}", hint)
 
 

@@ -91,7 +91,7 @@ def _begin(store: Store, mixture: Manifest, before: Reading | None) -> int:
         return 0
     if before.end > shared:
         raise UserError(
-            f"{mixture.ref} goes on after sequence {shared} of {before.mixture.ref}, of which {before.end} were read",
+            f"{mixture.ref} continues after sequence {shared} of {before.mixture.ref}, of which {before.end} were read",
             f"Extend it from a later step: octo mix --extend {before.mixture.ref} --from-step {before.last}",
         )
     return before.end

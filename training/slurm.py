@@ -86,7 +86,8 @@ def main(url: str, run_id: str) -> None:
         print(go_on(Store(url), run_id).id)
     except KeyboardInterrupt:
         raise UserError(
-            f"Slurm ended the job of {run_id}", "Put back into the queue it goes on, else by the same `octo train`"
+            f"Slurm ended the job of {run_id}",
+            "It resumes if Slurm requeues it, otherwise repeat the same `octo train`",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Verbs about benchmarks: `benchmarks` freezes them, `eval` measures a model on them."""
+"""Commands for benchmarks: `benchmarks` freezes them, `eval` measures a model on them."""
 
 import sys
 from pathlib import Path
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 @app.command()
 def benchmarks(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Known benchmarks to freeze; default all in --from.")
+        list[str] | None, typer.Argument(help="Known benchmarks to freeze; by default all in --from.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--from", help="Folder of files called by benchmark: gsm8k.jsonl.")
+        Path | None, typer.Option("--from", help="Folder of files named after benchmarks, such as gsm8k.jsonl.")
     ] = None,
     revision: Annotated[
-        str | None, typer.Option("--revision", help="Commit on the hub to freeze one NAME from.")
+        str | None, typer.Option("--revision", help="Commit on the hub from which one NAME is frozen.")
     ] = None,
     version: Annotated[str, typer.Option("--version", help="Version of the manifests.")] = "1",
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Benchmarks of the field and suites of them; with names or --from, freeze them as manifests.
+    """List the known benchmarks and suites; with names or --from, freeze them as manifests.
 
-    Marks of what is said of the hub: P read there, M from memory, unchecked.
+    Marks of the statements about the hub: P was read there; M is from memory, unchecked.
     """
     from evaluation.benchmarks import freeze_benchmark, freeze_folder, listing
     from evaluation.config import BenchmarkRecipe
@@ -69,30 +69,34 @@ def benchmarks(
 
 @app.command(name="eval")
 def evaluate_model(
-    model: Annotated[str, typer.Argument(help="A run, a folder with a Hugging Face model, or - for an endpoint's.")],
+    model: Annotated[
+        str, typer.Argument(help="A run, a folder with a Hugging Face model, or - for the model of an endpoint.")
+    ],
     recipe: Annotated[
         str | None,
-        typer.Argument(help="YAML recipe; default few-shot and greedy, for an RL run its own kind of prompt."),
+        typer.Argument(
+            help="YAML recipe; by default few-shot and greedy, or for an RL run the prompt of its training."
+        ),
     ] = None,
     overrides: Overrides = None,
     suite: Annotated[str | None, typer.Option("--suite", help="octothinker, indicators, aime, or a benchmark.")] = None,
     benchmarks: Annotated[
         list[str] | None,
-        typer.Option("--benchmark", help="Benchmark manifest; may be repeated. Default: the recipe's."),
+        typer.Option("--benchmark", help="Benchmark manifest; may be repeated. By default those of the recipe."),
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="transformers, vllm or endpoint.")] = "transformers",
     protocol: Annotated[
         str | None,
         typer.Option("--protocol", help="paper: prompts and rulings of the paper's harness; lm-eval: its prompts."),
     ] = None,
-    step: Annotated[int | None, typer.Option("--step", help="Checkpoint of the run; default its last.")] = None,
+    step: Annotated[int | None, typer.Option("--step", help="Checkpoint of the run; by default the last.")] = None,
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Sample answers to benchmark items, grade them, keep every sample and the scores with intervals.
+    """Sample answers to benchmark items, grade them, and store every sample and the scores with intervals.
 
-    Beside each score stands the one without the items that leaked into the model's own training data.
+    Beside each score is the score without the items that the model's own training data contains.
     """
     from evaluation import scores
     from manifests import catalog

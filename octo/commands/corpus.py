@@ -1,4 +1,4 @@
-"""Verbs that make corpora, and what they are made with: `sources`, `curate`, `annotate`, `curate train-classifier`."""
+"""Commands for corpora and their inputs: `sources`, `curate`, `annotate`, `curate train-classifier`."""
 
 import json
 import sys
@@ -18,9 +18,9 @@ def sources(
     recipe: Annotated[bool, typer.Option("--recipe", help="Print a recipe that curates the source NAME.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """What `known` may name in a recipe; where no revision is listed the recipe must give one.
+    """List the sources that `known` may name in a recipe; if no revision is listed, the recipe must give one.
 
-    Marks of what is said: P read in the repository or a paper, S by one reader, M from memory, unchecked.
+    Marks of the statements: P was read in the repository or a paper, S by one reader; M is from memory, unchecked.
     """
     from curation.known_sources import KNOWN, lookup, recipe_text
 
@@ -47,22 +47,24 @@ def curate(
     overrides: Overrides = None,
     workers: WorkersOption = 1,
     on: Annotated[
-        str, typer.Option("--on", help="local, slurm or ray; what these give is `place` in the recipe.")
+        str, typer.Option("--on", help="local, slurm or ray; `place` in the recipe sets their resources.")
     ] = "local",
-    wait: Annotated[bool, typer.Option("--wait", help="With --on slurm: wait for the end, and try again.")] = False,
-    reselect: Annotated[
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With --on slurm: wait for the end, and submit lost tasks again.")
+    ] = False,
+    refilter: Annotated[
         str | None,
-        typer.Option("--reselect", help="Corpus manifest to re-filter by other limits; no source is read."),
+        typer.Option("--reselect", help="Corpus manifest to re-filter with other limits; no source is read."),
     ] = None,
     onto: Annotated[
-        str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
+        str | None, typer.Option("--onto", help="Corpus manifest to append to; only files that it lacks are read.")
     ] = None,
     plan: PlanOption = False,
     check: Annotated[bool, typer.Option("--check", help="With --plan: look at one record of each source.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Read sources, annotate every document, freeze a corpus manifest."""
+    """Read sources, annotate every document, and freeze a corpus manifest."""
     from curation import pipeline
     from curation.config import CurateRecipe
     from manifests import catalog
@@ -73,13 +75,13 @@ def curate(
     from manifests.runs import RunDirectory
 
     if on not in ("local", "slurm", "ray"):
-        raise typer.BadParameter(f"{on!r} is none of local, slurm, ray")
+        raise typer.BadParameter(f"{on!r} is not one of local, slurm, ray")
     if on == "ray" and not (plan or check):
         need("ray", "octo curate --on ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
-    if reselect and onto:
+    if refilter and onto:
         raise UserError("--reselect and --onto are two steps", "Re-filter the corpus first, then append to the result")
-    base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
+    base, grown = (resolve(home, ref) if ref else None for ref in (refilter, onto))
     if check:
         looked = pipeline.check(home, config)
         show_plan([vars(row) for row in looked], f"{config.name}@{config.version}: one record of each", json_)

@@ -1,4 +1,4 @@
-"""Verbs that ask about documents: `why`, `trace`, `near`."""
+"""Commands about documents: `why`, `trace`, `near`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ def why(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """A document's life: source, scores, why it was dropped, where mixtures hold it, the steps that read it."""
+    """The history of a document: source, scores, why it was dropped, its mixtures, and the steps that read it."""
     from octo.life import life_of
 
     life = life_of(open_store(store), doc_id)
@@ -37,13 +37,15 @@ def why(
 def trace(
     what: Annotated[str, typer.Argument(help="A training run, or a mixture manifest.")],
     step: Annotated[int | None, typer.Option("--step", min=1, help="Step of the run, from 1.")] = None,
-    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Data-parallel rank, from 0; default all.")] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=0, help="Data-parallel rank, from 0; by default all.")
+    ] = None,
     sequence: Annotated[int | None, typer.Option("--sequence", min=0, help="Sequence of the mixture, from 0.")] = None,
-    text: Annotated[bool, typer.Option("--text", help="With the text of each span.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Include the text of each span.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """What the model saw at a step of a run, or what a sequence of a mixture holds: documents and spans of tokens."""
+    """What the model saw at a step of a run, or what a sequence of a mixture contains: documents and token spans."""
     import numpy as np
 
     from manifests.errors import UserError
@@ -64,13 +66,13 @@ def trace(
 
 @app.command()
 def near(
-    text: Annotated[str, typer.Argument(help="A text, or a file that holds it.")],
-    manifest: Annotated[str, typer.Option("--manifest", help="Corpus manifest to look in.")],
-    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Least estimated similarity.")] = 0.5,
+    text: Annotated[str, typer.Argument(help="A text, or a file that contains it.")],
+    manifest: Annotated[str, typer.Option("--manifest", help="Corpus manifest to search.")],
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Minimum estimated similarity.")] = 0.5,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Near-duplicates of a text in a corpus manifest."""
+    """Find the near-duplicates of a text in a corpus manifest."""
     from curation.corpus.near import near as find_near
     from manifests.manifest import resolve
 

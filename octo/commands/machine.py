@@ -7,7 +7,7 @@ from octo.printing import show_rows
 
 @app.command()
 def doctor(json_: JsonOption = False) -> None:
-    """Show which backends, samplers and places work on this machine, and what the others lack."""
+    """Show which backends, samplers and places work on this machine, and what the others need."""
     from training.doctor import doctor as examine
 
     show_rows(examine(), "What works on this machine", json_)

@@ -1,4 +1,4 @@
-"""`octo manifest …`: look at manifests, check them, keep house."""
+"""`octo manifest …`: inspect manifests, check them, clean up."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from octo.printing import identity, print_json, show, show_made, show_path, show
 
 @manifest_app.command(name="list")
 def manifest_list(json_: JsonOption = False, store: StoreOption = None) -> None:
-    """Every name@version with kind, ID, rows and bytes."""
+    """List every name@version with kind, ID, rows and bytes."""
     from manifests.catalog import Catalog
 
     with Catalog(open_store(store)) as catalog:
@@ -29,7 +29,7 @@ def manifest_list(json_: JsonOption = False, store: StoreOption = None) -> None:
 
 @manifest_app.command(name="show")
 def manifest_show(ref: ManifestArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
-    """The record of a manifest: identity, parents, recipe, families, counts, provenance."""
+    """Show the record of a manifest: identity, parents, recipe, families, counts, provenance."""
     from manifests.manifest import record_bytes, resolve
 
     record = json.loads(record_bytes(resolve(open_store(store), ref)))
@@ -51,7 +51,7 @@ def manifest_show(ref: ManifestArgument, json_: JsonOption = False, store: Store
 
 @manifest_app.command(name="funnel")
 def manifest_funnel(ref: ManifestArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
-    """Documents and tokens of a corpus per source: in, kept, dropped by reason, quarantined."""
+    """Show documents and tokens of a corpus per source: in, kept, dropped by reason, quarantined."""
     from manifests import catalog
 
     show(catalog.funnel(open_store(store), ref), f"Funnel of {ref}", json_)
@@ -61,7 +61,7 @@ def manifest_funnel(ref: ManifestArgument, json_: JsonOption = False, store: Sto
 def manifest_diff(
     left: ManifestArgument, right: ManifestArgument, json_: JsonOption = False, store: StoreOption = None
 ) -> None:
-    """Documents and tokens added, removed and changed from one manifest to another, per source and reason."""
+    """Show documents and tokens added, removed and changed between two manifests, per source and reason."""
     from manifests import catalog
 
     show(catalog.diff(open_store(store), left, right), f"{left} → {right}", json_)
@@ -71,7 +71,7 @@ def manifest_diff(
 def manifest_lineage(
     ref: Annotated[str, typer.Argument(help="Manifest or run.")], json_: JsonOption = False, store: StoreOption = None
 ) -> None:
-    """What something was made from (depth below 0) and what was made from it (above 0)."""
+    """Show what a manifest or run was made from (depth below 0) and what was made from it (above 0)."""
     from manifests import catalog
 
     show(catalog.lineage(open_store(store), ref), f"Lineage of {ref}", json_)
@@ -138,12 +138,12 @@ def manifest_tag(
 
 @manifest_app.command(name="gc")
 def manifest_gc(
-    hours: Annotated[float, typer.Option("--older-than-hours", min=0, help="Keep files that are younger.")] = 24.0,
+    hours: Annotated[float, typer.Option("--older-than-hours", min=0, help="Keep files younger than this.")] = 24.0,
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Remove files that no record names: leftovers of stopped builds."""
+    """Remove files that no record names, such as leftovers of stopped builds."""
     from manifests.manifest import collect_garbage
 
     removed = collect_garbage(open_store(store), hours * 3600, dry_run=plan)
@@ -163,7 +163,7 @@ def manifest_export(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Write a manifest as files that other tools open: see docs/formats.md."""
+    """Write a manifest as files for other tools; see docs/formats.md."""
     from manifests.manifest import resolve
     from mixtures.export import export
 
@@ -173,10 +173,10 @@ def manifest_export(
 @manifest_app.command(name="import")
 def manifest_import(
     path: Annotated[
-        str, typer.Argument(help="A file, folder or glob, local or any fsspec URL; hf://datasets/ORG/NAME.")
+        str, typer.Argument(help="A file, folder or glob, local or any fsspec URL, such as hf://datasets/ORG/NAME.")
     ],
     name: Annotated[str, typer.Option("--name", help="Name of the manifest and of its source.")],
-    tokenizer: Annotated[str, typer.Option("--tokenizer", help="tokenizer.json that counts tokens, or its folder.")],
+    tokenizer: Annotated[str, typer.Option("--tokenizer", help="tokenizer.json for counting tokens, or its folder.")],
     role: Annotated[str, typer.Option("--role", help="web, qa, long_cot, instruct, code, general or rl.")] = "web",
     version: Annotated[str, typer.Option("--version", help="Version of the manifest.")] = "1",
     fields: Annotated[
@@ -187,7 +187,7 @@ def manifest_import(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """A folder or a data set of the hub as a corpus, without curation: every readable record is kept."""
+    """Make a corpus from a folder or a hub data set without curation: every readable record is kept."""
     from curation import pipeline
     from curation.uncurated import uncurated
     from manifests import catalog

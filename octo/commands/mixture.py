@@ -14,14 +14,16 @@ from octo.printing import identity, print_json, show_rows
 def mix(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a mixture, of prompts, or of a grid of mixtures.")],
     overrides: Overrides = None,
-    cell: Annotated[str | None, typer.Option("--cell", help="One mixture of a grid; default all.")] = None,
-    extend: Annotated[str | None, typer.Option("--extend", help="Mixture whose first steps are kept.")] = None,
-    step: Annotated[int | None, typer.Option("--from-step", min=1, help="Steps of it that are kept.")] = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="One mixture of a grid; by default all.")] = None,
+    extend: Annotated[str | None, typer.Option("--extend", help="Mixture to extend; its first steps are kept.")] = None,
+    step: Annotated[
+        int | None, typer.Option("--from-step", min=1, help="With --extend: number of steps that are kept.")
+    ] = None,
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Select documents by SQL, apportion a budget exactly, freeze tokens and order as a manifest."""
+    """Select documents by SQL, apportion a budget exactly, and freeze tokens and order as a manifest."""
     from manifests.errors import UserError
     from manifests.manifest import resolve
     from mixtures import mix as mixing

@@ -1,4 +1,4 @@
-"""Verbs that train a model or measure prompts with one: `train`, `rl`, `rl pass-rate`."""
+"""Commands that train a model or measure prompts with one: `train`, `rl`, `rl pass-rate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ def train(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Train on a mixture manifest; the launch checks the manifest and refuses anything else."""
+    """Train on a mixture manifest; the launch checks it and refuses anything else."""
     from manifests.extras import need
     from manifests.manifest import resolve
     from manifests.recipe import load
@@ -107,7 +107,7 @@ def measure_pass_rate(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Measure how often a model solves each prompt; `pass_rate` is then a column that `octo mix` selects by."""
+    """Measure how often a model solves each prompt; `octo mix` can then select by the column `pass_rate`."""
     from manifests import catalog
     from manifests.extras import need
     from manifests.manifest import resolve

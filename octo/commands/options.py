@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs have."""
+"""Arguments and options shared by several commands."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Folder or fsspec URL of the store; default $OCTO_STORE, else ./store.")
+    str | None, typer.Option("--store", help="Folder or fsspec URL of the store; by default $OCTO_STORE, else ./store.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would happen and do nothing.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would be done, and do nothing.")]
 ResumeOption = Annotated[
     bool,
     typer.Option(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def quickstart(json_: JsonOption = False, store: StoreOption = None) -> None:
-    """The whole walk on the built-in sample, some minutes on a laptop CPU: corpus to rewarded, evaluated model."""
+    """Run every step on the built-in sample, in minutes on a laptop CPU: from a corpus to an evaluated RL model."""
     from curation.config import CurateRecipe
     from curation.pipeline import curate as build_corpus
     from evaluation.config import EvalRecipe

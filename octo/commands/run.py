@@ -1,4 +1,4 @@
-"""`octo runs …`: look at runs."""
+"""`octo runs …`: inspect runs."""
 
 import json
 from typing import Annotated
@@ -12,7 +12,7 @@ from octo.printing import print_json, show, show_rows, show_run
 
 @runs_app.command(name="list")
 def runs_list(json_: JsonOption = False, store: StoreOption = None) -> None:
-    """Every run with kind, status, manifests and parent."""
+    """List every run with kind, status, manifests and parent."""
     from manifests import catalog
 
     listing = "SELECT run, kind, status, backend, manifests, parent, created, finished FROM runs"
@@ -25,7 +25,7 @@ def runs_show(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """How a curation stands: its jobs, its tasks, what failed and why. Of other runs, or with --json, the record."""
+    """Show the status of a curation: jobs, tasks, what failed and why. For other runs, or with --json, the record."""
     from manifests.runs import load_run
 
     found = load_run(open_store(store), run)
@@ -40,12 +40,12 @@ def runs_show(
 @runs_app.command(name="compare")
 def runs_compare(
     first: Annotated[str, typer.Argument(help="An evaluation.")],
-    second: Annotated[str, typer.Argument(help="Another, on the same benchmarks.")],
-    flips: Annotated[int, typer.Option("--flips", min=0, help="Flipped items to list.")] = 20,
+    second: Annotated[str, typer.Argument(help="Another evaluation, on the same benchmarks.")],
+    flips: Annotated[int, typer.Option("--flips", min=0, help="Number of flipped items to list.")] = 20,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Two evaluations item by item: the difference with its interval, and which items flipped."""
+    """Compare two evaluations item by item: the difference with its interval, and the items that flipped."""
     from evaluation.compare import compare
     from manifests.runs import load_run
 

@@ -1,4 +1,4 @@
-"""Verbs over a whole store: `sql`, `ui`, `report`, `publish`, `pull`."""
+"""Commands for a whole store: `sql`, `ui`, `report`, `publish`, `pull`."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def sql(
     query: Annotated[
         str | None,
-        typer.Argument(help="One SELECT; read from stdin, or at a prompt on a terminal, when none is given."),
+        typer.Argument(help="One SELECT; if it is left out, read from stdin, or from a prompt on a terminal."),
     ] = None,
     format: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     json_: JsonOption = False,
@@ -44,14 +44,14 @@ def sql(
 
 @app.command()
 def ui(
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; beyond loopback a token is needed.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8321,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; other than loopback it requires a token.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 selects a free one.")] = 8321,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Browse a store in a web browser, read-only: manifests, runs, documents, SQL, curves of runs while they train."""
+    """Browse a store in a web browser, read-only: manifests, runs, documents, SQL, live curves of runs."""
     from manifests.extras import need
 
     need("ui", "octo ui")
@@ -66,14 +66,14 @@ def ui(
 @app.command()
 def report(
     refs: Annotated[list[str], typer.Argument(help="Manifests and runs, in the order of the page.")],
-    output: Annotated[Path | None, typer.Option("--output", help="File to write; default in the store.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="File to write; by default in the store.")] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Score and response length of several runs over their steps.")
+        bool, typer.Option("--compare", help="Plot score and response length of several runs over their steps.")
     ] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """One self-contained HTML page with plots, for manifests and runs."""
+    """Write one self-contained HTML page with plots, for manifests and runs."""
     from octo.report.compare_runs import compare as write_comparison
     from octo.report.write import report as write_report
 

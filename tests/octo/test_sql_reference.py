@@ -31,6 +31,6 @@ def test_every_column_of_every_view_is_documented(folder: Store, corpus, mixture
     page = sql_reference()
     with Catalog(folder) as catalog:
         for spec in tables.VIEWS:
-            section = page.split(f"\n### {spec.name}\n")[1].split("\n### ")[0]
+            section = page.split(f"\n### `{spec.name}`\n")[1].split("\n### ")[0]
             documented = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
             assert documented == catalog.query(f"FROM {spec.name} LIMIT 0").column_names

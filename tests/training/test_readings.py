@@ -70,7 +70,7 @@ def test_a_run_past_the_seam_is_refused(mixture, recipe):
     store, first = mixture
     second = extended(store, first, 6)
     parent = train(store, first, recipe(steps=7))
-    with pytest.raises(UserError, match="goes on after sequence 30 of mixture@1, of which 35 were read") as told:
+    with pytest.raises(UserError, match="continues after sequence 30 of mixture@1, of which 35 were read") as told:
         train(store, second, recipe(**GOING_ON), parent=parent)
     assert "--extend mixture@1 --from-step 7" in told.value.hint
 

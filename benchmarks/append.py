@@ -1,10 +1,10 @@
-"""What it costs to add a tenth to a corpus, against curating the whole: CPU seconds, wall seconds, bytes written.
+"""The cost of appending a tenth to a corpus beside that of curating the whole: CPU and wall seconds, bytes written.
 
-    python -m benchmarks.grow --folder FOLDER [--documents 200000] [--workers 1]
+    python -m benchmarks.append --folder FOLDER [--documents 200000] [--workers 1]
 
 The corpus is planted (`benchmarks.planted`: one document in four is a copy, near or exact) and shuffled: copies lie
 across old and new. Each run is a process of its own, as a user starts it, and its start counts. The decisions of the
-grown corpus are compared with those of the whole one. The bar: a tenth costs at most BAR of the whole.
+appended corpus are compared with those of the whole one. The bar: a tenth costs at most BAR of the whole.
 """
 
 import argparse
@@ -54,10 +54,10 @@ def curate(folder: Path, name: str, dumps: str, workers: int, *more: str) -> tup
     return cpu, time.perf_counter() - wall
 
 
-def new_bytes(grown: Manifest, old: Manifest) -> int:
-    """Bytes of the files that only `grown` names."""
+def new_bytes(appended: Manifest, old: Manifest) -> int:
+    """Bytes of the files that only `appended` names."""
     known = {file.path for family in old.families for file in old.files(family)}
-    files = {file.path: file.bytes for family in grown.families for file in grown.files(family)}
+    files = {file.path: file.bytes for family in appended.families for file in appended.files(family)}
     return sum(size for path, size in files.items() if path not in known)
 
 
@@ -72,16 +72,16 @@ def main() -> None:
         write_dumps(place, arguments.documents)
         make_tokenizer(real_text(), place)
         most = curate(place, "most", "most", arguments.workers)
-        added = curate(place, "grown", "all", arguments.workers, "--onto", "most@1")
+        added = curate(place, "appended", "all", arguments.workers, "--onto", "most@1")
         whole = curate(place, "whole", "all", arguments.workers)
         store = Store(place / "store")
-        old, grown, full = (load(store, name, "1") for name in ("most", "grown", "whole"))
+        old, appended, full = (load(store, name, "1") for name in ("most", "appended", "whole"))
         found = {
             "documents": arguments.documents,
             "cpu": {"nine tenths": most[0], "added": added[0], "whole": whole[0]},
             "wall": {"nine tenths": most[1], "added": added[1], "whole": whole[1]},
-            "written": {"added": new_bytes(grown, old), "whole": full.bytes},
-            "differences": catalog.diff(store, grown.id, full.id).num_rows,
+            "written": {"added": new_bytes(appended, old), "whole": full.bytes},
+            "differences": catalog.diff(store, appended.id, full.id).num_rows,
             "share of CPU": added[0] / whole[0],
             "within the bar": added[0] <= BAR * whole[0],
         }
