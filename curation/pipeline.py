@@ -24,7 +24,7 @@ from curation.config import (
     SourceRecipe,
 )
 from curation.corpus.append import added, check_addable, check_compared, check_free
-from curation.corpus.reselect import changes, check_thresholds, files_of, reselect
+from curation.corpus.refilter import changes, check_thresholds, files_of, refilter
 from curation.execution import slurm
 from curation.execution.build import Build, scratch_name
 from curation.execution.local import run_tasks
@@ -76,7 +76,7 @@ def curate(
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
     With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
-    (see `curation.corpus.reselect`), and the manifest is what a full run makes of the files that `base` was made from.
+    (see `curation.corpus.refilter`), and the manifest is what a full run makes of the files that `base` was made from.
     With `onto`, only files that this corpus was not made from are read, and added to it (see `curation.corpus.append`).
     Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
     or benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
@@ -87,7 +87,7 @@ def curate(
         if onto and not manifest:
             check_free(store, recipe.name, recipe.version)
         if not manifest and base:
-            manifest = reselect(asked.draft, base, recipe, asked.benchmarks, asked.key)
+            manifest = refilter(asked.draft, base, recipe, asked.benchmarks, asked.key)
         if not manifest or _is_left_open(store, asked.key):
             manifest = _built(asked, workers, on)
     return called(store, manifest, recipe)

@@ -121,9 +121,9 @@ def write(rows: "pa.Table", format: str) -> None:
 
 def show_run(run: "RunDirectory") -> None:
     """A curation as it stands now; its ID last."""
-    from curation.execution.status import standing
+    from curation.execution.status import status_of
 
-    now = standing(run)
+    now = status_of(run)
     for title, rows in now.tables.items():
         if rows:
             show_rows(rows, title)

@@ -33,7 +33,7 @@ from curation.corpus.assemble import (
     Documents,
     counts_of,
     documents_of,
-    doubts_of,
+    early_reasons_of,
     families_of,
     spilling_database,
     told_apart,
@@ -43,7 +43,7 @@ from curation.corpus.assemble import (
 )
 from curation.corpus.decide import DECIDED
 from curation.corpus.duplicates import Copies, connected
-from curation.corpus.reselect import Stored, changes, files_of, places
+from curation.corpus.refilter import Stored, changes, files_of, places
 from curation.measures.decontaminate import LEAK, ItemIndex
 from curation.reading.files import InputFile
 from curation.tasks import RULES_VERSION, Job
@@ -152,7 +152,7 @@ def _write_grown(draft: Draft, onto: Manifest, job: Job, training: tuple[Manifes
         documents = documents_of(grown)
     with progress("curate: freeze"):
         write_documents(draft, documents, job.recipe)
-        draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
+        draft.write("doubts", [early_reasons_of(documents)], DOUBTS.schema, identity=False)
         if len(grown.moved):
             draft.write("origins", [grown.origins], ORIGINS.schema, identity=False)
         else:
@@ -204,14 +204,14 @@ class Grown(Documents):
 
     old: Decided
     new: Assembly
-    twins: pa.Table
+    collisions: pa.Table
 
     @classmethod
     def of(cls, job: Job, onto: Manifest, training: tuple[Manifest, ...]) -> "Grown":
-        twins = _twins(job, onto)
-        counted = twins.group_by("base_id").aggregate([("ordinal", "count")]).rename_columns(HELD.names).cast(HELD)
+        collisions = _collisions(job, onto)
+        counted = collisions.group_by("base_id").aggregate([("ordinal", "count")]).rename_columns(HELD.names).cast(HELD)
         old = Decided(job.recipe, job.folder, onto, ItemIndex.of([], job.recipe.decontaminate))
-        return cls(job.recipe, job.folder, old, Assembly.of(job, counted, training), twins)
+        return cls(job.recipe, job.folder, old, Assembly.of(job, counted, training), collisions)
 
     @property
     def first(self) -> int:
@@ -245,11 +245,12 @@ class Grown(Documents):
         """Where old and new twins change places, for a full run numbers them in one order: `row`, and the row from
         which it `takes` what tells them apart."""
         names = told_apart(self.recipe)
-        row = pc.index_in(self.twins["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
+        row = pc.index_in(self.collisions["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
         theirs = self.old.rows.take(row)
         columns = [theirs[name] if name in theirs.column_names else pa.nulls(len(row)) for name in names]
         old = pa.table(
-            [self.twins["base_id"], self.twins["ordinal"], row, *columns], ["base_id", "ordinal", "row", *names]
+            [self.collisions["base_id"], self.collisions["ordinal"], row, *columns],
+            ["base_id", "ordinal", "row", *names],
         )
         self.new.database.register("old", old)
         query = CHANGED_PLACES.format(names=", ".join(names), order=", ".join(f"{name} NULLS FIRST" for name in names))
@@ -274,7 +275,7 @@ class Grown(Documents):
         yield from self.old.texts(rows[:cut])
         yield from self.new.texts(rows[cut:] - self.first)
 
-    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies, np.ndarray]:
+    def resolved(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies, np.ndarray]:
         """What the corpus says of the documents that no chain of candidates connects with a new one, or with one that
         has changed places with a new one; and of the others the pairs that it does not know to be no copies."""
         label = connected(pairs, len(rows))
@@ -324,7 +325,7 @@ def _least(names: pa.ChunkedArray, numbers: np.ndarray) -> np.ndarray:
     return least[codes]
 
 
-def _twins(job: Job, onto: Manifest) -> pa.Table:
+def _collisions(job: Job, onto: Manifest) -> pa.Table:
     """The documents of `onto` that are like one which the tasks of `job` wrote."""
     database = spilling_database(job.folder / "spill")
     database.register("documents", onto.read("documents", ["doc_id"])).register("twins", onto.read("twins"))

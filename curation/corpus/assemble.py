@@ -87,7 +87,7 @@ def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
 
 def told_apart(recipe: CurateRecipe) -> list[str]:
     """Columns by which documents that are alike in source, url, identifier and texts are ordered, NULL first."""
-    return ["doubt", "doubt_evidence", *OF_PAGES, *(field.name for field in carried_columns(recipe))]
+    return ["early_reason", "early_evidence", *OF_PAGES, *(field.name for field in carried_columns(recipe))]
 
 
 def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
@@ -130,7 +130,7 @@ class Documents(ABC):
     def texts(self, rows: np.ndarray) -> Iterator[pa.Array]:
         """The texts of `rows`, in the final order, in pieces."""
 
-    def settled(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies | None, np.ndarray]:
+    def resolved(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies | None, np.ndarray]:
         """What is known of `rows`, best first, of which `pairs` (ranks) are candidates, and those pairs that have to be
         compared; `keeper` is -1 where they decide. None: nothing is known."""
         return None, pairs
@@ -184,19 +184,19 @@ class Assembly(Documents):
         return self.database.sql("SELECT count(*) FROM numbered").fetchall()[0][0]
 
     @property
-    def twins(self) -> pa.Table:
+    def collisions(self) -> pa.Table:
         """The documents that bear a number beside the base_id."""
         query = "SELECT doc_id, base_id, ordinal FROM numbered WHERE ordinal > 0 ORDER BY row"
         return self.database.sql(query).to_arrow_table().cast(TWINS.schema)
 
     def _without_training(self, table: pa.Table) -> pa.Table:
         """`table` with a doubt at every prompt without one that a training document holds."""
-        prompts = np.flatnonzero(pc.and_(pc.equal(table["role"], "rl"), pc.is_null(table["doubt"])).to_numpy())
+        prompts = np.flatnonzero(pc.and_(pc.equal(table["role"], "rl"), pc.is_null(table["early_reason"])).to_numpy())
         questions = pa.chunked_array([*self.texts(prompts)], pa.string()).combine_chunks()
         held = held_by_training(questions, list(self.training), self.recipe.decontaminate)
         places = prompts[np.array(sorted(held), np.int64)]
         said = pa.array([held[item] for item in sorted(held)], pa.string())
-        for name, values in (("doubt", pa.repeat(OVERLAP, len(said))), ("doubt_evidence", said)):
+        for name, values in (("early_reason", pa.repeat(OVERLAP, len(said))), ("early_evidence", said)):
             column = pc.coalesce(table[name].cast(pa.string()), spread(values, places, len(table)))
             table = table.set_column(table.column_names.index(name), name, column)
         return table
@@ -257,11 +257,11 @@ def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     rank = np.full(len(found.rows), -1, np.int32)
     rank[rows] = competing
     pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
-    settled, pairs = found.settled(rows, pairs)
+    resolved, pairs = found.resolved(rows, pairs)
     involved = np.sort(rows[in_pairs(pairs, len(rows))])
     stored = Texts.stored(rank[involved], _with_strictness(found, involved), settings, found.folder)
     copies = cluster(pairs, stored, len(distinct))
-    return with_exact(copies.where_open(settled) if settled else copies, first, distinct)
+    return with_exact(copies.where_open(resolved) if resolved else copies, first, distinct)
 
 
 def _with_strictness(found: Documents, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
@@ -282,7 +282,7 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
         documents = documents_of(assembly)
     with progress("curate: freeze"):
         write_documents(draft, documents, recipe)
-        draft.write("doubts", [doubts_of(documents)], DOUBTS.schema, identity=False)
+        draft.write("doubts", [early_reasons_of(documents)], DOUBTS.schema, identity=False)
         draft.write("origins", [documents.select(ORIGINS.schema.names)], ORIGINS.schema, identity=False)
         del documents
         assembly.forget()
@@ -313,7 +313,7 @@ def families_of(assembly: Assembly, found: Documents) -> Iterator[tuple[str, Row
         assembly.joined("written.signature"),
         pa.schema([("doc_id", pa.string()), ("signature", signature)]),
     )
-    yield "twins", [assembly.twins], TWINS.schema
+    yield "twins", [assembly.collisions], TWINS.schema
     yield "inputs", [_inputs(assembly.job)], INPUTS.schema
     yield "bands", _bands(found, settings.bands, assembly.count), BANDS
 
@@ -327,9 +327,11 @@ def _leaks(documents: pa.Table) -> pa.Table:
     return rows.append_column("doc_id", doc_id).select(LEAKS.schema.names).cast(LEAKS.schema)
 
 
-def doubts_of(documents: pa.Table) -> pa.Table:
-    doubted = documents.filter(pc.is_valid(documents["doubt"])).select(["doc_id", "doubt", "doubt_evidence"])
-    return doubted.rename_columns(DOUBTS.schema.names)
+def early_reasons_of(documents: pa.Table) -> pa.Table:
+    early = documents.filter(pc.is_valid(documents["early_reason"])).select(
+        ["doc_id", "early_reason", "early_evidence"]
+    )
+    return early.rename_columns(DOUBTS.schema.names)
 
 
 def _bands(found: Documents, bands: int, last: int) -> Iterator[pa.Table]:

@@ -22,7 +22,7 @@ from curation.measures.language import OtherLanguage
 from curation.measures.quality import RULES, Limit
 from manifests.drop_reasons import ORDER, DropReason
 
-MEASURED = ("held_item", "doubt", "doubt_evidence")
+MEASURED = ("held_item", "early_reason", "early_evidence")
 """Columns that `decide` needs beside those of `documents`, `rank` and `row`: evidence of the item held, and what speaks
 against the document by itself, each NULL for most."""
 DECIDED = pa.schema([(name, pa.string()) for name in ("drop_reason", "drop_evidence", "cluster_id", "keeper_id")])
@@ -50,8 +50,8 @@ def reasons(rows: pa.Table, recipe: CurateRecipe) -> tuple[pa.ChunkedArray, pa.C
     """(reason, evidence) of each row by its own content; NULL where nothing speaks against it."""
     nothing = pa.scalar(None, pa.string())
     contaminated = pc.if_else(pc.is_valid(rows["held_item"]), DropReason.CONTAMINATED, nothing)
-    reason = pc.coalesce(contaminated, rows["doubt"])
-    evidence = pc.coalesce(rows["held_item"], rows["doubt_evidence"])
+    reason = pc.coalesce(contaminated, rows["early_reason"])
+    evidence = pc.coalesce(rows["held_item"], rows["early_evidence"])
     for rule in _rules(recipe):
         broken = pc.and_(pc.is_null(reason), rule.broken(rows))
         said = pa.array(rule.evidence(rows.filter(broken)), pa.string())

@@ -65,13 +65,13 @@ class Copies:
     exact: np.ndarray
     differs: dict[int, list[str]] = field(default_factory=dict)
 
-    def where_open(self, settled: "Copies") -> "Copies":
+    def where_open(self, resolved: "Copies") -> "Copies":
         """These where the keeper of `settled` is below 0, else those."""
-        known = settled.keeper >= 0
-        keeper = np.where(known, settled.keeper, self.keeper)
-        similarity = np.where(known, settled.similarity, self.similarity)
-        cluster = np.where(known, settled.cluster, self.cluster)
-        return Copies(keeper, similarity, cluster, self.exact, self.differs | settled.differs)
+        known = resolved.keeper >= 0
+        keeper = np.where(known, resolved.keeper, self.keeper)
+        similarity = np.where(known, resolved.similarity, self.similarity)
+        cluster = np.where(known, resolved.cluster, self.cluster)
+        return Copies(keeper, similarity, cluster, self.exact, self.differs | resolved.differs)
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def summary(lines: list[Line]) -> str:
     return f"{funnel}; {documents:,.0f} documents/s, {tokens:,.0f} tokens/s"
 
 
-def story(tasks: list[Task]) -> str:
+def history(tasks: list[Task]) -> str:
     """One JSON line per task: its last attempt, its state, how many there were and what became of the others."""
     return "".join(
         json.dumps(

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.corpus.append import write_corpus
-from curation.execution.attempts import Survey, story, totals
+from curation.execution.attempts import Survey, history, totals
 from curation.execution.shards import cut, share
 from curation.reading.files import InputFile
 from curation.tasks import Job, pending, replace_text
@@ -129,7 +129,7 @@ class Build:
         """Tell the story of the tasks in the run directory and remove what only they needed."""
         if self.run.status != "done":
             survey = Survey(self.job)
-            lines = story(survey.tasks()).encode()
+            lines = history(survey.tasks()).encode()
             self.run.store.put(f"runs/{self.run.id}/tasks.jsonl", lines)
             self.run.finish({"corpus": manifest.id, "tasks": len(self.job.files)} | totals(survey.lines()))
         for folder in (self.job.attempts, self.job.logs, self.job.folder):

@@ -14,7 +14,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """Tables by their titles, the ends of the logs of failed tasks by theirs, and a sentence on what comes next."""
 
     tables: dict[str, list[dict[str, Any]]]
@@ -22,17 +22,17 @@ class Standing:
     next: str
 
 
-def standing(run: RunDirectory) -> Standing:
+def status_of(run: RunDirectory) -> Status:
     """Look at the run directory, and ask Slurm where the run has jobs of it."""
     record = run.record
     about = {name: record.get(name) for name in ("status", "reason", "created", "finished")}
     if run.status != "done" and (run.path / "job.json").exists():
         return _unfinished(run, about)
     told = [{"field": name, "value": value} for name, value in (about | record.get("summary", {})).items() if value]
-    return Standing({f"Curation {run.id}": told}, {}, "It has ended; `octo report` shows its tasks")
+    return Status({f"Curation {run.id}": told}, {}, "It has ended; `octo report` shows its tasks")
 
 
-def _unfinished(run: RunDirectory, about: dict[str, Any]) -> Standing:
+def _unfinished(run: RunDirectory, about: dict[str, Any]) -> Status:
     job = Job.load(run.path / "job.json")
     submitted = bool(run.record.get("slurm"))
     survey = Survey(job, slurm.goes_on(run) if submitted else process_goes_on)
@@ -43,7 +43,7 @@ def _unfinished(run: RunDirectory, about: dict[str, Any]) -> Standing:
     told = [{"field": name, "value": value} for name, value in said.items() if value]
     failed = [task for task in tasks if task.state in ("failed", "killed")]
     ends = {_title(task, job): task.why() for task in failed[:SHOWN]}
-    return Standing({f"Curation {run.id}": told, "Jobs of Slurm": jobs}, ends, _next(run, jobs, states))
+    return Status({f"Curation {run.id}": told, "Jobs of Slurm": jobs}, ends, _next(run, jobs, states))
 
 
 def _title(task: Task, job: Job) -> str:

@@ -48,12 +48,12 @@ BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
 TEXT_FIELDS = ("text", "question", "response", "answer")
 VERIFY_SECONDS = 30.0
 """Patience with one reference: so long that how busy a machine is hardly ever decides, for the ID hangs on it."""
-DOUBT = ("doubt", "doubt_evidence")
+EARLY = ("early_reason", "early_evidence")
 OF_PAGE = [("text_share", pa.float64()), ("formulas_lost", pa.int64())]
 RAW = pa.schema(
     [
         ("position", pa.int64()),
-        *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")),
+        *((name, pa.large_string()) for name in (*FIELDS, *EARLY, "metadata")),
         *OF_PAGE,
         ("file", pa.large_string()),
     ]
@@ -174,7 +174,7 @@ class Verify(PipelineStep):
             for batch in data:
                 answers = [answer or "" for answer in batch.text("answer").to_pylist()]
                 failures = check_references(answers, grader)
-                yield batch.with_columns(_with_doubts(batch.documents, failures))
+                yield batch.with_columns(_with_early_reasons(batch.documents, failures))
 
 
 class Identify(PipelineStep):
@@ -307,19 +307,19 @@ class Write(PipelineStep):
         return totals
 
 
-def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[str, pa.Array]:
+def _with_early_reasons(documents: pa.Table, failures: list[Failure | None]) -> dict[str, pa.Array]:
     """The columns DOUBT, with a doubt where there was none and the reference fails."""
-    reason, evidence = (documents[name].to_pylist() for name in DOUBT)
+    reason, evidence = (documents[name].to_pylist() for name in EARLY)
     for place, failure in enumerate(failures):
         if failure and reason[place] is None:
             reason[place], evidence[place] = DropReason.UNVERIFIABLE, json.dumps(asdict(failure))
-    return {name: pa.array(said, pa.large_string()) for name, said in zip(DOUBT, (reason, evidence), strict=True)}
+    return {name: pa.array(said, pa.large_string()) for name, said in zip(EARLY, (reason, evidence), strict=True)}
 
 
 def _row(record: Good) -> tuple[Any, ...]:
     """The values of RAW but the last, the file."""
-    doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
-    return record.position, *record.fields, *doubt, record.metadata, record.text_share, record.formulas_lost
+    early_reason = (record.early_reason.reason, record.early_reason.evidence) if record.early_reason else (None, None)
+    return record.position, *record.fields, *early_reason, record.metadata, record.text_share, record.formulas_lost
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:

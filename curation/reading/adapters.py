@@ -68,7 +68,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Doubt:
+class EarlyReason:
     """Why a document should be dropped: `reason` becomes its drop reason, `evidence` is JSON. What a language model
     wrote has the verdict on it as its reason."""
 
@@ -87,7 +87,7 @@ class Parts:
     question: str | None = None
     response: str | None = None
     answer: str | None = None
-    doubt: Doubt | None = None
+    early_reason: EarlyReason | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
     text_share: float | None = None
@@ -113,9 +113,9 @@ def document(record: Record, source: SourceRecipe) -> Parts:
         raise Refused("no_final_answer", "a prompt for RL needs an answer that can be verified")
     url, native = (optional(record, column) for column in (source.columns.url, source.columns.id))
     scores = {name: score(record, column) for name, column in (source.scores or {}).items()}
-    doubt = _excluded(record, source) or parts.doubt
+    early_reason = _excluded(record, source) or parts.early_reason
     metadata = _metadata(record, source)
-    return replace(parts, url=url or parts.url, id=native, doubt=doubt, scores=scores, metadata=metadata)
+    return replace(parts, url=url or parts.url, id=native, early_reason=early_reason, scores=scores, metadata=metadata)
 
 
 def needed(source: SourceRecipe) -> list[str]:
@@ -135,13 +135,15 @@ def _carried(source: SourceRecipe) -> list[str]:
     return [*source.only, *(source.scores or {}).values(), *(source.metadata or ())]
 
 
-def _excluded(record: Record, source: SourceRecipe) -> Doubt | None:
+def _excluded(record: Record, source: SourceRecipe) -> EarlyReason | None:
     """The first column whose value matches none of the patterns of `only`."""
     for column, patterns in source.only.items():
         value = record.get(column)
         shown = str(value).lower() if isinstance(value, bool) else optional(record, column) or ""
         if not any(fnmatchcase(shown, pattern) for pattern in patterns):
-            return Doubt(DropReason.EXCLUDED, json.dumps({"column": column, "value": shown[:200], "only": patterns}))
+            return EarlyReason(
+                DropReason.EXCLUDED, json.dumps({"column": column, "value": shown[:200], "only": patterns})
+            )
     return None
 
 
@@ -229,7 +231,8 @@ def _openr1(record: Record, source: SourceRecipe) -> Parts:
             return _reasoned(record, source, generations[verified[0]] or "")
     parts = _reasoned(record, source, generations[finished[0]] or "")
     return replace(
-        parts, doubt=Doubt(DropReason.UNVERIFIED, json.dumps({"generations": len(generations), "verified": 0}))
+        parts,
+        early_reason=EarlyReason(DropReason.UNVERIFIED, json.dumps({"generations": len(generations), "verified": 0})),
     )
 
 
@@ -279,7 +282,7 @@ def _annotation(record: Record, source: SourceRecipe) -> Parts:
         parts = _columns(record, source)
     except Refused as refused:
         raise Refused("not_annotated", f"{verdict}: {evidence}"[:200]) from refused
-    return parts if verdict == "ok" else replace(parts, doubt=Doubt(verdict, evidence or "{}"))
+    return parts if verdict == "ok" else replace(parts, early_reason=EarlyReason(verdict, evidence or "{}"))
 
 
 SHAPES: dict[Adapter, Shape] = {

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from curation.config import SourceRecipe
 from curation.reading import hub, warc
 from curation.reading.adapters import REASONS as UNUSABLE
-from curation.reading.adapters import Doubt, Record, document, needed, read_columns
+from curation.reading.adapters import EarlyReason, Record, document, needed, read_columns
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
 from curation.reading.nested import may_hold, names_of, with_nested
 from curation.reading.pages import Refused, check_markup, decoded
@@ -79,7 +79,7 @@ class Good:
 
     position: int
     fields: tuple[str | None, ...]
-    doubt: Doubt | None = None
+    early_reason: EarlyReason | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
     text_share: float | None = None
@@ -356,4 +356,4 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
     of_page = parts.text_share, parts.formulas_lost
-    return Good(position, fields, parts.doubt, parts.scores, parts.metadata, *of_page)
+    return Good(position, fields, parts.early_reason, parts.scores, parts.metadata, *of_page)

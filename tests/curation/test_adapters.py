@@ -66,15 +66,15 @@ def test_openr1_takes_the_first_verified_generation():
     assert "42" in (openr1(is_reasoning_complete=[True, None, False]).response or "")
     assert "Again" in (openr1(is_reasoning_complete=[True, False, True]).response or "")
     judged = openr1(correctness_math_verify=[False, False, None], correctness_llama=[False, False, True])
-    assert "Again" in (judged.response or "") and judged.doubt is None
+    assert "Again" in (judged.response or "") and judged.early_reason is None
     both = openr1(correctness_math_verify=[False, False, True], correctness_llama=[True, True, True])
     assert "Again" in (both.response or "")
 
 
 def test_openr1_without_a_verified_generation_is_a_document_in_doubt():
     parts = openr1(correctness_math_verify=[False, False, False])
-    assert parts.doubt and parts.doubt.reason == "unverified" and "41" in (parts.response or "")
-    assert json.loads(parts.doubt.evidence) == {"generations": 3, "verified": 0}
+    assert parts.early_reason and parts.early_reason.reason == "unverified" and "41" in (parts.response or "")
+    assert json.loads(parts.early_reason.evidence) == {"generations": 3, "verified": 0}
 
 
 def test_a_chain_of_thought_that_does_not_end_is_refused():
@@ -115,15 +115,15 @@ def test_a_chat_is_kept_to_its_last_whole_exchange():
 
 def test_the_quality_rule_of_a_source_drops_and_keeps_the_evidence():
     row = ROWS["wildchat-1m"]["row"]
-    assert document(row, known("wildchat-1m")).doubt is None
-    doubt = document(row | {"model": "gpt-3.5-turbo-0301"}, known("wildchat-1m")).doubt
-    assert doubt and doubt.reason == "excluded"
-    assert json.loads(doubt.evidence) == {"column": "model", "value": "gpt-3.5-turbo-0301", "only": ["gpt-4*"]}
-    assert document(row | {"model": None}, known("wildchat-1m")).doubt
-    assert document(row | {"model": "llama"}, known("wildchat-1m", only={})).doubt is None
+    assert document(row, known("wildchat-1m")).early_reason is None
+    early_reason = document(row | {"model": "gpt-3.5-turbo-0301"}, known("wildchat-1m")).early_reason
+    assert early_reason and early_reason.reason == "excluded"
+    assert json.loads(early_reason.evidence) == {"column": "model", "value": "gpt-3.5-turbo-0301", "only": ["gpt-4*"]}
+    assert document(row | {"model": None}, known("wildchat-1m")).early_reason
+    assert document(row | {"model": "llama"}, known("wildchat-1m", only={})).early_reason is None
     flagged = known("numinamath-1.5", only={"synthetic": ["false"], "problem_is_valid": ["Yes"]})
-    assert document(ROWS["numinamath-1.5"]["row"], flagged).doubt is None
-    assert document(ROWS["numinamath-1.5"]["row"] | {"synthetic": True}, flagged).doubt
+    assert document(ROWS["numinamath-1.5"]["row"], flagged).early_reason is None
+    assert document(ROWS["numinamath-1.5"]["row"] | {"synthetic": True}, flagged).early_reason
 
 
 def test_scores_of_a_source_are_numbers_or_nothing():

@@ -37,8 +37,8 @@ def measured(texts: list[str], role: str = "web", **columns) -> pa.Table:
         "row": range(len(texts)),
         "n_chars": [len(text) for text in texts],
         "held_item": nothing,
-        "doubt": nothing,
-        "doubt_evidence": nothing,
+        "early_reason": nothing,
+        "early_evidence": nothing,
     }
     for name, values in (plain | columns).items():
         table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
@@ -57,11 +57,11 @@ def test_limits_come_from_the_recipe_and_evidence_says_them():
 
 
 def test_the_first_reason_is_named_and_the_others_wait_behind_it():
-    doubts = {"doubt": pa.array(["excluded"] * 2 + [None] * 2, pa.string())}
-    doubts["doubt_evidence"] = pa.array(["{}"] * 2 + [None] * 2, pa.string())
+    early = {"early_reason": pa.array(["excluded"] * 2 + [None] * 2, pa.string())}
+    early["early_evidence"] = pa.array(["{}"] * 2 + [None] * 2, pa.string())
     held = {"held_item": pa.array([LEAK, None, None, None], pa.string()), "math_score": [0.1, 0.1, 0.1, None]}
     classifier = {"classifier": {"model": "m.bin", "min": 0.5}}
-    rows = measured(["Too few words."] * 2 + [ALIGNED] * 2, **doubts, **held)
+    rows = measured(["Too few words."] * 2 + [ALIGNED] * 2, **early, **held)
     reason, evidence = reasons(rows, recipe(**classifier))
     assert reason.to_pylist() == ["contaminated", "excluded", "low_score", None]
     assert evidence.to_pylist()[:2] == [LEAK, "{}"]

@@ -92,7 +92,7 @@ def files_of(base: Manifest) -> tuple[InputFile, ...]:
     return tuple(InputFile(url="", name=row.pop("file"), **row) for row in rows)
 
 
-def reselect(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: list[Manifest], key: str) -> Manifest:
+def refilter(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: list[Manifest], key: str) -> Manifest:
     """Decide the documents of `base` by `recipe`, and commit."""
     if more := [benchmark.ref for benchmark in benchmarks if benchmark.id not in base.parents]:
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
@@ -123,10 +123,10 @@ class Stored(Documents):
         table = self.corpus.read("documents").drop_columns(DECIDED.names)
         names = pa.array([source.name for source in self.recipe.sources], pa.string())
         table = table.append_column("rank", pc.index_in(table["source"], value_set=names).cast(pa.int64()))
-        doubts = self.corpus.read("doubts")
-        place = pc.index_in(table["doc_id"], value_set=doubts["doc_id"].combine_chunks())
-        for name, column in (("doubt", "reason"), ("doubt_evidence", "evidence")):
-            table = table.append_column(name, doubts[column].take(place))
+        early = self.corpus.read("doubts")
+        place = pc.index_in(table["doc_id"], value_set=early["doc_id"].combine_chunks())
+        for name, column in (("early_reason", "reason"), ("early_evidence", "evidence")):
+            table = table.append_column(name, early[column].take(place))
         held = self._held()
         table = table.drop_columns([name for name in table.column_names if name in held])
         for name, column in held.items():

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from curation.config import CurateRecipe
-from curation.corpus.reselect import KEPT
+from curation.corpus.refilter import KEPT
 from curation.pipeline import curate, plan
 from curation.tasks import RULES_VERSION
 from manifests.errors import UserError
