@@ -1,10 +1,10 @@
-# All that is set up by hand elsewhere is set up here: `make quickstart` and `make test` need Python 3.11 and make.
+# All that is set up by hand elsewhere is set up here: `make quickstart` and `make test` need Python 3.11 or 3.12 and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-slurm test-verl test-browser check docs test-docs bench clean
+.PHONY: quickstart test test-latest test-slurm test-verl test-browser check docs test-docs bench clean
 
 quickstart: $(VENV)/.train
 	$(BIN)/octo quickstart
@@ -13,6 +13,12 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+# The default tests with the newest release of every library that pyproject.toml leaves open
+test-latest:
+	test -x build/latest/bin/python || $(PYTHON) -m venv build/latest
+	build/latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[train,dev]'
+	build/latest/bin/python -m pytest -n 2 --dist worksteal -q
 
 # A real Slurm on loopback, as root, on Debian or Ubuntu; minutes
 test-slurm: $(VENV)/.dev
@@ -39,7 +45,7 @@ test-docs: docs
 test-browser: $(VENV)/.dev
 	$(INSTALL) --editable '.[browser]'
 	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install --yes chromium
-	$(BIN)/python -m pytest -q -m engine tests/manifests/test_browser.py
+	$(BIN)/python -m pytest -q -m engine tests/octo/test_browser.py
 
 bench: $(VENV)/.dev
 	for name in identity grading curation mixtures training; do $(BIN)/python -m benchmarks.$$name || exit; done

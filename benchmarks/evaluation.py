@@ -28,8 +28,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation.answers import Grader
-from evaluation.samplers import Transformers, load_model, sample
-from evaluation.sampling import Sampler, SamplingParams, open_sampler
+from evaluation.open_sampler import open_sampler
+from evaluation.sampling import Sampler, SamplingParams
+from evaluation.transformers_sampler import Transformers, load_model, sample
 
 BATCH = 64
 

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from curation.known_sources import KNOWN
 from curation.places import PlaceRecipe
-from curation.roles import PROSE, Adapter, Format, Role
+from curation.roles import PROSE, Adapter, Format, Role, Structure
 from evaluation.config import BenchmarkRecipe
+from manifests.paths import FileName
 from manifests.recipe import Amount, Local, NamedRecipe, Recipe
 
 ScoreName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_score$")]
@@ -46,7 +47,7 @@ class SourceRecipe(Recipe):
     known: Annotated[str | None, Local] = None
     """A source that `octo sources` lists: it gives every field that the recipe does not. With a `path` of your own it
     is read from there."""
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    name: FileName
     """Name of the source in every table."""
     path: Annotated[str, Field(min_length=1), Local]
     """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
@@ -68,6 +69,9 @@ class SourceRecipe(Recipe):
     turns), simplerl. A path manifest:// means `annotation`."""
     columns: Columns = Columns()
     """Column names, where they differ from the defaults."""
+    structure: Structure | None = None
+    """How the text of a page is laid out: `markdown` keeps headings (#), items of lists (- and 1.) and fences around
+    preformatted text. By default headings are lines like others, and items begin with •."""
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
     `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""

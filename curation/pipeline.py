@@ -84,7 +84,7 @@ def curate(
     failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
     added to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
-        manifest = find_built(store, asked.key)
+        manifest = asked.built()
         if onto and not manifest:
             check_free(store, recipe.name, recipe.version)
         if not manifest and base:
@@ -97,7 +97,7 @@ def curate(
 def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
     """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
     with _asked(store, recipe, None, onto) as asked:
-        if (manifest := find_built(store, asked.key)) and not _is_left_open(store, asked.key):
+        if (manifest := asked.built()) and not _is_left_open(store, asked.key):
             return manifest
         if onto:
             check_free(store, recipe.name, recipe.version)
@@ -146,6 +146,10 @@ class _Asked:
     key: str
     draft: Draft
     onto: Manifest | None
+
+    def built(self) -> Manifest | None:
+        """The corpus, if this store has built it."""
+        return find_built(self.store, self.key, self.draft.kind, self.draft.recipe, self.draft.parents)
 
 
 @contextmanager
@@ -516,7 +520,7 @@ def _built(asked: _Asked, workers: int, on: PlaceName) -> Manifest:
     store, key = asked.store, asked.key
     with store.alone(scratch_name(key)) as folder:
         build = _begun(asked, folder)
-        if manifest := find_built(store, key):
+        if manifest := asked.built():
             build.close(manifest)
             return manifest
         if on == "slurm":
@@ -527,6 +531,6 @@ def _built(asked: _Asked, workers: int, on: PlaceName) -> Manifest:
                 _run_tasks(build.job, workers, on)
                 return build.finish()
     slurm.wait(build)
-    manifest = find_built(store, key)
+    manifest = asked.built()
     assert manifest, "Slurm has frozen it"
     return manifest

@@ -13,6 +13,9 @@ Adapter = Literal[
 ]
 
 
+Structure = Literal["markdown"]
+
+
 ANSWERED: tuple[Role, ...] = ("qa", "long_cot")
 """Roles whose text is made of a question and a response."""
 

@@ -20,10 +20,10 @@ from curation.config import CurateRecipe, QualityRecipe
 from curation.language_model.config import AnnotateRecipe
 from curation.measures.quality import RULES
 from evaluation.config import EvalRecipe
-from manifests.catalog_docs import sql_reference
 from manifests.drop_reasons import DropReason
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe
+from octo.sql_reference import sql_reference
 from rl.config import RLRecipe
 from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe
@@ -57,8 +57,8 @@ def cli_reference() -> str:
 
 
 def _verbs(path: list[str], command: Any) -> list[list[str]]:
-    children = getattr(command, "commands", {})
-    return [path] + [verb for name, child in children.items() for verb in _verbs([*path, name], child)]
+    children = command.list_commands(None) if hasattr(command, "commands") else []
+    return [path] + [verb for name in children for verb in _verbs([*path, name], command.commands[name])]
 
 
 def recipe_reference() -> str:

@@ -1,17 +1,11 @@
 """What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
 
-`open_sampler` gives one of them by name: `transformers` (`evaluation.samplers`), `vllm` (`evaluation.vllm_sampler`) or
-`endpoint` (`evaluation.endpoint_sampler`). Loads no engine before one is opened. Leaves out prompts and grading.
+`evaluation.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
 """
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
-
-from evaluation.config import EndpointRecipe
-from manifests.errors import UserError
 
 SamplerName = Literal["transformers", "vllm", "endpoint"]
 SAMPLERS: tuple[SamplerName, ...] = ("transformers", "vllm", "endpoint")
@@ -44,6 +38,15 @@ class Completion:
     logprobs: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Request:
+    """One response to sample: the tokens of its prompt, the random stream of that prompt, and which sample it is."""
+
+    prompt_ids: tuple[int, ...]
+    stream: int
+    number: int
+
+
 class Sampler(Protocol):
     """A model that completes prompts."""
 
@@ -63,35 +66,6 @@ class Sampler(Protocol):
     def close(self) -> None:
         """Give the engine up."""
         ...
-
-
-def open_sampler(name: str, model: Path | None, endpoint: EndpointRecipe | None) -> Sampler:
-    """The sampler called `name` for the Hugging Face folder `model`, or for `endpoint`."""
-    if name == "endpoint":
-        return _endpoint(endpoint)
-    if model is None:
-        raise UserError(f"the sampler {name} needs a model folder or a run", "Or take --sampler endpoint")
-    match name:
-        case "transformers":
-            from evaluation.samplers import Transformers
-
-            return Transformers(model)
-        case "vllm":
-            if importlib.util.find_spec("vllm") is None:
-                raise UserError("vLLM is not installed", "Install the extra `vllm`, or take --sampler transformers")
-            from evaluation.vllm_sampler import Vllm
-
-            return Vllm(model)
-        case _:
-            raise UserError(f"no sampler {name!r}", f"There are {', '.join(SAMPLERS)}")
-
-
-def _endpoint(endpoint: EndpointRecipe | None) -> Sampler:
-    from evaluation.endpoint_sampler import Endpoint
-
-    if endpoint is None:
-        raise UserError("no endpoint is named", "Give endpoint.url=http://HOST:PORT/v1 and endpoint.model=NAME")
-    return Endpoint(endpoint)
 
 
 def refusal(position: int, tokens: int, context: int) -> str | None:

@@ -26,7 +26,8 @@ from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
 from evaluation.metrics import MEAN, average, score
 from evaluation.model_folder import checksums
-from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams, open_sampler
+from evaluation.open_sampler import open_sampler
+from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams
 from evaluation.tasks import judge, prompt, task_of
 from evaluation.templates import FEW_SHOT
 from manifests.errors import UserError

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from manifests.manifest import Manifest
+    from manifests.notebook import Opened
     from manifests.store import Store
 
 __all__ = ["open"]
 
 
-def open(ref: str, store: "str | Path | Store | None" = None) -> "Manifest":
+def open(ref: str, store: "str | Path | Store | None" = None) -> "Opened":
     """The manifest that `ref` names in `store`: name@version, an ID, or a unique prefix of an ID.
 
     `store` is a folder, an fsspec URL or a Store; by default $OCTO_STORE, else ./store. Reads the record
     alone. UserError where there is none.
     """
-    from manifests.manifest import resolve
+    from manifests.notebook import open_manifest
     from manifests.store import Store
 
     home = store if isinstance(store, Store) else Store(store) if store else Store.default()
-    return resolve(home, ref)
+    return open_manifest(home, ref)

@@ -27,7 +27,7 @@ import pyarrow as pa
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Manifest, load_all, resolve
-from manifests.runs import load_run, load_runs
+from manifests.runs import LEDGER_PART, load_run, load_runs
 from manifests.store import Store
 
 MEMORY = "4GB"
@@ -79,7 +79,11 @@ class Catalog:
         self.connection = duckdb.connect(config={"memory_limit": self.limits.memory})
         self.manifests, self.damaged = ([only], []) if only else load_all(store)
         self._prepare()
-        self._make_views()
+        try:
+            self._make_views()
+        except (duckdb.Error, pa.ArrowException) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(f"{store.url} holds what no table can: {said}", "See `octo manifest verify`") from error
         self._lock()
 
     def __enter__(self) -> "Catalog":
@@ -163,8 +167,9 @@ class Catalog:
 
     def _ledger_view(self, spec: tables.TableSpec, runs: set[str] | None) -> None:
         """All runs' rows of one ledger, or those of `runs`, under their IDs."""
-        parts = [path for path in self.store.list("runs") if f"/{spec.name}.parquet/" in path]
-        parts = [path for path in parts if runs is None or path.split("/")[1] in runs]
+        found = [part for path in self.store.list("runs") if (part := LEDGER_PART.fullmatch(path))]
+        found = [part for part in found if part["table"] == spec.name and (runs is None or part["run"] in runs)]
+        parts = [part[0] for part in found]
         select = f"SELECT split_part(filename, '/', -3) AS run, * EXCLUDE (filename) FROM {self._scan(parts, False)}"
         self._view(spec, "run", [select] if parts else [])
 
@@ -219,13 +224,15 @@ def _stopped_at(deadline: float, connection: duckdb.DuckDBPyConnection) -> Itera
 
 _FUNNEL = """
 CREATE VIEW funnel AS
-SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens FROM hidden.counted
+SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens, NULL::BIGINT AS formulas_lost
+FROM hidden.counted
 UNION ALL
 SELECT manifest, source, IF(drop_reason IS NULL, 'kept', 'dropped') AS outcome, drop_reason AS reason,
-       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens
+       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens, sum(formulas_lost)::BIGINT AS formulas_lost
 FROM documents GROUP BY ALL
 UNION ALL
-SELECT manifest, source, 'quarantined' AS outcome, reason, count(*)::BIGINT AS documents, 0::BIGINT AS tokens
+SELECT manifest, source, 'quarantined' AS outcome, reason, count(*)::BIGINT AS documents, 0::BIGINT AS tokens,
+       NULL::BIGINT AS formulas_lost
 FROM quarantine GROUP BY ALL
 """
 
@@ -452,7 +459,7 @@ def _short(value: Any) -> str:
 
 
 def funnel(store: Store, ref: str) -> pa.Table:
-    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens."""
+    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens, formulas_lost."""
     manifest = resolve(store, ref)
     if manifest.kind != "corpus":
         raise UserError(f"{manifest.ref} is a {manifest.kind}; only a corpus has a funnel", "Name a corpus manifest")

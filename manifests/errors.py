@@ -6,15 +6,40 @@ of ours and keeps its traceback.
 """
 
 import errno
+import lzma
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
+
+BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+)
+"""What reading a zip or tar raises that is damaged, encrypted or packed by an unknown method."""
+
+
+def in_one_line(text: str) -> str:
+    """`text` on one line, with escapes in place of control characters: a name from data may steer a terminal."""
+    spaced = re.sub(r"[\t\n\r\v\f\x85\u2028\u2029]+", " ", text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], spaced)
 
 
 class UserError(Exception):
     """Something the user can put right. `hint` is the next thing to do, as a sentence or a command."""
 
     def __init__(self, what: str, hint: str = ""):
+        what, hint = in_one_line(what), in_one_line(hint)
         self.what, self.hint = what, hint
         super().__init__(f"{what}. {hint}" if hint else what)
 
@@ -23,7 +48,7 @@ def of_system(error: OSError) -> UserError | None:
     """A full disk or a missing right as a UserError; None for any other error of the operating system."""
     said = " ".join(str(error).split())
     if error.errno in FULL:
-        return UserError(said, "Make room, or choose another --store; the same command goes on where it stopped")
+        return UserError(said, "Make room, or choose another --store; repeat the same command to resume")
     if error.errno in FORBIDDEN:
         return UserError(said, "Choose a place that you may read and write")
     return None

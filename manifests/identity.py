@@ -61,7 +61,7 @@ def _refuse_unstable(value: Any, where: str) -> None:
         case dict():
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise TypeError(f"{where}: key {key!r} is no string; convert it before it becomes identity")
+                    raise TypeError(f"{where}: key {key!r} is not a string; convert it before it becomes identity")
                 _refuse_unstable(key, where)
                 _refuse_unstable(item, f"{where}.{key}")
         case _:

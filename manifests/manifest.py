@@ -23,21 +23,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.errors import UserError
+from manifests.errors import UserError, in_one_line
 from manifests.identity import VERSION as ENCODING
 from manifests.identity import TableDigest, canonical_json, json_digest, schema_names
+from manifests.paths import NAME, as_file_name
 from manifests.provenance import provenance
 from manifests.recipe import NamedRecipe
-from manifests.rows import Rows, html_table
-from manifests.store import OBJECT, Store, file_sha256
+from manifests.record import KINDS, complaint, digest_of_parts
+from manifests.store import Store, file_sha256
 
-KINDS = ("corpus", "mixture", "prompts", "benchmark", "classifier", "annotations", "pass_rates")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
 """The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""
 
 FORMAT = 1
 """Of the record; another is refused rather than misread."""
+
+RECORD_BYTES = 64 << 20
+"""A record is not read beyond this: one of 200,000 files, some 50 TB of rows, has as much."""
 
 ROWS_PER_BLOCK = 4096
 ROWS_PER_GROUP, BYTES_PER_GROUP = 30 * ROWS_PER_BLOCK, 64 << 20
@@ -140,27 +142,6 @@ class Manifest:
                     yield from _rows_of(pq.ParquetFile(source), columns, here)
             start += file.rows
 
-    def sql(self, query: str, parameters: list[Any] | None = None) -> Rows:
-        """The rows of one SELECT over what this manifest holds: the views of docs/sql.md (`documents`, `texts`, …),
-        limited to its rows and to the runs that were launched with it. `parameters` are $1, $2, … Read-only; UserError
-        for anything refused or wrong."""
-        from manifests.catalog import Catalog  # noqa: PLC0415 - it stands above this module and loads DuckDB
-
-        with Catalog(self.store, self) as catalog:
-            return Rows(catalog.query(query, parameters))
-
-    def _repr_html_(self) -> str:
-        """The record and its families, for a notebook."""
-        record = {"manifest": self.ref, "ID": self.id, "kind": self.kind, "parents": ", ".join(self.parents)}
-        record |= {"created": self.provenance.get("time"), "store": self.store.url}
-        families = [
-            {"family": name, "format": family.format, "rows": family.rows, "files": len(family.files)}
-            | {"bytes": sum(file.bytes for file in family.files), "columns": ", ".join(family.schema)}
-            for name, family in self.families.items()
-        ]
-        shown = html_table(["manifest", "ID", "kind", "parents", "created", "store"], [record])
-        return shown + html_table(["family", "format", "rows", "files", "bytes", "columns"], families)
-
     def _require_table(self, family: str) -> None:
         tables = [name for name, known in self.families.items() if known.format == "parquet"]
         if family not in tables:
@@ -236,9 +217,12 @@ class Draft:
         self.families[family] = _joined(known, self.families[family])
 
     def write_raw(self, family: str, sources: dict[str, Path | bytes], identity: bool = True) -> None:
-        """Store opaque files under their logical names; their bytes are their content. A Path is moved."""
+        """Store opaque files under their logical names; their bytes are their content. A Path is moved. ValueError for
+        a name that cannot be that of a file."""
         self._refuse_twice(family)
         files = []
+        for name in sources:
+            as_file_name(name)
         for name, source in sources.items():
             blob = self.store.put_object(source, SUFFIX.findall(name)[0])
             files.append(File(name, blob.path, blob.sha256, blob.bytes, 0))
@@ -305,13 +289,8 @@ def _joined(known: Family, added: Family) -> Family:
     """One family of the rows of both, in parts."""
     parts = (*(known.parts or (Part(len(known.files), known.columns),)), Part(len(added.files), added.columns))
     rows, files = known.rows + added.rows, known.files + added.files
-    return replace(known, rows=rows, files=files, columns=_digest_of(parts), parts=parts)
-
-
-def _digest_of(parts: Iterable[Part]) -> dict[str, str]:
-    """The digest of each column of a family in `parts`."""
-    found = [part.columns for part in parts]
-    return {name: json_digest([columns[name] for columns in found]) for name in found[0]}
+    columns = digest_of_parts([part.columns for part in parts])
+    return replace(known, rows=rows, files=files, columns=columns, parts=parts)
 
 
 def in_blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
@@ -358,7 +337,9 @@ def check_name(name: str, version: str) -> None:
     """Refuse a name or version that could not be a file name or a reference."""
     for part in (name, str(version)):
         if not NAME.fullmatch(part):
-            raise UserError(f"{part!r} cannot name a manifest", "Use letters, digits, '.', '_' and '-'")
+            raise UserError(
+                f"{part[:80]!r} cannot name a manifest", "Use at most 128 letters, digits, '.', '_' and '-'"
+            )
 
 
 def content_digest(kind: str, parents: Iterable[str], recipe: dict[str, Any], families: dict[str, Family]) -> str:
@@ -394,8 +375,11 @@ def record_path(name: str, version: str) -> str:
 
 
 def put_record(manifest: Manifest) -> Manifest:
-    """Write the record of `manifest` if its name@version is free; see `Draft.commit`."""
-    if manifest.store.put_once(record_path(manifest.name, manifest.version), record_bytes(manifest)):
+    """Write the record of `manifest` if its name@version is free; see `Draft.commit`. What could not be read again is
+    not written."""
+    path, data = record_path(manifest.name, manifest.version), record_bytes(manifest)
+    parse_record(manifest.store, data, path)
+    if manifest.store.put_once(path, data):
         return manifest
     winner = load(manifest.store, manifest.name, manifest.version)
     if winner.digest == manifest.digest:
@@ -435,30 +419,39 @@ def _family_json(family: Family) -> dict[str, Any]:
 def parse_record(store: Store, data: bytes, where: str) -> Manifest:
     """The manifest in the record bytes `data` read from the path `where`.
 
-    UserError when they are not exactly what was once written there, or name files that could not be of this store.
+    UserError when they are not exactly what was once written there, when they hold what no record may say (see
+    `manifests.record`), or claim a digest that is not that of their recipe, parents and columns.
     """
-    damaged = UserError(f"record {where} is damaged", "Restore it from a backup or another store")
     try:
         plain = json.loads(data)
         checksum = plain.pop("checksum")
         intact = checksum == json_digest(plain) and canonical_json(plain | {"checksum": checksum}) == data
         written = plain.pop("format")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(where) from error
     if intact and written != FORMAT:
-        raise UserError(f"record {where} has format {written}, known is {FORMAT}", "Use a newer octothinker")
-    if not intact or where != record_path(plain["name"], plain["version"]):
-        raise damaged
+        raise UserError(f"record {where} has format {str(written)[:20]}, known is {FORMAT}", "Use a newer octothinker")
+    if not intact:
+        raise _damaged(where)
+    if wrong := complaint(plain):
+        raise _damaged(where, wrong)
+    if where != record_path(plain["name"], plain["version"]):
+        raise _damaged(where, f"it is that of {plain['name']}@{plain['version']}")
     families = {name: _parse_family(family) for name, family in plain.pop("families").items()}
     manifest = Manifest(store, **plain | {"parents": tuple(plain["parents"]), "families": families})
-    if manifest.id != id_of(manifest.kind, manifest.digest) or not all(map(_is_object, _all_files(manifest))):
-        raise damaged
+    if manifest.digest != (actual := manifest_digest(manifest)):
+        raise _damaged(where, f"digest {manifest.digest[:12]}, content {actual[:12]}")
     return manifest
 
 
-def _is_object(file: File) -> bool:
-    match = OBJECT.fullmatch(file.path)
-    return match is not None and match["sha256"] == file.sha256
+def _damaged(where: str, why: str = "") -> UserError:
+    said = f"record {where} is damaged{': ' + why if why else ''}"
+    return UserError(said, "Nothing of it is used. Restore it from a backup or another store")
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """The digest of what the record of `manifest` says; that of its content when it says the truth (`verify`)."""
+    return content_digest(manifest.kind, manifest.parents, manifest.recipe, manifest.families)
 
 
 def _parse_family(plain: dict[str, Any]) -> Family:
@@ -471,7 +464,7 @@ def load(store: Store, name: str, version: str) -> Manifest:
     """The manifest called name@version; UserError when there is none, naming the versions there are."""
     path = record_path(name, version)
     try:
-        data = store.read(path)
+        data = _record_data(store, path)
     except FileNotFoundError as error:
         versions = [Path(found).stem for found in store.list(f"manifests/{name}")]
         hint = f"{name} has versions {', '.join(versions)}" if versions else "See `octo manifest list`"
@@ -479,14 +472,22 @@ def load(store: Store, name: str, version: str) -> Manifest:
     return parse_record(store, data, path)
 
 
+def _record_data(store: Store, path: str) -> bytes:
+    """The bytes of a record; UserError for one of a size that no record has."""
+    data = store.read(path, RECORD_BYTES + 1)
+    if len(data) > RECORD_BYTES:
+        raise _damaged(path, f"it is larger than {RECORD_BYTES:,} bytes")
+    return data
+
+
 def load_all(store: Store) -> tuple[list[Manifest], list[str]]:
     """Every manifest by name and version, and the paths of damaged records."""
     whole, damaged = [], []
     for path in store.list("manifests"):
         try:
-            whole.append(parse_record(store, store.read(path), path))
-        except UserError:
-            damaged.append(path)
+            whole.append(parse_record(store, _record_data(store, path), path))
+        except (UserError, FileNotFoundError):  # what is listed and cannot be found is a pipe, or a link to nowhere
+            damaged.append(in_one_line(path))
     return whole, damaged
 
 
@@ -501,6 +502,8 @@ def resolve(store: Store, ref: str) -> Manifest:
     ids = sorted({manifest.id for manifest in found})
     if len(ids) > 1:
         raise UserError(f"{ref} could be {', '.join(ids)}", "Give more of the ID")
+    if len(digests := sorted({manifest.digest for manifest in found})) > 1:
+        raise UserError(f"{ref} is the ID of {len(digests)} manifests", f"Give a digest: {', '.join(digests)}")
     if not found:
         named = [manifest.ref for manifest in manifests if manifest.name == ref]
         hint = f"Give name@version or an ID{': ' + ', '.join(named) if named else '; see `octo manifest list`'}"
@@ -509,9 +512,23 @@ def resolve(store: Store, ref: str) -> Manifest:
     return found[0]
 
 
-def find_built(store: Store, key: str) -> Manifest | None:
-    """A manifest already built from the same work, if there is one."""
-    return next((manifest for manifest in load_all(store)[0] if manifest.build_key == key), None)
+def find_built(
+    store: Store, key: str, kind: str, recipe: dict[str, Any], parents: Iterable[Manifest | str]
+) -> Manifest | None:
+    """A manifest that this store has built from the same work, if there is one.
+
+    The key is a claim that no digest covers (a copy from another store has none): what is found must be of this kind,
+    these parents and this recipe, which its digest does cover. A build may add fields of its own to the recipe.
+    """
+    ids = tuple(parent.id if isinstance(parent, Manifest) else parent for parent in parents)
+    asked = json.loads(canonical_json(recipe))
+
+    def is_asked(found: Manifest) -> bool:
+        return (found.kind, found.parents) == (kind, ids) and asked == {
+            name: value for name, value in found.recipe.items() if name in asked
+        }
+
+    return next((one for one in load_all(store)[0] if one.build_key == key and is_asked(one)), None)
 
 
 def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
@@ -527,11 +544,6 @@ def called(store: Store, manifest: Manifest, recipe: NamedRecipe) -> Manifest:
     return manifest if is_so else tag(store, manifest.id, recipe.name, recipe.version)
 
 
-def built_or(store: Store, recipe: NamedRecipe, key: str, build: Callable[[], Manifest]) -> Manifest:
-    """What was built from the same work before, else what `build` makes; called as the recipe says."""
-    return called(store, find_built(store, key) or build(), recipe)
-
-
 # -- checking ------------------------------------------------------------------------------------------------------
 
 
@@ -540,25 +552,45 @@ def verify(store: Store, manifest: Manifest) -> list[str]:
     problems = [problem for file in _all_files(manifest) if (problem := _file_problem(store, file, hashed=True))]
     if problems:
         return problems
-    for name, family in manifest.families.items():
-        if family.format == "parquet" and _recomputed(manifest, name) != family.columns:
-            problems.append(f"family {name}: content differs from the recorded digest")
-    return problems + _record_problems(store, manifest)
+    return content_problems(store, manifest) + _record_problems(store, manifest)
+
+
+def content_problems(store: Store, manifest: Manifest) -> list[str]:
+    """The families whose rows, as they lie in `store`, are not those that the digest of `manifest` stands for."""
+    there = replace(manifest, store=store)
+    found = ((name, _content_problem(there, name)) for name in there.families)
+    return [f"family {name}: {problem}" for name, problem in found if problem]
+
+
+def _content_problem(manifest: Manifest, name: str) -> str | None:
+    family = manifest.families[name]
+    if family.format != "parquet":
+        return None  # its checksums are the content
+    try:
+        columns = _recomputed(manifest, name)
+    except (ValueError, TypeError, ArithmeticError, OSError, pa.ArrowException) as error:
+        return f"it cannot be read: {' '.join(str(error).split())[:200]}"
+    return None if columns == family.columns else "content differs from the recorded digest"
 
 
 def _recomputed(manifest: Manifest, family: str) -> dict[str, str]:
     files, parts = iter(manifest.files(family)), manifest.families[family].parts
+    schema = manifest.families[family].schema
     if not parts:
-        return _columns_of(manifest, files)
-    return _digest_of(Part(part.files, _columns_of(manifest, islice(files, part.files))) for part in parts)
+        return _columns_of(manifest, files, schema)
+    return digest_of_parts([_columns_of(manifest, islice(files, part.files), schema) for part in parts])
 
 
-def _columns_of(manifest: Manifest, files: Iterable[File]) -> dict[str, str]:
-    """The digest of each column over `files`."""
+def _columns_of(manifest: Manifest, files: Iterable[File], schema: dict[str, str]) -> dict[str, str]:
+    """The digest of each column over `files`. ValueError for a file of other columns or rows than are recorded."""
     digest = None
     for file in files:
         with manifest.store.open(file.path) as source:
             parquet = pq.ParquetFile(source)
+            if list(schema_names(parquet.schema_arrow).items()) != list(schema.items()):
+                raise ValueError(f"{file.path} has other columns than the record says")
+            if parquet.metadata.num_rows != file.rows:
+                raise ValueError(f"{file.path} has {parquet.metadata.num_rows} rows, recorded are {file.rows}")
             digest = digest or TableDigest(parquet.schema_arrow)
             for batch in parquet.iter_batches(batch_size=1 << 16):
                 digest.update(pa.Table.from_batches([batch]))
@@ -568,15 +600,14 @@ def _columns_of(manifest: Manifest, files: Iterable[File]) -> dict[str, str]:
 def _record_problems(store: Store, manifest: Manifest) -> list[str]:
     path = record_path(manifest.name, manifest.version)
     try:
-        stored = parse_record(store, store.read(path), path)
+        stored = parse_record(store, _record_data(store, path), path)
     except FileNotFoundError:
         return [f"record {path} is missing"]
     except UserError as error:
         return [error.what]
     if record_bytes(stored) != record_bytes(manifest):
         return [f"record {path} has changed since it was read: it names {stored.id}"]
-    actual = content_digest(stored.kind, stored.parents, stored.recipe, stored.families)
-    return [] if actual == stored.digest else [f"record {path}: digest {stored.digest[:12]}, content {actual[:12]}"]
+    return []
 
 
 def _all_files(manifest: Manifest) -> list[File]:
@@ -667,15 +698,28 @@ def _torn_checkpoints(store: Store) -> list[list[str]]:
 
 def copy_manifest(manifest: Manifest, target: Store, advance: Callable[..., None] = lambda _: None) -> Manifest:
     """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file.
-    `advance` is told the bytes of each file that was copied."""
+    `advance` is told the bytes of each file that was copied. The copy has no build key: what was built elsewhere never
+    stands for a build of the target."""
+    copy_files(manifest, target, advance)
+    return put_record(as_copy(manifest, target))
+
+
+def as_copy(manifest: Manifest, target: Store) -> Manifest:
+    """`manifest` as another store has it."""
+    return replace(manifest, store=target, build_key="")
+
+
+def copy_files(manifest: Manifest, target: Store, advance: Callable[..., None] = lambda _: None) -> None:
+    """The files of `copy_manifest`."""
     for file in missing_files(manifest, target):
+        if problem := _file_problem(manifest.store, file, hashed=False):
+            raise UserError(f"{problem} in {manifest.store.url}", "It is damaged there, and was not copied")
         with target.temporary() as folder:
             manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
             if file_sha256(folder / "copy") != file.sha256:
                 raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
             target.put(file.path, folder / "copy")
         advance(file.bytes)
-    return put_record(replace(manifest, store=target))
 
 
 def missing_files(manifest: Manifest, target: Store) -> list[File]:

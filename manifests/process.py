@@ -22,7 +22,7 @@ from manifests.errors import UserError, of_system
 
 PR_SET_PDEATHSIG = 1
 PROJECT = Path(__file__).resolve().parents[1]
-"""Where the packages lie."""
+"""The folder that holds the packages: the checkout, or site-packages."""
 
 
 def environment() -> dict[str, str]:

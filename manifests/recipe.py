@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from manifests.errors import UserError
 from manifests.identity import canonical_json
+from manifests.shipped import shipped
 
 
 class Local:
@@ -67,7 +68,7 @@ def _amount(value: Any) -> Any:
     power = {"": 0, "K": 3, "M": 6, "B": 9, "T": 12}[match[2].upper()] if match else 0
     amount = Decimal(match[1]).scaleb(power) if match else Decimal("NaN")
     if amount.is_nan() or amount != int(amount):
-        raise ValueError(f"{value!r} is no whole amount; write 4096, 1.5M or 20B")
+        raise ValueError(f"{value!r} is not a whole amount; write 4096, 1.5M or 20B")
     return int(amount)
 
 
@@ -80,19 +81,27 @@ R = TypeVar("R", bound=Recipe)
 def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...] = ()) -> R:
     """The recipe in the YAML file `path` as a `model`, with dotted overrides (`budget.tokens=20B`) applied.
 
-    Raises UserError naming the file and the field for anything wrong with either.
+    A path that is not there may be that of a recipe of the project (`recipes/quickstart/corpus.yaml`). Raises UserError
+    naming the file and the field for anything wrong with either.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(recipe_file(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "Give the path of a YAML recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}", "Correct the file") from error
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}", "Correct the file") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path} holds no mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md")
+        raise UserError(
+            f"{path} does not hold a mapping of fields", f"See the fields of {model.__name__} in docs/recipes.md"
+        )
     for change in overrides:
         override(data, change)
     return parse(data, model, str(path))
+
+
+def recipe_file(path: str | Path) -> Path:
+    """The file at `path`; where there is none, the recipe of the project that bears this name."""
+    return Path(path) if Path(path).exists() else shipped(path)
 
 
 def parse(data: dict[str, Any], model: type[R], where: str) -> R:
@@ -123,7 +132,7 @@ def override(data: dict[str, Any], change: str) -> None:
     try:
         plain = yaml.safe_load(value)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"override {change!r}: the value is no YAML", "Put quotes around it") from error
+        raise UserError(f"override {change!r}: the value is not valid YAML", "Put quotes around it") from error
     *parents, last = name.split(".")
     node: Any = data
     for part in parents:

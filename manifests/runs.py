@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -29,9 +30,18 @@ from pydantic import BaseModel
 from manifests.errors import UserError
 from manifests.identity import canonical_json, json_digest
 from manifests.manifest import Manifest
+from manifests.paths import refuse_links_out
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
+from manifests.record import Run, complaint
 from manifests.store import Store, file_sha256, try_lock
+
+RUN_ID = re.compile(r"run-[0-9a-f]{12}")
+LEDGER_PART = re.compile(
+    r"runs/(?P<run>run-[0-9a-f]{12})/(?P<table>[a-z][a-z0-9_]*)\.parquet/(?P<first>\d+)-(?P<last>\d+)-\d+\.parquet",
+    re.A,
+)
+"""The path of one part of a ledger. Anything else that lies in the folder of a ledger is not read."""
 
 
 class RunDirectory:
@@ -118,7 +128,7 @@ class RunDirectory:
             return
         self._lock = try_lock(self.path / "lock")
         if not self._lock:
-            raise UserError(f"{self.id} is held by another process", "Wait for it, or stop it, and go on")
+            raise UserError(f"{self.id} is held by another process", "Wait until it ends, or stop it, then try again")
 
     def lines(self, name: str, folder: str) -> list[dict[str, Any]]:
         """The JSON lines of the file `name`, or, while it is not there, those of the files in `folder`."""
@@ -139,9 +149,9 @@ class RunDirectory:
     def truncate(self, step: int) -> None:
         """Forget every ledger row after `step`, the newest first, so that a crash leaves no hole."""
         for path in reversed(self.store.list(self._at(""))):
-            if not path.split("/")[2].endswith(".parquet"):
+            if not (part := LEDGER_PART.fullmatch(path)):
                 continue
-            first, last = _steps_of(path)
+            first, last = int(part["first"]), int(part["last"])
             if first > step:
                 self.store.delete(path)
             elif last > step:
@@ -153,7 +163,7 @@ class RunDirectory:
         return pa.concat_tables(parts, promote_options="default") if parts else None
 
     def _parts(self, table: str) -> list[str]:
-        return self.store.list(self._at(f"{table}.parquet"))
+        return [path for path in self.store.list(self._at(f"{table}.parquet")) if LEDGER_PART.fullmatch(path)]
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -181,7 +191,8 @@ class RunDirectory:
     def checkpoints(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
         parts = [path.split("/")[3:] for path in self.store.list(self._at("checkpoints"))]
-        return sorted(int(step) for step, *name in parts if name == ["complete.json"])
+        steps = [step for step, *name in parts if name == ["complete.json"]]
+        return sorted(int(step) for step in steps if re.fullmatch(r"[0-9]{1,18}", step))
 
     @property
     def last_step(self) -> int:
@@ -207,7 +218,7 @@ class RunDirectory:
         except FileNotFoundError as error:
             known = ", ".join(map(str, self.checkpoints())) or "none"
             raise UserError(f"{self.id} has no checkpoint {step}", f"It has {known}") from error
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             plain = json.loads(data)
             if plain["checksum"] == json_digest(plain["files"]) and canonical_json(plain) == data:
                 return {name: file["sha256"] for name, file in plain["files"].items()}
@@ -254,11 +265,6 @@ class Ledger:
                 rows.clear()
 
 
-def _steps_of(path: str) -> tuple[int, int]:
-    first, last, _ = path.rsplit("/", 1)[1].split("-")
-    return int(first), int(last)
-
-
 def _parquet(rows: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(rows, sink, compression="zstd")
@@ -284,12 +290,15 @@ def without_nan(value: Any) -> Any:
 
 
 def _load_record(store: Store, run_id: str) -> dict[str, Any]:
-    """The record of a run; FileNotFoundError when there is none, UserError when it is no JSON."""
-    path = f"runs/{run_id}/run.json"
+    """The record of a run; FileNotFoundError when there is none, UserError when it is not that of this run."""
+    path, hint = f"runs/{run_id}/run.json", "Restore it, or remove the folder of the run"
     try:
-        return json.loads(store.read(path))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged", "Restore it, or remove the folder of the run") from error
+        record = json.loads(store.read(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged", hint) from error
+    if wrong := complaint(record, Run) or (f"it is that of {record['id']}" if record["id"] != run_id else None):
+        raise UserError(f"{path} is damaged: {wrong}", hint)
+    return record
 
 
 def open_run(
@@ -319,7 +328,10 @@ def open_run(
     }
     run_id = f"run-{json_digest(identity)[:12]}"
     with contextlib.suppress(FileNotFoundError):
-        return RunDirectory(store, _load_record(store, run_id))
+        run = RunDirectory(store, _load_record(store, run_id))
+        if store.is_local:
+            refuse_links_out(store.root, run.path)
+        return run
     if resume:
         raise UserError(
             f"nothing to resume: {run_id}, which this launch would be, was never begun in {store.url}",
@@ -352,5 +364,5 @@ def load_run(store: Store, ref: str) -> RunDirectory:
 def load_runs(store: Store) -> list[dict[str, Any]]:
     """The record of every run, oldest first."""
     ids = [path.split("/")[1] for path in store.list("runs") if path.split("/")[2:] == ["run.json"]]
-    records = [_load_record(store, run_id) for run_id in ids]
+    records = [_load_record(store, run_id) for run_id in ids if RUN_ID.fullmatch(run_id)]
     return sorted(records, key=lambda record: (record["created"], record["id"]))

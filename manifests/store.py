@@ -13,6 +13,7 @@ through all of them. Leaves out: locking of a store, file systems that cannot cr
 refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle rule should expire.
 """
 
+import errno
 import fcntl
 import hashlib
 import inspect
@@ -35,6 +36,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from manifests.errors import UserError
+from manifests.paths import below, parts, refuse_links_out
 
 CRASH_EXIT = 86
 """Exit status of a process stopped at a crash point."""
@@ -78,8 +80,9 @@ class Store:
     def __init__(self, url: str | Path):
         try:
             self.fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise UserError(f"no store can be at {url}: {error}", "Give a folder or an fsspec URL") from error
+        except Exception as error:  # each kind of archive raises exceptions of its own
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"no store can be at {url}: {said}", "Give a folder or an fsspec URL") from error
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(Path(root).resolve()) if self.is_local else root.rstrip("/")
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
@@ -94,12 +97,13 @@ class Store:
         return f"Store({self.url!r})"
 
     def full(self, path: str) -> str:
-        """`path` as the file system of the store knows it."""
-        return f"{self.root}/{path}"
+        """`path` as the file system of the store knows it. UserError for a path that would lie outside."""
+        names = path.split("/") if path else []
+        return str(below(self.root, *names)) if self.is_local else "/".join([self.root, *parts(*names)])
 
     def uri(self, path: str) -> str:
         """`path` for DuckDB, Polars or pyarrow: an absolute local path, or a URL with its protocol."""
-        return f"{self.url}/{path}"
+        return self.full(path) if self.is_local else f"{self.url}/{'/'.join(parts(*path.split('/')))}"
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -108,13 +112,28 @@ class Store:
 
     def size(self, path: str) -> int:
         """Bytes of a file; FileNotFoundError when it is missing."""
-        return self.fs.size(self.full(path))
+        return self.fs.size(self._file(path))
 
-    def read(self, path: str) -> bytes:
-        return self.fs.cat_file(self.full(path))
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """The bytes of a file, or the first `limit` of them."""
+        if limit is None:
+            return self.fs.cat_file(self._file(path))
+        try:
+            return self.fs.cat_file(self._file(path), start=0, end=limit)
+        except OSError as error:
+            if _s3_code(error) in ("InvalidRange", "416"):  # what S3 says of the first bytes of an empty file
+                return b""
+            raise
 
     def open(self, path: str) -> IO[bytes]:
-        return self.fs.open(self.full(path), "rb")
+        return self.fs.open(self._file(path), "rb")
+
+    def _file(self, path: str) -> str:
+        """`full`; FileNotFoundError for what is not a regular file of a local store: reading a pipe never ends."""
+        place = self.full(path)
+        if self.is_local and not os.path.isfile(place):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
+        return place
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file as a table."""
@@ -143,7 +162,7 @@ class Store:
         """A local file with the content of `path`: itself in a folder, else a copy (of an object, made only once)."""
         if self.is_local:
             return Path(self.full(path))
-        copy, known = self._cache() / path, OBJECT.fullmatch(path)
+        copy, known = below(self._cache(), *path.split("/")), OBJECT.fullmatch(path)
         if known and copy.exists():
             return copy
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +189,7 @@ class Store:
 
     def put(self, path: str, source: bytes | Path) -> None:
         """Write or replace `path`: a reader sees the old bytes or the new, never a mixture. A Path is moved."""
+        self.full(path)  # refused before anything is written aside
         crash_point(f"before {path}")
         if self.is_local:
             self._replace(path, source)
@@ -182,6 +202,7 @@ class Store:
 
     def put_once(self, path: str, data: bytes) -> bool:
         """Write `path` only if nothing is there. True for the writer that won, False for every other."""
+        self.full(path)
         crash_point(f"before {path}")
         won = self._link_once(path, data) if self.is_local else self._put_if_absent(path, data)
         crash_point(f"after {path}")
@@ -246,7 +267,7 @@ class Store:
 
     def _aside(self, source: bytes | Path) -> Path:
         """A synced file under tmp/ with the content of `source` (a Path is moved there)."""
-        aside = Path(self.root) / "tmp" / uuid.uuid4().hex
+        aside = below(self.root, "tmp", uuid.uuid4().hex)
         _make_folder(aside.parent)
         if isinstance(source, bytes):
             with aside.open("wb") as file:
@@ -277,6 +298,7 @@ class Store:
         """`scratch(name)`, held by this process alone; UserError while another process of this machine holds it."""
         while True:
             folder = self.scratch(name)
+            refuse_links_out(folder, folder)
             lock = try_lock(folder / "lock")
             if not lock:
                 hint = "Wait until it has ended; then the same command finds its work done"
@@ -288,12 +310,12 @@ class Store:
 
     def scratch_path(self, name: str) -> Path:
         """Where `scratch` is or would be; makes nothing."""
-        return (Path(self.root) if self.is_local else self._cache()) / "work" / name
+        return below(self.root if self.is_local else self._cache(), "work", name)
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
         """A local folder on the same disk as a local store, gone afterwards."""
-        base = Path(self.root) / "tmp" if self.is_local else self._cache()
+        base = below(self.root, "tmp") if self.is_local else self._cache()
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=base) as folder:
             yield Path(folder)

@@ -53,6 +53,8 @@ DOCUMENTS = _table(
     ),
     ("cluster_id?", TEXT, "near-duplicate cluster: the smallest doc_id in it; NULL when alone"),
     ("keeper_id?", TEXT, "the document kept in place of this duplicate"),
+    ("text_share?", REAL, "of an HTML page: characters of its main text / those that it shows, menus and all"),
+    ("formulas_lost?", LONG, "of an HTML page: its formulas of which nothing could be read"),
     open=True,
     more="""the scores `words`, `boilerplate`, `symbol_ratio`, `repetition`, `loop`, `math_density` of the quality rules
 (docs/recipes.md); `contamination`, the coverage of the benchmark item that a document holds; a classifier's score; and,
@@ -410,6 +412,7 @@ FUNNEL = _table(
     ("reason?", TEXT, "drop reason or quarantine reason"),
     ("documents", LONG, "records"),
     ("tokens", LONG, "their tokens; 0 where text could not be read"),
+    ("formulas_lost?", LONG, "formulas of their pages of which nothing could be read; NULL where none was HTML"),
 )
 RUNS = _table(
     "runs",

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from manifests.errors import UserError
-from manifests.recipe import Amount, Local, NamedRecipe, Recipe, load, parse
+from manifests.paths import FileName
+from manifests.recipe import Amount, Local, NamedRecipe, Recipe, load, parse, recipe_file
 
 FIELDS = ("text", "question", "response", "answer")
 """What a template may name: columns of `texts`."""
@@ -23,7 +24,7 @@ FIELDS = ("text", "question", "response", "answer")
 class ComponentRecipe(Recipe):
     """Documents of one corpus manifest, by an SQL condition, and how much of the mixture they make up."""
 
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    name: FileName
     """Name of the component in every table."""
     manifest: Annotated[str | None, Local] = None
     """Corpus manifest: name@version, an ID or a prefix of one. Its ID enters the identity. A plan can do without."""
@@ -140,7 +141,7 @@ class MixRecipe(NamedRecipe):
     def _formats_are_named(self) -> "MixRecipe":
         for part in self.components:
             if part.format and (part.format not in self.formats or self.kind == "prompts"):
-                raise ValueError(f"component {part.name}: there is no format {part.format} for {self.kind}")
+                raise ValueError(f"component {part.name}: {self.kind} has no format {part.format}")
         return self
 
     def template(self, component: ComponentRecipe) -> str | None:
@@ -191,7 +192,7 @@ class GridRecipe(NamedRecipe):
             raise UserError(f"{self.name} has no cell {name}", f"It has {', '.join(self.cells)}")
         cell = self.cells[name]
         if unknown := ", ".join(sorted({*cell.weights} - {*self.sources})):
-            raise UserError(f"cell {name} weighs {unknown}, which is no source", "Name it under `sources`")
+            raise UserError(f"cell {name} weighs {unknown}, which is not a source", "Name it under `sources`")
         components = [{"name": source, "weight": w, **self.sources[source]} for source, w in cell.weights.items()]
         shared = self.model_dump(include={"version", "sequence_length", "tokenizer", "seed"})
         plain = {"name": f"{self.name}-{name}", "components": components, "budget": cell.budget or self.budget}
@@ -200,7 +201,8 @@ class GridRecipe(NamedRecipe):
 
 def load_mixes(path: str | Path, overrides: Sequence[str] = (), cell: str | None = None) -> list[MixRecipe]:
     """The recipe in the file `path`; of a grid (a file with `cells`) the one called `cell`, or all of them."""
-    is_grid = Path(path).is_file() and re.search(r"^cells:", Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+    file = recipe_file(path)
+    is_grid = file.is_file() and re.search(r"^cells:", file.read_text(encoding="utf-8"), re.MULTILINE)
     if not cell and not is_grid:
         return [load(path, MixRecipe, list(overrides))]
     grid = load(path, GridRecipe, list(overrides))

@@ -7,8 +7,8 @@ and nanotron:
     FOLDER/tokenizer/tokenizer.json                  the tokenizer
     FOLDER/nanoset.yaml                              what nanotron's `data.dataset` takes, with the shares as weights
 
-Other kinds are `manifests.export`'s. Promises: as there. Leaves out the order of a mixture and its epochs: no format
-here has a place for them, nanotron draws an order of its own (`octo train --backend nanotron` reads ours).
+Other kinds are `manifests.exports.export`'s. Promises: as there. Leaves out the order of a mixture and its epochs: no
+format here has a place for them, nanotron draws an order of its own (`octo train --backend nanotron` reads ours).
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from manifests.export import Pieces, aligned, check_fits, export_rows, whole_folder, with_texts, write_rows
+from manifests.exports.export import aligned, check_fits, export_rows, in_one_line, whole_folder, with_texts, write_rows
+from manifests.exports.files import Pieces
 from manifests.manifest import Manifest, check_launch, resolve
+from manifests.paths import below
 from manifests.progress import progress
 from manifests.tables import TEXTS
 from mixtures.reader import token_type
@@ -32,12 +34,12 @@ COPY_BYTES = 16 << 20
 
 
 def export(manifest: Manifest, format: str, folder: Path) -> Path:
-    """Write `manifest` into `folder`; see `manifests.export.export_rows`. A mixture as rows needs its corpora in the
-    store."""
+    """Write `manifest` into `folder`; see `manifests.exports.export.export_rows`. A mixture as rows needs its corpora
+    in the store."""
     check_fits(manifest, format)
     if manifest.kind != "mixture":
         return export_rows(manifest, format, folder)
-    with whole_folder(folder) as aside:
+    with whole_folder(folder) as aside, in_one_line(manifest, format):
         check_launch(manifest.store, manifest)
         if format == "nanoset":
             write_nanoset(manifest, aside)
@@ -88,12 +90,14 @@ def _as_tokenised(texts: pa.Table, template: str | None) -> pa.Table:
 def write_nanoset(manifest: Manifest, folder: Path) -> None:
     """A folder of token files per component, the tokenizer, and nanotron's settings."""
     shares = dict(zip(*(manifest.read("components")[name].to_pylist() for name in ("component", "share")), strict=True))
-    files = {file.name: (f"{file.name.split('.ds')[0]}/{file.name}", file) for file in manifest.files("tokens")}
-    files |= {file.name: (f"tokenizer/{file.name}", file) for file in manifest.files("tokenizer")}
+    files = {
+        file.name: (below(folder, file.name.split(".ds")[0], file.name), file) for file in manifest.files("tokens")
+    }
+    files |= {file.name: (below(folder, "tokenizer", file.name), file) for file in manifest.files("tokenizer")}
     with progress("export", sum(file.bytes for _, file in files.values())) as advance:
         for place, file in files.values():
-            (folder / place).parent.mkdir(exist_ok=True)
-            with manifest.store.open(file.path) as source, (folder / place).open("wb") as target:
+            place.parent.mkdir(exist_ok=True)
+            with manifest.store.open(file.path) as source, place.open("wb") as target:
                 while data := source.read(COPY_BYTES):
                     target.write(data)
                     advance(len(data))
@@ -102,11 +106,11 @@ def write_nanoset(manifest: Manifest, folder: Path) -> None:
         "dataset_folder": named,
         "dataset_weights": [shares[name] for name in named],
         "tokenizer_name": "tokenizer",
-        "vocab_size": manifest.recipe["vocab_size"],
+        "vocab_size": int(manifest.recipe["vocab_size"]),
         "token_size_in_bytes": token_type(manifest).itemsize,
         "return_positions": True,
     }
-    length = manifest.recipe["sequence_length"]
+    length = int(manifest.recipe["sequence_length"])
     about = f"# {manifest.ref}, {manifest.id}: nanotron's data.dataset, seen from this folder.\n"
     about += f"# Sequences have {length} tokens. Their order is not here: nanotron draws its own by the weights.\n"
     (folder / "nanoset.yaml").write_text(about + yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

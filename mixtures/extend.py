@@ -106,7 +106,9 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
     old = start.mixture.recipe
     for name in SHARED:
         if old[name] != identity[name]:
-            raise UserError(f"{start.mixture.ref} has another {name}", "An extension keeps it; mix anew to change it")
+            raise UserError(
+                f"{start.mixture.ref} has another {name}", "An extension keeps it; make a new mixture to change it"
+            )
     now = {part["name"]: part for part in identity["components"]}
     for part in old["components"]:
         changed = [name for name in STREAM if part.get(name) != now[part["name"]].get(name)]

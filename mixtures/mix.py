@@ -21,7 +21,8 @@ from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, built_or, check_launch, resolve
+from manifests.manifest import Draft, Manifest, build_key, called, check_launch, find_built, resolve
+from manifests.paths import below
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
@@ -46,7 +47,8 @@ def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell 
     """
     asked = _Inputs.of(store, recipe, start)
     key = build_key(recipe.kind, asked.identity, asked.parents)
-    return built_or(store, recipe, key, lambda: _built(store, recipe, asked, key, tell or _silent))
+    found = find_built(store, key, recipe.kind, asked.identity, asked.parents)
+    return called(store, found or _built(store, recipe, asked, key, tell or _silent), recipe)
 
 
 def _built(store: Store, recipe: MixRecipe, asked: "_Inputs", key: str, tell: Tell) -> Manifest:
@@ -382,7 +384,7 @@ def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path)
     files: dict[str, Path | bytes] = {}
     with progress("mix: tokenize", sum(len(part.places.counts) for part in members)) as advance:
         for part in filter(lambda part: part.tokens, members):
-            target = scratch / f"{part.component.name}.ds"
+            target = below(scratch, f"{part.component.name}.ds")
             write_tokens(part.selection, part.places, vocabulary, part.template, target, advance)
             files |= {target.name: target, f"{target.name}.index": target.with_name(f"{target.name}.index")}
     return files

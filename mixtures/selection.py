@@ -131,7 +131,7 @@ def _check_expression(component: ComponentRecipe) -> set[str]:
         given, plain = _parsed(parser, component.where), _parsed(parser, "true")
         changing = {name for (name,) in parser.sql(_CHANGING).fetchall()}
     if "error_message" in given:
-        raise _wrong(component, f"is no SQL condition: {' '.join(str(given['error_message']).split())}")
+        raise _wrong(component, f"is not a valid SQL condition: {' '.join(str(given['error_message']).split())}")
     expressions = given.pop("select_list", [])
     del plain["select_list"]
     # a bracket closed early leaves its trace in the rest of the statement; a list of expressions (or none) is a `row`

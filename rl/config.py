@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from evaluation.config import EvalRecipe
 from evaluation.templates import TemplateName
 from manifests.recipe import Local, Recipe
-from training.config import Count, OptimizerRecipe, TrackerName
+from training.config import Count, OptimizerRecipe, StageName, TrackerName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Signal = Literal[
@@ -98,7 +98,7 @@ class ValidationRecipe(Recipe):
 class RLRecipe(Recipe):
     """Group-relative policy optimisation on one prompts manifest, from the last checkpoint of a run."""
 
-    stage: str = Field(default="rl", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    stage: StageName = "rl"
     """Name of the stage in the ledgers."""
     template: TemplateName = "cpt_base"
     """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py)."""

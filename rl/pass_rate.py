@@ -20,9 +20,10 @@ from pydantic import Field
 
 from evaluation.answers import Grader, Verdict
 from evaluation.model_folder import checksums
-from evaluation.samplers import SamplingParams, load_model, sample
+from evaluation.sampling import SamplingParams
 from evaluation.templates import TemplateName, render
-from manifests.manifest import Draft, Manifest, build_key, built_or, check_name
+from evaluation.transformers_sampler import load_model, sample
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic
 from manifests.runs import RunDirectory, open_run
@@ -136,7 +137,8 @@ def _frozen(store: Store, prompts: Manifest, recipe: PassRateRecipe, run: RunDir
     """The manifest of a run that is done."""
     identity = semantic(recipe) | {"run": run.id}
     key = build_key("pass_rates", identity, [prompts])
-    return built_or(store, recipe, key, lambda: _written(store, prompts, recipe, run, identity, key))
+    found = find_built(store, key, "pass_rates", identity, [prompts])
+    return called(store, found or _written(store, prompts, recipe, run, identity, key), recipe)
 
 
 def _written(

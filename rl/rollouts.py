@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.answers import Grade, Verdict
-from evaluation.samplers import Completion
+from evaluation.sampling import Completion
 from manifests.tables import ALARMS, CONSUMPTION, ROLLOUTS, STEPS
 from rl.config import RLRecipe
 from rl.rewards import overlong_penalty, repeats, reward

@@ -33,8 +33,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from evaluation.answers import Grader
-from evaluation.samplers import SamplingParams, encode, sample
+from evaluation.sampling import SamplingParams
 from evaluation.templates import render
+from evaluation.transformers_sampler import encode, sample
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory

@@ -33,7 +33,8 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer  # type: ignore[impor
 from verl.utils.profiler import simple_timer  # type: ignore[import-not-found]
 
 from evaluation.answers import Grade, Grader
-from evaluation.samplers import Completion, encode, text_before
+from evaluation.sampling import Completion
+from evaluation.transformers_sampler import encode, text_before
 from manifests.recipe import parse
 from rl.config import RLRecipe
 from rl.objective import advantages

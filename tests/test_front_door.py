@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import octo
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 
 
 def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -89,10 +89,8 @@ def test_a_stranger_package_of_our_name_is_named(tmp_path):
 
 
 def test_every_verb_has_help():
-    for verb in (
-        octo.app.registered_commands + octo.manifest_app.registered_commands + octo.runs_app.registered_commands
-    ):
-        assert verb.callback.__doc__
+    verbs = leaves(typer.main.get_command(octo.app))
+    assert [path for path, verb in verbs if not verb.help] == []
 
 
 def leaves(command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
@@ -129,7 +127,8 @@ def test_verbs_are_completed_in(shell, asked):
 def test_colour_is_for_terminals_that_want_it(tmp_path, quiet):
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "CI")}
     environment |= {"TERM": "xterm-256color", "OCTO_STORE": str(tmp_path)} | ({"NO_COLOR": "1"} if quiet else {})
-    code = "import octo; octo.Console(stderr=True).print('[red]red[/]'); octo.show_rows([{'a': 1}], 'rows')"
+    code = "from octo.printing import Console, show_rows; Console(stderr=True).print('[red]red[/]'); "
+    code += "show_rows([{'a': 1}], 'rows')"
     here, there = pty.openpty()
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=there)
     assert b"\x1b" not in done.stdout

@@ -19,8 +19,10 @@ from manifests.manifest import Manifest, check_launch, resolve, verify
 from manifests.recipe import load, parse
 from manifests.runs import load_run, load_runs
 from manifests.store import Store
+from octo.commands.quickstart import ACHIEVED, model_of
+from octo.rebuild import build_again
 
-RECIPES = Path(octo.__file__).parent / "recipes" / "quickstart"
+RECIPES = Path(octo.__file__).parents[1] / "recipes" / "quickstart"
 SMALL = {
     "corpus": ["sample.documents=400"],
     "stable": ["budget={steps: 4, batch: 4}", "components.0.max_epochs=50"],
@@ -59,7 +61,7 @@ def walk(tmp_path_factory) -> dict:
         made["first"] = train(store, made["stable"], recipe("train-stable", TrainRecipe))
         made["base"] = train(store, made["decay"], recipe("train-decay", TrainRecipe), parent=made["first"])
         made["zero"] = reinforce(store, made["prompts"], recipe("rl", RLRecipe), parent=made["base"])
-        folder = octo.model_of(made["zero"])
+        folder = model_of(made["zero"])
         made["eval"] = evaluate(store, folder, held_out, recipe("eval", EvalRecipe), parent=made["zero"])
         return made
 
@@ -104,7 +106,7 @@ def test_the_funnel_balances_for_every_source(walk):
 
 @pytest.mark.parametrize(("mixture", "run"), [("stable", "first"), ("decay", "base")])
 def test_what_was_consumed_is_what_was_planned(walk, mixture, run):
-    rows = catalog.query(walk["store"], octo.ACHIEVED, [walk[mixture].id, walk[run].id]).to_pylist()
+    rows = catalog.query(walk["store"], ACHIEVED, [walk[mixture].id, walk[run].id]).to_pylist()
     assert rows
     assert all(row["planned"] == row["achieved"] for row in rows)
 
@@ -135,7 +137,7 @@ def test_every_response_of_rl_is_a_row_that_leads_back_to_its_document(walk):
 def test_a_checkpoint_opens_with_transformers(walk):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = octo.model_of(walk["zero"])
+    folder = model_of(walk["zero"])
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert model(**tokenizer("Question:\n1+1\nAnswer:\n", return_tensors="pt")).logits.shape[0] == 1
@@ -193,7 +195,7 @@ def test_lineage_joins_a_score_to_the_corpus(walk):
 
 
 def test_the_report_tells_the_whole_walk(walk):
-    from manifests.report import report
+    from octo.report.write import report
 
     names = ("corpus", "stable", "decay", "prompts", "first", "base", "zero", "eval")
     page = Path(report(walk["store"], [walk[name].id for name in names])).read_text(encoding="utf-8")
@@ -203,9 +205,9 @@ def test_the_report_tells_the_whole_walk(walk):
 def test_the_ui_steps_through_runs_and_mixtures(walk):
     from starlette.testclient import TestClient
 
-    from manifests.ui import application
+    from octo.web.server import application
 
-    app = TestClient(application(walk["store"], octo.upper_floors()), base_url="http://127.0.0.1")
+    app = TestClient(application(walk["store"]), base_url="http://127.0.0.1")
     base, stable = walk["base"].id, walk["stable"].id
     step = app.get(f"/runs/{base}/steps/1?text=1").text
     document = step.split('href="/documents/')[1][:32]
@@ -220,7 +222,7 @@ def test_the_ui_steps_through_runs_and_mixtures(walk):
 
 def test_manifests_can_be_built_again_from_their_records(walk, tmp_path):
     for name in ("corpus", "stable", "prompts"):
-        again = octo.build_again(walk["store"], walk[name], Store(tmp_path / name), workers=1)
+        again = build_again(walk["store"], walk[name], Store(tmp_path / name), workers=1)
         assert again.id == walk[name].id
 
 
@@ -232,7 +234,7 @@ def test_scores_are_sql(walk):
 
 
 def test_the_worked_queries_of_the_reference_find_what_they_ask_for(walk):
-    from manifests.catalog_docs import QUERIES
+    from octo.sql_reference import QUERIES
 
     # nothing of the sample is read in spite of its drop reason, or both in training and in RL; two steps teach little;
     # no language model is asked

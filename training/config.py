@@ -8,6 +8,7 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
+from manifests.paths import FileName
 from manifests.places.config import NeedsRecipe, SlurmSettings, Time
 from manifests.recipe import Amount, Local, Recipe
 
@@ -116,7 +117,7 @@ class ScheduleRecipe(Recipe):
     """Steps in which the learning rate climbs linearly to its peak."""
 
 
-StageName = Annotated[str, Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")]
+StageName = FileName
 
 
 class ParallelRecipe(Recipe):

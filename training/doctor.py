@@ -13,6 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from manifests.extras import is_installed
 from training.config import Precision, is_half
 
 NANOTRON = "git+https://github.com/huggingface/nanotron@7bc99232"
@@ -84,14 +85,6 @@ def verl_lacks() -> tuple[str, str] | None:
     if (found := _version("verl")) != VERL:
         return f"this is verl {found}, and its configuration changes with every release", f"pip install verl=={VERL}"
     return None
-
-
-def is_installed(package: str) -> bool:
-    """Whether a top-level package can be found; nothing is imported."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # a stand-in that was put into sys.modules without a spec
-        return True
 
 
 def _needs(has_cuda: bool) -> tuple[str, ...]:

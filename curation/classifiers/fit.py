@@ -26,7 +26,7 @@ from curation.measures.classifier import PREFIX, Classifier, prepare
 from curation.tasks import RULES_VERSION
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, built_or, check_name, resolve
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, resolve
 from manifests.process import environment
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -76,7 +76,8 @@ def train(store: Store, recipe: ClassifierRecipe) -> Manifest:
     check_name(recipe.name, recipe.version)
     parents = _parents(store, recipe)
     key = build_key("classifier", semantic(recipe), parents, [("rules", str(RULES_VERSION))])
-    return built_or(store, recipe, key, lambda: _build(store, recipe, parents, key))
+    found = find_built(store, key, "classifier", semantic(recipe), parents)
+    return called(store, found or _build(store, recipe, parents, key), recipe)
 
 
 def plan(store: Store, recipe: ClassifierRecipe) -> dict[str, int]:

@@ -64,6 +64,8 @@ SELECT row_number() OVER (ORDER BY source, doc_id) - 1 AS row, * FROM named ORDE
 """
 
 
+OF_PAGES = ["text_share", "formulas_lost"]
+"""What reading a page's HTML found, NULL for documents that were text."""
 HELD = pa.schema([("base_id", pa.string()), ("twins", pa.int64())])
 """How many documents of a base_id there are."""
 
@@ -84,7 +86,7 @@ def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
 
 def told_apart(recipe: CurateRecipe) -> list[str]:
     """Columns by which documents that are alike in source, url, identifier and texts are ordered, NULL first."""
-    return ["doubt", "doubt_evidence", *(field.name for field in carried_columns(recipe))]
+    return ["doubt", "doubt_evidence", *OF_PAGES, *(field.name for field in carried_columns(recipe))]
 
 
 def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
@@ -163,7 +165,7 @@ class Assembly(Documents):
         """`held`: how many documents of each base_id another corpus holds; `training`: corpora whose documents no
         prompt may be."""
         database = spilling_database(job.folder / "spill").register("held", held)
-        names = [*MEASURED, "held", *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
+        names = [*MEASURED, "held", *OF_PAGES, *document_schema(job.recipe).names[len(DOCUMENTS.schema) :]]
         apart = ", ".join(f"{name} NULLS FIRST" for name in told_apart(job.recipe))
         numbered = NUMBERED.format(measured=", ".join(names), told_apart=apart)
         database.execute(numbered, {"files": written_files(job)})

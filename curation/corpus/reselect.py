@@ -105,6 +105,8 @@ def reselect(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: lis
     for family in KEPT:
         draft.keep(base, family)
     counts = base.counts | {"items": index.counts}
+    # the files of a corpus from another store are a claim: what is made of them is not what a full run here has made
+    key = key if base.build_key else ""
     return draft.commit(recipe.name, recipe.version, counts, key, recipe.model_dump(mode="json"))
 
 

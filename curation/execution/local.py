@@ -110,5 +110,5 @@ def _check(status: int, log: Path, folder: Path) -> None:
 
 
 def _no_room(folder: Path) -> UserError:
-    hint = "Make room, or choose another --store; the same command goes on where it stopped"
+    hint = "Make room, or choose another --store; repeat the same command to resume"
     return UserError(f"no room is left for the intermediate files in {folder}", hint)

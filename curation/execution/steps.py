@@ -28,7 +28,7 @@ from curation.measures.boilerplate import remove_lines
 from curation.measures.classifier import Classifier
 from curation.measures.decontaminate import ItemIndex
 from curation.measures.language import Identifier
-from curation.measures.normalise import normalise
+from curation.measures.normalise import line_ends, normalise
 from curation.measures.quality import SCORES, scores
 from curation.measures.signatures import as_column, signatures
 from curation.measures.vocabulary import Vocabulary
@@ -48,7 +48,10 @@ TEXT_FIELDS = ("text", "question", "response", "answer")
 VERIFY_SECONDS = 30.0
 """Patience with one reference: so long that how busy a machine is hardly ever decides, for the ID hangs on it."""
 DOUBT = ("doubt", "doubt_evidence")
-RAW = pa.schema([("position", pa.int64())] + [(name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")])
+OF_PAGE = [("text_share", pa.float64()), ("formulas_lost", pa.int64())]
+RAW = pa.schema(
+    [("position", pa.int64()), *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")), *OF_PAGE]
+)
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,8 @@ class Read(PipelineStep):
 
 
 class Normalise(PipelineStep):
-    """Every text normalised, pages rid of boilerplate lines if these are to go, and `text` composed of question and
-    response where the role has these and the adapter gave no text of its own."""
+    """Every text normalised, of code its line ends alone; pages rid of boilerplate lines if these are to go; `text`
+    composed of question and response where the role has these and the adapter gave no text of its own."""
 
     name, type = "Normalise", "🧹 curation"
 
@@ -133,8 +136,9 @@ class Normalise(PipelineStep):
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         role = self.tasks[rank].source.role
+        clean = line_ends if role == "code" else normalise
         for batch in data:
-            texts = {name: normalise(batch.text(name)) for name in TEXT_FIELDS}
+            texts = {name: clean(batch.text(name)) for name in TEXT_FIELDS}
             if role in ANSWERED:
                 texts["text"] = pc.coalesce(texts["text"], _answered(texts["question"], texts["response"]))
             elif role == "rl":
@@ -308,7 +312,7 @@ def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[st
 def _row(record: Good) -> tuple[Any, ...]:
     """The values of RAW."""
     doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
-    return record.position, *record.fields, *doubt, record.metadata
+    return record.position, *record.fields, *doubt, record.metadata, record.text_share, record.formulas_lost
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:

@@ -88,7 +88,8 @@ class _Work:
 
         UserError when that name stands for another manifest: better now than after everything was asked.
         """
-        ref, found = f"{self.recipe.name}@{self.recipe.version}", find_built(self.store, self.key)
+        ref, recipe = f"{self.recipe.name}@{self.recipe.version}", semantic(self.recipe)
+        found = find_built(self.store, self.key, "annotations", recipe, [self.corpus])
         named = next((manifest for manifest in load_all(self.store)[0] if manifest.ref == ref), None)
         if named is None or (found and found.digest == named.digest):
             return found

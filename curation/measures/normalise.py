@@ -5,7 +5,8 @@ zero-width ones, marks of direction and MathML's invisible operators removed; Un
 them, as \\n; spaces of any width made spaces; trailing blanks and more than one empty line in a row removed; ends
 stripped. Indentation, LaTeX, signs of mathematics, joiners that Persian and Indic scripts are spelled with (U+200C,
 U+200D), the ideographic space and everything else stay. Applying it twice changes nothing (tested). Works on Arrow
-columns; text in ASCII that is in order already, most of it, is only looked at. Lines of menus and notices are
+columns; text in ASCII that is in order already, most of it, is only looked at. Code is no prose: of it `line_ends`
+alone is done, for its blanks, empty lines and odd characters mean something. Lines of menus and notices are
 `curation.measures.boilerplate`'s.
 """
 
@@ -42,6 +43,11 @@ def normalise(texts: pa.Array) -> pa.Array:
     if not rough.true_count:
         return texts
     return pc.replace_with_mask(texts, rough, _normalised(texts.filter(rough)))
+
+
+def line_ends(texts: pa.Array) -> pa.Array:
+    """`texts` (string, NULLs stay) with \\n for every line end, and byte for byte the same beside that."""
+    return pc.replace_substring_regex(texts.cast(pa.large_string()), r"\r\n?", "\n")
 
 
 def _normalised(texts: pa.Array) -> pa.Array:

@@ -20,7 +20,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from manifests.errors import UserError
-from manifests.process import PROJECT
+from manifests.hub_errors import hub_errors
+from manifests.shipped import shipped
 from manifests.store import file_sha256
 
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
@@ -120,8 +121,7 @@ def _probes(special: list[str]) -> list[str]:
 
 def locate(place: str | Path) -> Path:
     """The tokenizer.json that `place` means."""
-    for base in (Path(), PROJECT):
-        path = base / place
+    for path in (Path(place), shipped(place)):
         path = path / "tokenizer.json" if path.is_dir() else path
         if path.is_file():
             return path
@@ -132,16 +132,16 @@ def locate(place: str | Path) -> Path:
 
 def _from_hub(model: str, revision: str | None) -> Path:
     """The tokenizer.json of a model, from the hub or from the copy that an earlier download left."""
-    import httpx  # noqa: PLC0415  with the hub's client a third of a second, which a local file does not need
+    # Importing the hub's client takes a third of a second, which a local file does not need
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache  # noqa: PLC0415
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError  # noqa: PLC0415
+    from huggingface_hub.errors import EntryNotFoundError  # noqa: PLC0415
 
     cached = try_to_load_from_cache(model, "tokenizer.json", revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     try:  # asks for the commit first: that fails at once without a network, where a download tries for half a minute
         return Path(hf_hub_download(model, "tokenizer.json", revision=HfApi().model_info(model, revision=revision).sha))
-    except (HfHubHTTPError, EntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (*hub_errors(), EntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"no tokenizer at {model}, here or on the hub: {reason}", "Give a folder that holds one"

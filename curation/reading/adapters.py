@@ -50,6 +50,8 @@ REASONS = {
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 LEVELS = 4
 """Depth to which values of a record are looked at. A message's `info` is the deepest that is read, on level 3."""
+DEEPEST = 254
+"""Depth to which metadata is kept, orjson's own."""
 _DAPO_FRAME = re.compile(
     r"\A\s*Solve the following math problem step by step\. The last line of your response should be[^\n]*\n+"
     r"|\n+Remember to put your answer on its own line after \"Answer:\"\.?\s*\Z"
@@ -83,6 +85,9 @@ class Parts:
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
+    """Both of a page that was HTML: see `curation.reading.pages.Page`."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,11 @@ def _metadata(record: Record, source: SourceRecipe) -> str | None:
     """The columns of `metadata` as JSON; what JSON has no type for (a time, a decimal) as text."""
     if source.metadata is None:
         return None
-    found = {column: decoded(record.get(column), column) for column in source.metadata}
-    return orjson.dumps(found, default=str).decode()
+    found = {column: decoded(record.get(column), column, DEEPEST) for column in source.metadata}
+    try:
+        return orjson.dumps(found, default=str).decode()
+    except orjson.JSONEncodeError as error:
+        raise Refused("wrong_type", f"metadata: {error}"[:200]) from error
 
 
 # -- one function per shape ------------------------------------------------------------------------------------------
@@ -179,8 +187,8 @@ def _html(record: Record, source: SourceRecipe) -> Parts:
     """Bytes are a page as it was served: it says itself how it is encoded."""
     page = record.get(source.columns.text)
     html = pages.decoded(page) if isinstance(page, bytes) and page.strip() else text(record, source.columns.text)
-    found = pages.extract(html)
-    return Parts(text=found.text, url=found.url)
+    found = pages.extract(html, markdown=source.structure == "markdown")
+    return Parts(text=found.text, url=found.url, text_share=found.share, formulas_lost=found.formulas_lost)
 
 
 def _gsm8k(record: Record, source: SourceRecipe) -> Parts:

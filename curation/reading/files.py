@@ -20,7 +20,8 @@ from fsspec.implementations.local import LocalFileSystem
 from curation.config import HUB_SCHEME, SAMPLE_SCHEME, SourceRecipe
 from curation.reading import hub
 from curation.roles import Format
-from manifests.errors import UserError
+from manifests.errors import BROKEN_ARCHIVE, UserError
+from manifests.paths import below
 
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -85,7 +86,7 @@ def find_files(source: SourceRecipe, sample: Path | None, gone: bool = False) ->
         with hub.one_line(source):
             fs, root = fsspec.url_to_fs(path)
             found = [_info(fs, name) for name in _matching(fs, root)]
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, *BROKEN_ARCHIVE) as error:
         raise UserError(
             f"source {source.name}: cannot list {source.path!r}: {first_words(error)}", "Check the path"
         ) from error
@@ -113,7 +114,9 @@ def on_hub(source: SourceRecipe) -> bool:
 
 def resolve(path: str, sample: Path | None) -> str:
     """`path` with sample:// replaced by the folder of the built-in sample."""
-    return f"{sample}/{path.removeprefix(SAMPLE_SCHEME)}" if path.startswith(SAMPLE_SCHEME) else path
+    if not path.startswith(SAMPLE_SCHEME):
+        return path
+    return str(below(str(sample), *(name for name in path.removeprefix(SAMPLE_SCHEME).split("/") if name)))
 
 
 def _matching(fs: Any, root: str) -> list[str]:
@@ -155,6 +158,8 @@ def _refuse_unreadable(source: SourceRecipe, found: list[dict[str, Any]]) -> Non
             raise UserError(f"source {source.name}: {name!r} is {what}", "Remove it, or give a glob without it")
         if not _storable(name):
             raise UserError(f"source {source.name}: the file name {name!r} is no UTF-8", "Rename the file")
+        if "::" in name:  # in a URL it would name another place
+            raise UserError(f"source {source.name}: the file name {name!r} holds '::'", "Rename the file")
 
 
 def _storable(name: str) -> bool:
@@ -171,14 +176,23 @@ def _input_file(source: SourceRecipe, fs: Any, base: str, info: dict[str, Any]) 
     assert kind, "files without a format were left out"
     name = info["name"].removeprefix(base.rstrip("/") + "/")
     known = (info.get("lfs") or {}).get("sha256", "")  # the hub tells that of large files: no need to read them twice
-    return InputFile(source.name, name, fs.unstrip_protocol(info["name"]), kind, info["size"], known)
+    return InputFile(source.name, name, _url(source, fs, info["name"]), kind, info["size"], known)
+
+
+def _url(source: SourceRecipe, fs: Any, name: str) -> str:
+    """What opens the file `name`: of an archive (`zip://*.jsonl::pages.zip`) with where the archive lies."""
+    url, (first, _, inner) = fs.unstrip_protocol(name), source.path.partition("::")
+    if not inner or "://" not in first:
+        return url
+    return f"{url}::{inner if '://' in inner else os.path.abspath(inner)}"
 
 
 def _grouped(files: list[InputFile]) -> list[InputFile]:
-    """`files` with the HTML files among them, many and small as a rule, in groups of PAGES_PER_TASK."""
-    pages = [file for file in files if file.format == "html"]
+    """`files` with the HTML files among them, many and small as a rule, in groups of PAGES_PER_TASK; those in an
+    archive, whose URLs do not end in their names, stay alone."""
+    pages = [file for file in files if file.format == "html" and "::" not in file.url]
     groups = [pages[start : start + PAGES_PER_TASK] for start in range(0, len(pages), PAGES_PER_TASK)]
-    return [file for file in files if file.format != "html"] + [_group(group) for group in groups]
+    return [file for file in files if file.format != "html" or "::" in file.url] + [_group(group) for group in groups]
 
 
 def _group(files: list[InputFile]) -> InputFile:
@@ -199,17 +213,22 @@ def checksum(file: InputFile, source: SourceRecipe) -> str:
     try:
         with hub.one_line(source), opened(file) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    except OSError as error:
-        raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
+    except (OSError, *BROKEN_ARCHIVE) as error:
+        raise UserError(
+            f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Make the file readable"
+        ) from error
 
 
 @contextmanager
 def opened(file: InputFile) -> Iterator[Any]:
     """The bytes of `file`; UserError where it cannot be opened."""
     try:
-        stream: Any = fsspec.open(file.url, "rb").open()  # type: ignore[union-attr]
-    except OSError as error:
-        raise UserError(f"source {file.source}: cannot read {file.url}: {error}", "Make the file readable") from error
+        fs, path = fsspec.url_to_fs(file.url)  # an archive is closed as soon as nobody holds its file system
+        stream: Any = fs.open(path, "rb")
+    except (OSError, ValueError, *BROKEN_ARCHIVE) as error:
+        raise UserError(
+            f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Make the file readable"
+        ) from error
     with stream:
         yield stream
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from curation.config import HUB_SCHEME, SourceRecipe
 from manifests.errors import UserError
+from manifests.hub_errors import hub_errors
 
 PATH = re.compile(HUB_SCHEME + r"datasets/([^/@\s]+/[^/@\s]+)(?:@([^/\s]+))?(?:/(.*))?")
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -79,7 +80,7 @@ def _parts(source: SourceRecipe) -> tuple[str, str | None, str]:
     match = PATH.fullmatch(source.path)
     if not match:
         raise UserError(
-            f"source {source.name}: {source.path} is no data set of the hub",
+            f"source {source.name}: {source.path} is not a data set of the hub",
             "Write hf://datasets/ORG/NAME@COMMIT/FOLDER",
         )
     return match[1], match[2] or source.revision, match[3] or ""
@@ -91,7 +92,6 @@ def one_line(source: SourceRecipe) -> Iterator[None]:
     if not source.path.startswith(HUB_SCHEME):
         yield
         return
-    import httpx  # noqa: PLC0415
     from huggingface_hub import errors  # noqa: PLC0415
 
     try:
@@ -106,7 +106,7 @@ def one_line(source: SourceRecipe) -> Iterator[None]:
             f"source {source.name}: the hub has no commit {commit(source)} of {source.path}",
             "Give revision=<commit>",
         ) from error
-    except (errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except hub_errors() as error:
         raise UserError(
             f"source {source.name}: cannot reach the hub for {source.path}: {' '.join(str(error).split())[:200]}",
             "Go online, or give the `path` of a local copy",

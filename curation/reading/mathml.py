@@ -52,7 +52,9 @@ ACCENTS = {
     "∼": r"\tilde", "→": r"\vec", "⃗": r"\vec", "⇀": r"\vec", "˙": r"\dot", ".": r"\dot", "¨": r"\ddot", "ˇ": r"\check",
     "˘": r"\breve", "´": r"\acute", "`": r"\grave", "⏞": r"\overbrace", "⏜": r"\overparen", "_": r"\overline",
 }  # fmt: skip
-UNDER_ACCENTS = {"_": r"\underline", "¯": r"\underline", "‾": r"\underline", "̲": r"\underline", "⏟": r"\underbrace"}
+UNDER_ACCENTS = {
+    **dict.fromkeys("_¯‾―\u0332\u0331ˍ", r"\underline"), "⏟": r"\underbrace", "⏝": r"\underparen",
+}  # fmt: skip
 STYLES = {
     "DOUBLE-STRUCK": r"\mathbb",
     "BLACK-LETTER": r"\mathfrak",

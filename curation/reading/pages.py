@@ -19,16 +19,20 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from curation.reading import mathml
+from curation.reading.content import main_content
+from curation.reading.layout import laid_out
+from curation.reading.outline import Outline
+from curation.reading.symbols import SYMBOL_FONT, glyphs, symbol
 
 REASONS = {
     "nested_too_deeply": "a page with elements nested deeper than any browser shows",
     "endless_tag": "a page with a tag of more words than any has attributes, as text with a stray < has",
     "no_text": "a page without main text",
+    "not_html": "content that is no HTML page, whatever its label says",
 }
 MAX_DEPTH = 512
 """Levels of nested elements; Chromium flattens what is deeper."""
@@ -42,6 +46,28 @@ BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters around the number of a formula: no page has them."""
+MOSTLY = 4
+"""Right characters beyond ASCII for each wrong byte of a page that is UTF-8 all the same."""
+BEYOND_ASCII = re.compile("[^\\x00-\\x7f]+")
+SAMPLE = 1 << 14
+OTHER_FORMAT = re.compile(
+    r"\s*(%PDF-|%!PS|\{\\rtf|GIF8[79]a|.?PNG\r?\n|PK\x03\x04|Rar!|7z..'\x1c|RIFF.{4}|OggS|wOF[F2]|MZ.\x00)", re.DOTALL
+)
+"""First characters of formats that no page begins with."""
+NO_TEXT = re.compile("[\\x00-\\x08\\x0e-\\x1a\\x1c-\\x1f\\x7f\\ufffd]")
+ODD_CHARACTERS, ODD_SHARE = 20, 0.02
+COMMENTS = re.compile(r"<!--.*?-->|<\?xml[^>]*>|/\*.*?\*/", re.DOTALL)
+MARKUP = re.compile(
+    r"<(!doctype|/?(html|head|body|title|meta|link|div|span|p|br|a|h[1-6]|table|tr|td|ul|ol|li|dl|pre|center|font|b|i|em"
+    r"|strong|section|article|main|header|nav|form|img|hr|script|style|math|blockquote|frameset|base|noscript)\b)",
+    re.IGNORECASE,
+)
+"""What a page has near its beginning."""
+OTHER_MARKUP = re.compile(
+    r"(<!doctype\s+(?!html)\w+|<(rss|feed|urlset|sitemapindex|rdf|rdf:RDF|svg|opml|wml|kml|gpx|plist|"
+    r"soap\S*|xs:schema|xsl:\S+|error|response)\b)",
+    re.IGNORECASE,
+)
 MARK = re.compile(f"{OPEN}(\\d+D?){CLOSE}")
 
 SOURCES = "script[type^='math/']"
@@ -66,14 +92,20 @@ DELIMITERS = (
 )
 PROSE = "p, ul, ol, dl, pre, h1, h2, h3"
 """What is in no formula: a container that holds one was not closed."""
-CLUTTER = ".mw-editsection, .mw-jump-link, .js-voting-container"
-"""Parts of MediaWiki's and Stack Exchange's pages that Resiliparse takes for text."""
-SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
+MOST_HEADINGS = 20
+"""Headings of a page among which its own is looked for."""
 CANONICAL = "link[rel='canonical'], meta[property='og:url']"
-NO_SCRIPT = re.compile(r"st|nd|rd|th|tm|sm|r|c|®|™|er|re|ème|e|o|a|º|ª", re.IGNORECASE)
-"""Raised letters that are no exponent: 1st, 2nd, trade marks."""
-MAX_SCRIPT = 12
-"""Characters of the longest raised or lowered text that is taken for an exponent or an index."""
+ORDINAL = re.compile(r"(st|nd|rd|th|nde|er|re|ère|ème|eme|do|mo|to)s?", re.IGNORECASE)
+"""What is raised after a number that counts: 1st, 2nd, 1er."""
+TRADE_MARK = re.compile(r"\(?(tm|sm|r|c|®|™|℠|©)\)?", re.IGNORECASE)
+NOTE = re.compile(r"[\[(]\s*\w{1,3}\s*[\])]|[*†‡§¶#]+|\[.*\]")
+"""The mark of a note after a word."""
+PRIMES = frozenset("′″‴'’°ºª")
+"""Signs that are raised of themselves."""
+NO_BASE = frozenset('.,;:?"“”‘«»–—/\\&~…([{<=≤≥≠→−+-×·')
+"""What a raised or lowered text does not belong to, though it stands before it."""
+WORDY = re.compile(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}\s+[^\W\d_]{3,}")
+INLINE = ("a", "b", "i", "em", "strong", "span", "var", "font", "sub", "sup", "small", "big", "tt", "code", "u", "cite")
 
 
 class Refused(Exception):
@@ -86,10 +118,15 @@ class Page:
 
     text: str
     url: str | None
+    share: float
+    """Characters of the main text / characters that the page shows."""
+    formulas_lost: int
+    """Formulas of which nothing could be read."""
 
 
-def extract(html: str) -> Page:
+def extract(html: str, markdown: bool = False) -> Page:
     """The main text of `html`, and its canonical address. Raises Refused with a reason of REASONS."""
+    check_html(html)
     if _has_endless_tag(html):
         raise Refused("endless_tag", f"more than {MAX_TAG_WORDS} words")
     tree = HTMLTree.parse(html.replace(OPEN, "").replace(CLOSE, ""))
@@ -100,18 +137,20 @@ def extract(html: str) -> Page:
     url = _canonical(tree)
     formulas = _Formulas(tree)
     formulas.mark()
-    for node in tree.document.query_selector_all(CLUTTER).values():
-        node.remove()
-    _deepen_lists(tree)
-    text = extract_plain_text(tree, preserve_formatting=True, main_content=True, alt_texts=False)
-    text = formulas.restored(_headed(tree, text))
+    outline = Outline.of(tree.body.outer_html)
+    main = main_content(outline)
+    text = laid_out(outline, main.kept, main.roots, markdown)
+    text = formulas.restored(_headed(tree, text, markdown))
     if not text.strip():
         raise Refused("no_text", "nothing but navigation")
-    return Page(text, url)
+    return Page(text, url, main.share, formulas.lost)
 
 
 def _has_endless_tag(html: str) -> bool:
-    long = (piece for piece in html.split(">") if len(piece) > 2 * MAX_TAG_WORDS)
+    pieces = html.split(">")
+    if max(map(len, pieces)) <= 2 * MAX_TAG_WORDS:
+        return False
+    long = (piece for piece in pieces if len(piece) > 2 * MAX_TAG_WORDS)
     return any((tag := TAG.search(piece)) and len(piece[tag.end() :].split()) > MAX_TAG_WORDS for piece in long)
 
 
@@ -119,25 +158,59 @@ def _has_endless_tag(html: str) -> bool:
 
 
 def decoded(data: bytes, declared: str | None = None) -> str:
-    """The characters of a page. In this order: byte order mark; UTF-8 where the bytes are that, as other text hardly
-    ever is; `declared` (by the server); the page's own <meta>; the encoding that Resiliparse detects. Wrong bytes are
-    U+FFFD."""
+    """The characters of a page. In this order: byte order mark; UTF-16 where every other byte is 0; UTF-8 where the
+    bytes are that, but for a few, as other text hardly ever is; of `declared` (by the server), the page's own <meta>
+    and the encoding that Resiliparse detects the first in which no byte is wrong, or the fewest. Those are U+FFFD."""
     for mark, name in BOMS:
         if data.startswith(mark):
             return data.decode(name, "replace")
+    if wide := _without_mark(data):
+        return data.decode(wide, "replace")
     if b"\x1b" not in data:  # ISO-2022-JP is ASCII with escapes
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            pass
+        text = data.decode("utf-8", "replace")
+        wrong = text.count("\ufffd") - data.count("\ufffd".encode()) if "\ufffd" in text else 0
+        if wrong * MOSTLY <= sum(map(len, BEYOND_ASCII.findall(text))) - wrong:
+            return text
     own = detect_encoding(data[:META_BYTES], from_html_meta=True) if b"charset" in data[:META_BYTES].lower() else None
-    for name in (declared, own, detect_encoding(data)):
-        if name and (known := map_encoding_to_html5(name, False)):
-            try:
-                return data.decode(known, "replace")
-            except LookupError:  # a name of the standard that Python lacks
-                continue
-    return data.decode("cp1252", "replace")
+    named = [known for name in (declared, own, detect_encoding(data)) if name and (known := _known(name))]
+    return min((data.decode(known, "replace") for known in [*named, "cp1252"]), key=lambda text: text.count("\ufffd"))
+
+
+def _known(name: str) -> str | None:
+    """Python's name of an encoding. A page that could be read so far is not in UTF-16, whatever it says."""
+    known = map_encoding_to_html5(name, False)
+    try:
+        return None if not known or codecs.lookup(known).name.startswith("utf-16") else known
+    except LookupError:  # a name of the standard that Python lacks
+        return None
+
+
+def _without_mark(data: bytes) -> str | None:
+    """UTF-16 by the zeros that markup has in it."""
+    even, odd = (data[start:META_BYTES:2].count(0) for start in (0, 1))
+    many = min(len(data), META_BYTES) // 8
+    if many and max(even, odd) > many and min(even, odd) * 20 < max(even, odd):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return None
+
+
+def check_html(html: str) -> None:
+    """Refuse what is no page, whatever its server or name says: other formats by their first characters, bytes that are
+    no text by the share of characters that no text has."""
+    sample = html[:SAMPLE]
+    if OTHER_FORMAT.match(sample):
+        raise Refused("not_html", f"begins with {sample.strip()[:40]!r}")
+    odd = len(NO_TEXT.findall(sample))
+    if odd > max(ODD_CHARACTERS, len(sample) * ODD_SHARE):
+        raise Refused("not_html", f"{odd} of {len(sample)} characters are those of no text")
+
+
+def check_markup(html: str) -> None:
+    """Refuse what is text and no markup, or markup of another kind: JSON, scripts, style sheets, feeds."""
+    check_html(html)
+    begin = COMMENTS.sub("", html[:SAMPLE]).lstrip("\ufeff \t\r\n")
+    if not MARKUP.search(begin) or OTHER_MARKUP.match(begin) or (begin[:1] in "{[/(;!" and not begin.startswith("<")):
+        raise Refused("not_html", f"begins with {begin[:40]!r}")
 
 
 # -- formulas --------------------------------------------------------------------------------------------------------
@@ -150,17 +223,21 @@ class _Formulas:
         self.tree = tree
         self.document: Any = tree.document
         self.found: list[str] = []
+        self.lost = 0
 
     def mark(self) -> None:
         """Each formula once: sources before what was rendered of them, the whole before its parts."""
+        self._symbols()
         sources = self._all(SOURCES)
         for script in sources:
-            self._replace(script, *_of_script(script))
+            self._replace_source(script)
         for node in self._all(CONTAINERS):
             if sources and node.matches(RENDERED) and node.tag != "mjx-container":
                 node.remove()
-            elif not node.query_selector(PROSE):
-                self._replace(node, *_of_container(node))
+            elif not node.query_selector(PROSE) and OPEN not in (node.text or ""):
+                tex, display = _of_container(node)
+                self.lost += tex is None
+                self._replace(node, tex, display)
         if sources:
             for preview in self._all(".MathJax_Preview"):
                 if OPEN not in (preview.text or ""):
@@ -168,9 +245,29 @@ class _Formulas:
         for node in self._all(MATHS):
             self._replace(node, *_of_math(node))
         for image in self._all("img"):
-            self._replace(image, *_of_image(image))
-        for node in self._all("sup, sub"):
+            tex, display = _of_image(image)
+            self.lost += tex is None and bool(TEX_IMAGE.search(image.getattr("class") or ""))
+            self._replace(image, tex, display)
+        for node in reversed(self._all("sup, sub")):  # what is within a script first
             self._script(node)
+
+    def _symbols(self) -> None:
+        """Greek letters and signs that are Latin ones in the font Symbol."""
+        for node in self._all("font[face], [style*='ymbol']"):
+            face, style = (node.getattr(name) or "" for name in ("face", "style"))
+            if re.fullmatch(r"\W*(standard )?symbol\b\W*(,.*)?", face, re.IGNORECASE) or SYMBOL_FONT.search(style):
+                self._put(node, symbol(node.text or ""))
+
+    def _replace_source(self, script: ElementNode) -> None:
+        """A script that holds a formula's source. AsciiMath stays as it was written; of another kind nothing is known,
+        and what was rendered of it goes as well."""
+        kind = (script.getattr("type") or "").lower()
+        if kind.startswith("math/asciimath"):
+            self._put(script, f" {' '.join((script.text or '').split())} ")
+            return
+        tex, display = _of_script(script)
+        self.lost += tex is None
+        self._replace(script, tex, display)
 
     def restored(self, text: str) -> str:
         """`text` with the LaTeX in place of the marks, displayed formulas on lines of their own."""
@@ -205,14 +302,43 @@ class _Formulas:
         node.replace_with(self.document.create_text_node(text))
 
     def _script(self, node: ElementNode) -> None:
-        """x<sup>2</sup> as x^{2}: read without it, 10<sup>6</sup> is 106. Notes and ordinals stay."""
-        text, before = (node.text or "").strip(), node.previous_sibling
-        base = (before.text or "")[-1:] if before else ""
-        if not text or len(text) > MAX_SCRIPT or OPEN in text or node.query_selector("a") or NO_SCRIPT.fullmatch(text):
+        """x<sup>2</sup> as x^2: read without it, 10<sup>6</sup> is 106. Notes, ordinals and trade marks stay."""
+        raised, text, base = node.tag == "sup", " ".join((node.text or "").split()), _base(node)
+        if not text or not base or base[-1] in NO_BASE or (raised and _is_no_exponent(node, text, base)):
             return
-        if base.isalnum() or base in (")", "]", "}", "|"):
-            sign = "^" if node.tag == "sup" else "_"
-            self._put(node, f"{sign}{text}" if len(text) == 1 else f"{sign}{{{text}}}")
+        if raised and text in PRIMES:
+            self._put(node, text)
+        else:
+            self._put(node, ("^" if raised else "_") + (text if len(text) == 1 else f"{{{text}}}"))
+
+
+def _base(node: ElementNode) -> str:
+    """The text that stands right before `node`, at most its last 40 characters; a space within it does not count."""
+    place: Any = node
+    while place is not None and place.previous_sibling is None:
+        place = place.parent
+        if place is None or place.tag not in INLINE:
+            return ""
+    before = place.previous_sibling if place is not None else None
+    text = ((before.text if before is not None else "") or "")[-40:]
+    stripped = text.rstrip()
+    return stripped if stripped == text or re.search(r"(^|\W)[^\W\d_]\Z|[)\]}]\Z", stripped) else ""
+
+
+def _is_no_exponent(node: ElementNode, text: str, base: str) -> bool:
+    """Whether raised `text` is an ordinal, a trade mark or a note, by what it stands after and what it links to."""
+    word = re.search(r"[^\W_]*\Z", base)
+    after = word[0] if word else ""
+    link = node.query_selector("a") or node.closest("a")
+    if link is not None and (node.query_selector("a") or " ".join((link.text or "").split()) == text):
+        return True
+    if ORDINAL.fullmatch(text) and (after[-1:].isdigit() or re.search(r"\d\)\Z", base) or text.lower() == "th"):
+        return True
+    if text == "e" and re.fullmatch(r"[IVXLC]{2,}", after):  # the French XIXe
+        return True
+    if len(after) > 1 and after.isalpha():
+        return bool((len(after) > 2 or len(text) > 1) and TRADE_MARK.fullmatch(text)) or bool(NOTE.fullmatch(text))
+    return bool(WORDY.search(text))
 
 
 Formula = tuple[str | None, bool]
@@ -237,8 +363,11 @@ def _of_container(node: ElementNode) -> Formula:
         if part and (markup := part.getattr("data-mathml")):
             tex, block = _of_markup(markup)
             return tex, display or block
-    source = node.query_selector("[data-latex]")
-    return (source.getattr("data-latex") if source else None), display
+    if source := node.query_selector("[data-latex]"):
+        return source.getattr("data-latex"), display
+    if node.tag == "mjx-container" and (markup := glyphs(node)):
+        return _of_markup(markup)[0], display
+    return None, display
 
 
 def _of_markup(markup: str) -> Formula:
@@ -311,21 +440,16 @@ def _canonical(tree: HTMLTree) -> str | None:
     return address if re.match(r"https?://\S+\Z", address) else None
 
 
-def _headed(tree: HTMLTree, text: str) -> str:
-    """`text` with the page's heading before it, should Resiliparse have left that out with the site's header. A heading
-    is the page's, not the site's, if the title says the same."""
-    node = tree.document.query_selector("h1") if tree.document else None
-    heading, title = (" ".join((part or "").split()) for part in (node.text if node else "", tree.title))
-    if not text.strip() or not heading or not title or heading in " ".join(text[: 4 * len(heading) + 400].split()):
+def _headed(tree: HTMLTree, text: str, markdown: bool) -> str:
+    """`text` with the page's heading before it, should that stand outside of the main text. A heading is the page's if
+    the title says the same; of several it is the longest, for a title often names the site as well."""
+    title = " ".join((tree.title or "").split())
+    if not text.strip() or not title or not tree.document:
         return text
-    return f"{heading}\n\n{text}" if heading in title or title in heading else text
-
-
-def _deepen_lists(tree: HTMLTree) -> None:
-    """Lists near the root three levels deeper. Resiliparse takes those for menus whatever they hold; deeper ones it
-    judges by their links, and plain pages of mathematics keep all their text there."""
-    document: Any = tree.document
-    for node in document.query_selector_all(SHALLOW_LISTS).values():
-        outer, middle, inner = (document.create_element("div") for _ in range(3))
-        node.replace_with(outer)
-        outer.append_child(middle).append_child(inner).append_child(node)
+    found = (
+        " ".join((node.text or "").split())
+        for node in tree.document.query_selector_all("h1, h2, h3").values()[:MOST_HEADINGS]
+    )
+    heading = max((line for line in found if line and (line in title or title in line)), key=len, default="")
+    first = (" ".join(line.split()).lstrip("# ") for line in text[: 4 * len(heading) + 400].split("\n"))
+    return text if not heading or heading in first else f"{'# ' * markdown}{heading}\n\n{text}"

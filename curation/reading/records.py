@@ -30,9 +30,9 @@ from curation.reading import hub, warc
 from curation.reading.adapters import REASONS as UNUSABLE
 from curation.reading.adapters import Doubt, Record, document, needed, read_columns
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
-from curation.reading.pages import Refused
+from curation.reading.pages import Refused, check_markup, decoded
 from curation.roles import Format
-from manifests.errors import UserError
+from manifests.errors import BROKEN_ARCHIVE, UserError
 from manifests.store import file_sha256
 
 REASONS = (
@@ -76,13 +76,16 @@ Placed = tuple[int, Record | Bad]
 @dataclass(frozen=True)
 class Good:
     """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
-    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it."""
+    (by their column in `documents`) and `metadata` (JSON) are what else the source says of it, `text_share` and
+    `formulas_lost` what reading a page found."""
 
     position: int
     fields: tuple[str | None, ...]
     doubt: Doubt | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     metadata: str | None = None
+    text_share: float | None = None
+    formulas_lost: int | None = None
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
@@ -112,7 +115,7 @@ def _columns(file: InputFile) -> set[str]:
                 return set(pq.read_schema(stream).names)
             lines = islice(_lines(_decompressed(io.BufferedReader(stream), file.format), PEEK_BYTES), PEEK_RECORDS)
             return {name for line, whole in lines if whole for name in _keys(line)}
-        except BROKEN:
+        except (*BROKEN, *BROKEN_ARCHIVE):
             return set()
 
 
@@ -166,8 +169,13 @@ def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path
     local = is_local(fs)
     copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
     if not local:
-        with hub.one_line(source):
-            fs.get_file(path, str(copy))
+        try:
+            with hub.one_line(source):
+                fs.get_file(path, str(copy))
+        except BROKEN_ARCHIVE as error:
+            raise UserError(
+                f"source {file.source}: cannot read {file.url}: {first_words(error)}", "Mend the archive"
+            ) from error
     yield copy
     known = file.span.sha256 if file.span else file.sha256
     if known and _sum(copy, file.span) != known:
@@ -319,7 +327,16 @@ def _html_record(path: Path, file: InputFile, source: SourceRecipe, max_bytes: i
     if len(data) > max_bytes:
         yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
     elif data.strip():
-        yield 0, {source.columns.text: data}
+        yield 0, _checked(data) or {source.columns.text: data}
+
+
+def _checked(data: bytes) -> Bad | None:
+    """Why a file that is called .html is no page."""
+    try:
+        check_markup(decoded(data))
+    except Refused as refused:
+        return Bad(0, *refused.args)
+    return None
 
 
 def _warc_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
@@ -350,4 +367,5 @@ def _good(position: int, record: Record, source: SourceRecipe, max_bytes: int) -
     fields = tuple(getattr(parts, name) for name in FIELDS)
     if sum(len(part) for part in fields if part) > max_bytes:
         return Bad(position, "record_too_long", f"more than {max_bytes} characters")
-    return Good(position, fields, parts.doubt, parts.scores, parts.metadata)
+    of_page = parts.text_share, parts.formulas_lost
+    return Good(position, fields, parts.doubt, parts.scores, parts.metadata, *of_page)

@@ -19,15 +19,18 @@ import zstandard
 from fastwarc.stream_io import BrotliReader, ChunkedReader
 from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
 
-from curation.reading.pages import Refused, decoded
+from curation.reading.pages import Refused, check_markup, decoded
 
 REASONS = {
     "http_error": "a response whose status is not 200",
-    "not_html": "a response that is no HTML page",
     "truncated_record": "a record that the crawler cut off, or shorter than it says",
     "damaged_record": "a response whose body does not decode",
 }
+GZIP = b"\x1f\x8b"
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+UNDECIDED = ("text/", "application/xml", "application/octet-stream")
+"""Types that crawlers find for pages as well."""
+BEGINS_A_PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
 PAGES = WarcRecordType.response | WarcRecordType.resource
 
 
@@ -59,14 +62,14 @@ class _Inflating:
 
 
 def _readable(stream: BinaryIO) -> BinaryIO | _Inflating:
-    compressed = stream.read(2) == b"\x1f\x8b"
+    compressed = stream.read(2) == GZIP
     stream.seek(0)
     return _Inflating(stream) if compressed else stream
 
 
 def _page_or_reason(record: WarcRecord, max_bytes: int) -> tuple[str, str | None] | Refused:
     try:
-        return _page(record, max_bytes), record.headers.get("WARC-Target-URI")
+        return _page(record, max_bytes), _address(record)
     except Refused as refused:
         return refused
 
@@ -78,7 +81,7 @@ def _pass_over(record: WarcRecord) -> None:
 
 
 def _page(record: WarcRecord, max_bytes: int) -> str:
-    address = record.headers.get("WARC-Target-URI") or "no address"
+    address = _address(record) or "no address"
     if not record.content_length:
         raise Refused("truncated_record", f"{address}: empty")
     headers = _http(record, address)
@@ -89,10 +92,39 @@ def _page(record: WarcRecord, max_bytes: int) -> str:
     kind = (headers or record.headers).get("Content-Type") or ""
     if kind.startswith("application/http"):
         raise Refused("damaged_record", f"{address}: no HTTP response")
-    if not kind.lower().startswith(HTML_TYPES):
-        raise Refused("not_html", f"{address}: {kind or 'no content type'}")
+    found = record.headers.get("WARC-Identified-Payload-Type") or ""
+    if not _is_html(kind, found):
+        raise Refused("not_html", f"{address}: {found or kind}")
+    data = _body(record, address, max_bytes)
+    if not (kind or found) and not BEGINS_A_PAGE.match(data[:4096]):
+        raise Refused("not_html", f"{address}: no content type")
     charset = re.search(r"charset\s*=\s*[\"']?([^\s;\"']+)", kind, re.IGNORECASE)
-    return decoded(_body(record, address, max_bytes), charset[1] if charset else None)
+    return _as_page(decoded(data, charset[1] if charset else None), address)
+
+
+def _address(record: WarcRecord) -> str | None:
+    """The page's address; wget puts it between angle brackets."""
+    address = record.headers.get("WARC-Target-URI")
+    return address.strip().removeprefix("<").removesuffix(">") if address else address
+
+
+def _is_html(kind: str, found: str) -> bool:
+    """Whether a response is taken for a page, by the server's type and by what the crawler found in it."""
+    if found.lower().startswith(HTML_TYPES):
+        return True
+    if found and not found.lower().startswith(UNDECIDED):
+        return False
+    return not kind or kind.lower().strip().startswith(HTML_TYPES)
+
+
+def _as_page(html: str, address: str) -> str:
+    """`html`, looked at whether it is what its label says. Nothing at all is refused by who reads the record."""
+    try:
+        if html.strip():
+            check_markup(html)
+    except Refused as refused:
+        raise Refused(refused.args[0], f"{address}: {refused.args[1]}") from refused
+    return html
 
 
 def _http(record: WarcRecord, address: str) -> HeaderMap | None:
@@ -150,14 +182,25 @@ def _unpacked(data: bytes, encoding: str, max_bytes: int, address: str) -> bytes
 
 
 def _inflated(data: bytes, max_bytes: int) -> bytes:
-    """gzip, zlib, or deflate without a header, as some servers send it."""
+    """gzip of any number of members, zlib, or deflate without a header, as some servers send it."""
     for window in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):
-        inflate = zlib.decompressobj(window)
         try:
-            found = inflate.decompress(data, max_bytes + 1)
+            return _members(data, window, max_bytes)
         except zlib.error:
             continue
-        if inflate.eof or len(found) > max_bytes:
-            return found
-        raise ValueError("ends too early")
     raise ValueError("does not decode")
+
+
+def _members(data: bytes, window: int, max_bytes: int) -> bytes:
+    """All members of gzip; what follows the last one and is none is passed over, as by gzip itself."""
+    found = b""
+    while True:
+        inflate = zlib.decompressobj(window)
+        found += inflate.decompress(data, max_bytes + 1 - len(found))
+        if len(found) > max_bytes:
+            return found
+        if not inflate.eof:
+            raise ValueError("ends too early")
+        data = inflate.unused_data
+        if not data.startswith(GZIP):
+            return found

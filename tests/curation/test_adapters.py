@@ -326,3 +326,19 @@ def test_what_sources_bring_becomes_columns(tokenizer, tmp_path):
         curate(made[0].store, corpus(tokenizer, **scored | {"scores": {"page_score": "scroe"}}))
     with pytest.raises(UserError, match=r"page_score is a source's score"):
         parse(recipe | {"classifier": {"model": "default", "column": "page_score"}}, CurateRecipe, "test")
+
+
+@pytest.mark.parametrize("depth", [1, 5, 100, 230, 400])
+def test_metadata_of_any_depth_is_the_same_from_jsonl_and_parquet(depth):
+    """Parquet gives text as bytes; what is too deep for JSON is refused from either."""
+    source = SourceRecipe(name="s", path="x", role="web", metadata=("m",))
+
+    def found(leaf: Any) -> Any:
+        for level in range(depth):
+            leaf = {"a": leaf} if level % 2 else [leaf]
+        try:
+            return document({"text": "t", "m": leaf}, source).metadata
+        except Refused as refused:
+            return refused.args[0]
+
+    assert found("é") == found("é".encode()) and ("é" in found("é")) == (depth < 250)

@@ -28,9 +28,11 @@ from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, verify
 from manifests.recipe import parse, semantic
-from manifests.report import report
 from manifests.store import Store
 from manifests.tables import DOCUMENTS, TEXTS
+from octo.commands.document import why
+from octo.rebuild import build_again
+from octo.report.write import report
 
 HERE = Path(__file__).parent
 
@@ -315,8 +317,8 @@ def test_a_server_that_is_not_there_ends_in_one_line(store, corpus_of, server):
 
 
 def run_octo(store: Store, path: Path, *more: str) -> subprocess.Popen:
-    command = [sys.executable, octo.__file__, "annotate", str(path), "--store", store.root, *more]
-    environment = os.environ | {"PYTHONPATH": str(octo.HERE)}
+    command = [sys.executable, "-m", "octo", "annotate", str(path), "--store", store.root, *more]
+    environment = os.environ | {"PYTHONPATH": str(octo.ROOT)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -391,10 +393,10 @@ def test_good_rows_are_documents_and_the_link_back_is_kept(store, corpus_of, ser
     }  # fmt: skip
     kept = next(row["doc_id"] for row in rows if row["drop_reason"] is None)
     for name in (kept, origins[kept]):
-        octo.why(name, json_=True, store=store.root)
+        why(name, json_=True, store=store.root)
         (said,) = json.loads(capsys.readouterr().out)["annotations"]
         assert (said["source_document"], said["documents"]) == (origins[kept], [kept])
-    assert octo.build_again(store, rewritten, Store(Path(store.root).with_name("scratch")), 1).id == rewritten.id
+    assert build_again(store, rewritten, Store(Path(store.root).with_name("scratch")), 1).id == rewritten.id
 
 
 def test_pairs_are_question_answer_documents(store, corpus_of, server, tokenizer):
@@ -437,7 +439,7 @@ def test_scores_label_documents_for_a_classifier(store, tmp_path, server):
     wanted = {row["doc_id"]: "theorem" in row["text"] for row in corpus.read("texts").to_pylist()}
     labels = {row["doc_id"]: row["label"] == "positive" for row in made.read("labels").to_pylist()}
     assert labels == wanted
-    assert octo.build_again(store, made, Store(tmp_path / "scratch"), 1).id == made.id
+    assert build_again(store, made, Store(tmp_path / "scratch"), 1).id == made.id
     with pytest.raises(UserError, match="llm_score"):
         fit.train(store, labelling(corpus))
     with pytest.raises(UserError, match="holds no scores"):
@@ -454,7 +456,7 @@ def test_sql_diff_and_report_know_annotations(store, corpus_of, server):
     written = Path(report(store, [made.id])).read_text()
     assert "What was asked" in written and "refusal" in written
     with pytest.raises(UserError, match="cannot be made again"):
-        octo.build_again(store, made, Store(Path(store.root).with_name("scratch")), 1)
+        build_again(store, made, Store(Path(store.root).with_name("scratch")), 1)
 
 
 # -- vLLM ------------------------------------------------------------------------------------------------------------
@@ -466,7 +468,7 @@ def toy_model(tmp_path_factory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder, tokenizer = tmp_path_factory.mktemp("toy"), octo.HERE / "recipes" / "quickstart" / "tokenizer"
+    folder, tokenizer = tmp_path_factory.mktemp("toy"), octo.ROOT / "recipes" / "quickstart" / "tokenizer"
     torch.manual_seed(1)
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=768, num_key_value_heads=2, max_position_embeddings=2048, **shape)

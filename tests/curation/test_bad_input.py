@@ -33,7 +33,7 @@ from manifests.manifest import Manifest, resolve, verify
 from manifests.recipe import parse
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 
 
 def row(number: int, **fields: Any) -> dict[str, Any]:
@@ -248,19 +248,19 @@ def refusal(capsys, monkeypatch, tmp_path: Path, recipe: bytes | dict[str, Any],
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        (b"name: [a\n b: {", "is no YAML"),
-        (b"name:\n\t- a", "is no YAML"),
+        (b"name: [a\n b: {", "is not valid YAML"),
+        (b"name:\n\t- a", "is not valid YAML"),
         (b"- a\n- b\n", "holds no mapping"),
         (b"", "holds no mapping"),
         (b"name: !!python/object/apply:os.system ['exit 7']\n", "could not determine a constructor"),
         (b"name: !!python/name:os.system\n", "could not determine a constructor"),
-        (b"[" * 20_000, "is no YAML"),
+        (b"[" * 20_000, "is not valid YAML"),
         (b"name: &a [*a]\n", "`name`: Input should be a valid string"),
-        (b"? [a]\n: 1\n", "is no YAML"),
+        (b"? [a]\n: 1\n", "is not valid YAML"),
         (b"1: 2\nname: x", "Keys should be strings"),
-        (random.Random(5).randbytes(3000), "is no YAML"),
-        ('{"name": "x"}'.encode("utf-16"), "is no YAML"),
-        (b'name: "a\0b"', "is no YAML"),
+        (random.Random(5).randbytes(3000), "is not valid YAML"),
+        ('{"name": "x"}'.encode("utf-16"), "is not valid YAML"),
+        (b'name: "a\0b"', "is not valid YAML"),
         (b"sorces: []", "unknown field `sorces`"),
         (b"quality: {min_wordz: 1}", "unknown field `quality.min_wordz`"),
         (b"quality: {min_words: many}", "`quality.min_words`: Input should be a valid integer"),

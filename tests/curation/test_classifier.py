@@ -24,8 +24,8 @@ from manifests.catalog import diff, lineage, query
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify
 from manifests.recipe import load, parse
-from manifests.report import report
 from manifests.store import Store, file_sha256
+from octo.report.write import report
 
 SMALL = {"dimensions": 8, "buckets": 10_000, "learning_rate": 0.5, "epochs": 5, "min_count": 1, "held_out": 0.3}
 

@@ -16,7 +16,7 @@ from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 FILE = "data/a.jsonl"
 CONTENT = b"".join(
     json.dumps({"problem": f"What is {n} + 1?", "solution": f"{n + 1}"}).encode() + b"\n" for n in range(9)
@@ -41,8 +41,8 @@ def test_a_commit_is_named_in_the_path_or_beside_it():
         ("hf://datasets/org/name/data", "give revision=<commit>"),
         ("hf://datasets/org/name@main/data", "'main' is no commit"),
         ("hf://datasets/org/name@v1.0", "'v1.0' is no commit"),
-        ("hf://org/name@" + COMMIT, "is no data set"),
-        ("hf://datasets/name", "is no data set"),
+        ("hf://org/name@" + COMMIT, "is not a data set"),
+        ("hf://datasets/name", "is not a data set"),
     ],
 )
 def test_what_names_no_commit_is_refused(path, says):

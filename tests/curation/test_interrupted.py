@@ -19,7 +19,7 @@ import octo
 from curation.pipeline import curate, input_files
 from manifests.store import Store
 
-ROOT = Path(octo.__file__).parent
+ROOT = Path(octo.__file__).parents[1]
 PATIENCE = 120.0
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 

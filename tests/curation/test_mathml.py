@@ -33,6 +33,7 @@ def converted(inner: str) -> str:
         ("<msup><mi>f</mi><mo>′</mo></msup><mo>(</mo><mi>x</mi><mo>)</mo>", "f'(x)"),
         ("<mover><mi>x</mi><mo>¯</mo></mover><mover><mi>v</mi><mo>→</mo></mover>", r"\overline{x}\vec{v}"),
         ("<munder><mrow><mi>a</mi></mrow><mo>⏟</mo></munder>", r"\underbrace{a}"),
+        ("<munder><mn>4</mn><mo>―</mo></munder><mover><mn>4</mn><mo>―</mo></mover>", r"\underline{4}\overline{4}"),
         ("<mover><mo>=</mo><mtext>def</mtext></mover>", r"\overset{\text{def}}{=}"),
         ("<mi>ℝ</mi><mi>𝒜</mi><mi>𝔤</mi><mi>𝑥</mi><mi>Γ</mi>", r"\mathbb{R}\mathcal{A}\mathfrak{g}x\Gamma"),
         ('<mi mathvariant="double-struck">Q</mi><mi mathvariant="normal">d</mi>', r"\mathbb{Q}\mathrm{d}"),

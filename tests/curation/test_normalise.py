@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.measures.normalise import normalise
+from curation.measures.normalise import line_ends, normalise
 
 
 def normalised(text: str) -> str:
@@ -75,3 +75,13 @@ def test_keeps_latex_and_indentation():
 
 def test_null_stays_null():
     assert normalise(pa.array([None, "a"], pa.string())).to_pylist() == [None, "a"]
+
+
+@given(st.text(st.sampled_from("a \t\n\r\x0b\x0c\x00\xa0\u2028\u2329\ufeffÃ©'e\u0301"), max_size=30))
+def test_of_code_only_line_ends_change(text):
+    (found,) = line_ends(pa.array([text])).to_pylist()
+    assert found == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_code_without_text_stays_null():
+    assert line_ends(pa.array([None, ""])).to_pylist() == [None, ""]

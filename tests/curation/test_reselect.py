@@ -16,8 +16,8 @@ from curation.tasks import RULES_VERSION
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve, verify
 from manifests.recipe import parse
-from manifests.report import report
 from manifests.store import Store
+from octo.report.write import report
 
 QUESTION = "Mia has 58 apples in a basket and finds 13 more under the old tree behind the house. How many has she now?"
 OTHER = "A train leaves at noon with 240 people and at every stop 12 of them get off. After how many stops is it empty?"

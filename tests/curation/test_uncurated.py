@@ -9,6 +9,7 @@ import pytest
 
 from curation.pipeline import curate, plan
 from curation.uncurated import uncurated
+from manifests.catalog import funnel
 from manifests.errors import UserError
 from manifests.manifest import verify
 from manifests.store import Store
@@ -40,7 +41,7 @@ def test_every_readable_record_is_kept(folder, tokenizer, tmp_path):
     assert len(rows) == 11 and {row["drop_reason"] for row in rows} == {None} == {row["cluster_id"] for row in rows}
     assert {(row["source"], row["role"], row["license"]) for row in rows} == {("mine", "web", "CC-BY-4.0")}
     assert sorted(corpus.read("quarantine")["reason"].to_pylist()) == ["invalid_json", "null_field"]
-    outcomes = {row["outcome"]: row["documents"] for row in corpus.sql("SELECT * FROM funnel").arrow().to_pylist()}
+    outcomes = {row["outcome"]: row["documents"] for row in funnel(store, corpus.id).to_pylist()}
     assert (outcomes["in"], outcomes["kept"]) == (13, 11) and "dropped" not in outcomes
     assert verify(store, corpus) == []
     assert curate(store, recipe).id == corpus.id

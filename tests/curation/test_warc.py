@@ -22,6 +22,25 @@ from manifests.store import Store
 LIMIT = 10_000
 PAGE = b"<nav>Menu</nav><p>Let <math><msup><mi>x</mi><mn>2</mn></msup></math> be a square.</p>"
 TEXT = "Let $x^2$ be a square."
+OTHERS = (
+    b"%PDF-1.5\n%\xd0\xd4\xc5\xd8\n5 0 obj <</Length 99>> stream\nx\xda\x8d\x00\x01",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\2\0<p>\x08\6\0\0\0\xf4x\xd4\xfa" * 9,
+    b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\1\0H\0H\0\0\xff\xdb\0C\0\5\3\4\4" * 9,
+    b"GIF89a\1\0\1\0\x80\0\0",
+    b"PK\3\4\x14\0\0\0\x08\0\x8d\xa0" * 9,
+    bytes(range(256)) * 20,
+    b'{"html": "<p>a</p>", "x": [1, 2]}',
+    b'[{"a": "<div>b</div>"}]',
+    b'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title></channel></rss>',
+    b'<feed xmlns="http://www.w3.org/2005/Atom"><title>t</title></feed>',
+    b'<?xml version="1.0"?><!-- map --><urlset><url><loc>http://a.org</loc></url></urlset>',
+    b'<svg xmlns="http://www.w3.org/2000/svg"><title>t</title></svg>',
+    b"(function(){var a='<div>'; document.write(a + '</div>');})();",
+    b"/* style */ body > p { color: red } a { margin: 0 }",
+    b"var x = 1; if (x < 2) { y = x; }",
+    b"name,value\na,1\nb,2\n",
+)
+"""What servers have called text/html."""
 HTTP = "application/http; msgtype=response"
 
 
@@ -107,6 +126,18 @@ def test_one_gzip_member_for_the_whole_file(tmp_path):
         (response(b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE), "Transfer-Encoding: chunked"), None),
         (response(PAGE, "Content-Encoding: gzip", "Transfer-Encoding: chunked"), None),
         (record("resource", PAGE, "text/html; charset=utf-8"), None),
+        (response(packed(PAGE[:40]) + packed(PAGE[40:]), "Content-Encoding: gzip"), None),
+        (response(packed(PAGE[:40]) + packed(PAGE[40:])[:-9], "Content-Encoding: gzip"), "damaged_record"),
+        (response(packed(PAGE) + b"\0" * 9, "Content-Encoding: gzip"), None),
+        (response(packed(PAGE) + packed(b"x" * 10**7), "Content-Encoding: gzip"), "record_too_long"),
+        (response(PAGE, address="<http://a.org/x>"), None),
+        (response(PAGE, kind="", more="WARC-Identified-Payload-Type: text/html\r\n"), None),
+        (response(PAGE, kind="text/plain", more="WARC-Identified-Payload-Type: application/xhtml+xml\r\n"), None),
+        (response(PAGE, more="WARC-Identified-Payload-Type: application/pdf\r\n"), "not_html"),
+        (response(PAGE, more="WARC-Identified-Payload-Type: text/plain\r\n"), None),
+        (response(PAGE, kind=""), "not_html"),
+        (response(b"<!-- a --><!DOCTYPE html>" + PAGE, kind=""), None),
+        *((response(body), "not_html") for body in OTHERS),
     ],
 )
 def test_a_bad_response_is_named_and_its_neighbours_live(tmp_path, data, outcome):

@@ -15,10 +15,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from evaluation import scores
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EndpointRecipe, EvalRecipe
-from evaluation.samplers import Transformers
 from evaluation.sampling import Completion
 from evaluation.scores import evaluate
 from evaluation.templates import TemplateName, render, with_choices
+from evaluation.transformers_sampler import Transformers
 from manifests.errors import UserError
 from manifests.manifest import copy_manifest
 from manifests.recipe import parse

@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.evaluation import toy
-from evaluation.sampling import SamplingParams, open_sampler
+from evaluation.open_sampler import open_sampler
+from evaluation.sampling import SamplingParams
 from manifests.errors import UserError
 
 folder = Path(sys.argv[1])

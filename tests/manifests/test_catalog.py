@@ -77,13 +77,13 @@ def test_the_catalog_sees_everything_in_a_store(store: Store, filled):
 def test_the_funnel_balances(store: Store, filled):
     rows = [tuple(row.values()) for row in funnel(store, "math@1").to_pylist()]
     assert rows == [
-        ("qa", "in", None, 2, 12),
-        ("qa", "kept", None, 2, 12),
-        ("web", "in", None, 4, 60),
-        ("web", "kept", None, 1, 10),
-        ("web", "dropped", "near_duplicate", 1, 30),
-        ("web", "dropped", "short", 1, 20),
-        ("web", "quarantined", "not_json", 1, 0),
+        ("qa", "in", None, 2, 12, None),
+        ("qa", "kept", None, 2, 12, None),
+        ("web", "in", None, 4, 60, None),
+        ("web", "kept", None, 1, 10, None),
+        ("web", "dropped", "near_duplicate", 1, 30, None),
+        ("web", "dropped", "short", 1, 20, None),
+        ("web", "quarantined", "not_json", 1, 0, None),
     ]
     with pytest.raises(UserError, match="only a corpus has a funnel"):
         funnel(store, "mix@1")

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from manifests.manifest import (
     copy_manifest,
     find_built,
     load,
+    load_all,
     record_bytes,
     resolve,
     tag,
@@ -90,9 +92,12 @@ def test_a_family_is_kept_as_it_is(store: Store, corpus):
         draft.keep(made, "texts")
 
 
-def test_a_raw_file_may_have_any_name(store: Store):
+def test_a_raw_file_may_have_any_name_that_is_one_part_of_a_path(store: Store):
     draft = Draft(store, "mixture", {})
-    names = ["web pages.v1 ü.ds.index", "a/b.ds", "no suffix", ".hidden", "dot.", "x.é"]
+    for name in ("a/b.ds", "../b.ds", "/b.ds", "a\\b.ds", "", ".", "..", "a\0b", "x" * 129):
+        with pytest.raises(ValueError, match="cannot name a file"):
+            draft.write_raw("tokens", {name: b""})
+    names = ["web pages.v1 ü.ds.index", "no suffix", ".hidden", "dot.", "x.é"]
     draft.write_raw("tokens", {name: name.encode() for name in names})
     draft.commit("odd", "1")
     read = resolve(store, "odd@1").local("tokens")
@@ -124,8 +129,8 @@ def test_a_manifest_is_found_by_name_id_and_unique_prefix(store: Store, corpus):
     one, two = corpus(store, "1"), corpus(store, "2", seed=2)
     for ref in ("math@1", one.id, one.id[:-4], one.digest[:8], one.digest):
         assert resolve(store, ref).id == one.id
-    assert find_built(store, "key of 2") == resolve(store, two.id)
-    assert find_built(store, "another") is None
+    assert find_built(store, "key of 2", "corpus", two.recipe, []) == resolve(store, two.id)
+    assert find_built(store, "another", "corpus", two.recipe, []) is None
     with pytest.raises(UserError, match=f"corpus- could be {min(one.id, two.id)}, {max(one.id, two.id)}"):
         resolve(store, "corpus-")
     with pytest.raises(UserError, match=r"no manifest math@3 .*math has versions 1, 2"):
@@ -134,6 +139,25 @@ def test_a_manifest_is_found_by_name_id_and_unique_prefix(store: Store, corpus):
         resolve(store, "math")
     with pytest.raises(UserError, match="octo manifest list"):
         resolve(store, "")
+
+
+def test_a_build_key_is_a_claim_and_held_against_what_is_asked_for(folder: Store, corpus):
+    made = corpus(folder)
+    key = made.build_key
+    assert find_built(folder, key, "corpus", {"seed": 1}, []) == made
+    assert find_built(folder, key, "corpus", {}, []) == made  # a build may add to the recipe what it worked out
+    assert find_built(folder, key, "corpus", {"seed": 2}, []) is None
+    assert find_built(folder, key, "corpus", {"seed": 1, "more": 1}, []) is None
+    assert find_built(folder, key, "mixture", {"seed": 1}, []) is None
+    assert find_built(folder, key, "corpus", {"seed": 1}, [made]) is None
+
+
+def test_two_contents_that_share_an_id_are_told_apart(folder: Store, corpus, monkeypatch):
+    one, two = corpus(folder), corpus(folder, "2", seed=2)
+    monkeypatch.setattr(manifests.manifest, "load_all", lambda _: ([one, replace(two, id=one.id)], []))
+    with pytest.raises(UserError, match="is the ID of 2 manifests"):
+        resolve(folder, one.id)
+    assert resolve(folder, one.digest) == one
 
 
 @pytest.mark.parametrize("ref", ["../x@1", "x@../1", "x@", "@1", "a/b@1", "x@1/2", ".x@1", "x\n@1"])
@@ -184,16 +208,25 @@ def test_a_record_that_could_not_have_been_written_there_is_refused(folder: Stor
         resolve(folder, "math@1")
 
 
-@pytest.mark.parametrize("changes", [{"recipe": {"seed": 9}}, {"parents": ["corpus-1"]}, {"kind": "prompts"}])
-def test_a_forged_record_does_not_verify_or_launch(folder: Store, corpus, changes: dict):
+@pytest.mark.parametrize(
+    "changes", [{"recipe": {"seed": 9}}, {"parents": ["corpus-0123456789ab"]}, {"kind": "prompts"}]
+)
+def test_a_forged_record_is_not_read_verified_or_launched(folder: Store, corpus, changes: dict):
     original = corpus(folder)
     if "kind" in changes:
         changes = changes | {"id": f"prompts-{original.digest[:12]}"}
     rewrite(folder, "math@1", **changes)
-    forged = resolve(folder, "math@1")
-    assert any("digest" in problem for problem in verify(folder, forged))
+    with pytest.raises(UserError, match=r"record manifests/math/1\.json is damaged: digest .*, content "):
+        resolve(folder, "math@1")
+    assert load_all(folder) == ([], ["manifests/math/1.json"])
+    assert any("digest" in problem for problem in verify(folder, original))
     with pytest.raises(UserError, match="Nothing was launched"):
-        check_launch(folder, forged)
+        check_launch(folder, original)
+
+
+def test_another_record_in_its_place_does_not_launch(folder: Store, corpus):
+    original, other = corpus(folder), corpus(folder, "2", seed=2)
+    folder.put("manifests/math/1.json", record_bytes(replace(other, version="1")))
     with pytest.raises(UserError, match="has changed since it was read"):
         check_launch(folder, original)
 

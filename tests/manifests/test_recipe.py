@@ -117,14 +117,14 @@ def test_local_inside_a_type_is_refused():
         ("workers: a\nlabel: 1", [], "`workers`: .*; `label`: "),
         ("[1, 2]", [], "holds no mapping"),
         ("", [], "holds no mapping"),
-        ("a: [1", [], "is no YAML"),
-        ("a: !!python/object/apply:os.getcwd []", [], "is no YAML"),
+        ("a: [1", [], "is not valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", [], "is not valid YAML"),
         ("workers: 1", ["workers"], "not of the form"),
         ("workers: 1", ["=1"], "not of the form"),
         ("workers: 1", ["workers.x=1"], "`workers` is a value and has no parts"),
         ("sources: [{name: a}]", ["sources.1.name=b"], "no item 1 in a list of 1"),
         ("sources: [{name: a}]", ["sources.x=b"], "no item x"),
-        ("workers: 1", ["label=[1"], "the value is no YAML"),
+        ("workers: 1", ["label=[1"], "the value is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, overrides: list[str], says: str):
@@ -139,7 +139,7 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"cannot read recipe .*missing\.yaml"):
         load(tmp_path / "missing.yaml", Curate)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is no YAML"):
+    with pytest.raises(UserError, match="is not valid YAML"):
         load(tmp_path / "binary.yaml", Curate)
 
 

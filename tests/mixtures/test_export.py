@@ -16,11 +16,13 @@ import yaml
 from datatrove.utils.dataset import DatatroveFolderDataset
 from huggingface_hub import DatasetCard
 
+import manifests
 from curation.measures.vocabulary import Vocabulary
-from manifests import export as writing
 from manifests import tables
 from manifests.errors import UserError
-from manifests.export import FORMATS
+from manifests.exports import export as writing
+from manifests.exports import files
+from manifests.exports.export import FORMATS
 from manifests.manifest import Draft, Manifest
 from mixtures.export import export
 from mixtures.mix import mix
@@ -44,7 +46,8 @@ def loaded(folder: Path, name: str | None = None, split: str = "train") -> datas
 
 
 def kept(toy: Manifest) -> dict[str, str]:
-    rows = toy.sql("SELECT doc_id, text FROM documents JOIN texts USING (doc_id) WHERE drop_reason IS NULL").arrow()
+    sql = "SELECT doc_id, text FROM documents JOIN texts USING (doc_id) WHERE drop_reason IS NULL"
+    rows = manifests.open(toy.id, toy.store).sql(sql).arrow()
     return dict(zip(rows["doc_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
 
 
@@ -172,7 +175,7 @@ def test_small_tables_make_no_small_row_groups(toy, tmp_path, monkeypatch):
 
 
 def test_files_are_cut_by_size(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "BYTES_PER_FILE", 1)
+    monkeypatch.setattr(files, "BYTES_PER_FILE", 1)
     monkeypatch.setattr(writing, "ROWS_PER_BLOCK", 8)
     folder = export(toy, "hf", tmp_path / "out")
     names = sorted(path.name for path in (folder / "data/web").iterdir())

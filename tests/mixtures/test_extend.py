@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import octo
 from manifests.errors import UserError
 from manifests.manifest import Manifest, verify
 from manifests.store import Store
@@ -15,6 +14,7 @@ from mixtures.extend import start_after
 from mixtures.mix import mix, plan
 from mixtures.reader import MixtureReader
 from mixtures.tracing import uses
+from octo.rebuild import build_again
 
 Recipes = Callable[..., MixRecipe]
 WEB = {"name": "web", "manifest": "toy@1", "where": "role = 'web'", "weight": 3}
@@ -102,7 +102,7 @@ def test_an_extension_is_its_content_and_is_built_again(store: Store, toy: Manif
     new = extended(store, old, wanted)
     assert extended(store, old, wanted).id == new.id
     assert extended(store, old, wanted.model_copy(update={"name": "other"}), 11).id != new.id
-    assert octo.build_again(store, new, Store(tmp_path / "scratch"), workers=1).id == new.id
+    assert build_again(store, new, Store(tmp_path / "scratch"), workers=1).id == new.id
 
 
 def test_caps_count_what_was_read_before(store: Store, toy: Manifest, recipe: Recipes) -> None:

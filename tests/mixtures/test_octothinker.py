@@ -11,7 +11,7 @@ from manifests.store import Store
 from mixtures.config import GridRecipe, MixRecipe, load_mixes
 from mixtures.mix import plan
 
-RECIPES = Path(octo.__file__).parent / "recipes" / "octothinker"
+RECIPES = Path(octo.__file__).parents[1] / "recipes" / "octothinker"
 LENGTH, BATCH = 8192, 512
 
 STABLE = {  # weight %, tokens of 200B in B, passes
@@ -101,7 +101,7 @@ def test_a_budget_beyond_a_source_names_the_nearest_choices(store: Store) -> Non
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("cells.W1.weights.poetry=3", "cell W1 weighs poetry, which is no source"),
+        ("cells.W1.weights.poetry=3", "cell W1 weighs poetry, which is not a source"),
         ("cells.W1.weights=3", "cells.W1.weights"),
         ("sources.web-pro.max_epoch=2", "unknown field `components.0.max_epoch`"),
     ],

@@ -25,9 +25,9 @@ from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, resolve
 from manifests.recipe import parse
-from manifests.report import report
 from manifests.runs import RunDirectory, load_run, load_runs, open_run
 from manifests.store import Store
+from octo.report.write import report
 from rl.config import RLRecipe
 from rl.launch import plan, reinforce
 from rl.rewards import repeats

@@ -1,0 +1,416 @@
+"""Which elements of a page are its main text, and which are the site around it.
+
+`main_content` leaves out of an `Outline`, in this order: what is hidden; what is called something that is certainly
+the site's (`curation.reading.names`); navigation, asides, footers and what may be the site's, unless that holds most of
+the page's prose or its heading; and blocks that are mostly links. Then it takes what is called the text of an article,
+with a lead before them, else the article or main area, else the innermost element with nearly all of the
+prose; and takes out headings of blocks of the site and headings that nothing follows. Where less than SMALL_SHARE of
+the prose is left, the page is another than it says, and only what is certainly the site's goes.
+
+Promises. Tables and code stay unless they are links; comments stay where they hold a formula; each step is bounded by
+the number of elements. Leaves out what a page looks like: no style sheets are read.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import numba
+import numpy as np
+
+from curation.reading.names import Meaning, begins_the_site, meaning
+from curation.reading.outline import NAMES, Outline
+
+MOST, MOST_CERTAIN = 0.3, 0.95
+"""Share of a page's prose above which a part that may be, or certainly is, the site's stays all the same."""
+ENOUGH = 200
+"""Characters of prose that must be left without it."""
+SMALL_SHARE = 0.15
+SHORT = 25
+"""Characters below which a text is a label, and no prose."""
+LINKS, LINK_CLUSTER, LINKED_TABLE = 0.8, 0.5, 0.8
+"""Share of linked characters above which a block is navigation: one of any length, of up to LONG_CLUSTER, a table."""
+LONG_CLUSTER = 1500
+LONG_LINE = 200
+"""Characters of the longest paragraph that is left out because it is one link."""
+NEED, LIKE_THE_LARGEST = 0.4, 0.6
+"""Share of the page's prose that an article's text has at least, and of the largest one's that a second one has."""
+NEARLY_ALL = 0.9
+HEADING_LENGTH = 60
+LEAD_LENGTH, MOST_LEADS, LEVELS_TO_LEAD = 40, 2, 6
+
+LEFT_OUT = frozenset(["nav", "aside", "menu", "footer", "figcaption", "del"])
+NUMBERED = re.compile(
+    r"(?:fig(?:ure)?|tab(?:le)?|algorithm|listing|abb(?:ildung)?|scheme|plate|chart|example|theorem|box)\b\W{0,2}[\dIVXA-D]",
+    re.IGNORECASE,
+)
+"""A caption that the text refers to, not one of a photograph."""
+ALWAYS = frozenset(["pre", "code", "math", "body", "main", "html", "h1"])
+"""Elements that no name makes the site's."""
+HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+LINES = HEADINGS | {"p", "div", "span", "strong", "b", "legend", "li"} - {"h1"}
+HOLDERS = frozenset(
+    [
+        "div",
+        "section",
+        "article",
+        "main",
+        "body",
+        "center",
+        "span",
+        "font",
+        "form",
+        "td",
+        "tr",
+        "details",
+        "b",
+        "i",
+        "em",
+        "strong",
+    ]
+)
+WEIGHED = frozenset(
+    [
+        "div",
+        "section",
+        "ul",
+        "ol",
+        "dl",
+        "table",
+        "p",
+        "form",
+        "fieldset",
+        "header",
+        "article",
+        "center",
+        "details",
+        "menu",
+        "hgroup",
+        "main",
+    ]
+)
+"""Blocks that are left out where they are mostly links."""
+_PROSE_TAGS = [
+    "p",
+    "pre",
+    "blockquote",
+    "dd",
+    "li",
+    "td",
+    "dt",
+    "th",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "summary",
+    "caption",
+    "figcaption",
+    "address",
+]
+_PROSE = np.array([name in _PROSE_TAGS for name in NAMES] + [False])
+_LINK = np.array([name == "a" for name in NAMES] + [False])
+MARK = "\ufdd0"
+"""Begins the mark of a formula."""
+CLASS = re.compile(r' class="[^"]+"')
+
+
+@dataclass(frozen=True)
+class Main:
+    """The main text of a page: which elements stay, those that hold it, and its share of the characters shown."""
+
+    kept: list[bool]
+    roots: list[int]
+    share: float
+
+
+def main_content(outline: Outline) -> Main:
+    """The main text of a page, by the structure of its elements and by what they are called."""
+    if not outline.tags or not outline.size[0]:
+        return Main([True] * len(outline.tags), [], 0.0)
+    content = _Content(outline)
+    shown = content.prose()[0]
+    content.leave_out_the_site()
+    roots = content.roots()
+    content.leave_out_headings(roots)
+    if sum(content.prose()[root] for root in roots) < SMALL_SHARE * shown or not content.characters(roots):
+        content, roots = _Content(outline), [0]
+        content.leave_out_what_is_certain()
+    return Main(content.kept.tolist(), roots, round(content.characters(roots) / int(outline.size[0]), 4))
+
+
+@dataclass
+class _Content:
+    """The elements of a page, of which ever more are left out."""
+
+    outline: Outline
+    kept: np.ndarray = field(init=False)
+    meanings: list[Meaning] = field(init=False)
+
+    def __post_init__(self) -> None:
+        outline = self.outline
+        self.kept = np.ones(len(outline.tags), np.bool_)
+        attributes = (outline.raw_attributes(element) for element in range(len(outline.tags)))
+        self.meanings = [meaning(found) if found else Meaning.NOTHING for found in attributes]
+        self.size, self.linked = outline.size.tolist(), outline.linked.tolist()
+
+    def prose(self) -> np.ndarray:
+        """Characters of prose in each element: texts that are no labels and no links, of what is kept."""
+        outline, tables = self.outline, (_PROSE, _LINK)
+        sizes = outline.size, outline.linked, outline.own
+        return _prose(outline.codes, outline.parents, outline.afters, *sizes, self.kept, *tables)
+
+    def alive(self) -> np.ndarray:
+        """The elements that are kept with all around them."""
+        return np.flatnonzero(_alive(self.outline.afters, self.kept))
+
+    def characters(self, roots: list[int]) -> int:
+        """Characters of what is kept in `roots`."""
+        outline = self.outline
+        return sum(_characters(root, outline.afters, outline.size, self.kept) for root in roots)
+
+    # -- the site ------------------------------------------------------------------------------------------------------
+
+    def leave_out_the_site(self) -> None:
+        tags, parent = self.outline.tags, self.outline.parent
+        self._leave_out([found == Meaning.HIDDEN for found in self.meanings], 0.5)
+        certain = [Meaning.HIDDEN < found <= Meaning.CERTAINLY_SITE for found in self.meanings]
+        self._leave_out(certain, MOST_CERTAIN)
+        site = [found == Meaning.SITE for found in self.meanings]
+        for element, tag in enumerate(tags):
+            site[element] |= tag in LEFT_OUT or (tag == "header" and parent[element] == 0)
+        self._leave_out(site, MOST)
+        self._leave_out_links()
+
+    def leave_out_what_is_certain(self) -> None:
+        """For a page of which hardly anything would be left."""
+        tags = self.outline.tags
+        certain = [found <= Meaning.CERTAINLY_SITE for found in self.meanings]
+        self._leave_out([sure or tag in LEFT_OUT for sure, tag in zip(certain, tags, strict=True)], 0.5)
+
+    def _leave_out(self, candidates: list[bool], most: float) -> None:
+        """Those of `candidates` that are not most of the prose and hold neither the heading nor an article's text."""
+        outline, tags = self.outline, self.outline.tags
+        prose = self.prose()
+        chosen = np.array(candidates)
+        for element in np.flatnonzero(chosen).tolist():
+            tag, is_comment = tags[element], self.meanings[element] == Meaning.COMMENTS
+            if tag in ALWAYS:
+                chosen[element] = False
+            elif tag == "figcaption":
+                chosen[element] = not NUMBERED.match(outline.texts(element))
+            elif is_comment and self.kept[element]:
+                chosen[element] = MARK not in outline.texts(element)
+        holds = self._holding(prose) & (prose >= ENOUGH)
+        few = (prose < SHORT) | ((prose <= most * prose[0]) & (prose[0] - prose >= ENOUGH))
+        self.kept &= ~(chosen & few & ~holds)
+        self.kept[0] = True
+
+    def _holding(self, prose: np.ndarray) -> np.ndarray:
+        """The elements that hold the page's heading or what is called the text of an article."""
+        tags, meanings = self.outline.tags, self.meanings
+        found = np.zeros(len(tags), np.bool_)
+        for element, tag in enumerate(tags):
+            called = meanings[element]
+            if tag == "h1":
+                found[element] = True
+            elif called == Meaning.TEXT:
+                found[element] = prose[element] >= max(ENOUGH, 0.15 * prose[0])
+            elif tag in ("article", "main"):
+                found[element] = called >= 0 and prose[element] >= NEED * prose[0]
+        return _above(self.outline.parents, found & self.kept)
+
+    def _leave_out_links(self) -> None:
+        """Blocks that are mostly links, unless they hold much of the prose."""
+        tags, prose = self.outline.tags, self.prose()
+        for element in self.alive()[1:].tolist():
+            tag, size = tags[element], self.size[element]
+            if tag not in WEIGHED or not size or self.meanings[element] >= Meaning.AREA:
+                continue
+            share = self.linked[element] / size
+            match tag:
+                case "p":
+                    links = share > NEARLY_ALL and size < LONG_LINE
+                case "table":
+                    links = share > LINKED_TABLE and size < LONG_CLUSTER
+                case _:
+                    links = share > LINKS or (share > LINK_CLUSTER and size < LONG_CLUSTER)
+            if links and prose[element] <= MOST * prose[0]:
+                self.kept[element] = False
+
+    # -- the main text -------------------------------------------------------------------------------------------------
+
+    def roots(self) -> list[int]:
+        """The elements that hold the main text."""
+        prose, alive = self.prose(), self.alive().tolist()
+        for wanted in (Meaning.TEXT, Meaning.AREA):
+            found = [element for element in alive if element and self._is(element, wanted)]
+            largest = max(found, key=lambda element: prose[element], default=0)
+            if not found or prose[largest] < max(NEED * prose[0], 100):
+                continue
+            if wanted == Meaning.AREA:  # the innermost that still holds nearly all of it
+                return [[element for element in found if prose[element] >= 0.85 * prose[largest]][-1]]
+            return self._articles(found, largest, prose, alive)
+        return [self._innermost(prose)]
+
+    def _is(self, element: int, wanted: Meaning) -> bool:
+        tag = self.outline.tags[element]
+        named = self.meanings[element] == wanted or (wanted == Meaning.AREA and tag in ("article", "main"))
+        return named and tag in HOLDERS
+
+    def _articles(self, found: list[int], largest: int, prose: np.ndarray, alive: list[int]) -> list[int]:
+        """The largest text, others that are like it in size or in name, their leads and comments with formulas."""
+        outline = self.outline
+        alike = CLASS.search(outline.attributes(largest))
+        texts: list[int] = []
+        for element in found:
+            same = alike and alike[0] in outline.attributes(element) and prose[element]
+            if same or prose[element] >= LIKE_THE_LARGEST * prose[largest]:
+                self._add(texts, element)
+        for element in alive:
+            comments = element >= outline.after[texts[-1]] and self.meanings[element] == Meaning.COMMENTS
+            if comments and MARK in outline.texts(element):
+                self._add(texts, element)
+        return [*self._leads(texts[0], alive), *texts]
+
+    def _add(self, found: list[int], element: int) -> None:
+        """`element` among `found`, unless it is within the last of them."""
+        if not found or element >= self.outline.after[found[-1]]:
+            found.append(element)
+
+    def _leads(self, text: int, alive: list[int]) -> list[int]:
+        """What stands before `text` in its article and is called a lead."""
+        outline = self.outline
+        home = outline.parent[text]
+        for _ in range(LEVELS_TO_LEAD):
+            if home <= 0 or outline.tags[home] in ("article", "main") or self.meanings[home] == Meaning.AREA:
+                break
+            home = outline.parent[home]
+        found: list[int] = []
+        for element in alive:
+            before = home < element < text and outline.after[element] <= text
+            long = self.size[element] - self.linked[element] >= LEAD_LENGTH
+            if before and long and self.meanings[element] == Meaning.LEAD:
+                self._add(found, element)
+        return found[:MOST_LEADS]
+
+    def _innermost(self, prose: np.ndarray) -> int:
+        """The innermost element that holds nearly all of the prose."""
+        outline, at = self.outline, 0
+        while True:
+            inside = (c for c in self._children(at) if self.kept[c] and prose[c] >= NEARLY_ALL * prose[0])
+            child = next(inside, None)
+            if child is None or outline.tags[child] not in HOLDERS:
+                return at
+            at = child
+
+    def _children(self, element: int):
+        child = element + 1
+        while child < self.outline.after[element]:
+            yield child
+            child = self.outline.after[child]
+
+    # -- headings ------------------------------------------------------------------------------------------------------
+
+    def leave_out_headings(self, roots: list[int]) -> None:
+        """Headings of blocks of the site, with what is links after them, and headings that nothing is left of."""
+        for root in roots:
+            within = [element for element in self.alive().tolist() if root < element < self.outline.after[root]]
+            for element in within:
+                short = 3 <= self.size[element] <= HEADING_LENGTH and self.outline.tags[element] in LINES
+                if short and begins_the_site(self.outline.texts(element)):
+                    self.kept[element] = False
+                    self._leave_out_after(element)
+            self._leave_out_orphans(root)
+
+    def _leave_out_after(self, heading: int) -> None:
+        """What follows a heading, up to the next of its rank, and is links by and large."""
+        outline, tag = self.outline, self.outline.tags[heading]
+        following, end = outline.after[heading], outline.after[outline.parent[heading]]
+        while tag in HEADINGS and following < end:
+            if outline.tags[following] in HEADINGS and outline.tags[following] <= tag:
+                break
+            if self.linked[following] > 0.4 * self.size[following]:
+                self.kept[following] = False
+            following = outline.after[following]
+
+    def _leave_out_orphans(self, root: int) -> None:
+        """Headings after which something was left out, and nothing is left up to the next of their rank or the end."""
+        outline, tags = self.outline, self.outline.tags
+        waiting: list[tuple[int, bool]] = []
+        element = root + 1
+        while element < outline.after[root]:
+            tag = tags[element]
+            if not self.kept[element]:
+                waiting = [(heading, lost or self.size[element] > 0) for heading, lost in waiting]
+                element = outline.after[element]
+            elif tag in HEADINGS:
+                while waiting and tags[waiting[-1][0]] >= tag:
+                    self.kept[waiting[-1][0]] &= not waiting[-1][1]
+                    waiting.pop()
+                waiting.append((element, False))
+                element = outline.after[element]
+            else:
+                if (outline.own[element] and tag != "a") or tag in ("math", "img", "table", "pre"):
+                    waiting.clear()
+                element += 1
+        for heading, _ in waiting:
+            self.kept[heading] = tags[heading] == "h1"
+
+
+@numba.njit(cache=True, nogil=True)
+def _prose(codes, parent, after, size, linked, own, kept, prose_codes, link_codes):
+    """See `_Content.prose`. Of blocks of prose the outermost counts, of others what is written right in them."""
+    count = len(parent)
+    out = np.zeros(count, np.int64)
+    element, counted_to = 0, 0
+    while element < count:
+        if not kept[element]:
+            element = after[element]
+            continue
+        if element >= counted_to:
+            if prose_codes[codes[element]]:
+                plain = size[element] - linked[element]
+                out[element] = plain if plain >= SHORT else 0
+                counted_to = after[element]
+            elif own[element] >= SHORT and not link_codes[codes[element]]:
+                out[element] = own[element]
+        element += 1
+    for element in range(count - 1, 0, -1):
+        out[parent[element]] += out[element]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _above(parent, found):
+    """`found` elements and all that hold one."""
+    for element in range(len(parent) - 1, 0, -1):
+        if found[element]:
+            found[parent[element]] = True
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _alive(after, kept):
+    alive = np.zeros(len(after), np.bool_)
+    element = 0
+    while element < len(after):
+        if kept[element]:
+            alive[element] = True
+            element += 1
+        else:
+            element = after[element]
+    return alive
+
+
+@numba.njit(cache=True, nogil=True)
+def _characters(root, after, size, kept):
+    left, element = size[root], root
+    while element < after[root]:
+        if kept[element]:
+            element += 1
+        else:
+            left -= size[element]
+            element = after[element]
+    return left

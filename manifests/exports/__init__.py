@@ -1,0 +1,1 @@
+"""Manifests on their way out: files of the field, and other stores."""

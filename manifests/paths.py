@@ -1,0 +1,110 @@
+"""Names that come from data, and the one way in which they become paths.
+
+A name in a record, a table, an archive or a recipe may have been written by a stranger, and `../../.bashrc` is a name.
+`below(root, *names)` is how every path below a root is made from such names. Promises: each name is one part of a path
+(no separator, no `.` or `..`, no control character, no half surrogate pair, a bounded length), and the path lies inside
+the root after every symbolic link on the way is followed; anything else is a UserError before anything is opened.
+`Name` and `FileName` are the types that records and recipes give to fields which become paths. Leaves out hard links,
+which cannot be told from files, and somebody who changes the folder between the check and the use.
+"""
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from manifests.errors import UserError
+
+NAME_LENGTH = 128
+"""Characters of a name that people give: with `.json` behind it, and twice in a path, it still fits a file system."""
+PART_BYTES, PATH_BYTES = 255, 2048
+"""Bytes of one part of a path, which is what file systems take, and of a path below its root."""
+
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}")
+"""Names and versions of manifests."""
+
+HINT = "Nothing was read or written there. The name comes from data: correct it where it was made"
+
+_NOT_IN_A_PART = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\]")
+
+
+def fault(part: object) -> str | None:
+    """Why `part` cannot be one part of a path; None when it can."""
+    if not isinstance(part, str):
+        return "it is not text"
+    if not part:
+        return "it is empty"
+    if part in (".", ".."):
+        return "it stands for another folder"
+    if found := _NOT_IN_A_PART.search(part):
+        return f"it holds {found[0]!r}"
+    if len(part) > PART_BYTES or len(part.encode()) > PART_BYTES:
+        return f"it is longer than {PART_BYTES} bytes"
+    return None
+
+
+def parts(*names: str) -> tuple[str, ...]:
+    """`names`, each one part of a path; UserError for a name that is not. For places that are no folder (S3, zip)."""
+    for name in names:
+        if why := fault(name):
+            raise UserError(f"{_short(name)} cannot be part of a path: {why}", HINT)
+    if sum(map(len, names)) + len(names) > PATH_BYTES:
+        raise UserError(f"{_short('/'.join(names))} is too long for a path", HINT)
+    return names
+
+
+def below(root: str | Path, *names: str) -> Path:
+    """The path of `names`, one below the other, inside the folder `root`; UserError for what would lie outside."""
+    path = str(root)
+    linked = False
+    for name in parts(*names):
+        path = f"{path}/{name}"
+        linked = linked or os.path.islink(path)
+    if linked and not _is_inside(path, root):
+        raise UserError(
+            f"{_short('/'.join(names))} leads out of {root} through a symbolic link",
+            "Links out of a store are not followed: remove it, or mount the folder there",
+        )
+    return Path(path)
+
+
+def _is_inside(path: str, root: str | Path) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # realpath would return a path that was never resolved
+            return False
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def refuse_links_out(root: str | Path, folder: Path) -> None:
+    """UserError when a symbolic link somewhere in `folder`, which lies below `root`, leads out of `root`."""
+    for here, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if os.path.islink(path := f"{here}/{name}") and not _is_inside(path, root):
+                raise UserError(f"{path} is a symbolic link that leads out of {root}", "Remove it")
+
+
+def _short(name: object) -> str:
+    text = str(name)
+    return repr(text if len(text) <= 80 else f"{text[:60]}…{text[-16:]}")
+
+
+def as_file_name(name: str) -> str:
+    """`name`; ValueError unless it is a `FileName`."""
+    why = fault(name)
+    if not why and len(name) > NAME_LENGTH:
+        why = f"it is longer than {NAME_LENGTH} characters"
+    if why:
+        raise ValueError(f"{_short(name)} cannot name a file: {why}")
+    return name
+
+
+Name = Annotated[str, Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}$")]
+"""A name in a recipe or a record that other places refer to."""
+
+FileName = Annotated[str, AfterValidator(as_file_name)]
+"""The name of a source, a component or a logical file, in any script: one part of a path."""

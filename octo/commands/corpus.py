@@ -1,0 +1,152 @@
+"""Verbs that make corpora, and what they are made with: `sources`, `curate`, `annotate`, `curate train-classifier`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octo.commands.groups import app, curate_app
+from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
+from octo.printing import identity, print_json, show_made, show_plan, show_rows, show_run
+
+
+@app.command()
+def sources(
+    name: Annotated[str | None, typer.Argument(help="One source, with its columns and fields.")] = None,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Print a recipe that curates the source NAME.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """What `known` may name in a recipe; where no revision is listed the recipe must give one.
+
+    Marks of what is said: P read in the repository or a paper, S by one reader, M from memory, unchecked.
+    """
+    from curation.known_sources import KNOWN, lookup, recipe_text
+
+    if name and recipe and json_:
+        print_json({"recipe": recipe_text(name)})
+        return
+    if name and recipe:
+        print(recipe_text(name), end="")
+        return
+    if name is None:
+        show_rows([source.summary() for source in KNOWN.values()], "Known sources", json_)
+        return
+    found = vars(lookup(name)) | {"path": lookup(name).path}
+    if json_:
+        print_json(found)
+        return
+    plain = {key: json.dumps(value) if isinstance(value, dict | tuple) else value for key, value in found.items()}
+    show_rows([{"field": key, "value": value} for key, value in plain.items()], name)
+
+
+@curate_app.command(name="run")
+def curate(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a corpus.")],
+    overrides: Overrides = None,
+    workers: WorkersOption = 1,
+    on: Annotated[
+        str, typer.Option("--on", help="local, slurm or ray; what these give is `place` in the recipe.")
+    ] = "local",
+    wait: Annotated[bool, typer.Option("--wait", help="With --on slurm: wait for the end, and try again.")] = False,
+    reselect: Annotated[
+        str | None,
+        typer.Option("--reselect", help="Corpus manifest to re-filter by other limits; no source is read."),
+    ] = None,
+    onto: Annotated[
+        str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
+    ] = None,
+    plan: PlanOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Read sources, annotate every document, freeze a corpus manifest."""
+    from curation import pipeline
+    from curation.config import CurateRecipe
+    from manifests import catalog
+    from manifests.errors import UserError
+    from manifests.extras import need
+    from manifests.manifest import resolve
+    from manifests.recipe import load
+    from manifests.runs import RunDirectory
+
+    if on not in ("local", "slurm", "ray"):
+        raise typer.BadParameter(f"{on!r} is none of local, slurm, ray")
+    if on == "ray" and not plan:
+        need("ray", "octo curate --on ray")
+    home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
+    if reselect and onto:
+        raise UserError("--reselect and --onto are two steps", "Re-filter the corpus first, then append to the result")
+    base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
+    if plan:
+        rows = pipeline.plan(home, config, base, grown)
+        show_plan([vars(row) for row in rows], f"{config.name}@{config.version}", json_)
+        for title, script in pipeline.scripts(home, config) if on == "slurm" and not (base or json_) else ():
+            print(f"\n# {title}\n{script}")
+        return
+    if on == "slurm" and not wait and not base:
+        submitted = pipeline.submit(home, config, grown)
+        if isinstance(submitted, RunDirectory):
+            print_json(identity(submitted)) if json_ else show_run(submitted)
+            return
+    corpus = pipeline.curate(home, config, workers, base, grown, on)
+    show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
+
+
+@app.command()
+def annotate(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of annotations.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Ask a language model about documents of a corpus: scores, rewritten texts, or question-answer pairs."""
+    from curation.language_model import annotate as annotating
+    from curation.language_model.config import AnnotateRecipe
+    from manifests.recipe import load
+
+    home, config = open_store(store), load(recipe, AnnotateRecipe, overrides or [])
+    if plan:
+        show_plan([annotating.plan(home, config)], f"{config.name}@{config.version}", json_)
+        return
+    made = annotating.annotate(home, config)
+    if failed := made.counts["failed"]:
+        print(f"octo: {failed} requests failed; another version of the recipe asks for these again", file=sys.stderr)
+    show_made(made, json_, verdicts=(f"Answers of {config.model}, {made.ref}", annotating.verdicts(home, made)))
+
+
+@curate_app.command(name="train-classifier")
+def classifier(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a classifier.")],
+    overrides: Overrides = None,
+    plan: PlanOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Train a fastText classifier on labelled rows of a corpus, for `octo curate` to score documents with."""
+    from curation.classifiers import fit
+    from curation.classifiers.config import ClassifierRecipe
+    from manifests import catalog
+    from manifests.recipe import load
+
+    home, config = open_store(store), load(recipe, ClassifierRecipe, overrides or [])
+    if plan:
+        show_plan([fit.plan(home, config)], f"{config.name}@{config.version}", json_)
+        return
+    made = fit.train(home, config)
+    show_made(
+        made,
+        json_,
+        thresholds=(f"{made.ref} on documents held out", catalog.query(home, THRESHOLDS, [made.id])),
+        words=("Words that weigh most", catalog.query(home, FEATURES, [made.id])),
+        documents=("Documents", [made.counts]),
+    )
+
+
+THRESHOLDS = "SELECT * EXCLUDE (manifest, shard, row) FROM thresholds WHERE manifest = $1 ORDER BY threshold"
+FEATURES = """
+SELECT label, string_agg(word, ' ' ORDER BY rank) AS words FROM features WHERE manifest = $1 AND rank <= 20
+GROUP BY label ORDER BY label DESC
+"""

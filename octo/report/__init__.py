@@ -1,0 +1,1 @@
+"""`octo report`: pages about manifests and runs, a module for each kind of thing."""

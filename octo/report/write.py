@@ -1,0 +1,61 @@
+"""`octo report`: one self-contained HTML page about manifests and runs.
+
+Given one ID the page tells of that thing; given the corpus, its mixtures and the runs made from them it tells the whole
+walk in the order given, beginning with a picture of what was made from what.
+
+Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so that page and memory
+stay small whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice is arbitrary and the
+same every time, and so is the whole page. Text of documents and models is escaped (see `octo.report.page`). Leaves out:
+runs over their steps (`octo.report.compare_runs`).
+"""
+
+from pathlib import Path
+
+from manifests.catalog import Catalog
+from manifests.identity import json_digest
+from manifests.manifest import resolve
+from manifests.runs import load_run
+from manifests.store import Store
+from octo.report import page
+from octo.report.evaluation_run import comparison
+from octo.report.frame import Report, Thing
+from octo.report.kinds import part_of
+from octo.report.page import element
+
+
+def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
+    """Write the page about the manifests and runs `refs`, in that order; returns where it lies.
+
+    Without `path` it is put into the store as reports/<id>.html (for several things, an ID made from theirs).
+    UserError for a reference that names nothing.
+    """
+    things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
+    with Catalog(store) as catalog:
+        text = _written(Report(catalog, list(things.values())))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+    name = next(iter(things)) if len(things) == 1 else f"report-{json_digest(list(things))[:12]}"
+    store.put(f"reports/{name}.html", text.encode())
+    return store.local(f"reports/{name}.html")
+
+
+def _find(store: Store, ref: str) -> Thing:
+    return load_run(store, ref) if ref.startswith("run-") else resolve(store, ref)
+
+
+def _written(report: Report) -> str:
+    """The page as HTML."""
+    parts = {thing.id: part_of(report, thing) for thing in report.things}
+    several = len(parts) > 1
+    title = "The walk" if several else report.title(report.things[0].id)
+    header = element(
+        "header",
+        element("p", "octothinker report", class_="eyebrow"),
+        element("h1", title),
+        report.contents(parts) if several else None,
+        report.lineage(),
+    )
+    sections = [report.section(thing, parts[thing.id]) for thing in report.things]
+    return report.page.render(f"{title} · octothinker", page.markup([header, *sections, comparison(report)]))

@@ -1,0 +1,1 @@
+"""`octo ui`: a web application over a store."""
