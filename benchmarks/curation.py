@@ -55,8 +55,9 @@ from curation.execution.worker import steps_of
 from curation.measures.decontaminate import ITEM_COLUMNS, ItemIndex, parts_of
 from curation.measures.normalise import normalise
 from curation.measures.signatures import BandKeys, as_column, from_column, signatures
+from curation.measures.spellings import spelled, spelled_words
 from curation.measures.vocabulary import Vocabulary
-from curation.measures.words import shingles, split
+from curation.measures.words import shingles
 from curation.pipeline import input_files
 from curation.tasks import Job
 from manifests.manifest import Draft
@@ -167,7 +168,7 @@ def sign_file(source: Path, target: Path) -> None:
     schema = pa.schema([("signature", pa.list_(pa.uint32(), NEAR.bands * NEAR.rows))])
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in pq.ParquetFile(source).iter_batches(BATCH, columns=["text"]):
-            words = split(batch["text"])
+            words = spelled_words(batch["text"])
             runs = shingles(words.hashes, words.offsets, NEAR.shingle)
             writer.write_table(pa.table([as_column(signatures(runs, NEAR.bands * NEAR.rows))], schema))
 
@@ -181,7 +182,8 @@ def our_copies(setting: Setting, signed: Path, kept: Path) -> np.ndarray:
     keys = BandKeys.stored(values, NEAR.rows, folder)
     pairs = candidate_pairs(keys, NEAR.bands, np.arange(setting.size, dtype=np.int32))
     involved = in_pairs(pairs, setting.size)
-    texts = Texts.stored(involved, text_batches(setting.parquet, involved), NEAR, folder)
+    batches = ((texts, np.zeros(len(texts), np.bool_)) for texts in text_batches(setting.parquet, involved))
+    texts = Texts.stored(involved, batches, NEAR, folder)
     keeper = cluster(pairs, texts, setting.size).keeper
     with pq.ParquetWriter(kept, pq.read_schema(setting.parquet), compression="zstd") as writer:
         for start, batch in numbered_batches(setting.parquet):
@@ -285,12 +287,13 @@ def numpy_stage_1(setting: Setting) -> float:
     """CPU seconds of the signatures by numpy, scaled from a slice; the signatures must be those of the product."""
     texts = setting.corpus.texts[: setting.stock_documents]
     table = write_parquet(texts, setting.fresh("numpy") / "slice.parquet")
-    first, values = cpu(
-        lambda: np.concatenate(
-            [numpy_signatures(batch["text"], NEAR) for _, batch in numbered_batches(table, NUMPY_BATCH)]
-        )
-    )
-    words = split(texts)
+
+    def signed() -> np.ndarray:
+        pieces = (spelled(batch["text"]).cast(pa.large_string()) for _, batch in numbered_batches(table, NUMPY_BATCH))
+        return np.concatenate([numpy_signatures(piece, NEAR) for piece in pieces])
+
+    first, values = cpu(signed)
+    words = spelled_words(texts)
     if not np.array_equal(values, signatures(shingles(words.hashes, words.offsets, NEAR.shingle), values.shape[1])):
         setting.report.line("numpy's signatures are ours", "they differ", "", False)
     target = setting.fresh("numpy") / "signed.parquet"
@@ -536,7 +539,7 @@ def measure(setting: Setting) -> None:
         f"scaled from {taken:,} documents to all: numpy's signatures and every stock block but minhash with str.split"
     )
     warm = pa.array(setting.corpus.texts[:50], pa.large_string())
-    found = split(normalise(warm))
+    found = spelled_words(normalise(warm))
     signatures(shingles(found.hashes, found.offsets, 5), 8)  # compiling is not measured
     stock = near_duplicates(setting)
     stock["decontaminate"] = decontamination(setting)

@@ -120,8 +120,10 @@ def _edited_question(draw: random.Random, question: str) -> str:
 
 
 def read_items(folder: Path) -> list[Item]:
-    """The items of every .jsonl file in `folder`, with what is told before a question where that is another column."""
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    """The items of every .jsonl file in `folder`, or of the one file, with what is told before a question where that is
+    another column."""
+    files = [folder] if folder.is_file() else sorted(folder.glob("*.jsonl"))
+    lines = [line for path in files for line in path.read_text().splitlines()]
     rows = [{name.lower(): value for name, value in json.loads(line).items()} for line in lines]
     asked = [row.get("question") or row.get("problem") or row.get("input") or "" for row in rows]
     worked = [row.get("solution") or row.get("cot") or row.get("rationale") or "" for row in rows]

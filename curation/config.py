@@ -7,12 +7,13 @@ annotations.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from curation.known_sources import KNOWN
 from curation.places import PlaceRecipe
 from curation.roles import PROSE, Adapter, Format, Role, Structure
 from evaluation.config import BenchmarkRecipe
+from evaluation.formats import named
 from manifests.paths import FileName
 from manifests.recipe import Amount, Local, NamedRecipe, Recipe
 
@@ -23,7 +24,8 @@ MANIFEST_SCHEME = "manifest://"
 
 
 class Columns(Recipe):
-    """Which column of the input holds which part of a document. Columns not named here are not read."""
+    """Which column of the input holds which part of a document. Columns not named here are not read. A dot leads into a
+    column: `content.text` is the field text of the object content, `messages.0.value` that of the first in a list."""
 
     text: str = "text"
     """The text of a page; read for the roles web, general, instruct and code."""
@@ -38,7 +40,8 @@ class Columns(Recipe):
     id: str = "id"
     """The source's own identifier; optional. It enters doc_id."""
     messages: str = "messages"
-    """The turns of a dialogue, each with `role` and `content`; read by the adapters chat and distilled."""
+    """The turns of a dialogue, each with `role` and `content` (or `from` and `value`); read by the adapters chat and
+    distilled."""
 
 
 class SourceRecipe(Recipe):
@@ -50,14 +53,18 @@ class SourceRecipe(Recipe):
     name: FileName
     """Name of the source in every table."""
     path: Annotated[str, Field(min_length=1), Local]
-    """A file, a folder or a glob; local or any fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
+    """A file, a folder or a glob, where `{a,b}`, `{00..13}` and `~` stand for what they do in a shell; local or any
+    fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
     `sample://web` is a folder of the built-in sample; `manifest://NAME@VERSION` is what `octo annotate` made: rewritten
     texts for the roles of pages, question-answer pairs for qa."""
     revision: Annotated[str | None, Local] = None
     """Commit of the hub's repository, for a path of the hub that names none. Branches are refused: they move."""
-    format: Format | None = None
-    """Format of the files; by default told by their suffix: .jsonl, .jsonl.zst, .parquet, .html, .htm, .warc or
-    .warc.gz. A page of html or warc gives its main text, with mathematics as LaTeX, and its address as `url`."""
+    format: Annotated[Format | None, BeforeValidator(named)] = None
+    """Format of the files; by default told by their suffix, in any case: .jsonl, .ndjson or .jl (a record a line),
+    .json (a list, or a record after the other), .csv and .tsv (a header first), .parquet, .arrow or .feather, .html or
+    .htm, .warc. All but Parquet and Arrow may be compressed (.gz, .zst, .bz2, .xz; the first bytes tell where the name
+    does not). Files of other names and hidden ones are left out; --plan names them. A page of html or warc gives its
+    main text, with mathematics as LaTeX, and its address as `url`."""
     role: Role
     """What the documents are for; see `docs/sql.md`."""
     license: str | None = None
@@ -132,8 +139,9 @@ class QualityRecipe(Recipe):
     """Share of 5-word runs that occurred before in the text, above which any document is `repetition`."""
     max_loop: float = Field(default=0.2, ge=0, le=1)
     """Share of the words that go on repeating one passage five times or more, above which any document is `loop`."""
-    min_math_density: float = Field(default=0.04, ge=0)
-    """Mathematical words per word, below which a document of role web is `not_mathematical`."""
+    min_math_density: float = Field(default=0.02, ge=0)
+    """Share of mathematics, below which a document of role web is `not_mathematical`. Of ordinary pages (news, recipes,
+    shops) 0.02 lets 4 in 100 pass and of mathematical ones 99 in 100, on sites that it was not chosen by."""
 
 
 class NearDuplicatesRecipe(Recipe):
@@ -148,8 +156,12 @@ class NearDuplicatesRecipe(Recipe):
     """Words per shingle."""
     similarity: float = Field(default=0.7, gt=0, le=1)
     """Exact Jaccard similarity of the shingles from which a verified pair counts as near-duplicates."""
-    numbers_differ: bool = True
-    """Whether texts whose shingles differ only in numbers or operators are different documents (templated problems)."""
+    numbers_differ: bool | Annotated[float, Field(ge=0, le=1)] = 0.01
+    """When other numbers or operators in the same places make another document (templated problems). A share, the
+    default: where more of them moved than this share of the words; or any of them in mathematics (beside an operator,
+    before a question, in a sentence that says find, solve, sum, …); or any at all in a document of role qa, long_cot,
+    instruct or rl. What a page records of itself (dates, ©, counts of views and comments, versions) does not count, so
+    that a page fetched twice is a copy. `true`: any number, in any document. `false`: never."""
 
 
 class DecontaminateRecipe(Recipe):
@@ -168,7 +180,8 @@ class DecontaminateRecipe(Recipe):
     """Corpus manifests that models are trained on. A prompt (role rl) that a kept document of theirs holds is dropped
     as `in_training`, with that document as evidence. Their IDs enter the identity."""
     folder: Annotated[str | None, Local] = None
-    """A folder whose every .jsonl file is a benchmark as well, called by its stem."""
+    """A folder whose every file of items is a benchmark as well, called by its name up to the first dot: JSON Lines,
+    JSON, CSV, Parquet or Arrow, told as those of a source are."""
 
 
 class ScoreRecipe(Recipe):
@@ -176,7 +189,7 @@ class ScoreRecipe(Recipe):
 
     model: Annotated[str, Local]
     """A classifier manifest (name@version or ID; it becomes a parent of the corpus), a model file (.bin), or `default`:
-    the small model that comes with the project, which knows the built-in sample and little else."""
+    the small model that comes with the project and tells pages on mathematics from others, see README."""
     label: str = "positive"
     """The label whose probability is the score; models of other projects call it `__label__hq` or the like: say hq."""
     column: ScoreName = "math_score"

@@ -2,8 +2,11 @@
 
 `known: NAME` in a recipe fills in the fields of a source from its row here. Every claim that may be wrong carries a
 mark: P read in the repository, its card or a paper; S by one reader of the paper; M from memory, not checked. A commit
-that nobody has checked is None, not a guess: such a source is refused until the recipe gives `revision`. Leaves out
-gated access (log in with `hf auth login`), and files not listed here: any path can be given in the recipe.
+is one that others read the data at and said so in public, or the head of the main branch on the card that the row was
+read from; where nobody has checked one it is None, not a guess: such a source is refused until the recipe gives
+`revision`. Unknown still: the commits of DCLM, OpenWebMath, OpenMathInstruct-2, Tulu 3, WildChat, UltraChat, GSM8K,
+MATH, DAPO and AM-DeepSeek-Distilled, and the licence of the last. Leaves out gated access (log in with
+`hf auth login`), and files not listed here: any path can be given in the recipe.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +27,8 @@ class Source:
     `folder` is a folder or glob in the repository, "" for all of it; `documents` and `tokens` count what its authors
     count, in their tokenizer; `columns` is the real schema as far as it is known; `mapping` says which column is which
     part of a document where names differ from ours; `only` is the default of the recipe's quality rule; `scores` and
-    `metadata` are what else is carried into `documents`.
+    `metadata` are what else is carried into `documents`. `note` is what else a user should know; `broken` says why the
+    source cannot be curated as it is published, and what to do.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Source:
     only: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scores: dict[str, str] | None = None
     metadata: tuple[str, ...] | None = None
+    note: str | None = None
+    broken: str | None = None
 
     @property
     def path(self) -> str:
@@ -135,6 +141,7 @@ def _finemath(config: str, documents: int, tokens: float) -> Source:
         "web",
         FINEMATH,
         config=config,
+        revision="e92b25a616738fe95dc186b64dfb19f9c8525594",
         license="odc-by",
         documents=documents,
         tokens=round(tokens * 10**9),
@@ -148,7 +155,11 @@ SOURCES = (
     _megamath("web", "web", 106.5, 263.9, columns=MEGAMATH_WEB, scores=MEGAMATH_SCORES, metadata=("timestamp",)),
     _megamath("web-pro", "web", 15.0, 15.1),
     _megamath("qa", "qa", 22.6, 7.0, adapter="text"),
-    _megamath("code", "code", 13.4, 28.1),
+    _megamath(
+        "code", "code", 13.4, 28.1,
+        broken="megamath-code holds no text at this commit but descriptions of files: its folder has 1.85 GB where "
+        "28.1B tokens would be about 100, and Marin leaves it out for that reason",
+    ),
     _megamath("translated-code", "code", 7.4, 7.2),
     _megamath("text-code-block", "code", 50.2, 50.3),
     Source(
@@ -177,8 +188,10 @@ SOURCES = (
         ("problem", "solution", "answer", "problem_type", "question_type", "source", "uuid", "is_reasoning_complete",
          "generations", "correctness_math_verify", "correctness_llama", "finish_reasons", "correctness_count",
          "messages"),
-        license="apache-2.0", documents=93_733, adapter="openr1", mapping={"question": "problem", "id": "uuid"},
+        revision="e4e141e", license="apache-2.0", documents=93_733, adapter="openr1",
+        mapping={"question": "problem", "id": "uuid"},
         scores={"openr1_correct_score": "correctness_count"},
+        note="The folder data is there from the later commits on (075afe0, e4e141e); earlier ones have default/.",
     ),
     Source(
         "am-deepseek-distilled-40m", "a-m-team/AM-DeepSeek-Distilled-40M", "math_r1_*", "long_cot",
@@ -197,7 +210,7 @@ SOURCES = (
         "numinamath-1.5", "AI-MO/NuminaMath-1.5", "data", "qa",
         ("problem", "solution", "answer", "problem_type", "question_type", "problem_is_valid", "solution_is_valid",
          "source", "synthetic"),
-        license="apache-2.0", documents=896_215, adapter="numina",
+        revision="1b05109", license="apache-2.0", documents=896_215, adapter="numina",
         mapping={"question": "problem", "response": "solution"},
     ),
     Source(
@@ -206,9 +219,12 @@ SOURCES = (
     ),
     Source(
         "wildchat-1m", "allenai/WildChat-1M", "data", "instruct",
-        ("conversation_hash", "model", "timestamp", "conversation", "turn", "language", "openai_moderation"),
+        ("conversation_hash", "model", "timestamp", "conversation", "turn", "language", "openai_moderation",
+         "detoxify_moderation", "toxic", "redacted", "state", "country", "hashed_ip", "header"),
         license="odc-by", documents=837_989, size_mark="M", adapter="chat",
         mapping={"messages": "conversation", "id": "conversation_hash"}, only={"model": ("gpt-4*",)},
+        note="odc-by since June 2024; a commit before has other data, under AI2's ImpACT licence. Holds hashed IP "
+        "addresses, which are not read.",
     ),
     Source(
         "ultrachat-200k", "HuggingFaceH4/ultrachat_200k", "data/train_sft-*.parquet", "instruct",
@@ -227,7 +243,8 @@ SOURCES = (
     Source(
         "simplerl-zoo", "hkust-nlp/SimpleRL-Zoo-Data", "simplelr_qwen_level3to5/train.parquet", "rl",
         ("prompt", "question", "gt_answer", "answer", "extra_info", "reward_model"),
-        config="simplelr_qwen_level3to5", documents=8_523, adapter="simplerl",
+        config="simplelr_qwen_level3to5", revision="50ec8f0", license="apache-2.0", license_mark="P",
+        documents=8_523, adapter="simplerl",
     ),
     Source(
         "dapo-math-17k", "BytedTsinghua-SIA/DAPO-Math-17k", "data", "rl",

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
-import fsspec
-
 from curation.config import (
     MANIFEST_SCHEME,
     SAMPLE_SCHEME,
@@ -36,18 +34,19 @@ from curation.measures.classifier import DEFAULT, Classifier, model_path
 from curation.measures.decontaminate import ItemIndex
 from curation.measures.language import Identifier
 from curation.measures.vocabulary import Vocabulary
-from curation.reading.files import InputFile, checksum, find_files, on_hub, resolve
+from curation.reading.files import InputFile, Listing, checksum, first_words, list_files, on_hub, resolve
 from curation.reading.hub import commit, refuse_unpinned, unpinned
-from curation.reading.records import check_columns
+from curation.reading.records import Bad, check_columns, first_record
 from curation.sample.write import write_sample
 from curation.tasks import RULES_VERSION, Job
-from evaluation.benchmarks import freeze_benchmark
+from evaluation.benchmarks import folder_files, freeze_benchmark
 from evaluation.config import BenchmarkRecipe
+from evaluation.formats import bare, filesystem
 from manifests.errors import UserError
 from manifests.manifest import Draft, File, Manifest, build_key, called, check_launch, check_name, find_built, load_all
 from manifests.manifest import resolve as resolve_manifest
 from manifests.places.place import PlaceName
-from manifests.progress import progress
+from manifests.progress import progress, warn
 from manifests.recipe import semantic
 from manifests.runs import RunDirectory
 from manifests.store import Store, file_sha256, try_lock
@@ -156,6 +155,7 @@ class _Asked:
 def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Manifest | None) -> Iterator[_Asked]:
     check_name(recipe.name, recipe.version)
     if not base:
+        _refuse_broken(recipe.sources)
         refuse_unpinned(recipe.sources)
     inputs = _Inputs.of(store, recipe, base, onto)
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
@@ -182,6 +182,7 @@ def plan(
     the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
     want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew, with `onto` for
     a recipe that decides by other rules; which files are new is told by name and size, and by checksum in `curate`."""
+    _refuse_broken(recipe.sources)
     inputs = _Inputs.of(store, recipe, base, onto)
     benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
     freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
@@ -192,9 +193,14 @@ def plan(
     annotations = _annotations(store, recipe)
     return [
         *([PlanRow("keep", f"{onto.ref}, {onto.id}", len(_files(onto)), onto.bytes)] if onto else []),
-        *(_planned_source(source, annotations.get(source.name), onto) for source in recipe.sources),
+        *(
+            row
+            for place, source in enumerate(recipe.sources)
+            for row in _planned_source(place, source, annotations.get(source.name), onto)
+        ),
         *_about_the_hub(recipe.sources),
         *benchmarks,
+        *_left_out_of(recipe.decontaminate.folder),
         *([PlanRow("identify", f"language by {found.model or 'py3langid'}")] if (found := recipe.language) else []),
         _planned_tasks(store, recipe, inputs.vocabulary),
         *([_planned_score(recipe.classifier, inputs.model)] if recipe.classifier and inputs.model else []),
@@ -213,15 +219,23 @@ def scripts(store: Store, recipe: CurateRecipe) -> list[tuple[str, str]]:
 def _listed(store: Store, recipe: CurateRecipe) -> tuple[InputFile, ...]:
     """The files that can be known without asking the hub or making the sample."""
     annotations = _annotations(store, recipe)
-    read = [source for source in recipe.sources if not on_hub(source) and not source.path.startswith(SAMPLE_SCHEME)]
-    return tuple(file for source in read for file in _files_of(source, None, annotations.get(source.name)))
+    read = [
+        (place, source)
+        for place, source in enumerate(recipe.sources)
+        if not on_hub(source) and not source.path.startswith(SAMPLE_SCHEME)
+    ]
+    return tuple(
+        file for place, source in read for file in _listing(place, source, None, annotations.get(source.name)).files
+    )
 
 
 def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
     if recipe.rules == "none":
         return [PlanRow("keep", "every document: no rule is applied")]
     quality, near, held = recipe.quality.model_dump(), recipe.near_duplicates, recipe.decontaminate
-    numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
+    numbers = f"another text where over {near.numbers_differ:.1%} of its words are numbers that moved"
+    if isinstance(near.numbers_differ, bool):
+        numbers = "other numbers make another text" if near.numbers_differ else "numbers do not count"
     return [
         PlanRow("decontaminate", f"runs of {held.ngram} words, coverage {held.coverage}, numbers {held.numbers}"),
         PlanRow("quality", ", ".join(f"{name} {value}" for name, value in quality.items())),
@@ -229,20 +243,24 @@ def _decisions(recipe: CurateRecipe) -> list[PlanRow]:
     ]
 
 
-def _planned_source(source: SourceRecipe, annotations: Manifest | None, onto: Manifest | None) -> PlanRow:
+def _planned_source(
+    place: int, source: SourceRecipe, annotations: Manifest | None, onto: Manifest | None
+) -> list[PlanRow]:
     carried = ", ".join([*(source.scores or {}), *(source.metadata or ())])
     what = f"{source.name} ({source.role}): {source.path}{', with ' if carried else ''}{carried}"
     if source.path.startswith(SAMPLE_SCHEME):
-        return PlanRow("read", f"{what}, made from a seed")
+        return [PlanRow("read", f"{what}, made from a seed")]
     if on_hub(source):
         at = "needs revision=<commit>" if unpinned(source) else f"at {commit(source)}"
         size = KNOWN[source.known] if source.known and KNOWN[source.known].path == source.path else None
-        return PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)
+        return [PlanRow("read", f"{what} {at}", None, None, size and size.documents, size and size.tokens)]
     known = {(file.name, file.bytes) for file in files_of(onto) if file.source == source.name} if onto else set()
-    found = _files_of(source, None, annotations, bool(known))
-    files = [file for file in found if (file.name, file.bytes) not in known]
-    what += f"; {len(found) - len(files)} of {len(found)} files are in the corpus" if known else ""
-    return PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
+    listing = _listing(place, source, None, annotations, bool(known))
+    files = [file for file in listing.files if (file.name, file.bytes) not in known]
+    there = len(listing.files)
+    what += f"; {there - len(files)} of {there} files are in the corpus" if known else ""
+    row = PlanRow("read", what, sum(len(file.files) for file in files), sum(file.bytes for file in files))
+    return [row, *([PlanRow("leave out", f"{source.name}: {listing.said}")] if listing.said else [])]
 
 
 def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRow:
@@ -251,7 +269,7 @@ def _planned_benchmark(store: Store, benchmark: BenchmarkRecipe | str) -> PlanRo
         return PlanRow("keep out", f"{known.ref}, {known.id}", len(known.files("items")), known.bytes)
     size = None
     if benchmark.path and not benchmark.path.startswith(SAMPLE_SCHEME):
-        fs, path = fsspec.url_to_fs(benchmark.path)
+        fs, path = filesystem(benchmark.path)
         size = fs.size(path) if fs.exists(path) else None
     return PlanRow("freeze benchmark", f"{benchmark.name}: {benchmark.path or 'the hub'}", 1, size)
 
@@ -341,11 +359,20 @@ def input_files(
 ) -> tuple[InputFile, ...]:
     """Every input file with its checksum. `annotations` are the manifests that sources read, by source. A source of the
     corpus `onto` need not have any."""
-    found: list[tuple[SourceRecipe, InputFile]] = []
     held = {source["name"] for source in onto.recipe["sources"]} if onto else set()
-    for source in recipe.sources:
-        files = _files_of(source, sample, (annotations or {}).get(source.name), source.name in held)
-        found += [(source, file) for file in files]
+    found: list[tuple[SourceRecipe, InputFile]] = []
+    refused: list[UserError] = []
+    for place, source in enumerate(recipe.sources):
+        try:
+            listing = _listing(place, source, sample, (annotations or {}).get(source.name), source.name in held)
+        except UserError as error:
+            refused.append(error)
+            continue
+        found += [(source, file) for file in listing.files]
+        if listing.said:
+            warn(f"source {source.name}: {listing.said}")
+    if refused:
+        raise _together(refused)
     summed: list[InputFile] = []
     with progress("curate: checksums", len(found)) as advance:
         for source, file in found:
@@ -354,19 +381,99 @@ def input_files(
     return tuple(summed)
 
 
-def _files_of(
-    source: SourceRecipe, sample: Path | None, annotations: Manifest | None, gone: bool = False
-) -> list[InputFile]:
+def _together(errors: list[UserError]) -> UserError:
+    """All that keeps sources from being read, in one line: the next try should not meet the second of them."""
+    if len(errors) == 1:
+        return errors[0]
+    said = "; ".join(error.what for error in errors)
+    hint = "`--plan --check` looks at each source. Correct their lines of the recipe, or drop them"
+    return UserError(f"{len(errors)} sources cannot be read: {said}", hint)
+
+
+def _listing(
+    place: int, source: SourceRecipe, sample: Path | None, annotations: Manifest | None, gone: bool = False
+) -> Listing:
+    """What is at the path of the recipe's source number `place`, and has the columns that its role needs."""
     if annotations is None:
-        files = find_files(source, sample, gone)
-        check_columns(source, files)
-        return files
-    return [
-        InputFile(
-            source.name, f"{number}.parquet", annotations.store.uri(file.path), "parquet", file.bytes, file.sha256
-        )
-        for number, file in enumerate(annotations.files("annotations"))
-    ]
+        listing = list_files(source, sample, gone)
+        check_columns(source, listing.files, f"sources.{place}")
+        return listing
+    return Listing(
+        [
+            InputFile(
+                source.name, f"{number}.parquet", annotations.store.uri(file.path), "parquet", file.bytes, file.sha256
+            )
+            for number, file in enumerate(annotations.files("annotations"))
+        ]
+    )
+
+
+def _refuse_broken(sources: tuple[SourceRecipe, ...], first: int = 0) -> None:
+    """UserError that names every known source that cannot be curated as it lies on the hub, and the lines to drop."""
+    broken = {}
+    for place, source in enumerate(sources, first):
+        known = KNOWN.get(source.known or "")
+        as_known = known and source.path == known.path and source.revision == known.revision
+        if known and known.broken and as_known:
+            broken[f"sources.{place} (known: {known.name})"] = known.broken
+    if broken:
+        reasons = "; ".join(dict.fromkeys(broken.values()))
+        hint = f"Drop {', '.join(broken)} from the recipe, and components that name it from mixtures; or give it a path"
+        raise UserError(reasons, f"{hint} with the text")
+
+
+def barren(corpus: Manifest) -> list[str]:
+    """A line for each source of `corpus` all of whose records are in quarantine."""
+    bad = corpus.read("quarantine", ["source", "reason"]).group_by(["source", "reason"]).aggregate([([], "count_all")])
+    lines = []
+    for name, counts in corpus.counts["inputs"].items():
+        reasons = {row["reason"]: row["count_all"] for row in bad.to_pylist() if row["source"] == name}
+        if counts["records"] and sum(reasons.values()) >= counts["records"]:
+            said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+            ask = f"octo sql \"SELECT * FROM quarantine WHERE manifest = '{corpus.id}' AND source = '{name}' LIMIT 9\""
+            lines.append(
+                f"source {name}: no record could be read, all {counts['records']:,} are in quarantine ({said}). {ask}"
+            )
+    return lines
+
+
+# -- looking at one record of each -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """What one look at a source found: its files, where the first record stands, what it is, or why there is none."""
+
+    source: str
+    files: int | None
+    bytes: int | None
+    file: str | None
+    found: str | None
+    problem: str | None
+
+
+def check(store: Store, recipe: CurateRecipe) -> list[CheckRow]:
+    """One record of each source, read from where it lies; asks the hub. A source that cannot be read is a row with the
+    problem in a line, and keeps no other from being looked at."""
+    return [_checked(store, recipe, place, source) for place, source in enumerate(recipe.sources)]
+
+
+def _checked(store: Store, recipe: CurateRecipe, place: int, source: SourceRecipe) -> CheckRow:
+    if source.path.startswith(SAMPLE_SCHEME):
+        return CheckRow(source.name, None, None, None, "made from a seed", None)
+    try:
+        _refuse_broken((source,), place)
+        listing = _listing(place, source, None, _annotations(store, recipe).get(source.name))
+        size = sum(file.bytes for file in listing.files)
+        file, record = first_record(listing.files, source, recipe.max_record_bytes)
+    except UserError as error:
+        return CheckRow(source.name, None, None, None, None, str(error))
+    except Exception as error:  # whatever a file system or the network raises is one line, and the next source's turn
+        return CheckRow(source.name, None, None, None, None, f"{type(error).__name__}: {first_words(error)}")
+    problem = f"{record.reason}: {record.detail}" if isinstance(record, Bad) else None
+    found = None if isinstance(record, Bad) else record.said
+    left = f" ({listing.said})" if listing.said else ""
+    return CheckRow(source.name, len(listing.files), size, file, found and found + left, problem)
 
 
 def _annotations(store: Store, recipe: CurateRecipe) -> dict[str, Manifest]:
@@ -400,9 +507,10 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
         if isinstance(item, BenchmarkRecipe) and sample and item.path:
             item = item.model_copy(update={"path": resolve(item.path, sample)})
         yield item
-    if recipe.decontaminate.folder:
-        for path in _benchmark_files(recipe.decontaminate.folder):
-            yield BenchmarkRecipe(name=Path(path).stem, path=path)
+    if folder := recipe.decontaminate.folder:
+        for name in _benchmark_files(folder):
+            called = bare(name).replace("/", "-").split(".")[0]
+            yield BenchmarkRecipe(name=called, path=f"{folder.rstrip('/')}/{name}")
 
 
 @dataclass(frozen=True)
@@ -446,16 +554,27 @@ def _take_model(model: _Model | None, place: Path | None) -> None:
 
 
 def _benchmark_files(folder: str) -> list[str]:
-    fs, root = fsspec.url_to_fs(folder)
-    found = [fs.unstrip_protocol(name) for name in sorted(fs.glob(f"{root}/*.jsonl"))]
+    found = folder_files(folder)[0]
     if not found:
-        raise UserError(f"decontaminate.folder: no .jsonl file in {folder}", "Give a folder of benchmark files")
+        hint = "Give a folder of benchmark files: JSON Lines, JSON, CSV, Parquet or Arrow"
+        raise UserError(f"decontaminate.folder: no file of items in {folder}", hint)
+    names = [bare(name).replace("/", "-").split(".")[0] for name in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"decontaminate.folder: several files are called {', '.join(twice)}", "Rename all but one")
     return found
+
+
+def _left_out_of(folder: str | None) -> list[PlanRow]:
+    """The files of a benchmark folder that hold no items by their names."""
+    names = folder_files(folder)[1] if folder else []
+    return [PlanRow("leave out", f"{folder}: {', '.join(names)}")] if names else []
 
 
 def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list[Manifest]:
     """Manifests of the benchmarks to keep out, frozen where they are files; in order of their IDs, each once."""
     found: dict[str, Manifest] = {}
+    for row in _left_out_of(recipe.decontaminate.folder):
+        warn(f"left out of the benchmarks in {row.what}")
     for item in _wanted_benchmarks(recipe, sample):
         manifest = resolve_manifest(store, item) if isinstance(item, str) else freeze_benchmark(store, item)
         if manifest.kind != "benchmark":

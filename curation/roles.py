@@ -2,10 +2,11 @@
 
 from typing import Literal
 
+from evaluation.formats import Format
+
+__all__ = ["ANSWERED", "PROSE", "Adapter", "Format", "Role"]
+
 Role = Literal["web", "qa", "long_cot", "instruct", "code", "general", "rl"]
-
-
-Format = Literal["jsonl", "jsonl.zst", "parquet", "html", "warc"]
 
 
 Adapter = Literal[

@@ -1,31 +1,31 @@
 """Benchmarks: those of the field, suites of them, and the freezing of files into a manifest of kind `benchmark`.
 
-`freeze_benchmark` reads a file (JSONL, JSON, Parquet or CSV) row by row through the adapter of its shape and commits
-the items. Without a path it reads the files of a known benchmark from the hub, at a commit that must be given where
-nobody has checked one. Item IDs are the benchmark's own where it has them, else a digest of question and answer; either
-way they depend on content alone. A row that lacks a question or an answer is refused with its line number, or goes to
-the family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`), prompts and rules
-(`evaluation.tasks`).
+`freeze_benchmark` reads a file (any format of `evaluation.formats` that has rows) row by row through the adapter of its
+shape and commits the items. Without a path it reads the files of a known benchmark from the hub, at a commit that must
+be given where nobody has checked one. Item IDs are the benchmark's own where it has them, else a digest of question and
+answer; either way they depend on content alone. A row that lacks a question or an answer is refused with its line
+number, or goes to the family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`),
+prompts and rules (`evaluation.tasks`).
 """
 
-import csv
 import hashlib
 import io
 import json
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evaluation import items
 from evaluation.config import BenchmarkRecipe
+from evaluation.formats import BY_NAME, SIDECARS, Kind, bare, filesystem, told, unpacked
 from evaluation.items import Item, Row
+from evaluation.rows import BROKEN, Ask, Fault, Placed
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, build_key, load_all
 from manifests.recipe import semantic
@@ -35,6 +35,8 @@ from manifests.tables import ITEMS, QUARANTINE
 __all__ = ["KNOWN", "SUITES", "BenchmarkRecipe", "Known", "freeze_benchmark", "freeze_folder", "listing", "suite"]
 
 COMMIT = re.compile("[0-9a-f]{40}")
+ZIP = ".zip"
+"""Of an archive with a single file of items."""
 
 
 @dataclass(frozen=True)
@@ -187,16 +189,26 @@ def freeze_benchmark(store: Store, recipe: BenchmarkRecipe) -> Manifest:
 def freeze_folder(store: Store, folder: str, names: Sequence[str] = (), version: str = "1") -> list[Manifest]:
     """The manifests of the files in `folder` that are called like a known benchmark (of these, those in `names`)."""
     wanted = names or list(KNOWN)
-    paths = {path.stem.split(".")[0]: path for path in sorted(Path(folder).glob("*")) if path.is_file()}
+    paths = {bare(Path(path).name).split(".")[0]: path for path in folder_files(folder)[0] if "/" not in path}
+    paths = {name: str(Path(folder) / path) for name, path in paths.items()}
     chosen = {name: paths[name] for name in wanted if name in paths}
     lacking = [name for name in names if name not in paths]
     if lacking or not chosen:
         what = f"{', '.join(lacking)} in {folder}" if lacking else f"known benchmark in {folder}"
         raise UserError(f"no file of {what}", "Files are called by the name of a benchmark: gsm8k.jsonl")
     return [
-        freeze_benchmark(store, BenchmarkRecipe(name=name, version=version, path=str(path)))
-        for name, path in chosen.items()
+        freeze_benchmark(store, BenchmarkRecipe(name=name, version=version, path=path)) for name, path in chosen.items()
     ]
+
+
+def folder_files(folder: str) -> tuple[list[str], list[str]]:
+    """Files of items at any depth of `folder`, relative to it, and those that are none; what lies beside data and is
+    hidden is in neither."""
+    fs, root = filesystem(folder)
+    names = [name.removeprefix(root.rstrip("/") + "/") for name in sorted(fs.find(root))]
+    shown = [name for name in names if not SIDECARS.search(name)]
+    readable = [name for name in shown if (kind := told(name)) and kind.read]
+    return readable, [name for name in shown if name not in set(readable)]
 
 
 def _adapter(recipe: BenchmarkRecipe) -> Callable[[Row], Item]:
@@ -226,30 +238,51 @@ def _paths(recipe: BenchmarkRecipe) -> list[str]:
 
 
 def _read_bytes(path: str) -> bytes:
-    hint = "Give the path of a file of items: JSONL, JSON, Parquet or CSV"
+    """The file without its compression."""
+    hint = "Give the path of a file of items: JSON Lines, JSON, Parquet, Arrow or CSV"
     try:
-        fs, name = fsspec.url_to_fs(path)
+        fs, name = filesystem(path)
         if fs.exists(name) and not fs.isfile(name):  # opening a pipe would wait for ever
             raise UserError(f"benchmark file {path} is no regular file", hint)
-        with fsspec.open(path, "rb", compression="infer") as file:
-            return file.read()  # type: ignore[union-attr]
+        with fs.open(name, "rb") as file:
+            data = io.BytesIO(file.read())
+        if name.lower().endswith(ZIP):
+            with zipfile.ZipFile(data) as archive:
+                return archive.read(archive.namelist()[0])
+        return unpacked(data, name, _kind(path)).read()
     except UserError:
         raise
-    except Exception as error:  # each decompressor raises exceptions of its own
+    except Exception as error:  # each file system raises exceptions of its own
         raise UserError(f"cannot read benchmark file {path}: {' '.join(str(error).split())}", hint) from error
 
 
-def _records(path: str, data: bytes) -> Iterator[tuple[int, bytes | Row]]:
-    """Position and content of each record: rows of Parquet, CSV and JSON, lines of anything else."""
-    match PurePosixPath(path).suffix:
-        case ".parquet":
-            yield from enumerate(pq.read_table(pa.BufferReader(data)).to_pylist())
-        case ".csv":
-            yield from enumerate(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-        case ".json" if rows := _json_rows(data):
-            yield from enumerate(rows)
-        case _:
-            yield from ((line, text) for line, text in enumerate(data.split(b"\n")) if text.strip())
+def _kind(path: str) -> Kind:
+    """The format that the name tells; lines of JSON where it tells none."""
+    kind = told(path.lower().removesuffix(ZIP))
+    return kind if kind and kind.read else BY_NAME["jsonl"]
+
+
+def _records(path: str, data: bytes) -> Iterator[Placed]:
+    """Position and content of each record."""
+    kind = _kind(path)
+    if kind.name == "json" and (found := _json_rows(data)):
+        yield from enumerate(found)
+        return
+    assert kind.read, "pages hold no items"
+    for position, row in kind.read(io.BytesIO(data), Ask()):
+        yield position, _as_text(row) if isinstance(row, dict) else row
+
+
+def _as_text(value: Any) -> Any:
+    """A row of a table with every bytes in it as text; UnicodeDecodeError for what is none."""
+    match value:
+        case bytes():
+            return value.decode()
+        case list():
+            return [_as_text(item) for item in value]
+        case dict():
+            return {name: _as_text(item) for name, item in value.items()}
+    return value
 
 
 def _json_rows(data: bytes) -> list[Row] | None:
@@ -281,6 +314,9 @@ def _read_rows(files: dict[str, bytes], adapter: Callable[[Row], Item]) -> tuple
     for path, data in files.items():
         file = PurePosixPath(path.replace("\\", "/")).name
         for line, record in _readable(path, data):
+            if isinstance(record, Fault):
+                bad.append(_Bad(file, line, record.reason, record.detail))
+                continue
             try:
                 item = adapter(_row(record) if isinstance(record, bytes) else record)
             except (ValueError, TypeError, RecursionError) as error:  # TypeError: a list was expected, or text
@@ -295,10 +331,10 @@ def _read_rows(files: dict[str, bytes], adapter: Callable[[Row], Item]) -> tuple
     return found, bad
 
 
-def _readable(path: str, data: bytes) -> Iterator[tuple[int, bytes | Row]]:
+def _readable(path: str, data: bytes) -> Iterator[Placed]:
     try:
         yield from _records(path, data)
-    except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+    except BROKEN as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(f"cannot read benchmark file {path}: {said}", "Give a whole file of its kind") from error
 

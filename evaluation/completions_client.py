@@ -29,6 +29,7 @@ class Answer:
 
     text: str
     finish_reason: str | None = None
+    stop_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -158,4 +159,6 @@ def _answer(found: Any, text: str) -> Answer:
     reason, usage = found["choices"][0].get("finish_reason"), found.get("usage") or {}
     counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
     prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
-    return Answer(text, reason if isinstance(reason, str) else None, prompt, completion)
+    stop = found["choices"][0].get("stop_reason")
+    reason, stop = (one if isinstance(one, str) else None for one in (reason, stop))
+    return Answer(text, reason, stop, prompt, completion)

@@ -7,6 +7,9 @@ from pydantic import Field
 from evaluation.templates import Asked
 from manifests.recipe import Amount, Local, Recipe
 
+Stop = Annotated[str, Field(min_length=1)]
+"""A string that ends a response."""
+
 
 class BenchmarkRecipe(Recipe):
     """A benchmark file made into a manifest whose items never change."""
@@ -16,8 +19,8 @@ class BenchmarkRecipe(Recipe):
     version: Annotated[str, Local] = "1"
     """Version of the manifest; with the name it is given once and for ever."""
     path: Annotated[str | None, Local] = None
-    """File of items (JSONL, JSON, Parquet or CSV), local or any fsspec URL, plain or compressed; by default the files
-    of the known benchmark on the hub."""
+    """File of items (JSON Lines, JSON, CSV, Parquet or Arrow), local or any fsspec URL, plain or compressed; by default
+    the files of the known benchmark on the hub."""
     revision: Annotated[str | None, Local] = None
     """Commit of the hub, 40 digits, where no path is given."""
     adapter: str | None = None
@@ -56,16 +59,17 @@ class EvalRecipe(Recipe):
     each benchmark as its task says (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Worked examples in a few-shot prompt, at most as many as the task has; by default as many as it has."""
-    protocol: Literal["paper"] | None = None
-    """`paper` repeats the known faults of the paper's harness; by default they are put right. Scores say what either
-    comes to."""
+    protocol: Literal["paper", "lm-eval"] | None = None
+    """`paper` asks and rules as the paper's harness did (evaluation/paper.py says what is repeated), `lm-eval` asks as
+    lm-evaluation-harness does; by default prompts and rules are ours. Few-shot scores say what either ruling comes
+    to."""
     max_new_tokens: Annotated[Amount, Field(gt=0)] = 1024
     """Longest response, in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 takes the likeliest token at each step."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Responses per item; more than one needs a temperature."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Stop, ...] = ()
     """Strings that end a response; by default, in few-shot prompts, those of the task."""
     pass_at: tuple[Annotated[int, Field(gt=0)], ...] | None = None
     """k of pass@k and maj@k; by default the powers of two up to `samples`, and `samples`."""
@@ -80,6 +84,20 @@ class EvalRecipe(Recipe):
     endpoint: EndpointRecipe | None = None
     """The server that `--sampler endpoint` asks."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time after which grading one response is given up and counted as an error."""
+    """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
+
+    def contradiction(self) -> tuple[str, str] | None:
+        """Why two fields cannot both hold, and what to do; None if all can."""
+        if self.samples > 1 and self.temperature == 0:
+            return f"{self.samples} samples at temperature 0 are all the same", "Set temperature or samples: 1"
+        if too_many := [k for k in self.pass_at or () if k > self.samples]:
+            return f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}"
+        if self.protocol and self.shots is not None:
+            return f"`shots` and `protocol: {self.protocol}` both say which examples are shown", "Leave one of them out"
+        if self.template != "few_shot" and (self.protocol or self.shots):
+            field = "protocol" if self.protocol else "shots"
+            said = f"`{field}: {getattr(self, field)}` is of few-shot prompts, and `template` is {self.template}"
+            return said, "Set template: few_shot, or leave it out"
+        return None

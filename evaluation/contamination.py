@@ -3,9 +3,10 @@
 From the evaluated run back through the runs that it started from, to the mixtures and prompts they were launched
 with, to the corpora those were selected from. An item has leaked if a document that holds it (family `leaks` of the
 corpus) is a member of one of those mixtures, or one of the prompts: a contaminated document that was dropped leaked
-into nothing. Items are matched by their question, so that another version or name of a benchmark counts too.
+into nothing. So has one whose question is itself a prompt of reinforcement, whether any corpus was searched or not.
+Items are matched by their question, so that another version or name of a benchmark counts too.
 
-    leaked      a document of the training data holds the item
+    leaked      a document of the training data holds the item, or it is one of the prompts
     clean       every corpus behind the model was searched for it, and no document that was used holds it
     unchecked   some corpus was made without looking for this item, so nothing is known
     unknown     the model has no lineage here (a folder), or was trained on nothing that has one
@@ -14,6 +15,7 @@ A member counts as used although its run may not have come to it. A document tha
 Reads through the catalog; leaves out searching for items, which is `curation.measures.decontaminate`.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -44,6 +46,7 @@ _CORPORA = """
 SELECT DISTINCT corpus FROM members WHERE manifest = $1
 UNION SELECT DISTINCT corpus FROM prompts WHERE manifest = $1
 """
+_PROMPTS = "SELECT DISTINCT question FROM prompts WHERE manifest = $1"
 
 
 @dataclass
@@ -54,12 +57,14 @@ class Exposure:
     leaked: set[str] = field(default_factory=set)
     searched: dict[str, int] = field(default_factory=dict)
     """By question, in how many corpora it was looked for."""
+    prompts: set[str] = field(default_factory=set)
+    """Questions that the model was reinforced on, as `folded`."""
 
     def status(self, question: str) -> Status:
+        if question in self.leaked or folded(question) in self.prompts:
+            return "leaked"
         if not self.corpora:
             return "unknown"
-        if question in self.leaked:
-            return "leaked"
         return "clean" if self.searched.get(question, 0) == self.corpora else "unchecked"
 
 
@@ -69,10 +74,10 @@ def exposure(store: Store, model: RunDirectory | None) -> Exposure:
     if model is None:
         return found
     with Catalog(store) as catalog:
+        mixtures = list(_mixtures(store, model))
+        found.prompts = {folded(text) for mixture in mixtures for text in _questions(catalog, _PROMPTS, [mixture])}
         pairs = {
-            (row["corpus"], mixture)
-            for mixture in _mixtures(store, model)
-            for row in catalog.query(_CORPORA, [mixture]).to_pylist()
+            (row["corpus"], mixture) for mixture in mixtures for row in catalog.query(_CORPORA, [mixture]).to_pylist()
         }
         for corpus, mixture in sorted(pairs):
             found.leaked |= _questions(catalog, _LEAKED, [corpus, mixture])
@@ -81,6 +86,12 @@ def exposure(store: Store, model: RunDirectory | None) -> Exposure:
             for question in _questions(catalog, _CHECKED, [corpus]):
                 found.searched[question] = found.searched.get(question, 0) + 1
     return found
+
+
+def folded(question: str) -> str:
+    """`question` without what tells no two problems apart: case, blanks, forms of one character. Prompts were
+    normalised when their corpus was made, items were not."""
+    return "".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 
 def _questions(catalog: Catalog, sql: str, parameters: list[str]) -> set[str]:

@@ -358,12 +358,12 @@ class Ending:
         return ended_A
 
     def _has_last_character(self, token: int) -> bool:
-        """Only a token that holds the last character of a stop string can complete it. Blanks and bytes of a longer
+        """Only a token that holds the last character of a stop string can complete it. Spaces and bytes of a longer
         character may look different when decoded alone, so those are never ruled out."""
         if token not in self._may_close:
             text = decoded_text(self._tokenizer, [token])
             ends = {stop[-1] for stop in self._stop}
-            self._may_close[token] = "\ufffd" in text or any(end in text or end.isspace() for end in ends)
+            self._may_close[token] = "\ufffd" in text or any(end in text or end == " " for end in ends)
         return self._may_close[token]
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.completions_client import CompletionsClient, Failed, Refused, plain
+from evaluation.completions_client import Answer, CompletionsClient, Failed, Refused, plain
 from evaluation.config import EndpointRecipe
-from evaluation.sampling import Completion, SamplingParams
+from evaluation.sampling import Completion, SamplingParams, cut_at
 from manifests.errors import UserError
 
 
@@ -103,7 +103,15 @@ class Endpoint:
         except Refused as error:
             hint = "See endpoint.url, endpoint.model and endpoint.key_variable"
             raise UserError(f"{self._url}: {error}", hint) from error
-        return Completion(answer.text, answer.completion_tokens, answer.finish_reason == "length")
+        return _completion(answer, tuple(body.get("stop", ())))
+
+
+def _completion(answer: Answer, stop: tuple[str, ...]) -> Completion:
+    """What the server says. That a stop string ended it, and which, only some say (vLLM: `stop_reason`); one that
+    leaves the string in the text has it cut off here."""
+    text, stopped_by = cut_at(answer.text, stop)
+    stopped_by = answer.stop_reason if answer.stop_reason in stop else stopped_by
+    return Completion(text, answer.completion_tokens, answer.finish_reason == "length", stopped_by=stopped_by)
 
 
 def _run(work: Any, done: Any) -> None:

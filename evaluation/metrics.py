@@ -1,10 +1,11 @@
 """Scores of one benchmark from its samples: shares and means with 95% intervals, pass@k, maj@k.
 
-Accuracy and what derives from it rest on the responses that got a ruling. A failure of the grader (ERROR) is neither
-right nor wrong: its share is the metric `errors`, and it counts nowhere else. Beside `accuracy` stands
-`accuracy_without_leaked`, over the items that are not known to have leaked into the model's training data
-(`evaluation.contamination`), and beside the score of a faulty protocol that of the corrected one, and the other way
-round. Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
+Accuracy, reward, pass@k and maj@k are over all items and all of their responses: what could not be ruled on stays in
+the denominator, for a score that it left would rise by it. The share of failures of the grader (ERROR) is the metric
+`errors`: so much the score may lack. Beside `accuracy` stands `accuracy_without_leaked`, over the items that are not
+known to have leaked into the model's training data (`evaluation.contamination`), and beside the score of few-shot
+prompts that by the paper's harness, or under `protocol: paper` that by our rules.
+Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from evaluation.answers import Verdict
 from evaluation.config import EvalRecipe
+from evaluation.controls import TOO_HARD
 from evaluation.equality import normalise
 from evaluation.estimates import bootstrap, majority_at_k, pass_at_k, wilson
 
@@ -28,20 +30,19 @@ def score(samples: pa.Table, leaks: Sequence[str], recipe: EvalRecipe, step: int
     verdicts = np.array(samples["verdict"].to_pylist())
     items = np.unique(np.array(samples["item_id"].to_pylist()), return_inverse=True)[1]
     tokens = samples["tokens"].to_numpy()
-    correct, ruled = verdicts == Verdict.CORRECT, verdicts != Verdict.ERROR
-    everything = np.ones_like(ruled)
-    rewards = samples["reward"].to_numpy(zero_copy_only=False)
+    correct, everything = verdicts == Verdict.CORRECT, np.ones(len(verdicts), dtype=bool)
+    rewards = np.nan_to_num(samples["reward"].to_numpy(zero_copy_only=False))
     rows = [
-        _mean("accuracy", correct, ruled, items, recipe),
-        *_without_leaked(correct, ruled, items, np.array(leaks), recipe),
+        _mean("accuracy", correct, everything, items, recipe),
+        *_without_leaked(correct, items, np.array(leaks), recipe),
         *_other_protocol(samples, items, recipe),
-        _mean("reward", rewards, ~np.isnan(rewards), items, recipe),
+        _mean("reward", rewards, everything, items, recipe),
         _mean("length", tokens, everything, items, recipe),
         _row("length_p95", float(np.quantile(tokens, 0.95)), None, len(tokens), "none"),
         _mean("truncated", samples["truncated"].to_numpy(zero_copy_only=False), everything, items, recipe),
         _mean("unparsed", verdicts == Verdict.UNPARSED, everything, items, recipe),
-        _mean("errors", ~ruled, everything, items, recipe),
-        *_at_k(samples.filter(pa.array(ruled)), correct[ruled], items[ruled], recipe),
+        _mean("errors", verdicts == Verdict.ERROR, everything, items, recipe),
+        *_at_k(samples, correct, items, recipe),
     ]
     return [row | {"step": step, "benchmark": samples["benchmark"][0].as_py()} for row in rows]
 
@@ -60,29 +61,27 @@ def average(rows: list[Row], step: int) -> list[Row]:
     return means
 
 
-def _without_leaked(
-    correct: np.ndarray, ruled: np.ndarray, items: np.ndarray, leaks: np.ndarray, recipe: EvalRecipe
-) -> list[Row]:
+def _without_leaked(correct: np.ndarray, items: np.ndarray, leaks: np.ndarray, recipe: EvalRecipe) -> list[Row]:
     """The score on the items that are not known to have leaked, the share of those that have, and of those that nobody
-    looked for. Where nobody looked for any there is no such score."""
+    looked for. Where nobody looked for any, or every item has leaked, there is no such score."""
     if (leaks == "unknown").all():
         return []
     _, first = np.unique(items, return_index=True)
     each = leaks[first]
     shares = {"leaked": each == "leaked", "unchecked": each == "unchecked"}
     rows = [_row(name, float(found.mean()), None, len(each), "none") for name, found in shares.items()]
-    if (each == "unchecked").all():
+    if (each == "unchecked").all() or (each == "leaked").all():
         return rows
-    return [_mean("accuracy_without_leaked", correct, ruled & (leaks != "leaked"), items, recipe), *rows]
+    return [_mean("accuracy_without_leaked", correct, leaks != "leaked", items, recipe), *rows]
 
 
 def _other_protocol(samples: pa.Table, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:
-    """The accuracy under the other protocol, where the benchmark has a fault that tells them apart."""
+    """The accuracy by the other rules, where the paper's harness has the benchmark and the prompts are few-shot."""
     other = np.array([verdict or "" for verdict in samples["other_verdict"].to_pylist()])
     if not (other != "").all():
         return []
     name = "accuracy_corrected" if recipe.protocol == "paper" else "accuracy_paper_harness"
-    return [_mean(name, other == Verdict.CORRECT, other != Verdict.ERROR, items, recipe)]
+    return [_mean(name, other == Verdict.CORRECT, np.ones(len(other), dtype=bool), items, recipe)]
 
 
 def _mean(metric: str, values: np.ndarray, counted: np.ndarray, items: np.ndarray, recipe: EvalRecipe) -> Row:
@@ -98,23 +97,31 @@ def _mean(metric: str, values: np.ndarray, counted: np.ndarray, items: np.ndarra
 
 
 def _at_k(samples: pa.Table, correct: np.ndarray, items: np.ndarray, recipe: EvalRecipe) -> list[Row]:
-    """pass@k and maj@k over the items that have k rulings."""
-    if recipe.samples == 1 or not len(items):
+    """pass@k and maj@k over all items."""
+    if recipe.samples == 1:
         return []
     order = np.lexsort((samples["sample"].to_numpy(), items))
     groups = np.split(order, np.flatnonzero(np.diff(items[order])) + 1)
-    votes = _votes(samples)
+    votes = _heard(samples, _votes(samples))
     rows = []
     for k in _ks(recipe):
-        whole = [group for group in groups if len(group) >= k]
-        if whole:
-            chances = [pass_at_k(len(group), int(correct[group].sum()), k) for group in whole]
-            shares = [
-                majority_at_k([votes[i] for i in group], [bool(correct[i]) for i in group], k, recipe.seed)
-                for group in whole
-            ]
-            rows += [_at(f"pass@{k}", chances), _at(f"maj@{k}", shares)]
+        chances = [pass_at_k(len(group), int(correct[group].sum()), k) for group in groups]
+        shares = [
+            majority_at_k([votes[i] for i in group], [bool(correct[i]) for i in group], k, recipe.seed)
+            for group in groups
+        ]
+        rows += [_at(f"pass@{k}", chances), _at(f"maj@{k}", shares)]
     return sorted(rows, key=lambda row: row["metric"].split("@")[0], reverse=True)
+
+
+def _heard(samples: pa.Table, votes: list[str | None]) -> list[str | None]:
+    """`votes`, but for what was not ruled on: an answer that is too hard votes for its text, a failure for nothing."""
+    columns = (samples[name].to_pylist() for name in ("verdict", "reason", "extracted"))
+    rows = zip(votes, *columns, strict=True)
+    return [
+        None if verdict == Verdict.ERROR else normalise(text or "") if (reason or "").startswith(TOO_HARD) else vote
+        for vote, verdict, reason, text in rows
+    ]
 
 
 def _at(metric: str, values: list[float]) -> Row:

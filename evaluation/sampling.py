@@ -27,8 +27,9 @@ class Completion:
     """One sampled continuation.
 
     `token_ids` and `logprobs` (natural log, temperature 1) hold every sampled token, the closing EOS or the tokens of a
-    stop string included; `tokens` is their number; `text` leaves those out. `truncated`: it met the length limit. Only
-    the transformers sampler gives `logprobs`; an endpoint gives neither.
+    stop string included; `tokens` is their number; `text` leaves those out. `truncated`: it met the length limit.
+    `stopped_by` is the stop string that ended it, if one did and the sampler can tell. Only the transformers sampler
+    gives `logprobs`; an endpoint gives neither.
     """
 
     text: str
@@ -36,6 +37,16 @@ class Completion:
     truncated: bool
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    stopped_by: str | None = None
+
+
+def cut_at(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
+    """`text` up to the first stop string in it, and that string; of two that begin at one place, the first named."""
+    places = [(text.find(one), number) for number, one in enumerate(stop) if one in text]
+    if not places:
+        return text, None
+    place, number = min(places)
+    return text[:place], stop[number]
 
 
 @dataclass(frozen=True)

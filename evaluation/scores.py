@@ -27,6 +27,7 @@ from evaluation.contamination import exposure, statuses
 from evaluation.metrics import MEAN, average, score
 from evaluation.model_folder import checksums
 from evaluation.open_sampler import open_sampler
+from evaluation.released import released, shots
 from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams
 from evaluation.tasks import judge, prompt, task_of
 from evaluation.templates import FEW_SHOT
@@ -86,6 +87,8 @@ def plan(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sampl
 
 
 def _shots(benchmark: str, recipe: EvalRecipe) -> int:
+    if how := released(recipe.protocol, benchmark):
+        return shots(how)
     task = task_of(benchmark)
     has = task.n if task.shots else 0
     return 0 if recipe.template != FEW_SHOT else has if recipe.shots is None else min(recipe.shots, has)
@@ -97,12 +100,18 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
     names = [manifest.name for manifest in benchmarks]
     if len(set(names)) < len(names) or MEAN in names:
         raise UserError(f"two benchmarks of one name among {', '.join(names)}", "Evaluate them in separate runs")
-    if recipe.samples > 1 and recipe.temperature == 0:
-        raise UserError(f"{recipe.samples} samples at temperature 0 are all the same", "Set temperature or samples: 1")
-    if too_many := [k for k in recipe.pass_at or () if k > recipe.samples]:
-        raise UserError(f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}")
+    if said := recipe.contradiction():
+        raise UserError(*said)
     if sampler not in SAMPLERS:
         raise UserError(f"no sampler {sampler!r}", f"There are {', '.join(SAMPLERS)}")
+    if recipe.endpoint and sampler != "endpoint":
+        raise UserError(
+            f"`endpoint` is given, and the sampler is {sampler}", "Take --sampler endpoint, or leave it out"
+        )
+    if recipe.protocol and (others := [name for name in names if not released(recipe.protocol, name)]):
+        if len(others) == len(names):
+            raise UserError(f"{recipe.protocol} has no prompt for {', '.join(others)}", "Leave --protocol out")
+        print(f"octo: {recipe.protocol} has no prompt for {', '.join(others)}: asked our own way", file=sys.stderr)
     for manifest in benchmarks:
         if manifest.kind != "benchmark":
             raise UserError(f"{manifest.ref} is a {manifest.kind}, not a benchmark", "See `octo manifest list`")
@@ -139,9 +148,9 @@ def _items(benchmarks: Sequence[Manifest], recipe: EvalRecipe) -> Iterator[Row]:
     step = 0
     for manifest in benchmarks:
         task = task_of(manifest.name)
-        table = manifest.read("items", columns=["item_id", "question", "answer", "choices"])
+        table = manifest.read("items", columns=["item_id", "question", "answer", "choices", "subject", "solution"])
         for position, item in enumerate(table.slice(0, recipe.limit).to_pylist()):
-            asked = prompt(task, item, recipe.template, recipe.shots)
+            asked = prompt(task, item, recipe.template, recipe.shots, released(recipe.protocol, manifest.name))
             yield item | {"benchmark": manifest.name, "position": position, "step": step, "prompt": asked}
             step += 1
 
@@ -155,7 +164,8 @@ def _refuse(benchmark: str, refusals: list[str], items: int) -> None:
 
 
 def _sample(sampler: Sampler, benchmark: str, items: list[Row], recipe: EvalRecipe, recorder: "_Recorder") -> None:
-    stop = recipe.stop or (task_of(benchmark).stop if recipe.template == FEW_SHOT else ())
+    how = released(recipe.protocol, benchmark)
+    stop = recipe.stop or (how.stop if how else task_of(benchmark).stop if recipe.template == FEW_SHOT else ())
     params = SamplingParams(recipe.max_new_tokens, recipe.temperature, recipe.samples, stop, recipe.seed)
     prompts, streams = [item["prompt"] for item in items], [item["position"] for item in items]
     for place, completions in sampler.sample(prompts, params, streams):
@@ -215,6 +225,7 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
     each = [(item, number, one) for item, group in answers for number, one in enumerate(group)]
     items, responses = [item for item, _, _ in each], [one.text for _, _, one in each]
     task = task_of(items[0]["benchmark"])
+    grader.check([item["answer"] for item, _ in answers if not item["choices"]])
     judged = judge(task, recipe.template, recipe.protocol, items, responses, grader)
     boxed = grader.grade_all(responses, [item["answer"] for item in items], "boxed")  # mostly in the grader's cache
     return [
@@ -230,6 +241,7 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
             "reason": None if ruling.grade.verdict is Verdict.CORRECT else ruling.grade.reason,
             "tokens": completion.tokens,
             "truncated": completion.truncated,
+            "stopped_by": completion.stopped_by,
             "reference": item["answer"],
             "reward": None if strict.verdict is Verdict.ERROR else float(strict.verdict is Verdict.CORRECT),
             "other_verdict": ruling.other.verdict.value if ruling.other else None,
@@ -256,5 +268,18 @@ def _write_scores(
     rows += average(rows, step)
     if run.table("scores") is None:
         run.append("scores", pa.Table.from_pylist(rows, schema=SCORES.schema))
+    _tell_errors(samples)
     names = dict.fromkeys(row["benchmark"] for row in rows)
     return {name: {row["metric"]: row["value"] for row in rows if row["benchmark"] == name} for name in names}
+
+
+def _tell_errors(samples: pa.Table) -> None:
+    """One line on the responses that the grader failed on."""
+    failed = samples.filter(pc.field("verdict") == Verdict.ERROR.value)
+    if failed.num_rows:
+        items = len(set(zip(failed["benchmark"].to_pylist(), failed["item_id"].to_pylist(), strict=True)))
+        print(
+            f"octo: the grader failed on {failed.num_rows} of {samples.num_rows} responses, of {items} items, as "
+            f"{failed['benchmark'][0]} {failed['item_id'][0]} ({failed['reason'][0]}); no score counts them as right",
+            file=sys.stderr,
+        )

@@ -2,11 +2,9 @@ r"""Tasks: how a benchmark is put to a base model, where its answer stands, and 
 
 One row of `TASKS` per benchmark, from the published protocol; a benchmark without a row is asked plainly. In few-shot
 prompts the row's layout, examples, stop strings and rule hold; under a zero-shot template of RL
-(`evaluation.templates`) the answer is looked for in the box first. `fault` names what the paper's harness did wrong:
-under `protocol: paper` it is done the same way. `judge` gives both rulings, so that the difference can be reported:
-
-    separators   "1,234" is read as 1 and 234 (131 of GSM8K's 1,319 references are 1,000 or more)
-    first_gold   of several reference answers only the first is asked for (94 of OlympiadBench's 675 items)
+(`evaluation.templates`) the answer is looked for in the box first. `harness` says by which of its rules the paper's
+harness would rule (`evaluation.paper`): few-shot responses are ruled on by both, and the difference is reported.
+Under a `protocol` the prompts are those of another harness (`evaluation.released`).
 
 Leaves out sampling and scores.
 """
@@ -17,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evaluation.answers import Grade, Grader, Verdict
+from evaluation import paper, released
+from evaluation.answers import Grade, Grader, Pair, Verdict
 from evaluation.extraction import Rule, extract
 from evaluation.shots import SHOTS
 from evaluation.templates import FEW_SHOT, Asked, render, with_choices
@@ -34,7 +33,7 @@ class Task:
 
     `shots` names the set of examples and `n` how many of them; `layout` is Q:/A: or Problem:/Solution:; `rule` finds
     the answer of an item without options, `choice_rule` the letter of one with. A number within `absolute` of the
-    reference, or within the share `relative` of it, is right.
+    reference, or within the share `relative` of it, is right. `harness` is the kind of task in the paper's harness.
     """
 
     shots: str = ""
@@ -44,7 +43,7 @@ class Task:
     choice_rule: Rule = "choice"
     absolute: float = 0.0
     relative: float = 0.0
-    fault: Literal["separators", "first_gold"] | None = None
+    harness: paper.Kind | None = None
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -53,27 +52,27 @@ class Task:
 
 PLAIN = Task()
 """A benchmark that no row speaks of: no examples, the answer wherever it stands."""
-_WORDS = Task("words", n=8, rule="number", absolute=1e-3, fault="separators")
-_COMPETITION = Task("competition", layout="problem", rule="minerva")
-_CHOICE = Task("choice", layout="problem")
+_WORDS = Task("words", n=8, rule="number", absolute=1e-3, harness="words")
+_COMPETITION = Task("competition", layout="problem", rule="minerva", harness="math_text")
+_CHOICE = Task("choice", layout="problem", harness="sat")
 
 TASKS: dict[str, Task] = {
     "gsm8k": _WORDS,
     "asdiv": _WORDS,
     "svamp": _WORDS,
     "mawps": _WORDS,
-    "tabmwp": Task("tables", rule="number", choice_rule="option", absolute=1e-3, fault="separators"),
-    "amc23": Task(rule="number", fault="separators"),
+    "tabmwp": Task("tables", rule="number", choice_rule="option", absolute=1e-3, harness="tabmwp"),
+    "amc23": Task(rule="number", harness="words"),
     "aime24": Task(rule="number"),
     "aime25": Task(rule="number"),
-    "math": _COMPETITION,
+    "math": replace(_COMPETITION, harness="math"),
     "math500": _COMPETITION,
-    "olympiad_bench": replace(_COMPETITION, fault="first_gold"),
+    "olympiad_bench": replace(_COMPETITION, harness="olympiad"),
     "sat": _CHOICE,
     "mathqa": _CHOICE,
-    "mmlu_stem": Task("science", layout="problem"),
+    "mmlu_stem": Task("science", layout="problem", harness="letter"),
     "gpqa_diamond": Task("science", n=5, layout="problem"),
-    "ocw": Task("courses", layout="problem", rule="minerva", relative=1e-2),
+    "ocw": Task("courses", layout="problem", rule="minerva", relative=1e-2, harness="ocw"),
 }
 """Rows by benchmark. One hundredth is the tolerance that Minerva's released checker for OCW states."""
 
@@ -86,8 +85,12 @@ def task_of(benchmark: str) -> Task:
 # -- prompts -------------------------------------------------------------------------------------------------------
 
 
-def prompt(task: Task, item: Item, template: Asked, shots: int | None = None) -> str:
-    """What the model is asked: few-shot by the task's row (`shots` examples if given), else `template`."""
+def prompt(
+    task: Task, item: Item, template: Asked, shots: int | None = None, how: released.Released | None = None
+) -> str:
+    """What the model is asked: as `how` says, few-shot by the task's row (`shots` examples if given), or `template`."""
+    if how:
+        return released.prompt(how, item)
     choices = json.loads(item["choices"]) if item["choices"] else None
     if template != FEW_SHOT:
         return render(template, with_choices(item["question"], choices) if choices else item["question"])
@@ -116,7 +119,8 @@ def _solve(task: Task, reasoning: str, answer: str, choices: Sequence[str] | Non
 
 @dataclass(frozen=True)
 class Judged:
-    """The rulings on one response: by the protocol asked for, and by the other one where the task has a fault."""
+    """The rulings on one response: by the protocol asked for, and by the other one (ours, or the paper's harness's)
+    where that harness has the task and the prompt is of its kind."""
 
     grade: Grade
     other: Grade | None
@@ -130,25 +134,34 @@ def judge(
     responses: Sequence[str],
     grader: Grader,
 ) -> list[Judged]:
-    """Rule on responses[i] to items[i]; `protocol` is None or "paper"."""
-    corrected = _grades(task, template, False, items, responses, grader)
-    if task.fault is None:
-        return [Judged(grade, None) for grade in corrected]
-    faulty = _grades(task, template, True, items, responses, grader)
-    pairs = zip(faulty, corrected, strict=True) if protocol == "paper" else zip(corrected, faulty, strict=True)
+    """Rule on responses[i] to items[i]; `protocol` is None, "paper" or "lm-eval"."""
+    ours = _grades(task, template, items, responses, grader)
+    if task.harness is None or template != FEW_SHOT or protocol == "lm-eval":
+        return [Judged(grade, None) for grade in ours]
+    theirs = _of_harness(task.harness, items, responses, grader)
+    pairs = zip(theirs, ours, strict=True) if protocol == "paper" else zip(ours, theirs, strict=True)
     return [Judged(grade, other) for grade, other in pairs]
 
 
+def _of_harness(kind: paper.Kind, items: Sequence[Item], responses: Sequence[str], grader: Grader) -> list[Grade]:
+    """The verdicts of the paper's harness. It has no word for an answer that it cannot read: that is a wrong one."""
+    pairs = []
+    for item, response in zip(items, responses, strict=True):
+        choices = json.loads(item["choices"]) if item["choices"] else None
+        found = paper.find(kind, item["question"], response, choices)
+        wanted = paper.reference(kind, item["question"], item["answer"], item.get("solution"), choices)
+        pairs.append(Pair(found, wanted, kind))
+    return [
+        Grade(verdict, paper.shown(pair.answer), reason)
+        for pair, (verdict, reason) in zip(pairs, grader.compare(pairs), strict=True)
+    ]
+
+
 def _grades(
-    task: Task,
-    template: Asked,
-    faulty: bool,
-    items: Sequence[Item],
-    responses: Sequence[str],
-    grader: Grader,
+    task: Task, template: Asked, items: Sequence[Item], responses: Sequence[str], grader: Grader
 ) -> list[Grade]:
-    found = [_found(task, template, faulty, *pair) for pair in zip(items, responses, strict=True)]
-    references = [_reference(task, faulty, item["answer"]) for item in items]
+    found = [_found(task, template, *pair) for pair in zip(items, responses, strict=True)]
+    references = [item["answer"] for item in items]
     grades = grader.grade_found(found, responses, references)
     return [
         replace(grade, verdict=Verdict.CORRECT, reason="within the tolerance")
@@ -158,29 +171,13 @@ def _grades(
     ]
 
 
-def _found(task: Task, template: Asked, faulty: bool, item: Item, response: str) -> str | None:
+def _found(task: Task, template: Asked, item: Item, response: str) -> str | None:
     if item["choices"]:
         return extract(response, task.choice_rule, json.loads(item["choices"]))
     rule = task.rule if template == FEW_SHOT else "chain"
-    if rule == "number" and faulty and task.fault == "separators":
-        rule = "digits"
-    elif rule == "number" and not _NUMERIC.fullmatch(item["answer"]):
+    if rule == "number" and not _NUMERIC.fullmatch(item["answer"]):
         rule = "chain"
     return extract(response, rule)
-
-
-def _reference(task: Task, faulty: bool, answer: str) -> str:
-    return first_answer(answer) if faulty and task.fault == "first_gold" else answer
-
-
-def first_answer(answer: str) -> str:
-    """The first of several reference answers: up to the first comma that no bracket holds."""
-    depth = 0
-    for place, character in enumerate(answer):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            return answer[:place].strip().strip("$").strip()
-    return answer
 
 
 _NUMERIC = re.compile(r"[-+−$%\d.,/\s]+")

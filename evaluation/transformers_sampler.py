@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from evaluation.decoding import Ending, Row, decode, decoded_text, eos_ids
 from evaluation.model_folder import check_folder
-from evaluation.sampling import Completion, Request, SamplingParams, refusal
+from evaluation.sampling import Completion, Request, SamplingParams, cut_at, refusal
 from manifests.errors import UserError
 
 MAX_ROWS = 128
@@ -199,19 +199,13 @@ def _uniforms(batch: list[Row], seed: int) -> np.ndarray:
 
 
 def _completions(tokenizer: Any, rows: list[Row], stop: tuple[str, ...]) -> list[Completion]:
-    return [
-        Completion(
-            text_before(tokenizer, row.token_ids, stop),
-            len(row.token_ids),
-            row.truncated,
-            row.token_ids,
-            row.logprobs,
-        )
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        text, stopped_by = text_before(tokenizer, row.token_ids, stop)
+        found.append(Completion(text, len(row.token_ids), row.truncated, row.token_ids, row.logprobs, stopped_by))
+    return found
 
 
-def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> str:
-    """The text of `ids` up to the first stop string in it."""
-    text = decoded_text(tokenizer, ids)
-    return text[: min((text.find(one) for one in stop if one in text), default=len(text))]
+def text_before(tokenizer: Any, ids: list[int], stop: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text of `ids` up to the first stop string in it, and that string."""
+    return cut_at(decoded_text(tokenizer, ids), stop)

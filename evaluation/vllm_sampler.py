@@ -100,8 +100,8 @@ class Vllm:
         """vLLM's own text lacks the last bytes of a character that the limit cut; the tokens have them."""
         (one,) = output.outputs
         ids = list(one.token_ids)
-        text = text_before(self._llm.get_tokenizer(), ids, stop)
-        return Completion(text, len(ids), one.finish_reason == "length", ids)
+        text, stopped_by = text_before(self._llm.get_tokenizer(), ids, stop)
+        return Completion(text, len(ids), one.finish_reason == "length", ids, stopped_by=stopped_by)
 
     def close(self) -> None:
         del self._engine, self._llm

@@ -54,3 +54,8 @@ def _shared_display() -> Iterator[Progress]:
             yield _display
         finally:
             _display = None
+
+
+def warn(what: str) -> None:
+    """One line on stderr for what was done and may not be what was meant."""
+    print(f"octo: {what}", file=sys.stderr)

@@ -75,6 +75,29 @@ def _amount(value: Any) -> Any:
 Amount = Annotated[int, BeforeValidator(_amount)]
 """A count that may be written with a decimal suffix: 4096, 1.5M, 20B, 1T."""
 
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its numbers to base 60: 3:32 is no 212, and a time limit of 24:00:00 no 86400."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+][0-9]+)?$|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?$"
+        r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(?:0b[0-1_]+|0[0-7_]+|(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F_]+)$"),
+    list("-+0123456789"),
+)
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -85,7 +108,7 @@ def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...
     naming the file and the field for anything wrong with either.
     """
     try:
-        data = yaml.safe_load(recipe_file(path).read_text(encoding="utf-8"))
+        data = yaml.load(recipe_file(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "Give the path of a YAML recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -121,7 +144,8 @@ def _complaint(item: ErrorDetails) -> str:
         case "missing":
             return f"field `{name}` is missing"
         case _:
-            return f"`{name}`: {' '.join(item['msg'].removeprefix('Value error, ').split())}"
+            said = " ".join(item["msg"].removeprefix("Value error, ").split())
+            return f"`{name}`: {said}" if name else said  # what is said of several fields names them itself
 
 
 def override(data: dict[str, Any], change: str) -> None:
@@ -130,7 +154,7 @@ def override(data: dict[str, Any], change: str) -> None:
     if not equals or not name:
         raise UserError(f"override {change!r} is not of the form field.part=value", "Write budget.tokens=20B")
     try:
-        plain = yaml.safe_load(value)
+        plain = yaml.load(value, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"override {change!r}: the value is not valid YAML", "Put quotes around it") from error
     *parents, last = name.split(".")

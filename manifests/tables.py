@@ -129,7 +129,7 @@ INPUTS = _table(
     "The files that were read; provenance, no part of the identity.",
     ("source", TEXT, "name of the source in the recipe"),
     ("file", TEXT, "file, relative to the path of its source"),
-    ("format", TEXT, "jsonl, jsonl.zst or parquet"),
+    ("format", TEXT, "jsonl, json, csv, tsv, parquet, arrow, html or warc; compression aside"),
     ("bytes", LONG, "size"),
     ("sha256", TEXT, "checksum of its bytes, as hex"),
 )
@@ -286,10 +286,11 @@ STEPS = _table(
     ("seconds", REAL, "wall time of the step"),
     open=True,
     more="""of an RL run `reward` and `accuracy` (means over the responses with a ruling), `accuracy_by_source` (a map:
-`accuracy_by_source['gsm8k']`), `length_mean`, `length_p95`, `length_ratio` (mean to cap), `cap` (tokens of the longest
-response that the step allowed), `truncated_share`, `boxed_share` (responses with a whole box), `repetition_share` (with
-a passage five times in a row), `zero_spread_share` (groups whose rewards are all equal), `clip_share` (tokens that the
-clip cut off), `entropy` (nats per token), `kl_to_start` (nats per token, estimated), and `prompts_read`, counted from
+`accuracy_by_source['gsm8k']`), `stopped_share` (a map: share of the responses that each stop string ended),
+`length_mean`, `length_p95`, `length_ratio` (mean to cap), `cap` (tokens of the longest response that the step allowed),
+`truncated_share`, `boxed_share` (responses with a whole box), `repetition_share` (with a passage five times in a row),
+`zero_spread_share` (groups whose rewards are all equal), `clip_share` (tokens that the clip cut off), `entropy` (nats
+per token), `kl_to_start` (nats per token, estimated), and `prompts_read`, counted from
 the start of the run""",
 )
 CONSUMPTION = _table(
@@ -327,9 +328,10 @@ ROLLOUTS = _table(
     ("response?", TEXT, "what the model wrote; NULL where the recipe keeps no texts"),
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "stopped by the length cap"),
-    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
+    ("stopped_by?", TEXT, "stop string that ended the response; NULL where none did, or the sampler cannot tell"),
+    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED, or ERROR where the grader or the reference failed"),
     ("extracted?", TEXT, "the answer found in the response"),
-    ("reason?", TEXT, "why the verdict is not CORRECT"),
+    ("reason?", TEXT, "why the verdict is not CORRECT; too_hard: not ruled on within the limits, and counted as wrong"),
     ("reward?", REAL, "reward of the response; NULL where the grader failed"),
     ("advantage?", REAL, "its advantage within the group; NULL where the grader failed"),
     ("repetition?", FLAG, "a passage of it stands five times in a row"),
@@ -357,16 +359,17 @@ SAMPLES = _table(
     ("prompt", TEXT, "the prompt as the model saw it"),
     ("response", TEXT, "what the model wrote"),
     ("extracted?", TEXT, "the answer found in the response"),
-    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED or ERROR"),
-    ("reason?", TEXT, "why the verdict is not CORRECT"),
+    ("verdict", TEXT, "CORRECT, INCORRECT, UNPARSED, or ERROR where the grader or the reference failed"),
+    ("reason?", TEXT, "why the verdict is not CORRECT; too_hard: not ruled on within the limits, and counted as wrong"),
     ("tokens", LONG, "tokens of the response"),
     ("truncated", FLAG, "stopped by the length cap"),
+    ("stopped_by?", TEXT, "stop string that ended the response; NULL where none did, or the sampler cannot tell"),
     ("reference", TEXT, "the reference answer"),
     ("reward?", REAL, "1 if the answer in \\boxed{} is right, else 0; NULL where the grader failed"),
     (
         "other_verdict?",
         TEXT,
-        "verdict under the other protocol (the paper's harness, or the corrected one); NULL where there is one",
+        "verdict by the other rules: the paper's harness's, or ours under its protocol; NULL where it has no such task",
     ),
 )
 SCORES = _table(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from evaluation.config import EvalRecipe
+from evaluation.config import EvalRecipe, Stop
 from evaluation.templates import TemplateName
 from manifests.recipe import Local, Recipe
 from training.config import Count, OptimizerRecipe, StageName, TrackerName
@@ -27,6 +27,14 @@ RewardName = Literal["binary", "signed", "format", "repetition", "strict"]
 """Each has a row in `rl.rewards`."""
 ObjectiveName = Literal["dr_grpo"]
 """Each has a row in `rl.variants`."""
+
+
+STOP = ("\nQuestion:", "\nAnswer:\n", "\nUser:", "\nAssistant:")
+"""The labels that the templates of `evaluation.templates` put at the start of a line, "Answer:" on one of its own: a
+response may end in "Final Answer: \\boxed{5}" or in "Answer: 5" and is not cut there. OctoThinker's released script has
+the labels wherever they stand."""
+BOX = r"\boxed{}"
+"""An answer counts in it alone, so that nothing in it may end a response."""
 
 
 class GrowthRecipe(Recipe):
@@ -66,6 +74,12 @@ class AlarmRecipe(Recipe):
     def _one_limit(self) -> "AlarmRecipe":
         if (self.above is None) == (self.below is None):
             raise ValueError("give `above` or `below`")
+        is_share = self.signal.endswith("_share") or self.signal == "length_ratio"
+        if (is_share and self.above is not None and self.above >= 1) or (
+            self.signal != "reward" and self.below is not None and self.below <= 0
+        ):
+            side = f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
+            raise ValueError(f"`{self.signal}` is never {side}")
         return self
 
 
@@ -92,7 +106,17 @@ class ValidationRecipe(Recipe):
     def _on_something(self) -> "ValidationRecipe":
         if not self.evaluation.benchmarks:
             raise ValueError("`evaluation.benchmarks` names none")
+        if self.evaluation.endpoint:
+            raise ValueError("`evaluation.endpoint` is another model than the one that learns")
+        if said := self.evaluation.contradiction():
+            raise ValueError(f"`evaluation`: {said[0]}")
         return self
+
+
+def check_stop(stop: tuple[str, ...]) -> None:
+    """ValueError where one of the strings would end every response that is about to give its answer."""
+    if cut := next((one for one in stop if one in BOX), None):
+        raise ValueError(f"`stop` {cut!r} stands in {BOX}, which no response could then finish")
 
 
 class RLRecipe(Recipe):
@@ -102,13 +126,14 @@ class RLRecipe(Recipe):
     """Name of the stage in the ledgers."""
     template: TemplateName = "cpt_base"
     """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py)."""
-    stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
-    """Strings that end a response."""
+    stop: tuple[Stop, ...] = STOP
+    """Strings that end a response; by default the templates' labels at the start of a line."""
     reward: RewardName = "binary"
     """What a right and a wrong answer earn: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict
     punish missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
     overlong_penalty: Count | None = None
-    """DAPO: the last so many tokens before the cap cost up to 1 of the reward, linearly; 4096 in its paper."""
+    """DAPO: the last so many tokens before the cap cost up to 1 of the reward, linearly; 4096 in its paper, of a cap of
+    20480. No more than the smallest cap of the run."""
     steps: Count
     """Steps. The prompts are read in the manifest's order, from the start again when they run out."""
     prompts_per_step: Count
@@ -139,7 +164,9 @@ class RLRecipe(Recipe):
     """How far the probability ratio may leave 1 before a token's gradient is cut off."""
     objective: ObjectiveName | None = None
     """`dr_grpo`: advantages are not divided by the deviation of the group, and the loss is divided by the number of
-    responses and the longest cap of the run in place of the tokens sampled. By default GRPO."""
+    responses and the longest cap of the run in place of the tokens sampled. By default GRPO's advantages with the loss
+    averaged over all sampled tokens, and no KL term: as in OctoThinker's script and DAPO, whereas published GRPO
+    averages over each response first and has a KL term."""
     clip_higher: Annotated[float, Field(gt=0)] | None = None
     """DAPO: how far the ratio may rise above 1, in place of `ratio_clip`; 0.28 in its paper."""
     dynamic_sampling: Count | None = None
@@ -158,7 +185,7 @@ class RLRecipe(Recipe):
     keep: Annotated[int, Field(ge=0), Local] = 2
     """Checkpoints to keep; 0 keeps all."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time after which grading one response is given up and counted as an error."""
+    """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
     track: Annotated[tuple[TrackerName, ...] | None, Local] = None
@@ -177,6 +204,9 @@ class RLRecipe(Recipe):
         """`max_new_tokens: 512` holds from step 1, and what is said of step 0 does."""
         if not isinstance(value, dict):
             return {1: value}
+        for start, cap in value.items():
+            if cap is None and str(start).replace(":", "", 1).isdecimal():
+                raise ValueError(f"write {{{str(start).replace(':', ': ')}}}, with a blank behind the colon, and a cap")
         return value if 1 in value else {1 if start in (0, "0") else start: cap for start, cap in value.items()}
 
     @model_validator(mode="after")
@@ -185,6 +215,19 @@ class RLRecipe(Recipe):
             raise ValueError("`max_new_tokens` needs a cap for step 1 and none before it")
         if self.minibatch_prompts and self.prompts_per_step % self.minibatch_prompts:
             raise ValueError("`prompts_per_step` is no multiple of `minibatch_prompts`")
+        return self
+
+    @model_validator(mode="after")
+    def _no_field_undoes_another(self) -> "RLRecipe":
+        least, step = min((cap, step) for step, cap in self.max_new_tokens.items() if step <= self.steps)
+        if self.overlong_penalty and self.overlong_penalty > least:
+            raise ValueError(
+                f"`overlong_penalty` {self.overlong_penalty} is more than `max_new_tokens` {least} of step {step}: "
+                "every response there would be punished from its first token"
+            )
+        if self.growth and self.growth.caps[-1] <= least:
+            raise ValueError(f"`growth.caps` end at {self.growth.caps[-1]}, which `max_new_tokens` allows at any step")
+        check_stop(self.stop)
         return self
 
     def cap(self, step: int) -> int:

@@ -25,11 +25,13 @@ def advantages(rewards_PG: Tensor, ruled_PG: Tensor, scaled: bool = True) -> Ten
     r - mean (Dr.GRPO).
 
     Only responses with a ruling count (`ruled_PG`, bool): where the grader failed the advantage is 0 and nothing enters
-    mean or std. So it is where fewer than two were ruled on, or all rewards are equal.
+    mean or std. So it is, exactly, where fewer than two were ruled on or all rewards are equal.
     """
     n_P1 = ruled_PG.sum(1, keepdim=True)
-    mean_P1 = rewards_PG.where(ruled_PG, 0).sum(1, keepdim=True) / n_P1.clamp(min=1)
-    away_PG = (rewards_PG - mean_P1).where(ruled_PG, 0)
+    # away from the first of the group, so that equal rewards give zeros whatever they are: a mean of many is rounded
+    first_P1 = rewards_PG.gather(1, ruled_PG.int().argmax(1, keepdim=True))
+    away_PG = (rewards_PG - first_P1).where(ruled_PG, 0)
+    away_PG = (away_PG - away_PG.sum(1, keepdim=True) / n_P1.clamp(min=1)).where(ruled_PG, 0)
     if not scaled:
         return away_PG.where(n_P1 > 1, 0)
     std_P1 = (away_PG.square().sum(1, keepdim=True) / (n_P1 - 1).clamp(min=1)).sqrt()

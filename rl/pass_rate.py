@@ -7,7 +7,7 @@ NULL for documents that were not measured. Every response is a row of `rollouts`
 manifest names.
 
 Promises. Same prompts, recipe and model: the same run, and on one kind of machine the same rates. A measurement that
-was killed goes on with the prompts that are missing. Prompts whose every response the grader failed on have no rate.
+was killed goes on with the prompts that are missing. A prompt whose reference fails the grader's controls has no rate.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from evaluation.answers import Grader, Verdict
+from evaluation.config import Stop
 from evaluation.model_folder import checksums
 from evaluation.sampling import SamplingParams
 from evaluation.templates import TemplateName, render
@@ -29,6 +30,7 @@ from manifests.recipe import Local, NamedRecipe, semantic
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 from manifests.tables import PASS_RATES, ROLLOUTS
+from rl.config import STOP, check_stop
 from rl.launch import Start, check_prompts
 from rl.rewards import RULE, repeats
 from training.config import Count
@@ -42,8 +44,8 @@ class PassRateRecipe(NamedRecipe):
 
     template: TemplateName = "cpt_base"
     """Prompt template, as in RL."""
-    stop: tuple[str, ...] = ("Question:", "Answer:", "User:", "Assistant:")
-    """Strings that end a response."""
+    stop: tuple[Stop, ...] = STOP
+    """Strings that end a response, as in RL."""
     samples: Count = 8
     """Responses to each prompt."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -57,9 +59,15 @@ class PassRateRecipe(NamedRecipe):
     batch_prompts: Annotated[Count, Local] = 64
     """Prompts sampled, graded and written together: what a killed measurement loses at most."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Wall time after which grading one response is given up and counted as an error."""
+    """Processor time after which grading one response is given up and the response counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
+
+    @field_validator("stop")
+    @classmethod
+    def _boxes_can_be_finished(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_stop(value)
+        return value
 
 
 def pass_rates(store: Store, prompts: Manifest, recipe: PassRateRecipe, start: Start) -> Manifest:
@@ -108,6 +116,7 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
         for row, text, group in zip(batch, texts, groups, strict=True)
         for number, completion in enumerate(group)
     ]
+    grader.check([row["answer"] for row in batch])
     grades = grader.grade_all([one[3].text for one in each], [one[0]["answer"] for one in each], RULE)
     return [
         {
@@ -117,6 +126,7 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
             "response": completion.text if recipe.rollout_texts else None,
             "tokens": completion.tokens,
             "truncated": completion.truncated,
+            "stopped_by": completion.stopped_by,
             "verdict": grade.verdict.value,
             "extracted": grade.extracted,
             "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,

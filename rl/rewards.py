@@ -10,8 +10,9 @@ The variants, by name (OctoThinker's released code calls the last four default, 
     strict         +1      -1   repetition, or several boxes: -2
 
 What stands under "otherwise" goes before right and wrong. Repetition is a passage of five characters or more that
-stands five times in a row (`repeats`). A failure of the grader earns nothing, not zero: the response is left out of
-the group's mean and of the loss.
+stands five times in a row (`repeats`). An answer that could not be ruled on within the limits is UNPARSED, and wrong
+(`evaluation.answers`). A failure of the grader earns nothing, not zero: the response is left out of the group's mean
+and of the loss.
 """
 
 import re

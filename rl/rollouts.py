@@ -4,6 +4,7 @@ Promises. Every response is a row of `rollouts`, those too that no update used. 
 reward and accuracy over those that got a ruling. Loads no torch.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypedDict
@@ -26,6 +27,7 @@ STEPS_SCHEMA = pa.schema(
         *STEPS.schema,
         *(pa.field(name, pa.float64()) for name in METRICS),
         pa.field("accuracy_by_source", pa.map_(pa.string(), pa.float64())),
+        pa.field("stopped_share", pa.map_(pa.string(), pa.float64())),
         pa.field("cap", pa.int64()),
         pa.field("prompts_read", pa.int64()),
     ]
@@ -142,6 +144,7 @@ def _rollout(rollouts: Rollouts, i: int, with_text: bool) -> dict[str, Any]:
         "response": completion.text if with_text else None,
         "tokens": completion.tokens,
         "truncated": completion.truncated,
+        "stopped_by": completion.stopped_by,
         "verdict": grade.verdict.value,
         "extracted": grade.extracted,
         "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
@@ -157,6 +160,7 @@ def metrics(rollouts: Rollouts, sources: np.ndarray) -> dict[str, Any]:
     ruled = np.array([reward is not None for reward in rollouts.rewards])
     correct = np.array([grade.verdict is Verdict.CORRECT for grade in rollouts.grades])
     lengths = np.array([completion.tokens for completion in rollouts.completions])
+    stopped = Counter(completion.stopped_by for completion in rollouts.completions if completion.stopped_by is not None)
     return {
         "reward": mean([reward for reward in rollouts.rewards if reward is not None]),
         "accuracy": mean(correct[ruled]),
@@ -167,6 +171,7 @@ def metrics(rollouts: Rollouts, sources: np.ndarray) -> dict[str, Any]:
         "length_p95": float(np.quantile(lengths, 0.95)),
         "length_ratio": mean(lengths) / rollouts.cap,
         "truncated_share": mean([completion.truncated for completion in rollouts.completions]),
+        "stopped_share": {stop: count / len(lengths) for stop, count in sorted(stopped.items())},
         "boxed_share": mean([grade.extracted is not None for grade in rollouts.grades]),
         "repetition_share": mean(rollouts.repetition_N),
         "zero_spread_share": 1.0 - mean(rollouts.spread_P),

@@ -331,7 +331,9 @@ class _Follower:
             prompts=[self.prompts[place % len(self.prompts)] for place in places],
             texts=[self.texts[place] for place in places],
             prompt_ids=[self.prompt_ids[place] for place in places],
-            completions=[Completion(o["response"], o["tokens"], o["truncated"], [], []) for o in lines],
+            completions=[
+                Completion(o["response"], o["tokens"], o["truncated"], stopped_by=o.get("stopped_by")) for o in lines
+            ],
             grades=[Grade(Verdict(o["verdict"]), o["extracted"], o["reason"]) for o in lines],
             rewards=rewards,
             advantages_N=group_advantages(rewards, self._recipe),

@@ -111,9 +111,10 @@ class Response(AgentLoopBase):
         with simple_timer("generate_sequences", metrics):
             output = await self._servers.generate(request_id=uuid4().hex, prompt_ids=prompt_ids, sampling_params=asked)
         ids = output.token_ids[:cap]
-        text, whole = (text_before(self._tokenizer, ids, stop) for stop in (recipe.stop, ()))
-        has_ended = ids[-1] in told().eos_ids or len(text) < len(whole)
+        text, stopped_by = text_before(self._tokenizer, ids, recipe.stop)
+        has_ended = ids[-1] in told().eos_ids or stopped_by is not None
         said = {"step": step, "cap": cap, "place": place, "number": number, "uid": row["uid"], "response": text}
+        said |= {"stopped_by": stopped_by}
         said |= {"tokens": len(ids), "truncated": len(ids) == cap and not has_ended, "prompt_tokens": len(prompt_ids)}
         return _Output(
             prompt_ids=prompt_ids,
@@ -145,7 +146,7 @@ async def graded(
     """The reward of a response, NaN where the grader failed: `grouped` leaves it out."""
     said, recipe = extra_info["said"], told().recipe
     grade = await _grading().rule(said["response"], ground_truth)
-    completion = Completion(said["response"], said["tokens"], said["truncated"], [], [])
+    completion = Completion(said["response"], said["tokens"], said["truncated"])
     [reward] = earned([completion], [grade], recipe, said["cap"])
     ruling = {"verdict": grade.verdict.value, "extracted": grade.extracted, "reason": grade.reason, "reward": reward}
     with told().rollouts(said["step"]).open("a", encoding="utf-8") as file:

@@ -59,6 +59,12 @@ class RopeScalingRecipe(Recipe):
     original_max_position_embeddings: Count = 8192
     """Context before the scaling, in tokens."""
 
+    @model_validator(mode="after")
+    def _has_a_band(self) -> "RopeScalingRecipe":
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError("`low_freq_factor` must be below `high_freq_factor`")
+        return self
+
 
 class ModelRecipe(Recipe):
     """A Llama or Qwen2 to initialise from random weights; fields as in transformers' configurations."""
@@ -90,13 +96,22 @@ class ModelRecipe(Recipe):
     initializer_range: Annotated[float, Field(gt=0)] = 0.02
     """Standard deviation of the initial weights."""
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "ModelRecipe":
+        heads, keys = self.num_attention_heads, self.num_key_value_heads or self.num_attention_heads
+        if self.hidden_size % heads or self.hidden_size // heads % 2:
+            raise ValueError(f"`hidden_size` {self.hidden_size} is no even multiple of `num_attention_heads` {heads}")
+        if heads % keys:
+            raise ValueError(f"`num_attention_heads` {heads} is no multiple of `num_key_value_heads` {keys}")
+        return self
+
 
 class OptimizerRecipe(Recipe):
     """AdamW (Loshchilov and Hutter 2019) over all parameters, with clipping of the gradient's global norm."""
 
     lr: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     """Decay of the running means of gradient and squared gradient."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the root of the squared gradient's mean."""
@@ -210,6 +225,16 @@ class TrainRecipe(Recipe):
     def _one_start(self) -> "TrainRecipe":
         if self.model and self.start:
             raise ValueError("`model` and `start` exclude each other: new weights, or those of a folder")
+        return self
+
+    @model_validator(mode="after")
+    def _peaks_are_reached(self) -> "TrainRecipe":
+        for stage in (self, *(self.then or ())):
+            if stage.steps and stage.schedule.warmup_steps >= stage.steps:
+                raise ValueError(
+                    f"`schedule.warmup_steps` {stage.schedule.warmup_steps} of stage {stage.stage} leave none of its "
+                    f"{stage.steps} `steps` at the peak"
+                )
         return self
 
     @model_validator(mode="after")

@@ -166,6 +166,10 @@ def _check(
     for one in manifests:
         check_launch(store, one)
     stages = lay_out(store, manifests, recipe, parent.id if parent else None)
+    for stage in stages:
+        if stage.schedule.warmup_steps >= stage.steps:
+            said = f"stage {stage.name} has {stage.steps} steps and a warmup of {stage.schedule.warmup_steps}"
+            raise UserError(said, "Lower schedule.warmup_steps, or train on a longer mixture")
     start = last_checkpoint(parent) if parent else Path(recipe.start) if recipe.start else None
     if start:
         for one in manifests:

@@ -16,6 +16,7 @@ says of it is taken. In the others texts are compared, but for pairs of old docu
 clusters: they were compared for it. Leaves out a change of rules at the same time, and removal.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,7 +54,6 @@ from manifests.progress import progress
 from manifests.store import Store
 from manifests.tables import DOUBTS, ORIGINS
 
-SIMILARITY = r'"similarity": (?P<value>[0-9.e-]+)'
 LIKE_NEW = """
 WITH shared AS (
     SELECT base_id FROM (SELECT DISTINCT base_id FROM read_parquet($files)) JOIN documents ON doc_id = base_id
@@ -290,11 +290,12 @@ class Grown(Documents):
         near = pc.equal(said["drop_reason"], DropReason.NEAR_DUPLICATE).fill_null(False)
         copies, kept = members[near.to_numpy()], pc.index_in(said["keeper_id"].filter(near), value_set=said["doc_id"])
         keeper[copies] = members[kept.to_numpy()]
-        evidence = pc.extract_regex(said["drop_evidence"].filter(near), SIMILARITY)
-        similarity[copies] = pc.cast(pc.struct_field(evidence, "value"), pa.float64()).to_numpy()
+        evidence = list(map(json.loads, said["drop_evidence"].filter(near).to_pylist()))
+        similarity[copies] = [one["similarity"] for one in evidence]
+        differs = {int(copy): one["differs"] for copy, one in zip(copies, evidence, strict=True)}
         open_ = pairs[keeper[pairs[:, 0]] < 0]
         open_ = open_[~self._known_apart(rows, open_, label, changed)]
-        return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_)), open_
+        return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_), differs), open_
 
     def _known_apart(self, rows: np.ndarray, pairs: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
         """Which `pairs` were compared for the corpus and found to be no copies: those of old documents in two clusters,

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from curation.config import CurateRecipe
 from curation.corpus.decide import DECIDED, MEASURED, decide, spread
 from curation.corpus.duplicates import (
+    STRICT,
     Copies,
     Texts,
     candidate_pairs,
@@ -212,8 +213,8 @@ class Assembly(Documents):
 
     @cached_property
     def written(self) -> np.ndarray:  # type: ignore[override]
-        whole = whole_files(self.job)
-        inputs = [{"number": number, "source": file.source, "file": file.name} for number, file in enumerate(whole)]
+        names = [(file.source, name) for file in whole_files(self.job) for name in file.parts or (file.name,)]
+        inputs = [{"number": number, "source": source, "file": name} for number, (source, name) in enumerate(names)]
         self.database.register("inputs", pa.Table.from_pylist(inputs))
         query = "SELECT row FROM numbered JOIN inputs USING (source, file) ORDER BY number, position"
         return self.database.sql(query).to_arrow_table()["row"].to_numpy()
@@ -258,9 +259,18 @@ def _copies(found: Documents, ranked: np.ndarray) -> Copies:
     pairs = candidate_pairs(found.keys, settings.bands, rank[found.written])
     settled, pairs = found.settled(rows, pairs)
     involved = np.sort(rows[in_pairs(pairs, len(rows))])
-    stored = Texts.stored(rank[involved], found.texts(involved), settings, found.folder)
+    stored = Texts.stored(rank[involved], _with_strictness(found, involved), settings, found.folder)
     copies = cluster(pairs, stored, len(distinct))
     return with_exact(copies.where_open(settled) if settled else copies, first, distinct)
+
+
+def _with_strictness(found: Documents, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """The texts of `rows` in pieces, and whether each is one in which every number tells."""
+    strict = pc.is_in(found.rows["role"].take(rows), pa.array(STRICT, pa.string())).to_numpy()
+    start = 0
+    for texts in found.texts(rows):
+        yield texts, strict[start : start + len(texts)]
+        start += len(texts)
 
 
 # -- families --------------------------------------------------------------------------------------------------------

@@ -109,8 +109,11 @@ def _as_copy(copies: Copies, member: int, keeper: str) -> dict[str, str]:
     reason, rule = DropReason.NEAR_DUPLICATE, RULE
     if copies.exact[member]:
         reason, rule = DropReason.EXACT_DUPLICATE, f"{DropReason.EXACT_DUPLICATE}/1"
+    evidence: dict[str, Any] = {"keeper": keeper, "similarity": similarity, "rule": rule}
+    if not copies.exact[member]:
+        evidence["differs"] = copies.differs.get(member, [])
     return {
         "drop_reason": reason.value,
-        "drop_evidence": json.dumps({"keeper": keeper, "similarity": similarity, "rule": rule}),
+        "drop_evidence": json.dumps(evidence, ensure_ascii=False),
         "keeper_id": keeper,
     }

@@ -7,22 +7,28 @@ that the smaller number is the one to keep.
 2. Candidates for near copies share a band of their MinHash signatures; within a bucket each document is paired with the
    WINDOW documents after it, which is all pairs in all but enormous buckets.
 3. Every candidate is verified on the texts: exact Jaccard similarity of the shingle sets at or above the threshold, and
-   no shingles that differ in numbers or operators alone (multisets are compared with these masked and unmasked), so
-   that two problems of one template are not taken for one. A pair that verified pairs connect already is passed over.
+   no more numbers and operators moved than a page fetched twice has (`curation.measures.figures`; `numbers_differ` of
+   the recipe), so that two problems of one template are not taken for one. In texts of roles STRICT none may move. A
+   pair that verified pairs connect already is passed over.
 4. Verified pairs make clusters (connected components). Within a cluster, in rank order, a document is dropped if it is
    a verified copy of one that is kept: similarity is not carried over from neighbour to neighbour. In a cluster with
    more than KEPT kept documents later ones are compared with the first KEPT alone, so that time stays linear.
 
+Texts are compared in their one spelling (`curation.measures.spellings`): emphasis, bullets, rules and the ways to write
+a formula make no difference. What differs between a copy and its keeper is told in words of both.
+
 Memory, in bytes: 8 a document and 16 more for each of BANDS_AT_ONCE bands, which are read one after the other; 8 a
-candidate pair and up to 40 while bands are merged; 60 a document when clusters are made. Shingles of the documents in a
-pair lie in files that are mapped (16 bytes a word), so they are the kernel's cache and no memory of the process.
+candidate pair and up to 40 while bands are merged; 100 a document when clusters are made. Texts of the documents in a
+pair, their shingles (8 bytes a word) and figures (some 3) lie in files that are mapped, so they are the kernel's cache
+and no memory of the process.
 Leaves out semantic duplicates.
 """
 
 import mmap
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
@@ -31,32 +37,41 @@ import numpy as np
 import pyarrow as pa
 
 from curation.config import NearDuplicatesRecipe
-from curation.measures.words import shingles, split
+from curation.corpus.differences import told
+from curation.measures.figures import CALM, TELLING, figures, moved
+from curation.measures.spellings import spelled_words
+from curation.measures.words import shingles, utf8
+from curation.roles import Role
 from manifests.drop_reasons import DropReason
 
-RULE = f"{DropReason.NEAR_DUPLICATE}/1"
+RULE = f"{DropReason.NEAR_DUPLICATE}/2"
 """Name and version of the rule, for the evidence."""
 WINDOW, KEPT = 64, 256
 BANDS_AT_ONCE = 2
 UPPER = np.uint64(0xFFFFFFFF00000000)
+STRICT: tuple[Role, ...] = ("qa", "long_cot", "instruct", "rl")
+"""Roles of problems: texts in which any other number makes another text, unless the recipe says that none does."""
 
 
 @dataclass(frozen=True)
 class Copies:
     """For each ranked document: `keeper`, the one kept in its place (itself if kept); `similarity` to it; `cluster`,
-    the smallest number in its cluster; `exact`, whether it is an exact copy of another."""
+    the smallest number in its cluster; `exact`, whether it is an exact copy of another; `differs`, by document, what
+    differs between a near copy and its keeper."""
 
     keeper: np.ndarray
     similarity: np.ndarray
     cluster: np.ndarray
     exact: np.ndarray
+    differs: dict[int, list[str]] = field(default_factory=dict)
 
     def where_open(self, settled: "Copies") -> "Copies":
         """These where the keeper of `settled` is below 0, else those."""
         known = settled.keeper >= 0
         keeper = np.where(known, settled.keeper, self.keeper)
         similarity = np.where(known, settled.similarity, self.similarity)
-        return Copies(keeper, similarity, np.where(known, settled.cluster, self.cluster), self.exact)
+        cluster = np.where(known, settled.cluster, self.cluster)
+        return Copies(keeper, similarity, cluster, self.exact, self.differs | settled.differs)
 
 
 @dataclass(frozen=True)
@@ -68,65 +83,104 @@ class Verified:
 
 
 @dataclass(frozen=True)
+class _Parts:
+    """Something of each of some texts end to end: that of the k-th from `offsets[k]` to `offsets[k + 1]`."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+
+Batch = tuple[pa.Array, np.ndarray]
+"""Texts, and beside them whether each is of a role of STRICT."""
+
+
+@dataclass(frozen=True)
 class Texts:
-    """Shingles of some documents, exact and masked, sorted within each: from `offsets[k]` to `offsets[k + 1]` those of
-    the k-th document, which has the rank `ranks[k]`. `order` sorts `ranks`."""
+    """Some documents as they are compared: the text, and, sorted within each, shingles and figures. The k-th document
+    has the rank `ranks[k]`, and `allowed[k]` figures may move before it is another: below 0 none, not even a date.
+    `order` sorts `ranks`."""
 
     settings: NearDuplicatesRecipe
     ranks: np.ndarray
     order: np.ndarray
-    exact: np.ndarray
-    masked: np.ndarray
-    offsets: np.ndarray
+    bytes: _Parts
+    shingles: _Parts
+    figures: _Parts
+    allowed: np.ndarray
 
     @classmethod
-    def of(cls, ranks: np.ndarray, texts: pa.Array, settings: NearDuplicatesRecipe) -> "Texts":
+    def of(
+        cls, ranks: np.ndarray, texts: pa.Array, settings: NearDuplicatesRecipe, strict: np.ndarray | None = None
+    ) -> "Texts":
         """Of `texts` beside `ranks`, in memory."""
-        return cls(settings, ranks, np.argsort(ranks), *_sorted_shingles(texts, settings))
+        batch = texts, np.zeros(len(texts), np.bool_) if strict is None else strict
+        parts, allowed = _measured(batch, settings)
+        return cls(settings, ranks, np.argsort(ranks), *(_Parts(*part) for part in parts), allowed)
 
     @classmethod
     def stored(
-        cls, ranks: np.ndarray, texts: Iterable[pa.Array], settings: NearDuplicatesRecipe, folder: Path
+        cls, ranks: np.ndarray, batches: Iterable[Batch], settings: NearDuplicatesRecipe, folder: Path
     ) -> "Texts":
-        """Of `texts`, batch after batch beside `ranks`, in two files of `folder` that are mapped."""
-        paths, counts = (folder / "exact", folder / "masked"), [np.zeros(1, np.int64)]
-        with paths[0].open("wb") as exact_file, paths[1].open("wb") as masked_file:
-            for batch in texts:
-                exact, masked, ends = _sorted_shingles(batch, settings)
-                exact_file.write(exact.data)
-                masked_file.write(masked.data)
-                counts.append(np.diff(ends))
-        exact, masked = map(_mapped, paths)
-        return cls(settings, ranks, np.argsort(ranks), exact, masked, np.cumsum(np.concatenate(counts)))
+        """Of texts, batch after batch beside `ranks`, in files of `folder` that are mapped."""
+        paths = [folder / name for name in ("bytes", "shingles", "figures")]
+        counts, allowed = [[np.zeros(1, np.int64)] for _ in paths], [np.empty(0, np.float64)]
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("wb")) for path in paths]
+            for batch in batches:
+                parts, allows = _measured(batch, settings)
+                for file, count, (values, ends) in zip(files, counts, parts, strict=True):
+                    file.write(values.data)
+                    count.append(np.diff(ends))
+                allowed.append(allows)
+        kinds = (np.uint8, np.uint64, np.uint64)
+        mapped = (
+            _Parts(_mapped(path, kind), np.cumsum(np.concatenate(count)))
+            for path, kind, count in zip(paths, kinds, counts, strict=True)
+        )
+        return cls(settings, ranks, np.argsort(ranks), *mapped, np.concatenate(allowed))
 
     def verify(self, left: np.ndarray, right: np.ndarray) -> Verified:
         """Compare the documents of ranks `left` and `right`, pair by pair."""
         return Verified(*_verify(self.places(left), self.places(right), *self.compared))
+
+    def differences(self, left: np.ndarray, right: np.ndarray) -> list[list[str]]:
+        """What differs between the documents of ranks `left` and `right`, pair by pair, in words of both."""
+        pairs = zip(self.places(left).tolist(), self.places(right).tolist(), strict=True)
+        return [told(self._text(first), self._text(second)) for first, second in pairs]
+
+    def _text(self, place: int) -> np.ndarray:
+        return self.bytes.values[self.bytes.offsets[place] : self.bytes.offsets[place + 1]]
 
     def places(self, ranks: np.ndarray) -> np.ndarray:
         """Where the documents of `ranks` stand in this."""
         return self.order[np.searchsorted(self.ranks, ranks, sorter=self.order)]
 
     @property
-    def compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, bool]:
+    def compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
         """What the compiled functions need to tell whether two documents are the same."""
-        return self.exact, self.masked, self.offsets, self.settings.similarity, self.settings.numbers_differ
+        runs, places = self.shingles, self.figures
+        return runs.values, runs.offsets, places.values, places.offsets, self.allowed, self.settings.similarity
 
 
-def _sorted_shingles(texts: pa.Array, settings: NearDuplicatesRecipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exact and masked shingles, sorted within each text, and their offsets."""
-    words = split(texts)
-    exact = shingles(words.hashes, words.offsets, settings.shingle)
-    masked = shingles(words.masked(), words.offsets, settings.shingle)
-    return _sorted(exact.hashes, exact.offsets), _sorted(masked.hashes, masked.offsets), exact.offsets
+def _measured(batch: Batch, settings: NearDuplicatesRecipe) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """Bytes, shingles and figures of texts, each with offsets, and how many figures may move in each text."""
+    texts, strict = batch
+    words = spelled_words(texts)
+    runs, places = shingles(words.hashes, words.offsets, settings.shingle), figures(words)
+    parts = [utf8(texts), (_sorted(runs.hashes, runs.offsets), runs.offsets), (places.values, places.offsets)]
+    differ = settings.numbers_differ
+    if differ is False:
+        return parts, np.full(len(words.counts), np.inf)
+    share = 0.0 if differ is True else differ
+    return parts, np.where(strict | (differ is True), -1.0, np.floor(share * words.counts))
 
 
-def _mapped(path: Path) -> np.ndarray:
-    """The uint64 values of a file, read as they are needed."""
+def _mapped(path: Path, kind: type) -> np.ndarray:
+    """The values of a file, read as they are needed."""
     if not path.stat().st_size:
-        return np.empty(0, np.uint64)
+        return np.empty(0, kind)
     with path.open("rb") as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint64)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), kind)
 
 
 def in_pairs(pairs: np.ndarray, documents: int) -> np.ndarray:
@@ -247,7 +301,9 @@ def cluster(pairs: np.ndarray, texts: Texts, documents: int) -> Copies:
     places = texts.places(members)
     cuts = np.flatnonzero(np.diff(of, prepend=-1, append=-1)) if len(of) else np.zeros(1, np.int64)
     _choose(members, places, cuts, *texts.compared, keeper, similarity)
-    return Copies(keeper, similarity, labels, np.zeros(documents, np.bool_))
+    dropped = np.flatnonzero(keeper != np.arange(documents))
+    differs = dict(zip(dropped.tolist(), texts.differences(keeper[dropped], dropped), strict=True))
+    return Copies(keeper, similarity, labels, np.zeros(documents, np.bool_), differs)
 
 
 def with_exact(copies: Copies, first: np.ndarray, distinct: np.ndarray) -> Copies:
@@ -255,7 +311,9 @@ def with_exact(copies: Copies, first: np.ndarray, distinct: np.ndarray) -> Copie
     `first`, and stays an exact copy of it."""
     place = np.searchsorted(distinct, first)
     exact = first != np.arange(len(first))
-    return Copies(distinct[copies.keeper[place]], copies.similarity[place], distinct[copies.cluster[place]], exact)
+    differs = {int(distinct[document]): said for document, said in copies.differs.items()}
+    keeper, cluster = distinct[copies.keeper[place]], distinct[copies.cluster[place]]
+    return Copies(keeper, copies.similarity[place], cluster, exact, differs)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -268,38 +326,39 @@ def _sorted(hashes, offsets):
 
 @numba.njit(cache=True, nogil=True)
 def _overlap(left, right):
-    """(common distinct values, all distinct values, common values counted with multiplicity) of sorted arrays."""
-    i, j, common, union, many = 0, 0, 0, 0, 0
+    """(common distinct values, all distinct values) of sorted arrays."""
+    i, j, common, union = 0, 0, 0, 0
     while i < len(left) or j < len(right):
         from_left = j == len(right) or (i < len(left) and left[i] < right[j])
         value = left[i] if from_left else right[j]
-        mine, theirs = 0, 0
+        mine, theirs = i, j
         while i < len(left) and left[i] == value:
-            i, mine = i + 1, mine + 1
+            i += 1
         while j < len(right) and right[j] == value:
-            j, theirs = j + 1, theirs + 1
+            j += 1
         union += 1
-        common += mine > 0 and theirs > 0
-        many += min(mine, theirs)
-    return common, union, many
+        common += i > mine and j > theirs
+    return common, union
 
 
 @numba.njit(cache=True, nogil=True)
-def _same(a, b, exact, masked, offsets, least, numbers_differ):
+def _same(a, b, runs, ends, places, limits, allowed, least):
     """(exact Jaccard similarity of the documents at places `a` and `b`, whether they are the same by the recipe)."""
-    mine, theirs = slice(offsets[a], offsets[a + 1]), slice(offsets[b], offsets[b + 1])
-    common, union, many = _overlap(exact[mine], exact[theirs])
-    similarity = common / union if union else 0.0
-    if similarity < least or not numbers_differ:
+    common, union = _overlap(runs[ends[a] : ends[a + 1]], runs[ends[b] : ends[b + 1]])
+    similarity, allows = common / union if union else 0.0, min(allowed[a], allowed[b])
+    if similarity < least or allows == np.inf:
         return similarity, similarity >= least
-    return similarity, _overlap(masked[mine], masked[theirs])[2] == many
+    found = moved(places[limits[a] : limits[a + 1]], places[limits[b] : limits[b + 1]])
+    if allows < 0:
+        return similarity, found.sum() == 0
+    return similarity, found[TELLING] == 0 and found.sum() - found[CALM] <= 2 * allows
 
 
 @numba.njit(cache=True, nogil=True)
-def _verify(left, right, exact, masked, offsets, least, numbers_differ):
+def _verify(left, right, runs, ends, places, limits, allowed, least):
     similarity, same = np.zeros(len(left), np.float64), np.zeros(len(left), np.bool_)
     for pair in range(len(left)):
-        similarity[pair], same[pair] = _same(left[pair], right[pair], exact, masked, offsets, least, numbers_differ)
+        similarity[pair], same[pair] = _same(left[pair], right[pair], runs, ends, places, limits, allowed, least)
     return similarity, same
 
 
@@ -327,18 +386,18 @@ def _join(parents, pairs):
 
 
 @numba.njit(cache=True, nogil=True)
-def _join_same(parents, pairs, place, exact, masked, offsets, least, numbers_differ):
+def _join_same(parents, pairs, place, runs, ends, places, limits, allowed, least):
     for pair in range(len(pairs)):
         left, right = _root(parents, pairs[pair, 0]), _root(parents, pairs[pair, 1])
         if left == right:
             continue
         first, second = place[pairs[pair, 0]], place[pairs[pair, 1]]
-        if _same(first, second, exact, masked, offsets, least, numbers_differ)[1]:
+        if _same(first, second, runs, ends, places, limits, allowed, least)[1]:
             parents[max(left, right)] = min(left, right)
 
 
 @numba.njit(cache=True, nogil=True)
-def _choose(members, places, cuts, exact, masked, offsets, least, numbers_differ, keeper, similarity):
+def _choose(members, where, cuts, runs, ends, places, limits, allowed, least, keeper, similarity):
     """Keep or drop each member of each cluster (from one cut to the next) in rank order, against those already kept."""
     kept = np.empty(KEPT, np.int64)
     for group in range(len(cuts) - 1):
@@ -346,7 +405,7 @@ def _choose(members, places, cuts, exact, masked, offsets, least, numbers_differ
         for member in range(cuts[group], cuts[group + 1]):
             best, most = -1, -1.0
             for other in kept[:count]:
-                found, same = _same(places[other], places[member], exact, masked, offsets, least, numbers_differ)
+                found, same = _same(where[other], where[member], runs, ends, places, limits, allowed, least)
                 if same and found > most:
                     best, most = other, found
             if best >= 0:

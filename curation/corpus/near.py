@@ -24,7 +24,8 @@ from curation.config import NearDuplicatesRecipe
 from curation.corpus.duplicates import Texts
 from curation.measures.normalise import normalise
 from curation.measures.signatures import SEED, band_keys, from_column, signatures
-from curation.measures.words import shingles, split
+from curation.measures.spellings import spelled_words
+from curation.measures.words import shingles
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 
@@ -44,12 +45,14 @@ def band_table(band: int, keys: np.ndarray, rows: np.ndarray) -> pa.Table:
 
 @dataclass(frozen=True)
 class Near:
-    """A document like the text: exact Jaccard `similarity` of their shingles, its fate in the corpus, how it begins."""
+    """A document like the text: exact Jaccard `similarity` of their shingles, its fate in the corpus, what the text has
+    in the place of what it has (`differs`), how it begins."""
 
     doc_id: str
     source: str
     similarity: float
     drop_reason: str | None
+    differs: str
     beginning: str
 
 
@@ -64,7 +67,7 @@ def near(manifest: Manifest, text: str, least: float = 0.5, limit: int = 10) -> 
         )
     settings = NearDuplicatesRecipe.model_validate(manifest.recipe["near_duplicates"])
     asked = normalise(pa.array([text], pa.large_string()))
-    if not split(asked).counts[0]:
+    if not spelled_words(asked).counts[0]:
         raise UserError("the text holds no words", "Give some words to look for")
     rows, texts = sharing(manifest, settings, asked)
     return _compared(manifest, settings, pa.concat_arrays([asked, texts]), rows, least)[:limit]
@@ -83,7 +86,7 @@ def sharing(manifest: Manifest, settings: NearDuplicatesRecipe, asked: pa.Array)
 
 
 def _signed(texts: pa.Array, settings: NearDuplicatesRecipe) -> np.ndarray:
-    words = split(texts)
+    words = spelled_words(texts)
     return signatures(shingles(words.hashes, words.offsets, settings.shingle), settings.bands * settings.rows)
 
 
@@ -152,13 +155,18 @@ def _compared(
     documents = manifest.take("documents", ["doc_id", "source", "drop_reason"], rows)
     described = [row for batch in documents for row in batch.to_pylist()]
     numbers = np.arange(len(texts))
-    similarity = Texts.of(numbers, texts, settings).verify(np.zeros(len(rows), np.int64), numbers[1:]).similarity
+    compared, asked = Texts.of(numbers, texts, settings), np.zeros(len(rows), np.int64)
+    similarity, differs = compared.verify(asked, numbers[1:]).similarity, compared.differences(numbers[1:], asked)
     found = [
-        Near(**document, similarity=round(float(value), 4), beginning=" ".join(text.split())[:80])
-        for document, value, text in zip(described, similarity, texts[1:].to_pylist(), strict=True)
+        Near(**document, similarity=round(float(value), 4), differs=", ".join(said), beginning=_beginning(text))
+        for document, value, said, text in zip(described, similarity, differs, texts[1:].to_pylist(), strict=True)
         if value >= least
     ]
     return sorted(found, key=lambda one: (-one.similarity, one.doc_id))
+
+
+def _beginning(text: str) -> str:
+    return " ".join(text.split())[:80]
 
 
 def _texts(manifest: Manifest, rows: np.ndarray) -> pa.Array:

@@ -1,9 +1,10 @@
 """How the input is cut into tasks of minutes, whatever the sizes of files.
 
-`cut` divides large local files, Parquet between row groups and plain JSONL between lines, and leaves every other file a
-task: a compressed stream has no places to begin at, and a remote file would be copied once per piece. `share` puts
-small tasks together, so that starting a process is no large part of the work. Neither leaves a trace in a corpus:
-positions are those in the whole file. What was cut at a run's first launch is kept by it and never cut anew.
+`cut` divides large local files where their format has places to begin at (`cut` in `evaluation.formats.FORMATS`:
+Parquet between row groups, plain JSON Lines between lines), and leaves every other file a task: a compressed stream has
+no such places, and a remote file would be copied once per piece. `share` puts small tasks together, so that starting a
+process is no large part of the work. Neither leaves a trace in a corpus: positions are those in the whole file. What
+was cut at a run's first launch is kept by it and never cut anew.
 """
 
 import hashlib
@@ -13,16 +14,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
-from curation.reading.files import InputFile, Span
-from curation.reading.records import BROKEN, group_start
+from curation.reading.files import InputFile, Span, is_local
+from evaluation.formats import BY_NAME, filesystem, is_packed, packing_of
+from evaluation.rows import BROKEN, group_start, lone_ends
 
 BLOCK = 1 << 20
-TEXT_PER_BYTE = {"jsonl": 1, "jsonl.zst": 3.5, "parquet": 2.5, "html": 1, "warc": 3}
-"""Bytes of text, about, that a byte on disk holds."""
 TEXT_PER_CPU_SECOND = 12e6
 """Measured from reading to freezing, see docs/log.md; pages of html and warc take several times as long."""
 
@@ -54,24 +52,31 @@ def estimate(files: tuple[InputFile, ...], task_bytes: int) -> tuple[int, int]:
 
 def cpu_seconds(files: tuple[InputFile, ...]) -> float:
     """What one core would take for all of it, about."""
-    return sum(file.bytes * TEXT_PER_BYTE[file.format] for file in files) / TEXT_PER_CPU_SECOND
+    return sum(file.bytes * _text_per_byte(file) for file in files) / TEXT_PER_CPU_SECOND
+
+
+def _text_per_byte(file: InputFile) -> float:
+    kind = BY_NAME[file.format]
+    packing = packing_of(file.name) if kind.packed else None
+    return packing.text_per_byte if packing else kind.text_per_byte
 
 
 def _cut_by_size(file: InputFile, task_bytes: int) -> int:
-    return -(-file.bytes // task_bytes) if file.bytes and _divides(file) else 1
+    return -(-file.bytes // task_bytes) if file.bytes > task_bytes and _divides(file) else 1
 
 
 def _divides(file: InputFile) -> bool:
     """Whether there are places in `file` that a task may begin at."""
-    local = isinstance(fsspec.url_to_fs(file.url)[0], LocalFileSystem)
-    return local and not file.parts and file.format in ("parquet", "jsonl")
+    kind = BY_NAME[file.format]
+    named = kind.packed and packing_of(file.name)
+    return bool(is_local(filesystem(file.url)[0]) and not file.parts and kind.cut and not named)
 
 
 def _pieces(file: InputFile, task_bytes: int) -> list[InputFile]:
     if file.bytes <= task_bytes or not _divides(file):
         return [file]
-    path = Path(fsspec.url_to_fs(file.url)[1])
-    spans = list((_groups if file.format == "parquet" else _lines)(path, task_bytes))
+    path = Path(filesystem(file.url)[1])
+    spans = list((_groups if BY_NAME[file.format].cut == "row groups" else _lines)(path, task_bytes))
     return [replace(file, span=span) for span in spans] if len(spans) > 1 else [file]
 
 
@@ -95,9 +100,11 @@ def _groups(path: Path, task_bytes: int) -> Iterator[Span]:
 
 
 def _lines(path: Path, task_bytes: int) -> Iterator[Span]:
-    """Runs of whole lines."""
+    """Runs of whole lines; none of a file that is compressed, whatever it is called."""
     start = first = 0
     with path.open("rb") as stream:
+        if is_packed(stream):
+            return
         while stream.peek(1):
             digest, lines = _sum(stream, task_bytes, whole_lines=True)
             yield Span(start, stream.tell(), first, digest)
@@ -105,13 +112,20 @@ def _lines(path: Path, task_bytes: int) -> Iterator[Span]:
 
 
 def _sum(stream: Any, size: int, whole_lines: bool = False) -> tuple[str, int]:
-    """SHA-256 and number of line ends of the next `size` bytes, and of what is left of the line that they end in."""
+    """SHA-256 and number of line ends of the next `size` bytes, and of what is left of the line that they end in. Lines
+    are those of `evaluation.rows.json_lines`, where CR alone is an end too; pieces end at LF."""
     digest, lines, block = hashlib.sha256(), 0, b""
     while size > 0 and (read := stream.read(min(size, BLOCK))):
+        lines += _ends(block, read) if whole_lines else 0
         block, size = read, size - len(read)
         digest.update(block)
-        lines += block.count(b"\n") if whole_lines else 0
-    while whole_lines and not block.endswith(b"\n") and (block := stream.readline(BLOCK)):
+    while whole_lines and not block.endswith(b"\n") and (read := stream.readline(BLOCK)):
+        lines += _ends(block, read)
+        block = read
         digest.update(block)
-        lines += block.endswith(b"\n")
     return digest.hexdigest(), lines
+
+
+def _ends(before: bytes, block: bytes) -> int:
+    """Line ends in `block`, which follows `before`: a CR at the end of that was counted."""
+    return lone_ends(block).count(b"\n") - (before.endswith(b"\r") and block.startswith(b"\n"))

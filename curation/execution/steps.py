@@ -31,6 +31,7 @@ from curation.measures.language import Identifier
 from curation.measures.normalise import line_ends, normalise
 from curation.measures.quality import SCORES, scores
 from curation.measures.signatures import as_column, signatures
+from curation.measures.spellings import spelled_words
 from curation.measures.vocabulary import Vocabulary
 from curation.measures.words import Words, shingles, split
 from curation.reading.files import InputFile
@@ -50,7 +51,12 @@ VERIFY_SECONDS = 30.0
 DOUBT = ("doubt", "doubt_evidence")
 OF_PAGE = [("text_share", pa.float64()), ("formulas_lost", pa.int64())]
 RAW = pa.schema(
-    [("position", pa.int64()), *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")), *OF_PAGE]
+    [
+        ("position", pa.int64()),
+        *((name, pa.large_string()) for name in (*FIELDS, *DOUBT, "metadata")),
+        *OF_PAGE,
+        ("file", pa.large_string()),
+    ]
 )
 
 
@@ -62,7 +68,7 @@ class Batch:
     documents: pa.Table
     quarantine: pa.Table
     words: Words | None = None
-    """Words of the texts, once they have been split."""
+    """Words of the texts in their one spelling, once they have been split."""
 
     def with_columns(self, columns: dict[str, Any]) -> "Batch":
         """The batch with `columns` added to its documents, replacing those of the same name."""
@@ -113,14 +119,15 @@ class Read(PipelineStep):
         yield self._batch(task, found)
 
     def _batch(self, task: Task, found: list[Good | Bad]) -> Batch:
-        good = [_row(record) for record in found if isinstance(record, Good)]
+        good = [(*_row(record), record.file or task.file.name) for record in found if isinstance(record, Good)]
         columns = list(zip(*good, strict=True)) if good else [()] * len(RAW)
         documents = pa.table([pa.array(values, kind.type) for values, kind in zip(columns, RAW, strict=True)], RAW)
         for name in self.scores:  # of all sources, so that the files of all tasks have the same columns
             score = [record.scores.get(name) for record in found if isinstance(record, Good)]
             documents = documents.append_column(name, pa.array(score, pa.float64()))
         bad = [record for record in found if isinstance(record, Bad)]
-        quarantine = [{"source": task.file.source, "file": task.file.name, **vars(record)} for record in bad]
+        where = {"source": task.file.source}
+        quarantine = [where | vars(record) | {"file": record.file or task.file.name} for record in bad]
         return Batch(len(found), documents, pa.Table.from_pylist(quarantine, QUARANTINE.schema))
 
 
@@ -209,7 +216,6 @@ class Annotate(PipelineStep):
                 "n_tokens": pa.array(vocabulary.count(plain), pa.int64()),
                 "text_digest": pa.array([_digest(text.encode()) for text in plain], pa.string()),
             }
-            batch = replace(batch, words=words)
             yield batch.with_columns(columns | {name: pa.array(found[name]) for name in SCORES})
 
 
@@ -240,7 +246,8 @@ class Decontaminate(PipelineStep):
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         index = _item_index(self.items, self.settings.model_dump_json())
         for batch in data:
-            yield batch.with_columns(index.columns(batch.text()))
+            batch = replace(batch, words=spelled_words(batch.text()))
+            yield batch.with_columns(index.columns(batch.text(), batch.words))
 
 
 class Sign(PipelineStep):
@@ -254,7 +261,7 @@ class Sign(PipelineStep):
 
     def run(self, data: Batches, rank: int = 0, world_size: int = 1) -> Batches:
         for batch in data:
-            words = batch.words or split(batch.text())
+            words = batch.words or spelled_words(batch.text())
             runs = shingles(words.hashes, words.offsets, self.settings.shingle)
             values = signatures(runs, self.settings.bands * self.settings.rows)
             yield batch.with_columns({"signature": as_column(values)})
@@ -310,14 +317,14 @@ def _with_doubts(documents: pa.Table, failures: list[Failure | None]) -> dict[st
 
 
 def _row(record: Good) -> tuple[Any, ...]:
-    """The values of RAW."""
+    """The values of RAW but the last, the file."""
     doubt = (record.doubt.reason, record.doubt.evidence) if record.doubt else (None, None)
     return record.position, *record.fields, *doubt, record.metadata, record.text_share, record.formulas_lost
 
 
 def _with_origin(documents: pa.Table, task: Task) -> pa.Table:
     """`documents` with what is the same for the whole file."""
-    columns = {"source": task.file.source, "rank": task.rank, "role": task.source.role, "file": task.file.name}
+    columns = {"source": task.file.source, "rank": task.rank, "role": task.source.role}
     for name, value in (columns | {"license": task.source.license}).items():
         scalar = pa.scalar(value, pa.int64() if name == "rank" else pa.string())
         documents = documents.append_column(name, pa.repeat(scalar, len(documents)))

@@ -26,11 +26,10 @@ from manifests.store import file_sha256
 
 PREFIX = "__label__"
 DEFAULT = Path(__file__).with_name("default_classifier.bin")
-"""The model that comes with the project: `octo curate train-classifier recipes/quickstart/classifier.yaml` makes it of
-the corpus of recipes/quickstart/corpus.yaml. It tells the sample's mathematics from the sample's prose (average
-precision 1.0 on 393 pages held out) and is no judge of real pages: it takes 96 in 100 pieces of software documentation
-for mathematics."""
-DEFAULT_SHA256 = "a5863720f22e38c6fc66b769a1483da0a20b82462ac9f59658fc7a1d786542bb"
+"""The model that comes with the project: it tells pages on mathematics from news, recipes, shops and software manuals.
+`python -m curation.classifiers.default` makes it of pages listed in recipes/default-classifier/sources.yml, and says
+how well it judges sites that it has not seen. Quantised, so that it is small."""
+DEFAULT_SHA256 = "e2d048a93428fe4aa139716e507eec7546e30fbc5fa0b255c57a3623c1541e33"
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""
 SPACE, END = 0x20, 0x0A

@@ -2,17 +2,20 @@
 
 1. Candidates. Every run of n words of an item is looked up in the documents' runs; runs without a letter are skipped
    (arithmetic tables match everything). An item with fewer than n words must occur whole, between breaks or words that
-   cannot continue a formula: "What is 1 + 2" does not match in "What is 1 + 2 + 3".
+   cannot continue a formula: "What is 1 + 2" does not match in "What is 1 + 2 + 3". One without a number, which may be
+   part of any sentence, must stand between breaks.
 2. Verification. Around the diagonal on which most runs of a pair match, the item is aligned with the passage by fewest
    edits of words. The document holds the item if the edits are few against the item's length (`coverage` is 1 minus
-   their quotient) and if its numbers and operators match: the same story with other numbers is another problem.
+   their quotient) and if its numbers and operators match: the same story with other numbers is another problem. A
+   number in whose place another stands weighs REPLACED times what one weighs that is not there.
 
 Both halves of an item are looked for: its question, and its worked solution where the benchmark has one, since a
 solution gives the answer away without the question. Solutions under SOLUTION_WORDS words are left out: "3 * 4 = 12
 apples" is in many documents that never saw the item. The evidence says which part was found. A document may hold many
 items: the one that it covers most is why it is dropped, all are told (family `leaks`).
 
-Spacing and braces of LaTeX do not count (see `curation.measures.words`), nor do \\left, \\dfrac, \\text and their kind.
+Items and documents are compared in their one spelling (`curation.measures.spellings`). An item whose words differ when
+its scripts are joined to what they belong to is looked for both ways, since many extractors lose the markup of scripts.
 Questions that have no letter or fewer than 3 words cannot be told from chance; their items are counted as
 `unmatchable`. Leaves out: paraphrase.
 """
@@ -29,20 +32,11 @@ import pyarrow.compute as pc
 
 from curation.config import DecontaminateRecipe
 from curation.measures.spans import spans
-from curation.measures.words import AFTER_BREAK, WORD, Words, shingles, split
+from curation.measures.spellings import spelled, spelled_words
+from curation.measures.words import AFTER_BREAK, KIND, NUMBER, OPERATOR, WORD, Words, shingles, split
 from manifests.manifest import Manifest
 from manifests.tables import LEAKS
 
-FOLDS = (
-    (
-        r"\\(?:left|right|[bB]igg?|displaystyle|textstyle|quad|qquad|limits|text|textbf|textit|mathrm|mathbf|mathit|"
-        r"operatorname)\b",
-        " ",
-    ),
-    (r"\\[dt]frac\b", r"\\frac"),
-    (r"\\(?:cdot|times|ast)\b", "*"),
-)
-SIGNS = ((r"[×·⋅∙∗]", "*"), (r"[−–]", "-"))
 SPELLED_NUMBERS = split(
     [
         "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -61,32 +55,18 @@ QUESTION, ANSWER, BOTH = "question", "answer", "question and answer"
 LEAST_WORDS = 3
 SOLUTION_WORDS = 20
 FILTER_BITS = 22
+REPLACED = 20
+"""How much heavier a number with another in its place weighs than one that is not there: an edit or an extractor loses
+numbers, and another number makes another problem, also in an item of a hundred."""
 CANDIDATE_SHARE = 0.4
 """Part of the wanted coverage that matching runs alone must give before a pair is aligned. Lower finds little more and
 aligns many more pairs."""
 
 
-def fold_latex(texts: pa.Array) -> pa.Array:
-    """`texts` with variants of LaTeX that look alike written alike."""
-    for pattern, replacement in FOLDS:
-        texts = _replaced(texts, pc.match_substring_regex(texts, pattern), ((pattern, replacement),))
-    return _replaced(texts, pc.invert(pc.string_is_ascii(texts)), SIGNS)
-
-
-def _replaced(texts: pa.Array, where: pa.Array, patterns: tuple[tuple[str, str], ...]) -> pa.Array:
-    """`texts` with `patterns` replaced `where` there may be one: to look is cheaper than to copy."""
-    if not where.true_count:
-        return texts
-    found = texts.filter(where)
-    for pattern, replacement in patterns:
-        found = pc.replace_substring_regex(found, pattern, replacement)
-    return pc.replace_with_mask(texts, where, found)
-
-
 def parts_of(items: pa.Table) -> pa.Table:
     """What to look for (PARTS): every question of `items` (ITEM_COLUMNS), then every solution that is long enough."""
     solutions = _column(items, "solution").fill_null("")
-    worked = items.filter(pa.array(split(fold_latex(solutions)).counts >= SOLUTION_WORDS))
+    worked = items.filter(pa.array(spelled_words(solutions).counts >= SOLUTION_WORDS))
     found = [
         [rows["benchmark"], rows["item_id"], pa.repeat(pa.scalar(part), len(rows)), rows[column]]
         for rows, part, column in ((items, QUESTION, "question"), (worked, ANSWER, "solution"))
@@ -146,6 +126,8 @@ class ItemIndex:
     items: pa.Table
     settings: DecontaminateRecipe
     words: Words = field(init=False)
+    row: np.ndarray = field(init=False)
+    """Of `items`, for each text in `words`: those that differ with their scripts glued are there twice."""
 
     @classmethod
     def of(cls, benchmarks: list[Manifest], settings: DecontaminateRecipe) -> "ItemIndex":
@@ -154,13 +136,17 @@ class ItemIndex:
         return cls(parts_of(pa.concat_tables([ITEM_COLUMNS.empty_table(), *items])), settings)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "words", split(fold_latex(_column(self.items, "text"))))
+        texts = _column(self.items, "text")
+        plain, glued = spelled(texts), spelled(texts, glued=True)
+        again = np.flatnonzero(pc.not_equal(plain, glued).to_numpy(zero_copy_only=False))
+        object.__setattr__(self, "words", split(pa.concat_arrays([plain, glued.take(pa.array(again))])))
+        object.__setattr__(self, "row", np.concatenate([np.arange(len(texts)), again]))
 
     @cached_property
     def _runs(self) -> "_RunTable":
         """(run, item, position) of every item with at least n words."""
         runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
-        item = np.repeat(np.arange(len(self.items)), np.diff(runs.offsets))
+        item = np.repeat(np.arange(len(self.row)), np.diff(runs.offsets))
         position = np.arange(len(runs.hashes)) - runs.offsets[item]
         usable = (self.words.counts >= self.settings.ngram)[item]
         usable[usable] = self._lettered(item[usable], position[usable], self.settings.ngram)
@@ -180,19 +166,27 @@ class ItemIndex:
 
     @cached_property
     def _numeric(self) -> np.ndarray:
-        """Which words of the items are numbers, in figures or spelled out, or operators between them."""
-        return (self.words.kinds != WORD) | np.isin(self.words.hashes, SPELLED_NUMBERS)
+        """2 for words of the items that are numbers, in figures or spelled out, 1 for operators, else 0."""
+        figures = (self.words.kinds == NUMBER) | np.isin(self.words.hashes, SPELLED_NUMBERS)
+        return np.where(figures, 2, self.words.kinds == OPERATOR).astype(np.int8)
 
     def _lettered(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
         """Whether the `length` words at `position` of `item` hold one with a letter."""
-        running = np.concatenate([[0], np.cumsum(self.words.kinds == WORD)])
+        return self._some(self.words.kinds == WORD, item, position, length)
+
+    def _counted(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
+        """Whether they hold a number."""
+        return self._some(self._numeric == 2, item, position, length)
+
+    def _some(self, chosen: np.ndarray, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
+        running = np.concatenate([[0], np.cumsum(chosen)])
         start = self.words.offsets[item] + position
         return running[start + length] > running[start]
 
     @cached_property
     def unmatchable(self) -> int:
         """Items whose question can never be found."""
-        found = np.concatenate([self._runs.item, *(table.item for table in self._whole.values())])
+        found = self.row[np.concatenate([self._runs.item, *(table.item for table in self._whole.values())])]
         return self._questions - len(np.unique(found[found < self._questions]))
 
     @cached_property
@@ -205,9 +199,10 @@ class ItemIndex:
         """What a manifest says of the items."""
         return {"all": self._questions, "unmatchable": self.unmatchable, "solutions": len(self.items) - self._questions}
 
-    def columns(self, texts: pa.Array) -> dict[str, pa.Array]:
-        """What is found, as columns of documents: the item that each holds most of, and all (rows of `leaks`)."""
-        found = self.find(texts)
+    def columns(self, texts: pa.Array, words: Words | None = None) -> dict[str, pa.Array]:
+        """What is found, as columns of documents: the item that each holds most of, and all (rows of `leaks`). `words`:
+        those of `texts` in their one spelling, where they are at hand."""
+        found = self.find(texts, words)
         rows = [self._placed(texts[place].as_py(), held) if held else None for place, held in enumerate(found.held)]
         return {
             "contamination": pa.array(found.coverage, pa.float64()),
@@ -225,11 +220,11 @@ class ItemIndex:
             for one, span in zip(held, found, strict=True)
         ]
 
-    def find(self, texts: pa.Array) -> Matches:
+    def find(self, texts: pa.Array, words: Words | None = None) -> Matches:
         """Which items each document holds."""
         held: list[dict[tuple[str, str], Held]] = [{} for _ in texts]
         if len(self.items) and len(texts):
-            document, item, share = self.pairs(texts)
+            document, item, share = self.pairs(texts, words)
             for row in np.lexsort((item, -share, document)).tolist():
                 self._note(held[document[row]], int(item[row]), float(share[row]))
         return Matches([list(items.values()) for items in held])
@@ -244,19 +239,20 @@ class ItemIndex:
         elif part != known.part:
             held[name] = replace(known, part=BOTH)
 
-    def pairs(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def pairs(self, texts: pa.Array, words: Words | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, coverage) of every item that a document holds, in no order."""
-        words = split(fold_latex(texts))
+        words = words or spelled_words(texts)
         aligned, whole = self._aligned(words), self._occurring_whole(words)
         document, item, share = (np.concatenate(parts) for parts in zip(aligned, whole, strict=True))
-        return document, item, share
+        return document, self.row[item], share
 
     def _aligned(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, coverage) of the verified pairs of items with at least n words."""
         pairs = self._candidates(words)
         shares = _align(
             pairs.document, pairs.item, pairs.diagonal,
-            words.hashes, words.offsets, self.words.hashes, self._numeric, self.words.offsets,
+            words.hashes, words.flags, words.offsets,
+            self.words.hashes, self._numeric, self.words.offsets, SPELLED_NUMBERS,
         )  # fmt: skip
         held = (shares[:, 0] >= self.settings.coverage) & (shares[:, 1] >= self.settings.numbers)
         return pairs.document[held], pairs.item[held], shares[held, 0]
@@ -278,7 +274,8 @@ class ItemIndex:
             place, entry = table.matches(runs.hashes)
             document = np.searchsorted(runs.offsets, place, side="right") - 1
             start = words.offsets[document] + place - runs.offsets[document]
-            free = _stands_alone(words, start, start + length, document)
+            wordy = ~self._counted(table.item[entry], np.zeros(len(entry), np.int64), length)
+            free = _stands_alone(words, start, start + length, document, wordy)
             documents.append(document[free])
             items.append(table.item[entry[free]])
         return np.concatenate(documents), np.concatenate(items), np.ones(sum(map(len, documents)))
@@ -315,13 +312,16 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return (column if isinstance(column, pa.Array) else column.chunk(0)).cast(pa.large_string())
 
 
-def _stands_alone(words: Words, start: np.ndarray, end: np.ndarray, document: np.ndarray) -> np.ndarray:
-    """Whether the words before and after cannot continue a formula: a word with letters, or beyond a break."""
+def _stands_alone(
+    words: Words, start: np.ndarray, end: np.ndarray, document: np.ndarray, wordy: np.ndarray
+) -> np.ndarray:
+    """Whether the words before and after cannot go on what is between: beyond a break, or, unless that is `wordy` (some
+    words without a number, which may be part of any sentence), a word with letters."""
     flags = np.concatenate([words.flags, np.array([AFTER_BREAK], np.uint8)])
-    kinds = flags & np.uint8(3)
-    follows = (end >= words.offsets[document + 1]) | (kinds[end] == WORD) | (flags[end] & AFTER_BREAK > 0)
-    precedes = (start <= words.offsets[document]) | (kinds[start - 1] == WORD) | (flags[start] & AFTER_BREAK > 0)
-    return follows & precedes
+    kinds = flags & KIND
+    follows = (end >= words.offsets[document + 1]) | (flags[end] & AFTER_BREAK > 0) | (~wordy & (kinds[end] == WORD))
+    precedes = (start <= words.offsets[document]) | (flags[start] & AFTER_BREAK > 0)
+    return follows & (precedes | (~wordy & (kinds[start - 1] == WORD)))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -453,27 +453,32 @@ def _longer(rows, length):
 
 
 @numba.njit(cache=True, nogil=True)
-def _edits(item, passage, numeric):
-    """(edits, numbers matched) of the best alignment of all of `item` with any part of `passage`: fewest words
-    replaced, left out or put in, and of several alignments one that matches most numbers."""
-    edit = 1 << 20  # a cell holds edits · 2^20 - numbers, to be minimised
+def _edits(item, passage, numeric, figures):
+    """(edits, numbers matched, numbers replaced by others) of the best alignment of all of `item` with any part of
+    `passage`: fewest words replaced, left out or put in, of several alignments one that matches most numbers, and of
+    these one that replaces most. `numeric`: 1 for an operator of the item, 2 for a number; `figures`: whether a word of
+    the passage is a number."""
+    edit, match = 1 << 40, 1 << 20  # a cell holds edits · 2^40 - matched · 2^20 - replaced, to be minimised
     row = np.zeros(len(passage) + 1, np.int64)
     for i in range(len(item)):
         diagonal = row[0]
         row[0] = (i + 1) * edit
+        gain, loss = match * (numeric[i] > 0), numeric[i] == 2
         for j in range(len(passage)):
             above = row[j + 1]
-            same = diagonal - numeric[i] if item[i] == passage[j] else diagonal + edit
+            same = diagonal - gain if item[i] == passage[j] else diagonal + edit - (loss & figures[j])
             row[j + 1] = min(same, above + edit, row[j] + edit)
             diagonal = above
     best = row.min()
-    edits = (best + edit - 1) // edit
-    return edits, edits * edit - best
+    edits = (best + edit // 2) // edit
+    matched = (edits * edit - best) // match
+    return edits, matched, edits * edit - best - matched * match
 
 
 @numba.njit(cache=True, nogil=True)
-def _align(document, item, diagonal, hashes, offsets, item_hashes, item_numeric, item_offsets):
-    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]."""
+def _align(document, item, diagonal, hashes, flags, offsets, item_hashes, item_numeric, item_offsets, spelled):
+    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]. A number in whose place
+    another stands weighs REPLACED."""
     out = np.ones((len(document), 2), np.float64)
     for pair in range(len(document)):
         low, high = item_offsets[item[pair]], item_offsets[item[pair] + 1]
@@ -481,9 +486,13 @@ def _align(document, item, diagonal, hashes, offsets, item_hashes, item_numeric,
         first = offsets[document[pair]] + diagonal[pair]
         start = max(first - slack, offsets[document[pair]])
         stop = min(first + (high - low) + slack, offsets[document[pair] + 1])
+        figures = (flags[start:stop] & KIND) == NUMBER
+        for number in spelled:
+            figures |= hashes[start:stop] == number
         numeric = item_numeric[low:high]
-        edits, numbers = _edits(item_hashes[low:high], hashes[start:stop], numeric)
+        edits, matched, replaced = _edits(item_hashes[low:high], hashes[start:stop], numeric, figures)
         out[pair, 0] = max(0.0, 1.0 - edits / (high - low))
-        if numeric.any():
-            out[pair, 1] = numbers / numeric.sum()
+        total = np.sum(numeric > 0)
+        if total:
+            out[pair, 1] = max(0.0, (matched - (REPLACED - 1) * replaced) / total)
     return out

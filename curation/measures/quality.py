@@ -9,7 +9,10 @@ Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols cou
                    tables, matrices and ruled lines do not count; 0 below 20 runs
     loop           share of the words that go on repeating a passage, of any length, that stands five times or more
                    without a break; 40 words at least, 400 of numbers and operators alone (a zero matrix is no loop)
-    math_density   (formulas + numbers + operators + LaTeX commands + mathematical terms) per word, at most 1
+    math_density   share of the text that is formulas ($…$ and the like), plus, per word: what stands in equations of
+                   plain text (x = 3, 2 + 2 = 4), mathematical signs, LaTeX commands outside of formulas, and
+                   mathematical terms, those that ordinary pages use as well counting a quarter; at most 1. A figure
+                   alone, a date, a price, a hyphen, a rule of ==== is no mathematics
 
 Each of RULES says why it is there and whose rule it follows; which of several is named, `manifests.drop_reasons` says.
 `python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are
@@ -115,26 +118,113 @@ BOILERPLATE = "(?i)" + "|".join(
         r"contact us", r"copyright (\(c\)|©|\d{4})", r"\bsitemap\b",
     )
 )  # fmt: skip
-MATHEMATICS = r"(?s)\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\begin\{\w+\*?\}.*?\\end\{\w+\*?\}"
+MATHEMATICS = "(?s)" + "|".join(
+    (
+        r"\$\$.*?\$\$",
+        r"\$[^$\n]*[\\^_={}<>][^$\n]*\$",
+        r"\$[^$\s]{0,23}[A-Za-z0-9)\]'|!]\$",
+        r"\$[A-Za-z]([^A-Za-z$\n][^$\n]{0,60})?\$",
+        r"\\\[.*?\\\]|\\\(.*?\\\)|\\begin\{\w+\*?\}.*?\\end\{\w+\*?\}",
+    )
+)
+"""Formulas. Between two `$` there is a sign of LaTeX, no space, or a letter first: `$5 or $10` is a price."""
 SYMBOLS = r"[#|~@&»«•►…■◦→]|={3,}|\*{3,}|_{3,}|-{3,}"
-COMMAND = r"\\[A-Za-z]+"
+COMMAND = (
+    r"\\(frac|dfrac|tfrac|sqrt|sum|prod|int|lim|infty|partial|nabla|cdot|cdots|ldots|times|div|pm|leq?|geq?|neq?|equiv"
+    r"|approx|cong|sim|subset|subseteq|cup|cap|in|notin|forall|exists|to|rightarrow|Rightarrow|iff|mapsto|circ|oplus"
+    r"|otimes|alpha|beta|gamma|Gamma|delta|Delta|epsilon|varepsilon|zeta|eta|theta|Theta|kappa|lambda|Lambda|mu|nu|xi"
+    r"|pi|Pi|rho|sigma|Sigma|tau|phi|Phi|varphi|chi|psi|Psi|omega|Omega|mathbb|mathbf|mathcal|mathrm|mathfrak|mathit"
+    r"|operatorname|overline|underline|widehat|widetilde|binom|left|right|langle|rangle|lfloor|rfloor|lceil|rceil|sin"
+    r"|cos|tan|log|ln|exp|min|max|sup|inf|gcd|det|dim|ker|mod|pmod|bmod|boxed|vec|hat|bar|dots|quad|prime|emptyset"
+    r"|setminus|mid|parallel|perp|angle|triangle|wedge|vee|neg|lnot|ell|hbar|Re|Im)\b"
+)
+"""Commands of LaTeX for mathematics; `\\n` of a program and `C:\\Users` are none."""
 TERMS = [
-    "algebra algebraic angle angles arithmetic axiom bound calculus coefficient coefficients complex compute "
-    "conjecture constant converges coordinate cosine cube degree denominator derivative determinant diagonal diameter "
-    "differential digit digits discriminant divide divided divisible divisor ellipse equal equals equation equations "
-    "exponent expression factor factors formula fraction fractions function functions geometric geometry graph "
-    "hypotenuse identity inequality infinity integer integers integral interval inverse lemma limit linear logarithm "
-    "mathematical mathematics matrices matrix maximum minimum modulo multiple multiply negative number numbers "
-    "numerator parabola permutation perpendicular polygon polynomial polynomials positive prime primes probability "
-    "product proof prove quadratic quotient radius ratio rational real recursion remainder root roots sequence series "
-    "sine slope solution solve square sum tangent term terms theorem triangle triangles variable variables vector "
-    "vectors volume zero"
+    "abelian affine algebra algebraic algebraically algebras antiderivative arccos arcsin arctan arithmetic "
+    "associative asymptotic automorphism automorphisms axiom axioms bernoulli bijection bijective binomial boolean "
+    "calculus cardinality cauchy coefficient coefficients collinear combinatorial combinatorics commutative "
+    "commutator commutators compactness congruence congruent conjecture conjugate conjugates continuity converge "
+    "convergence convergent converges convex convolution coordinate coordinates coprime corollary cosets cosine "
+    "countable covariance cubic cyclic decimal decimals denominator denominators denote denoted denotes derivative "
+    "derivatives determinant diagonal differentiable differential differentiate differentiation digit digits "
+    "dirichlet discriminant disjoint diverges dividend divisibility divisible divisor divisors eigenvalue "
+    "eigenvalues eigenvector eigenvectors ellipse elliptic endomorphism epsilon equation equations equilateral "
+    "equivalence euclidean euler evaluates exponent exponential exponents factorial factorization factorizations "
+    "fermat fibonacci finitely formula formulae formulas fourier fraction fractions function functions functor "
+    "galois gamma gaussian gcd geometric graphs harmonic hermitian hilbert holomorphic homogeneous homology "
+    "homomorphism homomorphisms hyperbola hyperbolic hypotenuse idempotent iff inequalities inequality infimum "
+    "infinity injective integer integers integrable integral integrals integrand invertible irrational irreducible "
+    "isomorphic isomorphism isomorphisms isosceles iterate jacobian kernel lagrange lambda laplace laplacian "
+    "lattice lcm legendre lemma lemmas linear linearly logarithm logarithmic logarithms manifold manifolds "
+    "mathematical mathematician mathematics matrices matrix median meromorphic midpoint minimal modulo modulus "
+    "monoid monomial monomials monotone morphism morphisms multiplication multiplicative multiplicity multiply "
+    "multiplying nilpotent nonempty nonnegative nontrivial nonzero norm numerator numerators numeric numerical "
+    "ordinal orthogonal orthonormal parabola parallelogram parentheses permutation permutations perpendicular pi "
+    "polygon polygons polyhedra polyhedron polynomial polynomials precalculus predicate primes probabilities "
+    "probability projective propositional pythagorean quadratic quadrilateral quantifier quotient radians radical "
+    "radicals rational rationals real-valued reals rectangle recurrence recursion recursive remainder residue "
+    "riemann scalar scalars sequences simplify sine singular solvable sqrt squarefree subalgebra subgroup subgroups "
+    "submatrix subset subsets subspace subspaces subtract subtracting subtraction summation supremum surjective "
+    "symmetric tangent taylor tensor theorem theorems theta topological topology totient transpose triangle "
+    "triangles triangular trigonometric trigonometry tuple tuples unary uncountable variable variables variance "
+    "vector vectors vertex vertices zeta"
 ]
-TERM_HASHES = np.unique(split(TERMS).hashes)
+COMMON_TERMS = [
+    "absolute angle angles approximately approximation arbitrary area argument arguments arrange average axis base "
+    "binary bound bounded bounds circle circles closed compact complex compute computed computes computing "
+    "condition conditions connected consecutive consider constant constants contained contains continuous "
+    "correlation count cube curve curves cycle cycles data define defined defines definition degree degrees dense "
+    "density derive determine deviation diameter difference dimension dimensional dimensions discrete distance "
+    "distinct distribution divide divided divides division domain edge edges element elements equal equality equals "
+    "equivalent error estimate evaluate even exactly example exercise exist existence exists expected expression "
+    "expressions factor factors field find finite follows form generator generators geometry given graph greater "
+    "grid group groups hence holds hypothesis ideal identity imaginary implies index induction infinite infinitely "
+    "intersection interval intervals inverse length less let limit limits line lines list maximal maximum mean "
+    "measure method metric minimum model module multiple multiples negative node normal notation number numbers "
+    "obtain odd open operation operations operator operators order origin output pair pairs parallel parameter "
+    "parameters partial partition path plane plot point points positive power powers precision prime problem "
+    "product products proof proofs property proposition prove proved quantity radius random range rank rate ratio "
+    "real regression relation remark representation respectively result return returned returns ring root roots row "
+    "rule sample satisfied satisfies satisfy satisfying sequence series set sets slope smallest solution solutions "
+    "solve solving space spaces specified sphere square squares statistics step strictly string structure sum sums "
+    "suppose surface symmetry term terms therefore thus transform transformation trivial true unique unit value "
+    "values volume weight whenever where zero zeros"
+]
+COMMON_WEIGHT = 0.25
+"""Of a term that ordinary pages use as well."""
+LETTERS = [
+    "a b c d e f g h i j k l m n o p q r s t u v w x y z dx dy dt sin cos tan log ln exp mod "
+    "α β γ δ ε ζ η θ ι κ λ μ ν ξ π ρ σ τ φ χ ψ ω Γ Δ Θ Λ Σ Φ Ψ Ω"
+]
+JOINING, RELATING = ["- / * − × ÷ ⋅ ∗ ∕ ∼"], ["= + ^ < >"]
+"""Operators: those that are hyphens, slashes, bullets and sizes in other texts, and those that make an equation."""
 TERM_BITS = 16
-MAY_BE_TERM = np.zeros(1 << TERM_BITS, np.bool_)
-MAY_BE_TERM[TERM_HASHES >> np.uint64(64 - TERM_BITS)] = True
-"""By the upper bits of a hash: 499 words in 500 are told from a term without a search."""
+
+
+def _hashes(words: list[str]) -> np.ndarray:
+    return np.unique(split(words).hashes)
+
+
+def _weights(*groups: tuple[list[str], float]) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of words, sorted, and the weight of each."""
+    found = [(value, weight) for words, weight in groups for value in _hashes(words).tolist()]
+    return np.array([value for value, _ in sorted(found)], np.uint64), np.array([w for _, w in sorted(found)])
+
+
+TERM_HASHES, TERM_WEIGHTS = _weights((TERMS, 1.0), (COMMON_TERMS, COMMON_WEIGHT))
+LETTER_HASHES, JOINING_HASHES, RELATING_HASHES = _hashes(LETTERS), _hashes(JOINING), _hashes(RELATING)
+PLAIN_OPERATORS = _hashes(["% !", *JOINING, *RELATING])
+
+
+def _table_of(*groups: np.ndarray) -> np.ndarray:
+    """By the upper bits of a hash: 499 words in 500 are told from those in `groups` without a search."""
+    table = np.zeros(1 << TERM_BITS, np.bool_)
+    for hashes in groups:
+        table[hashes >> np.uint64(64 - TERM_BITS)] = True
+    return table
+
+
+MAY_BE_TERM, MAY_BE_LETTER = _table_of(TERM_HASHES), _table_of(LETTER_HASHES)
 RUN_WORDS, LEAST_RUNS, LEAST_DIFFERENT = 5, 20, 3
 LOOP_TIMES, LOOP_LEAST, LOOP_LEAST_NUMBERS = 5, 40, 400
 FORMULA = "\x01"
@@ -146,7 +236,9 @@ def scores(texts: pa.Array, words: Words) -> dict[str, np.ndarray]:
     new limit the default None: tests/test_identity_pins.py says when either was forgotten."""
     per_word = 1.0 / np.maximum(words.counts, 1)
     prose = pc.replace_substring_regex(texts, MATHEMATICS, FORMULA)
-    formulas = _numbers(pc.count_substring(prose, FORMULA))
+    length = _numbers(pc.binary_length(texts))
+    formulas = 1.0 - _numbers(pc.binary_length(prose)) / np.maximum(length, 1)
+    commands = _found(prose, COMMAND)
     repetition, loop = _repetition(words)
     return {
         "words": words.counts.astype(np.float64),
@@ -154,7 +246,7 @@ def scores(texts: pa.Array, words: Words) -> dict[str, np.ndarray]:
         "symbol_ratio": _found(prose, SYMBOLS) * per_word,
         "repetition": repetition,
         "loop": loop,
-        "math_density": np.minimum((formulas + _found(texts, COMMAND) + _mathematical(words)) * per_word, 1.0),
+        "math_density": np.clip(formulas + (commands + _mathematical(words)) * per_word, 0.0, 1.0),
     }
 
 
@@ -167,12 +259,51 @@ def _found(texts: pa.Array, pattern: str) -> np.ndarray:
 
 
 def _mathematical(words: Words) -> np.ndarray:
-    """Numbers, operators and mathematical terms in each text."""
-    hit = (words.kinds == NUMBER) | (words.kinds == OPERATOR)
+    """Words of each text that are mathematics: in equations, signs by themselves, terms by their weight."""
+    weight = np.zeros(len(words.hashes) + 1)
     places = np.flatnonzero(MAY_BE_TERM[words.hashes >> np.uint64(64 - TERM_BITS)])
-    hit[places] |= np.isin(words.hashes[places], TERM_HASHES)
-    running = np.concatenate([[0], np.cumsum(hit)])
+    found = np.minimum(np.searchsorted(TERM_HASHES, words.hashes[places]), len(TERM_HASHES) - 1)
+    weight[places] = np.where(TERM_HASHES[found] == words.hashes[places], TERM_WEIGHTS[found], 0.0)
+    _mark_equations(_kinds_in_equations(words), words.offsets, weight)
+    running = np.concatenate([[0.0], np.cumsum(weight[:-1])])
     return running[words.offsets[1:]] - running[words.offsets[:-1]]
+
+
+_OTHER, _FIGURE, _SYMBOL, _JOINS, _RELATES, _ALONE = range(6)
+
+
+def _kinds_in_equations(words: Words) -> np.ndarray:
+    """What each word may be in an equation: a figure, a letter or the like, an operator of either kind, a sign."""
+    kinds = np.where(words.kinds == NUMBER, np.uint8(_FIGURE), np.uint8(_OTHER))
+    places = np.flatnonzero(MAY_BE_LETTER[words.hashes >> np.uint64(64 - TERM_BITS)])
+    kinds[places[np.isin(words.hashes[places], LETTER_HASHES)]] = _SYMBOL
+    operators = np.flatnonzero(words.kinds == OPERATOR)
+    hashes = words.hashes[operators]
+    kinds[operators[~np.isin(hashes, PLAIN_OPERATORS)]] = _ALONE
+    kinds[operators[np.isin(hashes, JOINING_HASHES)]] = _JOINS
+    kinds[operators[np.isin(hashes, RELATING_HASHES)]] = _RELATES
+    return kinds
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark_equations(kinds, offsets, weight):
+    """1 for every sign, and for every word of a run in which figures or letters take turns with operators, at least one
+    of them one that makes an equation."""
+    for text in range(len(offsets) - 1):
+        place, stop = offsets[text], offsets[text + 1]
+        while place < stop:
+            if kinds[place] == _ALONE:
+                weight[place] = 1.0
+            if kinds[place] != _FIGURE and kinds[place] != _SYMBOL:
+                place += 1
+                continue
+            end, related = place + 1, False
+            while end + 1 < stop and kinds[end] >= _JOINS and 0 < kinds[end + 1] < _JOINS:
+                related |= kinds[end] != _JOINS
+                end += 2
+            if related:
+                weight[place:end] = 1.0
+            place = end
 
 
 def repetition(texts: pa.Array) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Where in a text a benchmark item stands, for people to look at: never a decision.
 
-`curation.measures.decontaminate` decides on hashed words of folded LaTeX, which have no place in the text. For the few
-documents that it finds, the item is aligned once more with the whole text, by fewest words replaced, left out or put
-in, and the words that it lies over are told in characters. Leaves out folding: `\\left(` counts a word more here."""
+`curation.measures.decontaminate` decides on hashed words, which have no place in the text. For the few documents that
+it finds, the item is aligned once more with the whole text, both in one spelling (`curation.measures.spellings`), by
+fewest words replaced, left out or put in; the words that it lies over are told in characters of the text as it is."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,27 +10,39 @@ from collections.abc import Iterable, Sequence
 import numba
 import numpy as np
 
-WORDS = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[-+*/=<>^%!\u00d7\u00f7\u2200-\u227f]")
+from curation.measures.spellings import spelled_places
+
+WORDS = re.compile(rb"[A-Za-z\x80-\xff]+|\d+(?:[.,]\d+)*|[-+*/=<>%!]")
 
 
 def spans(text: str, items: Sequence[str]) -> list[tuple[int, int] | None]:
     """For each of `items` (first character, number of characters) of the part of `text` that it aligns with best, the
     first of several; None where one of them has no words."""
-    codes: dict[str, int] = {}
-    found = list(WORDS.finditer(text))
+    codes: dict[bytes, int] = {}
+    spelled, places = spelled_places(text)
+    found = list(WORDS.finditer(spelled))
     passage = _codes((one[0] for one in found), codes)
-    return [_span(found, passage, _codes(WORDS.findall(item), codes)) for item in items]
+    written, best = text.encode(), []
+    for item in items:
+        wanted = _codes(WORDS.findall(spelled_places(item)[0]), codes)
+        best.append(_span(found, passage, wanted, places, written))
+    return best
 
 
-def _span(found: list[re.Match[str]], passage: np.ndarray, wanted: np.ndarray) -> tuple[int, int] | None:
+def _span(
+    found: list[re.Match[bytes]], passage: np.ndarray, wanted: np.ndarray, places: np.ndarray, written: bytes
+) -> tuple[int, int] | None:
     if not len(passage) or not len(wanted):
         return None
     first, last = _best(wanted, passage)
-    start = found[first].start()
-    return start, found[last].end() - start
+    start, final = int(places[found[first].start()]), int(places[found[last].end() - 1])
+    beyond = np.searchsorted(places, final, side="right")  # the first byte that stands for a later one
+    end = int(places[beyond]) if beyond < len(places) else len(written)
+    before = len(written[:start].decode())
+    return before, len(written[:end].decode()) - before
 
 
-def _codes(words: Iterable[str], codes: dict[str, int]) -> np.ndarray:
+def _codes(words: Iterable[bytes], codes: dict[bytes, int]) -> np.ndarray:
     """A number for each word, the same for the same letters in either case."""
     return np.array([codes.setdefault(word.lower(), len(codes)) for word in words], np.int64)
 

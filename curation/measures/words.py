@@ -21,6 +21,8 @@ KIND = np.uint8(3)
 """Mask of the kind within a flag."""
 AFTER_BREAK = np.uint8(4)
 """Flag: punctuation or the end of a line stands before this word, or it is the first of its text."""
+ASKS, LINE_END = np.uint8(8), np.uint8(16)
+"""Flags: a question mark, the end of a line follows this word."""
 
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -74,7 +76,7 @@ LOWER[65:91] += np.uint64(32)
 
 @dataclass(frozen=True)
 class Words:
-    """Words of a batch end to end: 64-bit `hashes`, `flags` (kind and AFTER_BREAK), and `offsets` per text."""
+    """Words of a batch end to end: 64-bit `hashes`, `flags` (kind, AFTER_BREAK, ASKS, LINE_END), `offsets` per text."""
 
     hashes: np.ndarray
     flags: np.ndarray
@@ -102,8 +104,9 @@ def split(texts: pa.Array | list[str]) -> Words:
 
 def utf8(texts: pa.Array | list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of all texts end to end, and int64 offsets. NULL counts as empty."""
-    array = pa.array(texts, pa.large_string()) if isinstance(texts, list) else texts.cast(pa.large_string())
-    array = array.fill_null("")
+    array = pa.array(texts, pa.large_string()) if isinstance(texts, list) else texts
+    if not pa.types.is_large_binary(array.type):
+        array = array.cast(pa.large_string()).fill_null("")
     offsets = np.frombuffer(array.buffers()[1], np.int64, len(array) + 1, array.offset * 8)
     data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
     return data[offsets[0] : offsets[-1]], offsets - offsets[0]
@@ -179,6 +182,14 @@ def _is_hyphen(data, at, start, end, classes):
 
 
 @numba.njit(cache=True, nogil=True)
+def _following(data, at, length):
+    """The flag that a break gives the word before it."""
+    if data[at] == 10:
+        return LINE_END
+    return ASKS if data[at] == 63 or (length == 3 and data[at] == 0xEF and data[at + 2] == 0x9F) else np.uint8(0)
+
+
+@numba.njit(cache=True, nogil=True)
 def _digit_at(data, at, end, classes):
     return at < end and classes[data[at]] == _DIGIT
 
@@ -220,7 +231,10 @@ def _split(data, offsets, classes, lower):
             if kind == _OPERATOR and _is_hyphen(data, at, offsets[text], end, classes):
                 kind = _SPACE
             if kind in (_SPACE, _BREAK):
-                after_break = AFTER_BREAK if kind == _BREAK else after_break
+                if kind == _BREAK:
+                    after_break = AFTER_BREAK
+                    if words > starts[text]:
+                        flags[words - 1] |= _following(data, at, length)
                 at += length
                 continue
             value = FNV_OFFSET

@@ -7,7 +7,8 @@
     numina     as columns; `proof` and `notfound` are no answers
     openr1     several generations: the first that math-verify found right, else the first that the LLM judge did
     distilled  <think> and answer, in one column or in a message's `info` as think_content and answer_content
-    chat       a dialogue, laid out as `User:…` and `Assistant:…` lines, without special tokens
+    chat       a dialogue, laid out as `User:…` and `Assistant:…` lines, without special tokens; turns are role and
+               content or from and value (ShareGPT), content is text or parts of text, and all of it may be JSON text
     simplerl   a prompt for RL with its answer, in any of the places that data sets of this family use (MATH8K,
                SimpleRL-Zoo, DAPO); what DAPO says around the problem is taken off
     html       the column text holds a page's HTML: its main text, with mathematics as LaTeX (see
@@ -23,6 +24,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -48,10 +50,13 @@ REASONS = {
     "not_annotated": "the model gave no text or pair",
 } | pages.REASONS
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
-LEVELS = 4
-"""Depth to which values of a record are looked at. A message's `info` is the deepest that is read, on level 3."""
-DEEPEST = 254
-"""Depth to which metadata is kept, orjson's own."""
+ROLES = {
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "chatgpt", "model", "bot", "ai"),
+    "system": ("system", "developer"),
+}
+"""What data sets call who speaks. A system prompt is passed over; anyone else (a tool) ends the dialogue."""
+ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 _DAPO_FRAME = re.compile(
     r"\A\s*Solve the following math problem step by step\. The last line of your response should be[^\n]*\n+"
     r"|\n+Remember to put your answer on its own line after \"Answer:\"\.?\s*\Z"
@@ -102,7 +107,7 @@ class Shape:
 
 def document(record: Record, source: SourceRecipe) -> Parts:
     """The parts of the document in `record`. Raises Refused."""
-    record = {name: decoded(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
+    record = {name: _whole(value, name) if isinstance(value, list | dict) else value for name, value in record.items()}
     parts = SHAPES[source.adapter].read(record, source)
     if source.role == "rl" and not (parts.answer or "").strip():
         raise Refused("no_final_answer", "a prompt for RL needs an answer that can be verified")
@@ -144,10 +149,10 @@ def _metadata(record: Record, source: SourceRecipe) -> str | None:
     """The columns of `metadata` as JSON; what JSON has no type for (a time, a decimal) as text."""
     if source.metadata is None:
         return None
-    found = {column: decoded(record.get(column), column, DEEPEST) for column in source.metadata}
+    found = {column: _whole(record.get(column), column) for column in source.metadata}
     try:
         return orjson.dumps(found, default=str).decode()
-    except orjson.JSONEncodeError as error:
+    except TypeError as error:
         raise Refused("wrong_type", f"metadata: {error}"[:200]) from error
 
 
@@ -229,7 +234,7 @@ def _openr1(record: Record, source: SourceRecipe) -> Parts:
 
 
 def _distilled(record: Record, source: SourceRecipe) -> Parts:
-    if isinstance(record.get(source.columns.messages), list):
+    if _turns(record.get(source.columns.messages)) is not None:
         return _distilled_messages(record, source)
     response = _thought(text(record, source.columns.response))
     if response is None:
@@ -239,8 +244,8 @@ def _distilled(record: Record, source: SourceRecipe) -> Parts:
 
 def _distilled_messages(record: Record, source: SourceRecipe) -> Parts:
     """The first exchange; the reply's `info` holds thought and answer, the question's the reference answer."""
-    asked, replied, *_ = [*_list(record, source.columns.messages), {}, {}]
-    if not isinstance(asked, dict) or not isinstance(replied, dict) or replied.get("role") != "assistant":
+    asked, replied, *_ = [*(_turns(record[source.columns.messages]) or []), {}, {}]
+    if not isinstance(asked, dict) or not isinstance(replied, dict) or _role(replied) != "assistant":
         raise Refused("not_a_dialogue", source.columns.messages)
     about, info = (turn.get("info") or {} for turn in (asked, replied))
     thought, final = optional(info, "think_content"), optional(info, "answer_content")
@@ -260,8 +265,10 @@ def _chat(record: Record, source: SourceRecipe) -> Parts:
 
 def _simplerl(record: Record, source: SourceRecipe) -> Parts:
     extra, reward = (_object(record, name) for name in ("extra_info", "reward_model"))
-    places = ((extra, "question"), (record, "question"), *((turn, "content") for turn in _user_turns(record)))
-    question = _DAPO_FRAME.sub("", _first(*places, (record, "prompt"), what="question"))
+    asked = _user_turns(record)
+    places = ((extra, "question"), (record, "question"), *((turn, "content") for turn in asked))
+    plain = () if asked else ((record, "prompt"),)
+    question = _DAPO_FRAME.sub("", _first(*places, *plain, what="question"))
     answers = ((record, "gt_answer"), (record, "answer"), (reward, "ground_truth"), (extra, "answer"))
     return Parts(question=question, answer=_first(*answers, what="gt_answer"))
 
@@ -316,27 +323,54 @@ def _chain(thought: str, final: str) -> str:
 
 def _dialogue(record: Record, column: str) -> list[tuple[str, str]]:
     """(speaker, content) of the whole exchanges from the start; it ends before an empty turn or one out of turn."""
-    turns: list[tuple[str, str]] = []
-    for turn in _list(record, column):
+    found: list[tuple[str, str]] = []
+    turns = _turns(record.get(column))
+    for turn in _list(record, column) if turns is None else turns:
         if not isinstance(turn, dict):
             raise Refused("wrong_type", f"{column} holds {type(turn).__name__}")
-        role, content = turn.get("role"), optional(turn, "content")
+        role, content = _role(turn), _content(turn)
         if role == "system":
             continue
-        expected = "assistant" if len(turns) % 2 else "user"
+        expected = "assistant" if len(found) % 2 else "user"
         if role != expected or not content or not content.strip():
             break
-        turns.append((SPEAKERS[expected], content.strip()))
-    if len(turns) < 2:
+        found.append((SPEAKERS[expected], content.strip()))
+    if len(found) < 2:
         raise Refused("not_a_dialogue", column)
-    return turns[: len(turns) // 2 * 2]
+    return found[: len(found) // 2 * 2]
+
+
+def _turns(value: Any) -> list[Any] | None:
+    """The turns of a dialogue: a list, JSON text of one, or an object with a list per field; None for anything else."""
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(value)
+    if isinstance(value, dict) and value and all(isinstance(field, list) for field in value.values()):
+        return [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=False)]
+    return value if isinstance(value, list) else None
+
+
+def _role(turn: Record) -> str | None:
+    """user, assistant or system; None for anyone else."""
+    said = turn.get("role") or turn.get("from")
+    return ROLE_OF.get(said.strip().lower()) if isinstance(said, str) else None
+
+
+def _content(turn: Record) -> str | None:
+    """The text of a turn; None where a part of it is none, as an image."""
+    column = next((name for name in ("content", "value", "parts") if turn.get(name) is not None), "content")
+    if not isinstance(turn.get(column), list):
+        return optional(turn, column)
+    parts = [{"text": part} if isinstance(part, str) else part for part in turn[column]]
+    if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+        return None
+    return "\n".join(part["text"] for part in parts)
 
 
 def _user_turns(record: Record) -> list[Record]:
-    """Turns of a user in `prompt`; none where it is a plain text."""
-    prompt = record.get("prompt")
-    turns = prompt if isinstance(prompt, list) else []
-    return [turn for turn in turns if isinstance(turn, dict) and turn.get("role") == "user"]
+    """Turns of a user in `prompt`, their text under `content`; none where it is a plain text."""
+    turns = [turn for turn in _turns(record.get("prompt")) or [] if isinstance(turn, dict)]
+    return [turn | {"content": _content(turn)} for turn in turns if _role(turn) == "user"]
 
 
 # -- values of a record ----------------------------------------------------------------------------------------------
@@ -354,10 +388,14 @@ def text(record: Record, column: str) -> str:
 
 
 def optional(record: Record, column: str) -> str | None:
-    """The text of a column, None where there is none. A whole float reads as an integer."""
+    """The text of a column, None where there is none: pandas writes NaN there. A whole float reads as an integer."""
     match record.get(column):
         case None:
             return None
+        case float() as number if math.isnan(number):
+            return None
+        case float() as number if math.isinf(number):
+            raise Refused("wrong_type", f"{column} is infinite")
         case str() as found:
             return found
         case bytes() as data:
@@ -379,18 +417,26 @@ def score(record: Record, column: str) -> float | None:
             raise Refused("wrong_type", f"{column} is {type(other).__name__}, no number")
 
 
-def decoded(value: Any, column: str, levels: int = LEVELS) -> Any:
-    """`value` with every bytes in it, down to so many `levels`, as text. Raises Refused for what is no UTF-8."""
+def _whole(value: Any, column: str) -> Any:
+    """`value` with text for bytes; as it is where it is nested deeper than any table's: that was JSON."""
+    try:
+        return decoded(value, column)
+    except RecursionError:
+        return value
+
+
+def decoded(value: Any, column: str) -> Any:
+    """`value` with every bytes in it as text. Raises Refused for what is no UTF-8."""
     match value:
         case bytes():
             try:
                 return value.decode()
             except UnicodeDecodeError as error:
                 raise Refused("invalid_utf8", f"{column}: {error}"[:200]) from error
-        case list() if levels:
-            return [decoded(item, column, levels - 1) for item in value]
-        case dict() if levels:
-            return {name: decoded(item, column, levels - 1) for name, item in value.items()}
+        case list():
+            return [decoded(item, column) for item in value]
+        case dict():
+            return {name: decoded(item, column) for name, item in value.items()}
         case _:
             return value
 

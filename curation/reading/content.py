@@ -5,7 +5,7 @@ the site's (`curation.reading.names`); navigation, asides, footers and what may 
 the page's prose or its heading; and blocks that are mostly links. Then it takes what is called the text of an article,
 with a lead before them, else the article or main area, else the innermost element with nearly all of the
 prose; and takes out headings of blocks of the site and headings that nothing follows. Where less than SMALL_SHARE of
-the prose is left, the page is another than it says, and only what is certainly the site's goes.
+the prose or TINY_SHARE of all is left, the page is another than it says, and only what is certainly the site's goes.
 
 Promises. Tables and code stay unless they are links; comments stay where they hold a formula; each step is bounded by
 the number of elements. Leaves out what a page looks like: no style sheets are read.
@@ -25,10 +25,15 @@ MOST, MOST_CERTAIN = 0.3, 0.95
 ENOUGH = 200
 """Characters of prose that must be left without it."""
 SMALL_SHARE = 0.15
+TINY_SHARE, FEW = 0.03, 40
+"""Share of the characters shown, and number of them, below which what was found is not the main text."""
 SHORT = 25
 """Characters below which a text is a label, and no prose."""
 LINKS, LINK_CLUSTER, LINKED_TABLE = 0.8, 0.5, 0.8
 """Share of linked characters above which a block is navigation: one of any length, of up to LONG_CLUSTER, a table."""
+NOTHING_ELSE = 0.97
+FEW_LINKS = 3
+"""A block with no more links than these is no cluster: a line of code, a definition."""
 LONG_CLUSTER = 1500
 LONG_LINE = 200
 """Characters of the longest paragraph that is left out because it is one link."""
@@ -46,6 +51,7 @@ NUMBERED = re.compile(
 """A caption that the text refers to, not one of a photograph."""
 ALWAYS = frozenset(["pre", "code", "math", "body", "main", "html", "h1"])
 """Elements that no name makes the site's."""
+CODE = frozenset(["pre", "code", "listing", "xmp", "samp"])
 HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 LINES = HEADINGS | {"p", "div", "span", "strong", "b", "legend", "li"} - {"h1"}
 HOLDERS = frozenset(
@@ -134,10 +140,12 @@ def main_content(outline: Outline) -> Main:
     content.leave_out_the_site()
     roots = content.roots()
     content.leave_out_headings(roots)
-    if sum(content.prose()[root] for root in roots) < SMALL_SHARE * shown or not content.characters(roots):
+    found, whole = content.characters(roots), int(outline.size[0])
+    if found < FEW or found < TINY_SHARE * whole or sum(content.prose()[root] for root in roots) < SMALL_SHARE * shown:
         content, roots = _Content(outline), [0]
         content.leave_out_what_is_certain()
-    return Main(content.kept.tolist(), roots, round(content.characters(roots) / int(outline.size[0]), 4))
+        found = content.characters(roots)
+    return Main(content.kept.tolist(), roots, round(found / whole, 4))
 
 
 @dataclass
@@ -154,6 +162,12 @@ class _Content:
         attributes = (outline.raw_attributes(element) for element in range(len(outline.tags)))
         self.meanings = [meaning(found) if found else Meaning.NOTHING for found in attributes]
         self.size, self.linked = outline.size.tolist(), outline.linked.tolist()
+        code = [tag in CODE or called == Meaning.CODE for tag, called in zip(outline.tags, self.meanings, strict=True)]
+        self.code = _below(outline.parents, np.array(code))
+        """What is code, or in it: whole as it is."""
+        upto = np.concatenate([[0], np.cumsum(_LINK[outline.codes])])
+        self.links = (upto[outline.afters] - upto[: len(outline.tags)]).tolist()
+        """How many links each holds, itself among them."""
 
     def prose(self) -> np.ndarray:
         """Characters of prose in each element: texts that are no labels and no links, of what is kept."""
@@ -198,13 +212,15 @@ class _Content:
             tag, is_comment = tags[element], self.meanings[element] == Meaning.COMMENTS
             if tag in ALWAYS:
                 chosen[element] = False
+            elif tag == "table" and self.meanings[element] == Meaning.SITE:  # a box of facts, say
+                chosen[element] = self.linked[element] > LINK_CLUSTER * self.size[element]
             elif tag == "figcaption":
                 chosen[element] = not NUMBERED.match(outline.texts(element))
             elif is_comment and self.kept[element]:
                 chosen[element] = MARK not in outline.texts(element)
         holds = self._holding(prose) & (prose >= ENOUGH)
-        few = (prose < SHORT) | ((prose <= most * prose[0]) & (prose[0] - prose >= ENOUGH))
-        self.kept &= ~(chosen & few & ~holds)
+        few = (prose < SHORT) | ((prose <= most * prose[0]) & ((prose[0] - prose >= ENOUGH) | (most < 0.5)))
+        self.kept &= ~(chosen & few & ~holds & ~self.code)
         self.kept[0] = True
 
     def _holding(self, prose: np.ndarray) -> np.ndarray:
@@ -226,16 +242,17 @@ class _Content:
         tags, prose = self.outline.tags, self.prose()
         for element in self.alive()[1:].tolist():
             tag, size = tags[element], self.size[element]
-            if tag not in WEIGHED or not size or self.meanings[element] >= Meaning.AREA:
+            if tag not in WEIGHED or not size or self.meanings[element] >= Meaning.AREA or self.code[element]:
                 continue
             share = self.linked[element] / size
             match tag:
                 case "p":
                     links = share > NEARLY_ALL and size < LONG_LINE
-                case "table":
+                case "table" | "dl":
                     links = share > LINKED_TABLE and size < LONG_CLUSTER
                 case _:
-                    links = share > LINKS or (share > LINK_CLUSTER and size < LONG_CLUSTER)
+                    cluster = share > LINK_CLUSTER and size < LONG_CLUSTER and self.links[element] > FEW_LINKS
+                    links = share > NOTHING_ELSE or (share > LINKS and self.links[element] > 1) or cluster
             if links and prose[element] <= MOST * prose[0]:
                 self.kept[element] = False
 
@@ -265,7 +282,7 @@ class _Content:
         alike = CLASS.search(outline.attributes(largest))
         texts: list[int] = []
         for element in found:
-            same = alike and alike[0] in outline.attributes(element) and prose[element]
+            same = alike and alike[0] in outline.attributes(element) and self.size[element]
             if same or prose[element] >= LIKE_THE_LARGEST * prose[largest]:
                 self._add(texts, element)
         for element in alive:
@@ -315,11 +332,12 @@ class _Content:
 
     def leave_out_headings(self, roots: list[int]) -> None:
         """Headings of blocks of the site, with what is links after them, and headings that nothing is left of."""
+        outline, alive = self.outline, self.alive()
         for root in roots:
-            within = [element for element in self.alive().tolist() if root < element < self.outline.after[root]]
-            for element in within:
-                short = 3 <= self.size[element] <= HEADING_LENGTH and self.outline.tags[element] in LINES
-                if short and begins_the_site(self.outline.texts(element)):
+            begin, end = np.searchsorted(alive, [root + 1, outline.after[root]])
+            for element in alive[begin:end].tolist():
+                short = 3 <= self.size[element] <= HEADING_LENGTH and outline.tags[element] in LINES
+                if short and begins_the_site(outline.texts(element)):
                     self.kept[element] = False
                     self._leave_out_after(element)
             self._leave_out_orphans(root)
@@ -388,6 +406,14 @@ def _above(parent, found):
     for element in range(len(parent) - 1, 0, -1):
         if found[element]:
             found[parent[element]] = True
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _below(parent, found):
+    """`found` elements and all that are within one."""
+    for element in range(1, len(parent)):
+        found[element] |= found[parent[element]]
     return found
 
 

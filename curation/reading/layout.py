@@ -87,8 +87,10 @@ class _Writer:
         self.lists: list[int] = []
         """Open lists, as elements."""
         self.numbers: list[int] = []
-        self.row, self.cell = -1, False
-        """Length of `out` where the open row began, and whether a further cell of it begins with the next text."""
+        self.rows: list[list[bool]] = []
+        """Of each open row of a table whether it has text, and whether that takes several lines."""
+        self.cell = False
+        """Whether a further cell of the innermost row begins with the next text."""
 
     def write(self, root: int) -> None:
         outline, kept, tags = self.outline, self.kept, self.outline.tags
@@ -117,16 +119,20 @@ class _Writer:
 
     def _cell(self) -> None:
         """A cell follows the one before on its line, unless that takes several lines."""
-        written = self.out[self.row :] if 0 <= self.row < len(self.out) else []
-        if any(piece.strip() for piece in written) and not any("\n" in piece for piece in written[1:]):
+        if self._on_one_line():
             self.cell, self.margin, self.ended = True, 0, True
         else:
             self.margin = max(self.margin, 1)
 
+    def _on_one_line(self) -> bool:
+        """Whether the innermost row has text, and all of it on one line."""
+        return bool(self.rows) and self.rows[-1] == [True, False]
+
     def _begins(self, element: int, tag: str) -> None:
         self._block(tag)
         if tag == "tr":
-            self.row, self.cell = len(self.out), False
+            self.rows.append([False, False])
+            self.cell = False
         if tag in LISTS:
             self.lists.append(element)
             self.numbers.append(_first_number(self.outline, element) if tag == "ol" else 0)
@@ -154,7 +160,8 @@ class _Writer:
         self._block(tag)
         if tag == "tr":
             self.cell = False
-            self.margin = max(self.margin, 1)
+            self.margin = 1 if self._on_one_line() else max(self.margin, 1)
+            self.rows[-2:] = [[True, True]] if len(self.rows) > 1 else []
         elif tag in LISTS and self.lists:
             self.lists.pop()
             self.numbers.pop()
@@ -184,6 +191,8 @@ class _Writer:
         if text:
             self._flush()
             self.out.append(text)
+            if self.rows:
+                self.rows[-1] = [True, self.rows[-1][1] or (self.pre > 0 and "\n" in text)]
             self.ended = text[-1] in " \n\t"
 
     def _flush(self) -> None:
@@ -196,6 +205,8 @@ class _Writer:
         elif self.margin:
             while out and not self.pre and not out[-1].rstrip(" "):
                 out.pop()
+            if self.rows:
+                self.rows[-1][1] = self.rows[-1][0]
             if out:
                 out[-1] = out[-1] if self.pre else out[-1].rstrip(" ")
                 out.append("\n" * self.margin)

@@ -22,6 +22,7 @@ class Meaning(IntEnum):
     LEAD = 1
     AREA = 2
     TEXT = 3
+    CODE = 4
 
 
 MAIN_TEXT = (
@@ -32,9 +33,14 @@ MAIN_TEXT = (
     r"mw-content-text|markdown-body|the-content|rich-?text(?:-\w+)?|storycontent|text-content|post-bodycopy|"
     r"single-content|wpb-text-column|gni-nota|content-text|main-text|fliesstext|body-copy|c-entry-content|e-content|"
     r"theme-content|itemtext|item-?full-?text|com-content-article-body|page-content|document-body|cuerpo|"
-    r"articulo-cuerpo|article-detail|articledetail|article-main|news-detail|news-text|detail-text|text-long|contents"
+    r"articulo-cuerpo|article-detail|articledetail|article-main|news-detail|news-text|detail-text|text-long|contents|(?:s-)?prose"
 )
 """The text of an article, without what stands around it."""
+CODE_BLOCKS = (
+    r"fragment|source-?code|code-?(?:block|listing|box|sample|example|hilite)?|codehilite|listing|hljs|prettyprint|"
+    r"syntax-?highlighter|crayon-?\w*|verbatim|example-?code|program-?listing"
+)
+"""Code, whose highlighting has names of its own: a `comment` in it is one of the program."""
 MAIN_AREA = (
     r"(?:[a-z]+-)?(?:article|post|entry|story|blogpost|hentry|h-entry|single-post|single|artikel|articulo|blog-post|ne"
     r"ws-article|type-post|blog-entry)(?:-(?:container|wrapper|wrap|inner|main|full|page|detail|view|area|column|\d+))"
@@ -179,7 +185,7 @@ HEADINGS = (
 )
 """What headings of blocks of the site begin with."""
 
-_MAIN_TEXT, _MAIN_AREA, _LEAD = (re.compile(words) for words in (MAIN_TEXT, MAIN_AREA, LEADS))
+_MAIN_TEXT, _MAIN_AREA, _LEAD, _CODE = (re.compile(words) for words in (MAIN_TEXT, MAIN_AREA, LEADS, CODE_BLOCKS))
 _SITE = re.compile(rf"(?:(?:{BEFORE})-)*(?:{SITE_PARTS})(?:-?(?:{BEHIND}))*")
 _SITE_ID = re.compile(rf"(?:(?:{BEFORE})-)*(?:{SITE_PARTS})(?:-?(?:{BEHIND_IDS}))*")
 _WITHIN, _CERTAIN, _COMMENTS = re.compile(WITHIN), re.compile(CERTAIN), re.compile("comment|respon|repl|discussion")
@@ -228,7 +234,7 @@ def _of_attribute(name: str, value: str) -> Meaning:
         case "class":
             found = [_of_name(word, False) for word in value.split()]
             main = max(found, default=Meaning.NOTHING)
-            return main if main == Meaning.TEXT else min(found, default=main) or main
+            return main if main >= Meaning.TEXT else min(found, default=main) or main
         case "id":
             return _of_name(value, True)
         case "style" if _NOT_SHOWN.search(value):
@@ -255,6 +261,8 @@ def _of_name(name: str, is_id: bool) -> Meaning:
     name = _JOINTS.sub("-", _CAPITAL.sub("-", name)).lower().strip("-")
     if _MAIN_TEXT.fullmatch(name):
         return Meaning.TEXT
+    if _CODE.fullmatch(name):
+        return Meaning.NOTHING if is_id else Meaning.CODE
     if _LEAD.fullmatch(name):
         return Meaning.NOTHING if is_id else Meaning.LEAD
     if _SITE_ID.fullmatch(name) if is_id else _SITE.fullmatch(name) or _WITHIN.search(name):

@@ -132,7 +132,7 @@ OTHERS = [
     "math",
     "listing",
 ]
-IS_VOID, IS_RAW, IS_AS_WRITTEN, IS_SKIPPED, IS_LINK = 1, 2, 4, 8, 16
+IS_VOID, IS_RAW, IS_AS_WRITTEN, IS_SKIPPED, IS_LINK, IS_CODE = 1, 2, 4, 8, 16, 32
 TEXT = 1 << 40
 """What is added to the number of a text among the items."""
 
@@ -145,7 +145,7 @@ def _packed(name: str) -> int:
 _FLAGS = {
     **dict.fromkeys(OTHERS, 0), **dict.fromkeys(VOID, IS_VOID), **dict.fromkeys(RAW, IS_RAW),
     **dict.fromkeys(AS_WRITTEN, IS_AS_WRITTEN), **dict.fromkeys(SKIPPED, IS_SKIPPED), "a": IS_LINK,
-    "input": IS_VOID | IS_SKIPPED,
+    "input": IS_VOID | IS_SKIPPED, **dict.fromkeys(["code", "tt", "samp", "kbd", "pre"], IS_CODE),
 }  # fmt: skip
 NAMES = sorted(_FLAGS, key=_packed)
 """The elements that are told apart, by their code; any other has the code len(NAMES)."""
@@ -171,7 +171,7 @@ class Outline:
     size: np.ndarray
     """Characters of all texts in each."""
     linked: np.ndarray
-    """Of these, those within links."""
+    """Of these, those within links that are no code: names in manuals are links, and what they are read for."""
     own: np.ndarray
     """Characters of the texts right in each, and in its inline elements."""
     items: list[int]
@@ -190,7 +190,11 @@ class Outline:
         code, parent, after, first, last, begin, end = (column.tolist() for column in elements)
         tags = [TAGS[number] for number in code]
         spans = (texts[0].tolist(), texts[1].tolist())
-        return cls(data, tags, parent, after, first, last, *sizes, items.tolist(), *elements[:3], (begin, end), spans)
+        size, linked, own = sizes
+        lists = data, tags, parent, after, first, last
+        return cls(
+            *lists, size, linked, own, items.tolist(), elements[0], elements[1], elements[2], (begin, end), spans
+        )
 
     def attributes(self, element: int) -> str:
         """The attributes as serialised, with a blank before each."""
@@ -244,7 +248,7 @@ def _read(data, keys, kinds):
     items = np.zeros(2 * most + 2, np.int64)
     code, parent, after, first, last = elements[0], elements[1], elements[2], elements[3], elements[4]
     count, text_count, item_count = 0, 0, 0
-    top, links, skipping = -1, 0, 0
+    top, links, coding, skipping = -1, 0, 0, 0
     place, end = 0, len(data)
     while place < end:
         if data[place] != 60:
@@ -265,7 +269,7 @@ def _read(data, keys, kinds):
                 item_count += 1
                 sizes[0, top] += signs
                 sizes[2, top] += signs
-                if links > 0:
+                if links > 0 and coding == 0:
                     sizes[1, top] += signs
             continue
         if place + 3 < end and data[place + 1] == 33:
@@ -300,6 +304,7 @@ def _read(data, keys, kinds):
                 item_count += 1
                 after[top] = count
                 links -= (kind & 16) > 0
+                coding -= (kind & 32) > 0
                 above = parent[top]
                 if above >= 0:
                     sizes[0, above] += sizes[0, top]
@@ -324,6 +329,7 @@ def _read(data, keys, kinds):
         if (kind & 1) == 0:
             top = count
             links += (kind & 16) > 0
+            coding += (kind & 32) > 0
         count += 1
         if kind & 4:
             # shown as it is: one text up to the end tag

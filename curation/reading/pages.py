@@ -1,10 +1,12 @@
 """Pages: HTML as text with its mathematics kept as LaTeX.
 
 `decoded` turns a page's bytes into characters, `extract` gives the main text: formulas are first replaced by marks in
-the parsed page, each once, then Resiliparse takes the text and leaves navigation out, then $…$ (inline) or $$…$$
-(display) stands where a mark did. Formulas are found in MathML (its TeX annotation or `alttext`, else converted by
-`curation.reading.mathml`), KaTeX, MathJax 2 and 3, and images whose `alt` or address is TeX (Wikipedia, WordPress,
-AoPS, latex2html, CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\\]) stay as they are.
+the parsed page, each once, then `curation.reading.content` says which elements are the main text and
+`curation.reading.layout` writes them, then $…$ (inline) or $$…$$ (display) stands where a mark did. Formulas are found
+in MathML (its TeX annotation or `alttext`, else converted by `curation.reading.mathml`), KaTeX, MathJax 2 to 4 (its
+glyphs by `curation.reading.symbols`), and images whose `alt` or address is TeX (Wikipedia, WordPress, AoPS, latex2html,
+CodeCogs). Formulas that are text already ($…$, \\(…\\), \\[…\\]) stay as they are, and so does AsciiMath; where a
+formula stands of which nothing can be read, `formulas_lost` counts it.
 
 Promises. What a page gives depends on its bytes alone: no clock, no network, no entity from outside. Work is bounded by
 the page's length: pages nested deeper than MAX_DEPTH or with endless tags are refused, as time grows with the square of
@@ -92,6 +94,8 @@ DELIMITERS = (
 )
 PROSE = "p, ul, ol, dl, pre, h1, h2, h3"
 """What is in no formula: a container that holds one was not closed."""
+HEADINGS = "h1, h2, h3, .title, .entry-title, .post-title"
+TITLE_PARTS = re.compile(r"\s+[-–—|:·»«(]+\s*|\s*[|:(]\s+|\s+\(")
 MOST_HEADINGS = 20
 """Headings of a page among which its own is looked for."""
 CANONICAL = "link[rel='canonical'], meta[property='og:url']"
@@ -446,10 +450,16 @@ def _headed(tree: HTMLTree, text: str, markdown: bool) -> str:
     title = " ".join((tree.title or "").split())
     if not text.strip() or not title or not tree.document:
         return text
-    found = (
-        " ".join((node.text or "").split())
-        for node in tree.document.query_selector_all("h1, h2, h3").values()[:MOST_HEADINGS]
-    )
-    heading = max((line for line in found if line and (line in title or title in line)), key=len, default="")
+    nodes = tree.document.query_selector_all(HEADINGS).values()[:MOST_HEADINGS]
+    parts = [part for part in TITLE_PARTS.split(title) if len(part) > 3]
+    lines = (" ".join((node.text or "").split()) for node in nodes)
+    heading = max((line for line in lines if _says(line, title, parts)), key=len, default="")
     first = (" ".join(line.split()).lstrip("# ") for line in text[: 4 * len(heading) + 400].split("\n"))
     return text if not heading or heading in first else f"{'# ' * markdown}{heading}\n\n{text}"
+
+
+def _says(line: str, title: str, parts: list[str]) -> bool:
+    """Whether a heading says what the title does: one is in the other, or a part of the title is most of the heading,
+    as in `Class Field` for `Field (Library 3.6)`."""
+    whole = bool(line) and (line in title or title in line)
+    return whole or any(part in line and len(line) <= 2 * len(part) + 10 for part in parts)

@@ -1,28 +1,26 @@
-"""From files to records: which files a source has, and every record in them, good or bad.
+"""From files to records: every record in the files of a source, good or bad.
 
 Promises. Each record of a file comes out exactly once, as fields or as a `Bad` with its position and a reason from
 REASONS. A file that breaks off gives the records before the break and one `Bad`, a Parquet file this for each of its
-row groups; a file without records gives one. No content of a file raises; what the user must put right (a path that is
-not there, a column in no file) is a UserError. Blank lines are no records. An HTML file is one record, a WARC file one
-per response (`curation.reading.warc`); both go through the adapter html. How a record becomes a document is
+row groups; a file without records gives one. No content of a file raises; what the user must put right (a column in no
+file) is a UserError. A record is bad for the columns that are read, not for what stands in others. Blank lines are no
+records. How rows are read is `evaluation.rows`; an HTML file is one record, a WARC file one per response
+(`curation.reading.warc`), both go through the adapter html. How a record becomes a document is
 `curation.reading.adapters`.
 """
 
-import codecs
 import hashlib
-import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import fsspec
-import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.config import SourceRecipe
@@ -30,8 +28,10 @@ from curation.reading import hub, warc
 from curation.reading.adapters import REASONS as UNUSABLE
 from curation.reading.adapters import Doubt, Record, document, needed, read_columns
 from curation.reading.files import PAGES, InputFile, Span, checksum, first_words, is_local, opened
+from curation.reading.nested import may_hold, names_of, with_nested
 from curation.reading.pages import Refused, check_markup, decoded
-from curation.roles import Format
+from evaluation.formats import BY_NAME, filesystem, unpacked
+from evaluation.rows import BROKEN, READ_BUFFER, Ask, Fault, Row
 from manifests.errors import BROKEN_ARCHIVE, UserError
 from manifests.store import file_sha256
 
@@ -43,6 +43,7 @@ REASONS = (
         "invalid_utf8": "bytes that are no UTF-8",
         "invalid_json": "the line is no JSON",
         "not_an_object": "the line is JSON, but no object",
+        "ragged_row": "a row of CSV has more cells than its header",
     }
     | UNUSABLE
     | warc.REASONS
@@ -50,23 +51,20 @@ REASONS = (
 FIELDS = ("url", "id", "text", "question", "response", "answer")
 """What a record's `base_id` is the hash of, in this order: one more renames every document of every corpus
 (tests/test_identity_pins.py). What else a source says of a record belongs in `metadata` or a column of its own."""
-ROWS_PER_READ, BYTES_PER_READ, READ_BUFFER = 1024, 16 << 20, 1 << 20
-UTF8_BYTES = 4
-"""Bytes of the longest character."""
-TOO_LONG = object()
-"""Stands for text that was not made a Python string, so that a huge document costs no more memory than its page."""
 PEEK_RECORDS, PEEK_BYTES = 100, 1 << 20
-BROKEN = (OSError, ValueError, pa.ArrowException)
-"""What readers raise on damaged bytes; the files are local, so it is not the network."""
+LOOKED_AT = 3
+"""Files in which a first good record is looked for."""
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A record that cannot become a document. `position` is its line or row from 0, None for a whole file."""
+    """A record that cannot become a document. `position` is its line or row from 0, None for a whole file; `file` names
+    the one it stands in where a task reads several."""
 
     position: int | None
     reason: str
     detail: str
+    file: str | None = None
 
 
 Placed = tuple[int, Record | Bad]
@@ -77,7 +75,7 @@ Placed = tuple[int, Record | Bad]
 class Good:
     """A record as fields of a document, each text or None, not yet normalised; `doubt` says why to drop it. `scores`
     (by their column in `documents`) and `metadata` (JSON) are what else the source says of it, `text_share` and
-    `formulas_lost` what reading a page found."""
+    `formulas_lost` what reading a page found; `file` names the one it stands in where a task reads several."""
 
     position: int
     fields: tuple[str | None, ...]
@@ -86,45 +84,54 @@ class Good:
     metadata: str | None = None
     text_share: float | None = None
     formulas_lost: int | None = None
+    file: str | None = None
+
+    @property
+    def said(self) -> str:
+        """How long it is and how it begins, in a line."""
+        parts = dict(zip(FIELDS, self.fields, strict=True))
+        shown = parts["text"] or "\n".join(part for name in ("question", "response", "answer") if (part := parts[name]))
+        return f"{len(shown):,} characters: {' '.join(shown[:400].split())[:80]}"
 
 
 # -- which files -----------------------------------------------------------------------------------------------------
 
 
-def check_columns(source: SourceRecipe, files: list[InputFile]) -> None:
-    """Refuse a source whose required columns are in none of its files, as a mistyped column name would have it."""
+def check_columns(source: SourceRecipe, files: list[InputFile], line: str = "") -> None:
+    """Refuse a source whose required columns are in none of its files, as a mistyped column name would have it. `line`
+    says where the recipe names it."""
     seen: set[str] = set()
     wanted = set(needed(source))
     for file in files:
         with hub.one_line(source):
-            seen |= {source.columns.text} if file.format in PAGES else _columns(file)
-        if wanted <= seen:
+            seen |= {source.columns.text} if file.format in PAGES else columns_of(file)
+        if not (missing := [name for name in sorted(wanted) if not may_hold(name, seen)]):
             return
     if seen:
-        missing = ", ".join(sorted(wanted - seen))
+        shown = ", ".join(sorted(name for name in seen if not name.endswith(".*")))
         raise UserError(
-            f"source {source.name}: no file has column {missing}", f"There are {', '.join(sorted(seen))}; map `columns`"
+            f"source {source.name}: no file has column {', '.join(missing)}",
+            f"There are {shown}; map `columns`{f', or drop {line}' if line else ''}",
         )
 
 
-def _columns(file: InputFile) -> set[str]:
-    """Columns seen at the beginning of `file`; none where it cannot be read."""
+def columns_of(file: InputFile) -> set[str]:
+    """Columns seen at the beginning of `file`, those within others as `outer.inner`; none where it cannot be read."""
+    kind = BY_NAME[file.format]
+    assert kind.read, "pages have no columns"
     with opened(file) as stream:
         try:
-            if file.format == "parquet":
-                return set(pq.read_schema(stream).names)
-            lines = islice(_lines(_decompressed(io.BufferedReader(stream), file.format), PEEK_BYTES), PEEK_RECORDS)
-            return {name for line, whole in lines if whole for name in _keys(line)}
+            if kind.name == "parquet":
+                return names_of(pq.read_schema(stream))
+            rows = kind.read(unpacked(stream, file.name, kind), Ask(max_bytes=PEEK_BYTES))
+            return {name for _, row in islice(rows, PEEK_RECORDS) for name in _keys(row)}
         except (*BROKEN, *BROKEN_ARCHIVE):
             return set()
 
 
-def _keys(line: bytes) -> list[str]:
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return []
-    return list(record) if isinstance(record, dict) else []
+def _keys(row: bytes | Row | Fault) -> set[str]:
+    record = _parsed(0, row, ()) if isinstance(row, bytes) else row
+    return names_of(record) if isinstance(record, dict) else set()
 
 
 # -- what is in them -------------------------------------------------------------------------------------------------
@@ -138,10 +145,9 @@ def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: 
     if not file.parts:
         yield from _records(file, source, max_bytes, folder)
         return
-    for position, part in enumerate(file.files):
+    for part in file.files:
         for record in _records(part, source, max_bytes, folder):
-            named = {"detail": f"{part.name}: {record.detail}"} if isinstance(record, Bad) else {}
-            yield replace(record, position=position, **named)
+            yield replace(record, file=part.name)
     if file.sha256 and checksum(replace(file, sha256=""), source) != file.sha256:
         raise _changed(file)
 
@@ -149,12 +155,15 @@ def read_records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: 
 def _records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path) -> Iterator[Good | Bad]:
     """The records of one file."""
     with _local(file, source, folder) as path:
-        read = READERS[file.format]
+        nested = [name for name in read_columns(source) if "." in name]
         position, records = 0, 0
         try:
-            for position, record in read(path, file, source, max_bytes):
+            for position, record in _read(path, file, source, max_bytes):
                 records += 1
-                yield record if isinstance(record, Bad) else _good(position, record, source, max_bytes)
+                if isinstance(record, Bad):
+                    yield record
+                else:
+                    yield _good(position, with_nested(record, nested), source, max_bytes)
         except BROKEN as error:
             yield Bad(position + 1 if records else None, "unreadable_file", first_words(error))
             return
@@ -162,10 +171,57 @@ def _records(file: InputFile, source: SourceRecipe, max_bytes: int, folder: Path
             yield Bad(None, "empty_file", "no record")
 
 
+def _read(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
+    match file.format:
+        case "html":
+            yield from _html_record(path, file, source, max_bytes)
+        case "warc":
+            yield from _warc_records(path, file, source, max_bytes)
+        case _:
+            yield from _rows(path, file, source, max_bytes)
+
+
+def _rows(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
+    """The rows of a file that is no page, each with the columns that are read."""
+    kind, span = BY_NAME[file.format], file.span
+    assert kind.read, "pages are read elsewhere"
+    columns = _roots(source)
+    ask = Ask(columns, max_bytes, *((span.start, span.end, span.first) if span else ()))
+    with path.open("rb") if kind.packed else pa.OSFile(str(path)) as stream:
+        for position, row in kind.read(unpacked(stream, file.name, kind) if kind.packed else stream, ask):
+            yield position, _row(position, row, file, source, columns)
+
+
+def _row(
+    position: int, row: bytes | Row | Fault, file: InputFile, source: SourceRecipe, columns: tuple[str, ...]
+) -> Record | Bad:
+    match row:
+        case Fault():
+            return Bad(position, row.reason, row.detail)
+        case bytes():
+            return _parsed(position, row, columns)
+    if file.format not in ("csv", "tsv"):
+        return row
+    return row | {name: _number(row.get(name)) for name in (source.scores or {}).values()}
+
+
+def _roots(source: SourceRecipe) -> tuple[str, ...]:
+    """The columns that are read, and those that they are in."""
+    return tuple(dict.fromkeys(root for name in read_columns(source) for root in (name, name.split(".")[0])))
+
+
+def _number(cell: Any) -> Any:
+    """The number that a cell of CSV spells; what spells none stays as it is."""
+    try:
+        return float(cell) if cell is not None else None
+    except ValueError:
+        return cell
+
+
 @contextmanager
 def _local(file: InputFile, source: SourceRecipe, folder: Path) -> Iterator[Path]:
     """A local file with the bytes of `file`. UserError afterwards if they are not those that were summed."""
-    fs, path = fsspec.url_to_fs(file.url)
+    fs, path = filesystem(file.url)
     local = is_local(fs)
     copy = Path(path) if local else folder / f"input-{hashlib.sha256(file.url.encode()).hexdigest()[:32]}"
     if not local:
@@ -201,43 +257,29 @@ def _changed(file: InputFile) -> UserError:
     return UserError(f"source {file.source}: {file.url} changed while it was read", "Run the command again")
 
 
-def _json_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
-    with path.open("rb") as stream:
-        stream.seek(file.span.start if file.span else 0)
-        lines = _lines(_decompressed(stream, file.format), max_bytes, file.span.end if file.span else None)
-        for position, (line, whole) in enumerate(lines, file.span.first if file.span else 0):
-            if not whole:
-                yield position, Bad(position, "record_too_long", f"more than {max_bytes} bytes")
-            elif line.strip():
-                yield position, _parsed(position, line.removeprefix(codecs.BOM_UTF8) if position == 0 else line)
-
-
-def _decompressed(stream: Any, kind: Format) -> io.BufferedIOBase:
-    """Bytes of a JSONL file. pyarrow's decoder raises when the stream breaks off, which zstandard's reader does not."""
-    if kind == "jsonl":
-        return stream
-    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))  # type: ignore[arg-type]
-
-
-def _lines(stream: io.BufferedIOBase, max_bytes: int, end: int | None = None) -> Iterator[tuple[bytes, bool]]:
-    """Each line that begins before `end`, and whether it is whole; of one too long only a part is ever in memory."""
-    while (end is None or stream.tell() < end) and (line := stream.readline(max_bytes + 1)):
-        whole = len(line) <= max_bytes or line.endswith(b"\n")
-        rest = line
-        while not whole and rest and not rest.endswith(b"\n"):
-            rest = stream.readline(1 << 16)
-        yield line, whole
-
-
-def _parsed(position: int, line: bytes) -> Record | Bad:
+def _parsed(position: int, line: bytes, columns: tuple[str, ...]) -> Record | Bad:
+    """The record that a line of JSON holds. One that is not strict JSON is read for `columns` alone: NaN, half a
+    surrogate pair or bytes that are no UTF-8 harm nobody where nobody reads."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        reason = "invalid_json" if _is_utf8(line) else "invalid_utf8"
-        return Bad(position, reason, first_words(error))
+        record = _lenient(line, columns)
+        if record is None:
+            return Bad(position, "invalid_json" if _is_utf8(line) else "invalid_utf8", first_words(error))
     if isinstance(record, dict):
         return record
     return Bad(position, "not_an_object", f"a {type(record).__name__}")
+
+
+def _lenient(line: bytes, columns: tuple[str, ...]) -> Record | None:
+    """`columns` of a record that Python's own parser can read and that hold text; None where they do not."""
+    try:
+        record = json.loads(line.decode("utf-8", "surrogateescape"))
+        kept = {name: record[name] for name in columns if name in record} if isinstance(record, dict) else None
+        orjson.dumps(kept)  # raises for half a surrogate pair
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return kept
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -248,82 +290,10 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _parquet_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
-    """Rows as dicts of the columns that are read, row group by row group: one that is damaged takes no other with it,
-    so what is read does not hang on which groups a task has."""
-    parquet, span = pq.ParquetFile(path, buffer_size=READ_BUFFER), file.span
-    names = parquet.schema_arrow.names
-    wanted = [name for name in read_columns(source) if name in names] or names[:1]
-    rows, position = _rows_per_read(parquet), 0
-    for group in range(parquet.num_row_groups):
-        if span is None or span.start <= group_start(parquet, group) < span.end:
-            batches = parquet.iter_batches(rows, row_groups=[group], columns=wanted)
-            yield from _rows_of(batches, position, max_bytes)
-        position += parquet.metadata.row_group(group).num_rows
-
-
-def group_start(parquet: pq.ParquetFile, group: int) -> int:
-    """The first byte of a row group."""
-    found = parquet.metadata.row_group(group)
-    columns = [found.column(number) for number in range(found.num_columns)]
-    offsets = [offset for c in columns for offset in (c.dictionary_page_offset, c.data_page_offset) if offset]
-    return min(offsets, default=0)
-
-
-def _rows_of(batches: Iterator[pa.RecordBatch], position: int, max_bytes: int) -> Iterator[Placed]:
-    """The rows of one group, up to its damage. Text is handed on as bytes: Parquet does not promise UTF-8."""
-    try:
-        for batch in batches:
-            columns = {name: _values(batch.column(name), max_bytes) for name in batch.schema.names}
-            for row in range(batch.num_rows):
-                record = {name: values[row] for name, values in columns.items()}
-                too_long = any(value is TOO_LONG for value in record.values())
-                yield (
-                    position,
-                    Bad(position, "record_too_long", f"more than {max_bytes} characters") if too_long else record,
-                )
-                position += 1
-    except BROKEN as error:
-        yield position, Bad(position, "unreadable_file", first_words(error))
-
-
-def _rows_per_read(file: pq.ParquetFile) -> int:
-    """ROWS_PER_READ, or fewer where a row takes so many bytes that those would not fit BYTES_PER_READ."""
-    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    longest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
-    return int(min(max(BYTES_PER_READ / max(longest, 1), 1), ROWS_PER_READ))
-
-
-def _values(column: pa.Array, max_bytes: int) -> list[Any]:
-    """The values of a column, text as bytes; TOO_LONG for text that cannot have `max_bytes` characters or fewer."""
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    kind = _as_bytes(column.type)
-    column = column if kind == column.type else column.cast(kind)
-    if not pa.types.is_large_binary(kind):
-        return column.to_pylist()
-    long = pc.fill_null(pc.greater(pc.binary_length(column), UTF8_BYTES * max_bytes), False)
-    values = pc.if_else(long, pa.scalar(None, kind), column).to_pylist() if pc.any(long).as_py() else column.to_pylist()
-    for row in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
-        values[row] = TOO_LONG
-    return values
-
-
-def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """`kind` with bytes for text, at any depth."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.large_binary()
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
-    return kind
-
-
 def _html_record(path: Path, file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Placed]:
     """The file's bytes as a record; of one that is too long no more than `max_bytes` are read."""
     with path.open("rb") as stream:
-        data = stream.read(max_bytes + 1)
+        data = unpacked(stream, file.name, BY_NAME["html"]).read(max_bytes + 1)
     if len(data) > max_bytes:
         yield 0, Bad(0, "record_too_long", f"more than {max_bytes} bytes")
     elif data.strip():
@@ -347,13 +317,31 @@ def _warc_records(path: Path, file: InputFile, source: SourceRecipe, max_bytes: 
             yield position, dict(zip((source.columns.text, source.columns.url), page, strict=True))
 
 
-READERS = {
-    "jsonl": _json_records,
-    "jsonl.zst": _json_records,
-    "parquet": _parquet_records,
-    "html": _html_record,
-    "warc": _warc_records,
-}
+def first_record(files: list[InputFile], source: SourceRecipe, max_bytes: int) -> tuple[str, Good | Bad]:
+    """The first good record near the beginning of `files`, else the first bad one, and the name of its file. Remote
+    files are read where they lie, no more of them than that takes."""
+    first: tuple[str, Good | Bad] | None = None
+    for file in [part for whole in files for part in whole.files[:LOOKED_AT]][:LOOKED_AT]:
+        for record in islice(_looked_at(file, source, max_bytes), PEEK_RECORDS):
+            if isinstance(record, Good):
+                return file.name, record
+            first = first or (file.name, record)
+    return first or (files[0].name, Bad(None, "empty_file", "no record"))
+
+
+def _looked_at(file: InputFile, source: SourceRecipe, max_bytes: int) -> Iterator[Good | Bad]:
+    if file.format in PAGES or is_local(filesystem(file.url)[0]):
+        with TemporaryDirectory() as folder:
+            yield from read_records(replace(file, sha256=""), source, max_bytes, Path(folder))
+        return
+    kind, columns = BY_NAME[file.format], _roots(source)
+    assert kind.read, "pages were read above"
+    with hub.one_line(source), opened(file) as stream:
+        rows = kind.read(unpacked(stream, file.name, kind) if kind.packed else stream, Ask(columns, max_bytes))
+        for position, row in rows:
+            record = _row(position, row, file, source, columns)
+            nested = [name for name in read_columns(source) if "." in name]
+            yield record if isinstance(record, Bad) else _good(position, with_nested(record, nested), source, max_bytes)
 
 
 # -- a record as a document ------------------------------------------------------------------------------------------

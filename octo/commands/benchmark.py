@@ -82,7 +82,8 @@ def evaluate_model(
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="transformers, vllm or endpoint.")] = "transformers",
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="paper: with the known faults of the paper's harness.")
+        str | None,
+        typer.Option("--protocol", help="paper: prompts and rulings of the paper's harness; lm-eval: its prompts."),
     ] = None,
     step: Annotated[int | None, typer.Option("--step", help="Checkpoint of the run; default its last.")] = None,
     plan: PlanOption = False,

@@ -58,6 +58,7 @@ def curate(
         str | None, typer.Option("--onto", help="Corpus manifest to add to; only files that it lacks are read.")
     ] = None,
     plan: PlanOption = False,
+    check: Annotated[bool, typer.Option("--check", help="With --plan: look at one record of each source.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -73,12 +74,16 @@ def curate(
 
     if on not in ("local", "slurm", "ray"):
         raise typer.BadParameter(f"{on!r} is none of local, slurm, ray")
-    if on == "ray" and not plan:
+    if on == "ray" and not (plan or check):
         need("ray", "octo curate --on ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
     if reselect and onto:
         raise UserError("--reselect and --onto are two steps", "Re-filter the corpus first, then append to the result")
     base, grown = (resolve(home, ref) if ref else None for ref in (reselect, onto))
+    if check:
+        looked = pipeline.check(home, config)
+        show_plan([vars(row) for row in looked], f"{config.name}@{config.version}: one record of each", json_)
+        raise typer.Exit(int(any(row.problem for row in looked)))
     if plan:
         rows = pipeline.plan(home, config, base, grown)
         show_plan([vars(row) for row in rows], f"{config.name}@{config.version}", json_)
@@ -92,6 +97,17 @@ def curate(
             return
     corpus = pipeline.curate(home, config, workers, base, grown, on)
     show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
+    exit_if_barren(pipeline.barren(corpus))
+
+
+def exit_if_barren(lines: list[str]) -> None:
+    """Exit status 3, and `lines` on stderr, where a source gave no document."""
+    from manifests.progress import warn
+
+    for line in lines:
+        warn(line)
+    if lines:
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from octo.commands.corpus import exit_if_barren
 from octo.commands.groups import manifest_app
 from octo.commands.options import JsonOption, ManifestArgument, PlanOption, StoreOption, WorkersOption, open_store
 from octo.printing import identity, print_json, show, show_made, show_path, show_plan, show_rows
@@ -197,3 +198,4 @@ def manifest_import(
         return
     corpus = pipeline.curate(home, config, workers)
     show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
+    exit_if_barren(pipeline.barren(corpus))

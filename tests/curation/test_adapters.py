@@ -218,9 +218,8 @@ def test_nested_text_that_is_no_utf8_is_one_bad_record(tmp_path):
 # -- in a recipe -----------------------------------------------------------------------------------------------------
 
 UNPINNED = {
-    "finemath-3plus", "finemath-4plus", "infiwebmath-3plus", "infiwebmath-4plus", "dclm-baseline", "openwebmath",
-    "openr1-math-220k", "am-deepseek-distilled-40m", "openmathinstruct-2", "numinamath-1.5", "tulu-3-personas-if",
-    "wildchat-1m", "ultrachat-200k", "gsm8k", "math", "simplerl-zoo", "dapo-math-17k",
+    "dclm-baseline", "openwebmath", "am-deepseek-distilled-40m", "openmathinstruct-2", "tulu-3-personas-if",
+    "wildchat-1m", "ultrachat-200k", "gsm8k", "math", "dapo-math-17k",
 }  # fmt: skip
 """Sources whose commit nobody has checked. Pinning one means reading the repository at that commit first."""
 
@@ -244,6 +243,11 @@ def printed(name: str, folder: Path, *overrides: str) -> CurateRecipe:
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_printed_recipe_of_each_source_is_planned_without_the_hub(name, tmp_path):
     store, recipe, row = Store(tmp_path / "store"), printed(name, tmp_path), KNOWN[name]
+    if row.broken:
+        for refuse in (plan, curate):
+            with pytest.raises(UserError, match=rf"no text .* Drop sources\.0 \(known: {name}\)"):
+                refuse(store, recipe)
+        return
     read, note = plan(store, recipe)[:2]
     assert read.what.startswith(f"{name} ({row.role}): {row.path}")
     assert (read.documents, read.tokens) == (row.documents, row.tokens)
@@ -254,6 +258,12 @@ def test_the_printed_recipe_of_each_source_is_planned_without_the_hub(name, tmp_
             curate(store, recipe)
         pinned = plan(store, printed(name, tmp_path, f"sources.0.revision={'a1' * 20}"))
         assert "a1" * 20 in pinned[0].what and "no commit" not in pinned[1].what
+
+
+def test_the_headline_recipe_is_planned_without_sources_that_hold_no_text():
+    recipe = load(Path(__file__).parents[2] / "recipes" / "octothinker" / "corpus.yaml", CurateRecipe, [])
+    assert not [source.name for source in recipe.sources if KNOWN[source.known].broken]
+    assert "megamath-code" not in [source.name for source in recipe.sources]
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -22,14 +22,15 @@ from curation.corpus.duplicates import (
     with_exact,
 )
 from curation.measures.signatures import BandKeys, band_keys, signatures
-from curation.measures.words import shingles, split
+from curation.measures.spellings import spelled_words
+from curation.measures.words import shingles
 from curation.sample.pages import math_page, template_page
 from curation.sample.write import edited
 
 
 def copies(texts: list[str], **changes):
     recipe = NearDuplicatesRecipe(**changes)
-    words = split(texts)
+    words = spelled_words(texts)
     runs = shingles(words.hashes, words.offsets, recipe.shingle)
     ranks = np.arange(len(texts))
     keys = band_keys(signatures(runs, recipe.bands * recipe.rows), recipe.rows)
@@ -40,7 +41,7 @@ def copies(texts: list[str], **changes):
 def jaccard(left: str, right: str) -> float:
     runs = []
     for text in (left, right):
-        words = split([text])
+        words = spelled_words([text])
         runs.append(set(shingles(words.hashes, words.offsets, 5).hashes.tolist()))
     return len(runs[0] & runs[1]) / len(runs[0] | runs[1])
 
@@ -127,13 +128,15 @@ def test_who_is_near_whom_does_not_depend_on_order(order):
 def labels(texts: list[str], ranks: np.ndarray, recipe: NearDuplicatesRecipe, folder: Path, parts: int) -> list[int]:
     """Clusters by rank when the documents come as `parts` files in the order of `texts`."""
     cuts = np.array_split(np.arange(len(texts)), parts)
-    words = [split([texts[place] for place in part]) for part in cuts if len(part)]
+    words = [spelled_words([texts[place] for place in part]) for part in cuts if len(part)]
     signed = (
         signatures(shingles(part.hashes, part.offsets, recipe.shingle), recipe.bands * recipe.rows) for part in words
     )
     keys = BandKeys.stored(signed, recipe.rows, folder)
     pairs = candidate_pairs(keys, recipe.bands, ranks.astype(np.int32))
-    batches = (pa.array([texts[place] for place in part], pa.large_string()) for part in cuts)
+    batches = (
+        (pa.array([texts[place] for place in part], pa.large_string()), np.zeros(len(part), np.bool_)) for part in cuts
+    )
     return connected(pairs, len(texts), Texts.stored(ranks, batches, recipe, folder)).tolist()
 
 

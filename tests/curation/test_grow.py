@@ -32,6 +32,7 @@ def story(seed: int, *changed: int) -> str:
     return " ".join(f"changed{place}" if place in changed else word for place, word in enumerate(words))
 
 
+RECORDED = "Viewed {} times by people who came along and looked at it. " + story(6)
 POOL = (
     *(story(seed) for seed in range(4)),
     *(story(0, place) for place in (5, 30, 55)),  # near-duplicates of the first, and of each other
@@ -39,6 +40,7 @@ POOL = (
     *(story(2, *range(last)) for last in (3, 6, 9, 12)),  # a chain: each is near to its neighbours
     story(2, 40) + " Hence the sum is 2 and 3.",
     *(f"What is {n} plus 4? Add {n} and 4 and write down the sum of both numbers." for n in (11, 12, 13)),
+    *(RECORDED.format(count) for count in (1034, 1061, 2000)),  # a page fetched three times
     "too short",
     "If a ring has 58 apples, how many circles has the field of the old group?",
 )

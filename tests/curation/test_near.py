@@ -21,7 +21,9 @@ def test_finds_a_document_by_an_edited_copy(corpus):
     found = near(corpus, edited(random.Random(1), chosen["text"], 0.01), least=0.6)
     assert chosen["doc_id"] in [one.doc_id for one in found]
     assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
-    assert near(corpus, chosen["text"])[0].similarity == 1.0
+    assert near(corpus, chosen["text"])[0].similarity == 1.0 and near(corpus, chosen["text"])[0].differs == ""
+    [said] = [one.differs for one in near(corpus, chosen["text"] + " And 17 more.") if one.doc_id == chosen["doc_id"]]
+    assert said == "+ And 17 more."
 
 
 def test_finds_nothing_where_there_is_nothing(corpus):

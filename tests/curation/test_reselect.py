@@ -78,7 +78,9 @@ THRESHOLDS = st.fixed_dictionaries(
         "classifier": st.fixed_dictionaries(
             {"min": st.none() | part(0, 1)}, optional={"roles": st.sampled_from([["web"], ["general", "web"]])}
         ),
-        "near_duplicates": st.fixed_dictionaries({"similarity": part(0.05, 1), "numbers_differ": st.booleans()}),
+        "near_duplicates": st.fixed_dictionaries(
+            {"similarity": part(0.05, 1), "numbers_differ": st.booleans() | part(0, 1)}
+        ),
         "decontaminate": st.fixed_dictionaries({"coverage": part(0.3, 1), "numbers": part(0.2, 1)}),
         "prefer": st.sampled_from([None, "math_score", "words"]),
         "turned": st.booleans(),

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from math_verify import parse, verify
 
 from evaluation.algebra import MIN_ROUNDED, RELATIVE, judge
-from evaluation.answers import Grader, Verdict, extract, grade
+from evaluation.answers import OUT_OF_MEMORY, Grader, Verdict, _fault, extract, grade
+from evaluation.controls import TOO_HARD
 from evaluation.equality import MAX_CHARACTERS, decide, normalise, refusal
 
 ROOT = Path(__file__).parents[2]
@@ -262,7 +265,7 @@ def test_hostile_answers_are_never_correct_and_leave_nothing_running():
         grades = grader.grade_all([HOSTILE[name] for name in names] + [r"\boxed{2+3}"], ["5"] * (len(names) + 1))
         pids = worker_pids(grader)
     assert {name: one.verdict for name, one in zip(names, grades, strict=False) if one.verdict is Verdict.CORRECT} == {}
-    assert grades[names.index("frozen")].verdict is Verdict.ERROR
+    assert (grades[names.index("frozen")].verdict, grades[names.index("frozen")].reason) == (Verdict.UNPARSED, TOO_HARD)
     assert grades[-1].verdict is Verdict.CORRECT
     assert not any(map(is_running, pids))
 
@@ -286,14 +289,134 @@ def test_long_batches_of_long_answers_pass_the_pipes(grader):
     assert {one.verdict for one in grades} == {Verdict.CORRECT}
 
 
-def test_a_worker_that_is_killed_gives_an_error_and_the_rest_is_graded():
-    with Grader(workers=1, limit_seconds=20) as grader:
+@pytest.mark.parametrize(("kills", "first"), [(1, Verdict.UNPARSED), (2, Verdict.ERROR)])
+def test_a_worker_that_is_killed_is_tried_again_once_and_the_rest_is_graded(kills, first):
+    with Grader(workers=1, limit_seconds=2) as grader, killing(grader, kills, signal.SIGKILL):
+        grades = grader.grade_all([rf"\boxed{{{FROZEN}}}", r"\boxed{2+2}", r"\boxed{3+3}"], ["1", "4", "7"])
+    assert [one.verdict for one in grades] == [first, Verdict.CORRECT, Verdict.INCORRECT]
+    if first is Verdict.ERROR:
+        assert grades[0].reason == "the grading process ended (exit status -9) twice"
+        assert grader.grade_all([rf"\boxed{{{FROZEN}}}"], ["1"])[0].reason == TOO_HARD, "a death is not remembered"
+        grader.close()
+
+
+def test_an_answer_at_which_processes_end_themselves_is_at_fault():
+    with Grader(workers=1, limit_seconds=20) as grader, killing(grader, 2, signal.SIGSEGV):
+        (found,) = grader.grade_all([rf"\boxed{{{FROZEN}}}"], ["1"])
+    assert (found.verdict, found.reason) == (Verdict.UNPARSED, TOO_HARD)
+
+
+def test_an_answer_that_takes_all_memory_is_at_fault():
+    assert _fault(OUT_OF_MEMORY, tried=False) is None, "what the worker kept of others may be at fault"
+    assert _fault(OUT_OF_MEMORY, tried=True) == (Verdict.UNPARSED, TOO_HARD)
+
+
+@contextmanager
+def killing(grader, times, how):
+    """Within, the first so many workers that were given something to do are ended while they do it."""
+    seen, over = set(), threading.Event()
+
+    def watch():
+        while not over.is_set() and len(seen) < times:
+            for worker in list(grader._workers):
+                if worker.pending and worker.process.pid not in seen:
+                    seen.add(worker.process.pid)
+                    time.sleep(0.2)
+                    os.kill(worker.process.pid, how)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+MONSTROUS = r"(x-5)^{6000}-(x-a)^{5999}"
+UNGRADABLE = r"\int_0^1 \sin(\sin(\sin(x^x))) dx \cdot \binom{9000000}{4500000}"
+
+
+def test_limits_are_the_responses_fault_where_the_reference_passes_its_controls():
+    with Grader(workers=2, limit_seconds=2) as grader:
+        grades = grader.grade_all([rf"\boxed{{{MONSTROUS}}}", r"\boxed{7}", "no idea"], ["5", "7", "7"])
+    assert [(one.verdict, one.reason) for one in grades] == [
+        (Verdict.UNPARSED, TOO_HARD),
+        (Verdict.CORRECT, "same text"),
+        (Verdict.UNPARSED, "no answer found"),
+    ]
+
+
+def test_a_reference_that_fails_its_controls_helps_nobody():
+    """Whatever is answered, the right text too: else it would be of use to right answers alone."""
+    responses = [rf"\boxed{{{text}}}" for text in ("0", "x", "1=1", UNGRADABLE, MONSTROUS)] + ["no idea"]
+    with Grader(workers=2, limit_seconds=1) as grader:
+        (failed,) = grader.check([UNGRADABLE])
+        grades = grader.grade_all(responses, [UNGRADABLE] * 6)
+    assert failed and failed.control == "off by one" and failed.reason == TOO_HARD
+    assert {one.verdict for one in grades} == {Verdict.ERROR}
+    assert {one.reason for one in grades} == {"reference fails a control (off by one): too_hard"}
+
+
+def test_controls_are_looked_at_when_the_first_answer_is_too_hard():
+    with Grader(workers=1, limit_seconds=1) as grader:
+        (found,) = grader.grade_all([r"\boxed{x}"], [UNGRADABLE])
+    assert found.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize("reference", ["", "7" * 2_000, r"\binom{10000000}{5000000}x", "{", r"\frac{1}{"])
+def test_references_of_no_use_fail_the_controls(reference):
+    with Grader(workers=1, limit_seconds=1) as grader:
+        assert grader.check([reference])[0]
+
+
+def test_references_of_use_pass_the_controls(grader):
+    references = sorted({reference for _, reference, _ in TABLE})[::6]
+    failed = {
+        reference: found
+        for reference, found in zip(references, grader.check(references), strict=True)
+        if found and found.control != "off by one"
+    }
+    assert failed == {}
+
+
+def test_a_machine_that_stands_still_changes_no_verdict():
+    """A worker that gets no processor for longer than the limit: what counts is its own time."""
+    with Grader(workers=1, limit_seconds=1) as grader:
         grader.grade_all([r"\boxed{1+1}"], ["2"])
         (pid,) = worker_pids(grader)
-        killer = subprocess.Popen([sys.executable, "-c", f"import time, os; time.sleep(1); os.kill({pid}, 9)"])
-        grades = grader.grade_all([rf"\boxed{{{FROZEN}}}", r"\boxed{2+2}", r"\boxed{3+3}"], ["1", "4", "7"])
-        killer.wait()
-    assert [one.verdict for one in grades] == [Verdict.ERROR, Verdict.CORRECT, Verdict.INCORRECT]
+        os.kill(pid, signal.SIGSTOP)
+        later = subprocess.Popen(
+            [sys.executable, "-c", f"import time, os; time.sleep(3); os.kill({pid}, {int(signal.SIGCONT)})"]
+        )
+        (found,) = grader.grade_all([r"\boxed{2+2}"], ["4"])
+        later.wait()
+        assert found.verdict is Verdict.CORRECT and worker_pids(grader) == [pid]
+
+
+def test_load_changes_no_verdict():
+    """Four processes for each processor: a ruling takes many times as long by the clock, and is the same."""
+    answers = [rf"\binom{{{n}000}}{{{n}00}}+x" for n in range(8, 14)] + [FROZEN]
+    with Grader(workers=2, limit_seconds=2) as grader:
+        idle = grader.grade_all([rf"\boxed{{{answer}}}" for answer in answers], ["x+1"] * len(answers))
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))]
+    try:
+        with Grader(workers=2, limit_seconds=2) as grader:
+            loaded = grader.grade_all([rf"\boxed{{{answer}}}" for answer in answers], ["x+1"] * len(answers))
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+    assert loaded == idle and idle[-1].reason == TOO_HARD
+
+
+def test_a_worker_that_hangs_is_given_up_in_the_end(monkeypatch):
+    monkeypatch.setattr("evaluation.answers.WALL_SECONDS", 1.0)
+    monkeypatch.setattr("evaluation.answers.WALL_PER_SECOND", 0.0)
+    with Grader(workers=1, limit_seconds=60) as grader, killing(grader, 2, signal.SIGSTOP):
+        (found,) = grader.grade_all([rf"\boxed{{{FROZEN}}}"], ["1"])
+    assert (found.verdict, found.reason) == (Verdict.ERROR, "the grading process hung twice")
 
 
 def test_a_worker_that_died_between_two_batches_is_replaced():

@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -11,10 +12,11 @@ from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
 from evaluation.metrics import score
+from manifests.manifest import Draft
 from manifests.recipe import parse
 from manifests.runs import open_run
 from manifests.store import Store
-from manifests.tables import SAMPLES
+from manifests.tables import PROMPTS, SAMPLES
 from mixtures.config import MixRecipe
 from mixtures.mix import mix
 
@@ -133,9 +135,28 @@ def test_what_no_corpus_looked_for_is_unchecked(store, tmp_path, tokenizer, item
     assert found(store, both, benchmark) == {"q0": "leaked", "q1": "unchecked", "q2": "unchecked"}
 
 
-def test_the_score_without_leaked_items_stands_beside_the_score():
-    import pyarrow as pa
+def test_an_item_that_is_a_prompt_of_the_runs_own_reinforcement_has_leaked(store, tmp_path, tokenizer, items):
+    """No corpus was searched, the prompt is spelled a little differently, and the run came to it through a parent."""
+    benchmark = freeze_benchmark(store, BenchmarkRecipe(name="held", path=str(items)))
+    blind = corpus(store, tmp_path, tokenizer, "blind", [])
+    base = trained(store, mixture(store, blind, tokenizer, KEPT))
+    asked = [QUESTIONS[0], f"  {QUESTIONS[2].replace(' ', '  ').upper()}\r\n", f"{QUESTIONS[1]} And why?"]
+    rows = [
+        {"position": i, "prompt_id": f"p{i}", "doc_id": f"d{i}", "source": "made", "component": "all", "epoch": 0,
+         "question": question, "answer": "7", "corpus": blind.id}
+        for i, question in enumerate(asked)
+    ]  # fmt: skip
+    draft = Draft(store, "prompts", {"asked": asked})
+    draft.write("prompts", [pa.Table.from_pylist(rows, schema=PROMPTS.schema)], PROMPTS.schema)
+    prompts = draft.commit("asked", "1")
+    reinforced = open_run(store, "rl", [prompts], {"of": prompts.id}, "torch", base)
+    wanted = {"q0": "leaked", "q1": "unchecked", "q2": "leaked"}
+    assert found(store, reinforced, benchmark) == wanted
+    assert found(store, trained(store, prompts, parent=reinforced), benchmark) == wanted
+    assert set(found(store, base, benchmark).values()) == {"unchecked"}
 
+
+def test_the_score_without_leaked_items_stands_beside_the_score():
     verdicts = ["CORRECT", "CORRECT", "INCORRECT", "CORRECT", "ERROR"]
     rows = [
         {"step": i, "benchmark": "held", "item_id": f"q{i}", "sample": 0, "prompt": "p", "response": "r",
@@ -145,6 +166,6 @@ def test_the_score_without_leaked_items_stands_beside_the_score():
     samples = pa.Table.from_pylist(rows, schema=SAMPLES.schema)
     leaks = ["leaked", "leaked", "clean", "unchecked", "clean"]
     table = {row["metric"]: row for row in score(samples, leaks, EvalRecipe(), 0)}
-    assert table["accuracy"]["value"] == 3 / 4
-    assert table["accuracy_without_leaked"]["value"] == 1 / 2 and table["accuracy_without_leaked"]["n"] == 2
+    assert table["accuracy"]["value"] == 3 / 5
+    assert table["accuracy_without_leaked"]["value"] == 1 / 3 and table["accuracy_without_leaked"]["n"] == 3
     assert table["leaked"]["value"] == 2 / 5 and table["unchecked"]["value"] == 1 / 5

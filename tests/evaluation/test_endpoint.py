@@ -45,6 +45,10 @@ class Server:
         text = body["prompt"][::-1] + (str(body["seed"]) if body["temperature"] else "")
         cut = len(text) > body["max_tokens"]
         choice = {"text": text[: body["max_tokens"]], "finish_reason": "length" if cut else "stop"}
+        for stop in body.get("stop", ()):
+            if stop in text:  # some servers say which string it was, some leave it in the text
+                told = {"text": text.split(stop)[0], "stop_reason": stop} if body["model"] == "toy" else {"text": text}
+                choice = {"finish_reason": "stop"} | told
         return {"choices": [choice], "usage": {"completion_tokens": len(choice["text"])}}
 
 
@@ -149,3 +153,11 @@ def test_a_reader_that_leaves_ends_the_requests(server):
 def test_an_empty_prompt_is_refused():
     sampler = Endpoint(EndpointRecipe(url="http://127.0.0.1:9/v1", model="toy"))
     assert sampler.refusals(["a", ""]) == ["prompt 1 is empty"]
+
+
+@pytest.mark.parametrize("model", ["toy", "leaves it in"])
+def test_what_stopped_a_response_is_told(server, model):
+    params = SamplingParams(100, stop=("\nAnswer:\n",))
+    found = asked(endpoint(server, model=model), ["no", "\n:rewsnA\n.5 :rewsnA laniF", "x\n:rewsnA\n.5"], params)
+    said = [(one.text, one.stopped_by) for (one,) in (found[place] for place in range(3))]
+    assert said == [("on", None), ("Final Answer: 5.", "\nAnswer:\n"), ("5.", "\nAnswer:\n")]

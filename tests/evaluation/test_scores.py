@@ -63,6 +63,7 @@ def benchmarks(store, tmp_path):
     return made
 
 
+ENDPOINT = EndpointRecipe(url="http://localhost:1/v1", model="none")
 RECIPE = EvalRecipe(max_new_tokens=12, temperature=1.0, samples=3, batch_items=2, seed=1)
 
 
@@ -76,10 +77,9 @@ def test_an_evaluation_keeps_every_sample_and_scores_them(store, model_dir, benc
     table = {(row["benchmark"], row["metric"]): row for row in run.table("scores").to_pylist()}
     for name in ("plain_sums", "mmlu_stem"):
         of_name = [row for row in samples if row["benchmark"] == name]
-        ruled = [row for row in of_name if row["verdict"] != "ERROR"]
         accuracy = table[name, "accuracy"]
-        assert accuracy["value"] == pytest.approx(sum(row["verdict"] == "CORRECT" for row in ruled) / len(ruled))
-        assert accuracy["n"] == len(ruled) and accuracy["method"] == "bootstrap"
+        assert accuracy["value"] == pytest.approx(sum(row["verdict"] == "CORRECT" for row in of_name) / len(of_name))
+        assert accuracy["n"] == len(of_name) and accuracy["method"] == "bootstrap"
         assert table[name, "length"]["value"] == pytest.approx(sum(row["tokens"] for row in of_name) / len(of_name))
         assert table[name, "pass@1"]["value"] == pytest.approx(accuracy["value"])
         assert run.record["summary"][name]["accuracy"] == accuracy["value"]
@@ -128,17 +128,41 @@ def in_order(run):
     return run.table("samples").sort_by([("step", "ascending"), ("sample", "ascending")]).to_pylist()
 
 
-def test_errors_of_the_grader_are_neither_right_nor_wrong(store, tmp_path, model_dir):
-    path = tmp_path / "odd.jsonl"
-    rows = [{"question": "1+1?", "answer": "7" * 2_000}, {"question": "2+2?", "answer": "4"}]
+def test_a_reference_of_no_use_raises_no_score(store, tmp_path, monkeypatch, capsys):
+    """Its very text is answered too, and its item stays in every denominator."""
+    path, huge = tmp_path / "odd.jsonl", "7" * 2_000
+    rows = [{"question": "1+1?", "answer": huge}, {"question": "2+2?", "answer": "4"}]
     path.write_text("\n".join(map(json.dumps, rows)))
     manifest = freeze_benchmark(store, BenchmarkRecipe(name="odd", path=str(path)))
-    run = evaluate(store, model_dir, [manifest], EvalRecipe(max_new_tokens=60, temperature=1.0, samples=8))
-    verdicts = [row["verdict"] for row in run.table("samples").to_pylist()]
-    table = {row["metric"]: row for row in run.table("scores").to_pylist()}
-    assert verdicts.count("ERROR") > 0
-    assert table["errors"]["value"] == pytest.approx(verdicts.count("ERROR") / 16)
-    assert table["accuracy"]["n"] == 16 - verdicts.count("ERROR")
+    sampler = SaysByItem([[rf"\boxed{{{huge}}}", r"\boxed{4}", "who knows", r"\boxed{4}"]] * 2)
+    monkeypatch.setattr(scores, "open_sampler", lambda *_: sampler)
+    run = evaluate(
+        store, None, [manifest], EvalRecipe(temperature=1.0, samples=4, endpoint=ENDPOINT), sampler="endpoint"
+    )
+    table = {row["metric"]: (row["value"], row["n"]) for row in run.table("scores").to_pylist()}
+    verdicts = [row["verdict"] for row in run.table("samples").sort_by("step").to_pylist()]
+    assert verdicts[:4] == ["ERROR"] * 4 and verdicts.count("ERROR") == 4
+    assert (table["errors"], table["accuracy"], table["reward"]) == ((0.5, 8), (0.25, 8), (0.25, 8))
+    assert (table["pass@4"], table["maj@4"]) == ((0.5, 2), (0.5, 2))
+    assert "the grader failed on 4 of 8 responses, of 1 items, as odd" in capsys.readouterr().err
+
+
+def test_answers_that_cannot_be_graded_are_wrong(store, tmp_path, monkeypatch):
+    """Five right ones and five monstrous ones are one half, and an item never solved stays unsolved."""
+    path, monstrous = tmp_path / "hard.jsonl", r"\boxed{(x-5)^{6000}-(x-a)^{5999}}"
+    path.write_text("\n".join(json.dumps({"question": f"{i}?", "answer": "5"}) for i in range(3)))
+    manifest = freeze_benchmark(store, BenchmarkRecipe(name="hard", path=str(path)))
+
+    said = [[r"\boxed{5}"] * 4, [r"\boxed{5}", monstrous, monstrous, monstrous], [monstrous, "6", "7", ""]]
+    monkeypatch.setattr(scores, "open_sampler", lambda *_: SaysByItem(said))
+    recipe = EvalRecipe(temperature=1.0, samples=4, grading_seconds=1, endpoint=ENDPOINT)
+    run = evaluate(store, None, [manifest], recipe, sampler="endpoint")
+    table = {row["metric"]: (row["value"], row["n"]) for row in run.table("scores").to_pylist()}
+    hard = [row for row in run.table("samples").to_pylist() if row["response"] == monstrous]
+    assert {(row["verdict"], row["reason"], row["reward"]) for row in hard} == {("UNPARSED", "too_hard", 0.0)}
+    assert table["accuracy"] == (5 / 12, 12) and table["errors"] == (0.0, 12)
+    assert table["pass@4"] == (pytest.approx(2 / 3), 3), "the truth, where items with errors were dropped it was 1"
+    assert table["maj@4"] == (pytest.approx(1 / 3), 3), "three of a kind win the vote, graded or not"
 
 
 def test_what_cannot_be_evaluated_is_said(store, tmp_path, model_dir, benchmarks):
@@ -176,6 +200,14 @@ class Says:
 
     def close(self):
         pass
+
+
+class SaysByItem(Says):
+    """Says of each item what it was told to."""
+
+    def sample(self, prompts, params, streams):
+        for place in range(len(prompts)):
+            yield place, [Completion(text, 7, False) for text in self.texts[0][place]]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from evaluation.sampling import SamplingParams
+from evaluation.sampling import SamplingParams, cut_at
 from evaluation.transformers_sampler import encode, load_model, sample
 from manifests.errors import UserError
 
@@ -127,6 +127,22 @@ def test_a_stop_string_ends_a_completion_before_it(model, tokenizer):
         assert other.text == one.text.split(stop)[0]
         assert other.truncated == (one.truncated and stop not in one.text)
         assert one.token_ids[: other.tokens] == other.token_ids
+        assert other.stopped_by == (stop if stop in one.text else None) and one.stopped_by is None
+
+
+def test_stops_at_the_start_of_a_line_are_found_wherever_tokens_end(model, tokenizer):
+    free = flat(sample(model, tokenizer, PROMPTS, SamplingParams(60, 1.0, 20, seed=2)))
+    stops = ("\n", "a\n", "\nb")
+    for one, other in zip(
+        free, flat(sample(model, tokenizer, PROMPTS, SamplingParams(60, 1.0, 20, stops, seed=2))), strict=True
+    ):
+        assert (other.text, other.stopped_by) == cut_at(one.text, stops)
+        assert one.token_ids[: other.tokens] == other.token_ids
+
+
+def test_the_first_stop_string_cuts():
+    assert cut_at("5.\nUser: 6\nAnswer:\n7", ("\nAnswer:\n", "\nUser:")) == ("5.", "\nUser:")
+    assert cut_at("abc", ("bc", "b")) == ("a", "bc") and cut_at("abc", ()) == ("abc", None)
 
 
 def test_the_context_ends_a_completion(model, tokenizer):

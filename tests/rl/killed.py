@@ -37,8 +37,8 @@ def die_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def main(store: Store, prompts: str, recipe: Path, parent: str, moment: str) -> None:
     match moment:
-        case "rollouts":  # the controls grade three times, each step once: the responses are sampled, none is recorded
-            Grader.grade_all = die_at(3 + 2, Grader.grade_all)  # type: ignore[method-assign]
+        case "rollouts":  # each step grades once: the responses are sampled, none is recorded
+            Grader.grade_all = die_at(2, Grader.grade_all)  # type: ignore[method-assign]
         case "update":  # two minibatches a step: the first of the second step has changed the weights
             torch_backend.update = die_at(4, torch_backend.update)
         case "checkpoint":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
+from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from evaluation.templates import render
@@ -219,16 +221,36 @@ def test_the_cap_on_the_length_is_that_of_the_step(home):
     assert longest == [2, 5]
 
 
-def test_a_failure_of_the_grader_is_no_reward(tmp_path):
+def right_or_endless(tmp_path, **values):
+    """A run whose responses are right, or an answer that nobody can rule on in time."""
     store = Store(tmp_path / "store")
     parent = base_run(store, tmp_path, *[box + " " * n for n in range(6) for box in (BOXES[0], ENDLESS)])
-    recipe = rl_recipe(steps=1, group_size=12, max_new_tokens=16, grading_seconds=0.2)
-    run = reinforce(store, commit_prompts(store, [0, 0]), recipe, parent)
+    recipe = rl_recipe(steps=1, group_size=12, max_new_tokens=16, grading_seconds=0.2, **values)
+    return reinforce(store, commit_prompts(store, [0, 0]), recipe, parent)
+
+
+def test_an_answer_that_is_too_hard_to_grade_is_pushed_down(tmp_path):
+    rows = right_or_endless(tmp_path, reward="signed").table("rollouts").to_pylist()
+    hard = [row for row in rows if row["reason"] == "too_hard"]
+    right = [row for row in rows if row["verdict"] == "CORRECT"]
+    assert {(row["verdict"], row["reward"]) for row in hard} == {("UNPARSED", -1.0)}
+    assert right and all(row["advantage"] < 0 for row in hard) and all(row["advantage"] > 0 for row in right)
+
+
+def test_a_failure_of_the_grader_is_no_reward(tmp_path, monkeypatch):
+    """Its processes are ended from outside, each time that they have such an answer."""
+    stock = Grader.grade_all
+
+    def fails(self, *given):
+        grades = stock(self, *given)
+        return [replace(one, verdict=Verdict.ERROR) if one.reason == "too_hard" else one for one in grades]
+
+    monkeypatch.setattr(Grader, "grade_all", fails)
+    run = right_or_endless(tmp_path)
     rows = run.table("rollouts").to_pylist()
     failed = [row for row in rows if row["verdict"] == "ERROR"]
     assert failed and len(failed) < len(rows)
     assert {(row["reward"], row["advantage"]) for row in failed} == {(None, None)}
-    assert all("no ruling within 0.2 s" in row["reason"] for row in failed)
     ruled = [row for row in rows if row["verdict"] != "ERROR"]
     [step] = run.table("steps").to_pylist()
     assert step["reward"] == pytest.approx(np.mean([row["reward"] for row in ruled]))
@@ -553,6 +575,14 @@ def test_every_share_of_a_step_can_be_counted_from_its_responses(home):
         assert 0 <= step["clip_share"] <= 1
         assert step["kl_to_start"] == pytest.approx(0, abs=1e-9) if step["step"] == 1 else step["kl_to_start"] > 0
     assert max(run.table("steps")["clip_share"].to_pylist()) > 0
+
+
+def test_the_share_that_each_stop_string_ended_is_told(home):
+    store, prompts, parent = home
+    run = reinforce(store, prompts, rl_recipe(steps=2, max_new_tokens=9, stop=["0", "2\n", "3"]), parent)
+    for step in run.table("steps").to_pylist():
+        ended = [row["stopped_by"] for row in run.table("rollouts").to_pylist() if row["step"] == step["step"]]
+        assert dict(step["stopped_share"]) == {one: ended.count(one) / len(ended) for one in set(ended) - {None}} != {}
 
 
 def test_texts_may_be_left_out_of_the_ledger(home):

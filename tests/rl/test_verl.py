@@ -145,10 +145,11 @@ def test_the_order_is_the_manifests_and_the_cap_that_of_the_step(whole):
     assert longest == [3] * 5 + [5] * 5
 
 
-def test_a_failure_of_the_grader_is_no_reward(whole):
+def test_an_answer_that_is_too_hard_to_grade_is_a_wrong_one(whole):
     rows = whole.table("rollouts").to_pylist()
-    failed = [row for row in rows if row["verdict"] == "ERROR"]
-    assert failed and {(row["reward"], row["advantage"]) for row in failed} == {(None, None)}
+    hard = [row for row in rows if row["reason"] == "too_hard"]
+    assert hard and {(row["verdict"], row["reward"]) for row in hard} == {("UNPARSED", 0.0)}
+    assert min(row["advantage"] for row in hard) < 0 and max(row["advantage"] for row in hard) <= 0
     assert all(math.isfinite(loss) for loss in whole.table("steps")["loss"].to_pylist())
 
 

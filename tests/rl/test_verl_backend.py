@@ -52,7 +52,7 @@ class Engine:
         lines = [
             {"step": step, "cap": 8, "place": place, "number": number, "uid": f"u{place}", "response": r"\boxed{1}"}
             | {"tokens": 3, "truncated": False, "verdict": "CORRECT" if number else "INCORRECT", "extracted": "1"}
-            | {"reason": "", "reward": float(number)}
+            | {"reason": "", "reward": float(number), "stopped_by": "\nUser:" if number else None}
             | values
             for place in range(2 * step - 2, 2 * step)
             for number in range(2)
@@ -111,6 +111,7 @@ def test_a_step_is_recorded_once_it_is_logged(tmp_path):
     [row] = engine.run.table("steps").to_pylist()
     assert (row["loss"], row["grad_norm"], row["seconds"], row["cap"]) == (0.1, 0.1, 1.5, 8)
     assert (row["reward"], row["accuracy"], row["length_mean"]) == (0.5, 0.5, 3.0)
+    assert dict(row["stopped_share"]) == {"\nUser:": 0.5}
     rows = engine.run.table("rollouts").to_pylist()
     assert [(r["prompt_id"], r["sample"]) for r in rows] == [("p0", 0), ("p0", 1), ("p1", 0), ("p1", 1)]
     assert [r["advantage"] for r in rows] == pytest.approx([-(0.5**0.5), 0.5**0.5] * 2, rel=1e-4)

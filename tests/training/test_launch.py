@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, resolve
+from manifests.recipe import parse
 from manifests.runs import RunDirectory, load_run, open_run
 from manifests.store import Store
 from mixtures.reader import MixtureReader
@@ -293,6 +294,7 @@ def test_starting_from_a_folder_is_by_content_not_by_place(mixture, recipe, tmp_
         ({"steps": 11}, r"need 55; the mixture has 50\. Train at most 10"),
         ({"model": {"max_position_embeddings": 31}}, "sequences of 32 tokens, the model takes 31"),
         ({"model": {"vocab_size": 700}}, "has 768 tokens, the model 700"),
+        ({"steps": None, "schedule": {"warmup_steps": 10}}, "has 10 steps and a warmup of 10"),
         ({"model": None, "start": "/nowhere"}, "/nowhere is no model folder"),
     ],
 )
@@ -305,6 +307,29 @@ def test_what_does_not_fit_is_refused(mixture, recipe, changes, says):
     with pytest.raises(UserError, match=says):
         plan(store, manifest, recipe(**changes))
     assert not store.list("runs")
+
+
+MODEL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"steps": 3, "schedule": {"warmup_steps": 3}}, "`schedule.warmup_steps` 3 of stage .* leave none of its 3"),
+        (
+            {"then": [{"stage": "b", "manifest": "m", "steps": 2, "schedule": {"warmup_steps": 9}}]},
+            "`schedule.warmup_steps` 9 of stage b leave none of its 2 `steps` at the peak",
+        ),
+        ({"model": MODEL | {"num_attention_heads": 3}}, "`hidden_size` 16 is no even multiple"),
+        ({"model": MODEL | {"num_key_value_heads": 3}}, "`num_attention_heads` 4 is no multiple of"),
+        ({"model": MODEL | {"rope_scaling": {"factor": 8, "low_freq_factor": 4}}}, "`low_freq_factor` must be below"),
+        ({"optimizer": {"lr": 1, "betas": [1, 0.9]}}, "optimizer.betas.0"),
+    ],
+)
+def test_fields_that_undo_each_other_are_refused(changes, says):
+    plain = {"stage": "a", "optimizer": {"lr": 0.1}, "batch_sequences": 2}
+    with pytest.raises(UserError, match=r"^train\.yaml: .*" + says):
+        parse(plain | changes, TrainRecipe, "train.yaml")
 
 
 def test_a_corpus_is_refused(mixture, recipe):
