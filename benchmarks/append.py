@@ -72,7 +72,7 @@ def main() -> None:
         write_dumps(place, arguments.documents)
         make_tokenizer(real_text(), place)
         most = curate(place, "most", "most", arguments.workers)
-        added = curate(place, "appended", "all", arguments.workers, "--onto", "most@1")
+        added = curate(place, "appended", "all", arguments.workers, "--append-to", "most@1")
         whole = curate(place, "whole", "all", arguments.workers)
         store = Store(place / "store")
         old, appended, full = (load(store, name, "1") for name in ("most", "appended", "whole"))

@@ -236,7 +236,7 @@ class CurateRecipe(NamedRecipe):
     """Longer records go to quarantine unread."""
     rules: Literal["none"] | None = None
     """`none` drops no document, whatever the other fields say: not for its source's rules, its quality or a benchmark,
-    nor as a copy. It is measured all the same, so that `--reselect` can apply the rules later. `octo manifest import`
+    nor as a copy. It is measured all the same, so that `--refilter` can apply the rules later. `octo manifest import`
     writes such recipes."""
     boilerplate_lines: Literal["remove"] | None = None
     """`remove` takes lines of menus, share buttons, cookie and copyright notices out of pages (roles web and general)

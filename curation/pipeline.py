@@ -310,7 +310,7 @@ def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> li
         return []
     base, some = min(possible, key=lambda pair: len(pair[1]))
     said = ", ".join(map(str, some)) or "the order of sources at most"
-    return [PlanRow("or", f"--reselect {base.ref}, without reading sources: {said}")]
+    return [PlanRow("or", f"--refilter {base.ref}, without reading sources: {said}")]
 
 
 def _about_the_hub(sources: tuple[SourceRecipe, ...]) -> list[PlanRow]:

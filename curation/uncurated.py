@@ -3,7 +3,7 @@
 The recipe is that of a corpus with `rules: none`, and `curation.pipeline` builds it: the same reader, columns,
 checksums, and ID at any number of workers. Promises: every record that can be read is a kept document, duplicates too;
 one that cannot is a row of `quarantine`. Text is normalised as everywhere, and everything is measured, so that
-`octo curate RECIPE --reselect` may apply the rules later. Leaves out corpora of several sources: these are recipes.
+`octo curate RECIPE --refilter` may apply the rules later. Leaves out corpora of several sources: these are recipes.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from evaluation.templates import Asked
+from evaluation.templates import FEW_SHOT, Asked
 from manifests.recipe import Amount, Local, Recipe
 
 Stop = Annotated[str, Field(min_length=1)]
@@ -97,7 +97,7 @@ class EvalRecipe(Recipe):
             return f"pass@{too_many[0]} needs as many samples", f"Set samples: {too_many[0]}"
         if self.protocol and self.shots is not None:
             return f"`shots` and `protocol: {self.protocol}` both say which examples are shown", "Leave one of them out"
-        if self.template != "few_shot" and (self.protocol or self.shots):
+        if self.template != FEW_SHOT and (self.protocol or self.shots):
             field = "protocol" if self.protocol else "shots"
             said = f"`{field}: {getattr(self, field)}` is of few-shot prompts, and `template` is {self.template}"
             return said, "Set template: few_shot, or leave it out"

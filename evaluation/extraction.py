@@ -84,7 +84,7 @@ def extract(response: str, rule: Rule = "chain", choices: Sequence[str] = ()) ->
             return _chain(said, tail)
 
 
-def goes_on(response: str) -> bool:
+def continues(response: str) -> bool:
     """Whether more than closing marks stands behind the last box of `response`."""
     last = max(response.rfind(r"\boxed"), response.rfind(r"\fbox"))
     opening = response.find("{", last)

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
-from evaluation.extraction import goes_on
+from evaluation.extraction import continues
 from evaluation.metrics import MEAN, average, score
 from evaluation.model_folder import checksums
 from evaluation.open_sampler import open_sampler
@@ -247,7 +247,7 @@ def _rows(answers: list[tuple[Row, list[Completion]]], grader: Grader, recipe: E
             "reference": item["answer"],
             "reward": None
             if strict.verdict is Verdict.ERROR
-            else float(strict.verdict is Verdict.CORRECT and not (completion.truncated and goes_on(completion.text))),
+            else float(strict.verdict is Verdict.CORRECT and not (completion.truncated and continues(completion.text))),
             "other_verdict": ruling.other.verdict.value if ruling.other else None,
         }
         for (item, number, completion), ruling, strict in zip(each, judged, boxed, strict=True)

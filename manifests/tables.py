@@ -36,7 +36,7 @@ def _table(name: str, meaning: str, *columns: tuple[str, pa.DataType, str], open
 
 DOCUMENTS = _table(
     "documents",
-    "One row per document, kept or dropped, ordered by source and doc_id; with --onto the older ones first.",
+    "One row per document, kept or dropped, ordered by source and doc_id; with --append-to the older ones first.",
     ("doc_id", TEXT, "128-bit identity of the document as hex, from its content alone"),
     ("source", TEXT, "name of the source in the recipe"),
     ("role", TEXT, "web, qa, long_cot, instruct, code, general or rl"),

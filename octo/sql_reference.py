@@ -70,7 +70,7 @@ FROM leaks
 GROUP BY ALL
 ORDER BY manifest, items DESC
 """,
-    "How many documents does each rule drop, and how close to its limit? (`octo curate --reselect` moves a limit.)": """
+    "How many documents does each rule drop, and how close to its limit? (`octo curate --refilter` moves a limit.)": """
 SELECT manifest, source, drop_reason, drop_evidence->>'score' AS score, drop_evidence->>'limit' AS least_or_most,
   count(*) AS documents, quantile_cont(CAST(drop_evidence->>'value' AS DOUBLE), 0.5) AS median
 FROM documents

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 
 from evaluation.answers import Verdict
-from evaluation.extraction import goes_on
+from evaluation.extraction import continues
 from rl.config import RewardName
 
 RULE = "boxed"
@@ -44,7 +44,7 @@ def reward(verdict: Verdict, name: RewardName, response: str, truncated: bool = 
     wrong, special = _row(name, response)
     if special is not None:
         return special
-    return RIGHT if verdict is Verdict.CORRECT and not (truncated and goes_on(response)) else wrong
+    return RIGHT if verdict is Verdict.CORRECT and not (truncated and continues(response)) else wrong
 
 
 def _row(name: RewardName, response: str) -> tuple[float, float | None]:

@@ -149,7 +149,7 @@ def test_a_checkpoint_opens_with_transformers(walk):
         ("curate {recipes}/corpus.yaml sample.documents=400 --plan", "freeze"),
         ("curate {recipes}/corpus.yaml sample.documents=400", "{corpus}"),
         (
-            "curate {recipes}/corpus.yaml sample.documents=400 quality.min_words=30 --reselect quickstart@1 --plan",
+            "curate {recipes}/corpus.yaml sample.documents=400 quality.min_words=30 --refilter quickstart@1 --plan",
             "quality.min_words 20 → 30",
         ),
         ("mix {recipes}/stable.yaml 'budget={{steps: 4, batch: 4}}' components.0.max_epochs=50 --plan", "long_cot"),

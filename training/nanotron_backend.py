@@ -125,7 +125,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         self.nats: list[Tensor] = []
         self.saved, self.began, self.lr = begin.done, time.perf_counter(), 0.0
         super().__init__(str(run.path / FOLDER / "nanotron.yaml"))
-        self._go_on()
+        self._resume()
 
     def _load_model_checkpoint(self, model: Any) -> Any:
         """Nanotron's hook for the weights a run starts with."""
@@ -136,7 +136,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         nanotron_qwen.masked_mean = self._share_of_loss
         return model
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Take up the optimizer and the count of steps where they were left."""
         begin, base = self.begin, self.optimizer.get_base_optimizer()
         assert begin.folder

@@ -70,7 +70,7 @@ def _name(run: RunDirectory) -> str:
     return f"octo-{run.id}"
 
 
-def go_on(store: Store, run_id: str) -> RunDirectory:
+def resume(store: Store, run_id: str) -> RunDirectory:
     """Launch the run of this ID once more, from its record."""
     record = load_run(store, run_id).record
     recipe = parse(record["config"], TrainRecipe, run_id)
@@ -83,7 +83,7 @@ def go_on(store: Store, run_id: str) -> RunDirectory:
 def main(url: str, run_id: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's warning: the run's record shall say so
     try:
-        print(go_on(Store(url), run_id).id)
+        print(resume(Store(url), run_id).id)
     except KeyboardInterrupt:
         raise UserError(
             f"Slurm ended the job of {run_id}",

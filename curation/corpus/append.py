@@ -1,7 +1,7 @@
 """A corpus with more documents: a dump or a source added to what is there, and only what is new read and compared.
 
-`octo curate RECIPE --onto CORPUS`. The recipe is that of the whole: every source, old and new, best first. Files whose
-checksums `CORPUS` knows are passed over; those that it read need not be there any more. Promises: the documents and
+`octo curate RECIPE --append-to CORPUS`. The recipe is that of the whole: every source, old and new, best first. Files
+whose checksums `CORPUS` knows are passed over; those that it read need not exist any more. Promises: the documents and
 every decision about them are those of a full run of the recipe over all files, whatever was there first. Texts,
 signatures and the rest of what was written about a document stay the files that they are, with new ones after them;
 `documents` (which hold the decisions), `leaks` and `doubts` are written anew, and `origins` where twins change places.
@@ -80,14 +80,14 @@ def check_addable(onto: Manifest, identity: dict[str, Any]) -> None:
     if onto.kind != "corpus":
         raise UserError(f"{onto.ref} is a {onto.kind}, no corpus", "Name a corpus manifest")
     if onto.counts.get("rules") != RULES_VERSION or "twins" not in onto.families:
-        raise UserError(f"{onto.ref} was made by other rules than these", "Run `octo curate` without --onto")
+        raise UserError(f"{onto.ref} was made by other rules than these", "Run `octo curate` without --append-to")
     theirs = [source["name"] for source in onto.recipe["sources"]]
     ours = [source for source in identity["sources"] if source["name"] in theirs]
     if missing := [name for name in theirs if name not in {source["name"] for source in ours}]:
         hint = "List every source of the corpus: their order says which copy is kept; their files need not be there"
         raise UserError(f"source {missing[0]} of {onto.ref} is not in the recipe", hint)
     if differing := changes(onto, identity | {"sources": ours}):
-        hint = "Keep the rules of the corpus; decide it anew by --reselect first where that is possible"
+        hint = "Keep the rules of the corpus; decide it anew by --refilter first where that is possible"
         raise UserError(f"the recipe does not decide as {onto.ref} does: {differing[0]}", hint)
     if [source["name"] for source in ours] != theirs:
         hint = f"Their order is {', '.join(theirs)}; new ones may stand anywhere between"
@@ -101,7 +101,7 @@ def check_compared(onto: Manifest, benchmarks: list[Manifest], training: tuple[M
         kind = "benchmark-" if what == "benchmarks" else "corpus-"
         known = {parent for parent in theirs if parent.startswith(kind)} - {onto.counts.get("onto")}
         if known != {one.id for one in wanted}:
-            hint = f"Name the same {what}, or run `octo curate` without --onto"
+            hint = f"Name the same {what}, or run `octo curate` without --append-to"
             raise UserError(f"the recipe keeps out other {what} than {onto.ref}", hint)
 
 

@@ -1,6 +1,6 @@
 """Why each document is kept or dropped, from what was measured of it: the one place where that is decided.
 
-A full run decides from what its tasks wrote, `--reselect` from the columns of a manifest; both call `decide`. A
+A full run decides from what its tasks wrote, `--refilter` from the columns of a manifest; both call `decide`. A
 document has at most one reason. Of several the first is named, and only a document without an earlier one
 competes as a copy, so that the keeper of a copy is always a kept document. The reasons and their order are those of
 `manifests.drop_reasons`.

@@ -1,6 +1,6 @@
 """Another cut through a corpus that is there: its documents decided anew by other thresholds, and no source read.
 
-`octo curate RECIPE --reselect CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
+`octo curate RECIPE --refilter CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
 same files, for both decide in `curation.corpus.decide`; texts, signatures, origins and quarantine are the files of the
 corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. There
 remain `rules`, the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and
@@ -43,7 +43,7 @@ FREE = (
 UPWARD = ("decontaminate.coverage", "decontaminate.numbers")
 KEPT = ("texts", "origins", "quarantine", "signatures", "bands", "doubts", "twins", "inputs")
 """Families that no threshold changes."""
-HINT = "Run `octo curate` without --reselect"
+HINT = "Run `octo curate` without --refilter"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
     if base.counts.get("rules") != RULES_VERSION:
         raise UserError(f"{base.ref} was made by other rules than these", HINT)
     if grown := base.counts.get("onto"):
-        hint = f"Decide {grown} anew and add to that by --onto, or run `octo curate` on all files"
+        hint = f"Decide {grown} anew and add to that by --append-to, or run `octo curate` on all files"
         raise UserError(f"{base.ref} was added to {grown}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
         lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""

@@ -106,7 +106,7 @@ class Task:
         return "\n".join(lines[-TAIL_LINES:]) or "its process is gone and left no word: killed, out of memory perhaps"
 
 
-def process_goes_on(line: Line) -> bool:
+def process_continues(line: Line) -> bool:
     """Whether the process of an attempt is there; believed of other machines."""
     return line["host"] != HOST or Path(f"/proc/{line['pid']}").exists()
 
@@ -116,7 +116,7 @@ class Survey:
     """The tasks of `job` as their files tell; files that cannot change any more are read once."""
 
     job: Job
-    goes_on: Callable[[Line], bool] = process_goes_on
+    continues: Callable[[Line], bool] = process_continues
     _ended: dict[str, Line] = field(default_factory=dict)
     _done: set[int] = field(default_factory=set)
 
@@ -153,7 +153,7 @@ class Survey:
             return "done"
         if not attempts:
             return "waiting"
-        if any("ended" not in line and self.goes_on(line) for line in attempts):
+        if any("ended" not in line and self.continues(line) for line in attempts):
             return "running"
         if "ended" not in attempts[-1]:
             return "killed"
@@ -191,7 +191,7 @@ class Meter:
             return self._seen
         self._next = time.monotonic() + METER_SECONDS
         lines, done = self.survey.lines(), len(self.survey.done())
-        running = sum("ended" not in line and self.survey.goes_on(line) for line in lines)
+        running = sum("ended" not in line and self.survey.continues(line) for line in lines)
         self._seen = Seen(len(lines), running, sum("ended" in line for line in lines), done)
         self.advance(done - self._drawn, note=summary(lines))
         self._drawn = done

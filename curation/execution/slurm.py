@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from curation.execution.attempts import Line, Meter, Survey, process_goes_on
+from curation.execution.attempts import Line, Meter, Survey, process_continues
 from curation.execution.build import Build
 from curation.places import PlaceRecipe
 from curation.tasks import pending
@@ -157,13 +157,13 @@ def _row(launch: Line, job: str, alive: list[Element], ended: dict[str, str]) ->
             "waits for": ", ".join(sorted(reasons)), "logs": launch["logs"]}  # fmt: skip
 
 
-def goes_on(run: RunDirectory) -> Any:
+def continues(run: RunDirectory) -> Any:
     """What tells whether an attempt of `run` is still at work, by what Slurm says now."""
     try:
         alive = {element.id for element in elements(run.id)} if run.record.get("slurm") else set()
     except UserError:
-        return process_goes_on
-    return lambda line: line["slurm"] in alive if "slurm" in line else process_goes_on(line)
+        return process_continues
+    return lambda line: line["slurm"] in alive if "slurm" in line else process_continues(line)
 
 
 def scripts(recipe: PlaceRecipe, jobs: int) -> list[tuple[str, str]]:

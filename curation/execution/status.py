@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.execution import slurm
-from curation.execution.attempts import Survey, Task, process_goes_on, summary
+from curation.execution.attempts import Survey, Task, process_continues, summary
 from curation.tasks import Job
 from manifests.runs import RunDirectory
 
@@ -35,7 +35,7 @@ def status_of(run: RunDirectory) -> Status:
 def _unfinished(run: RunDirectory, about: dict[str, Any]) -> Status:
     job = Job.load(run.path / "job.json")
     submitted = bool(run.record.get("slurm"))
-    survey = Survey(job, slurm.goes_on(run) if submitted else process_goes_on)
+    survey = Survey(job, slurm.continues(run) if submitted else process_continues)
     tasks = survey.tasks()
     states = Counter(task.state for task in tasks)
     said = about | {"tasks": len(tasks)} | dict(sorted(states.items())) | {"read": summary(survey.lines())}

@@ -253,15 +253,15 @@ def _split(data, offsets, classes, lower):
                 at += length
             else:
                 flags[words] = np.uint8(NUMBER) | after_break
-                goes_on = True
-                while goes_on:
+                continues = True
+                while continues:
                     if data[at] != 44:  # the comma of 1,000
                         value = (value ^ np.uint64(data[at])) * FNV_PRIME
                     at += 1
                     while at < end and classes[data[at]] == _DIGIT:
                         value = (value ^ np.uint64(data[at])) * FNV_PRIME
                         at += 1
-                    goes_on = _goes_on(data, at, end, classes)
+                    continues = _goes_on(data, at, end, classes)
             hashes[words] = _mix(value)
             words += 1
             after_break = np.uint8(0)

@@ -54,11 +54,13 @@ def curate(
     ] = False,
     refilter: Annotated[
         str | None,
-        typer.Option("--reselect", help="Corpus manifest to re-filter with other limits; no source is read."),
+        typer.Option("--refilter", help="Corpus manifest to re-filter with other limits; no source is read."),
     ] = None,
-    onto: Annotated[
-        str | None, typer.Option("--onto", help="Corpus manifest to append to; only files that it lacks are read.")
+    append_to: Annotated[
+        str | None, typer.Option("--append-to", help="Corpus manifest to append to; only files that it lacks are read.")
     ] = None,
+    reselect: Annotated[str | None, typer.Option("--reselect", hidden=True)] = None,
+    onto: Annotated[str | None, typer.Option("--onto", hidden=True)] = None,
     plan: PlanOption = False,
     check: Annotated[bool, typer.Option("--check", help="With --plan: look at one record of each source.")] = False,
     json_: JsonOption = False,
@@ -79,9 +81,12 @@ def curate(
     if on == "ray" and not (plan or check):
         need("ray", "octo curate --on ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
-    if refilter and onto:
-        raise UserError("--reselect and --onto are two steps", "Re-filter the corpus first, then append to the result")
-    base, grown = (resolve(home, ref) if ref else None for ref in (refilter, onto))
+    refilter = refilter or renamed("--reselect", "--refilter", reselect)
+    append_to = append_to or renamed("--onto", "--append-to", onto)
+    if refilter and append_to:
+        hint = "Re-filter the corpus first, then append to the result"
+        raise UserError("--refilter and --append-to are two steps", hint)
+    base, grown = (resolve(home, ref) if ref else None for ref in (refilter, append_to))
     if check:
         looked = pipeline.check(home, config)
         show_plan([vars(row) for row in looked], f"{config.name}@{config.version}: one record of each", json_)
@@ -100,6 +105,13 @@ def curate(
     corpus = pipeline.curate(home, config, workers, base, grown, on)
     show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
     exit_if_barren(pipeline.barren(corpus))
+
+
+def renamed(old: str, new: str, value: str | None) -> str | None:
+    """The value of an option under its old name, with a hint; old names are taken for one release."""
+    if value is not None:
+        print(f"octo: {old} is now called {new}; the old name will go in the next release", file=sys.stderr)
+    return value
 
 
 def exit_if_barren(lines: list[str]) -> None:

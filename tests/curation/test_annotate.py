@@ -607,8 +607,8 @@ def test_a_server_of_our_own_that_ends_is_told_and_leaves_nothing(store, corpus_
 def test_a_server_of_our_own_ends_with_a_run_that_is_killed(store, corpus_of, server, tmp_path, monkeypatch):
     asked = served(corpus_of(*["good"] * 200), server, "toy")
     (tmp_path / "recipe.yaml").write_text(asked.model_dump_json())
-    command = [sys.executable, octo.__file__, "annotate", str(tmp_path / "recipe.yaml"), "--store", store.root]
-    path = f"{octo.HERE}{os.pathsep}{os.environ['PYTHONPATH']}"
+    command = [sys.executable, "-m", "octo", "annotate", str(tmp_path / "recipe.yaml"), "--store", store.root]
+    path = f"{octo.ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
     wait_for(lambda: process.poll() is not None or is_up(below(process.pid)))
     (started,) = [pid for pid in below(process.pid) if "vllm" in Path(f"/proc/{pid}/cmdline").read_text()]

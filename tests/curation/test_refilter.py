@@ -156,7 +156,7 @@ def test_what_is_not_stored_is_refused_by_its_field(place, tokenizer, base, chan
     for build in (curate, plan):
         with pytest.raises(UserError, match=re.escape(field)) as error:
             build(base.store, recipe(place, tokenizer, **changes), base=base)
-        assert "\n" not in str(error.value) and "--reselect" in str(error.value)
+        assert "\n" not in str(error.value) and "--refilter" in str(error.value)
     assert base.store.list("") == before
 
 
@@ -179,7 +179,7 @@ def test_a_plan_says_what_changes_and_that_there_is_a_shorter_way(place, tokeniz
     rows = {row.stage: row.what for row in plan(base.store, other, base)}
     assert rows["change"] == "quality.min_words 20 → 7" and base.id in rows["reselect"] and "read" not in rows
     rows = {row.stage: row.what for row in plan(base.store, other)}
-    assert "--reselect base@1" in rows["or"] and "default" in rows["score"]
+    assert "--refilter base@1" in rows["or"] and "default" in rows["score"]
     far = recipe(place, tokenizer, near_duplicates={"shingle": 4})
     assert "or" not in {row.stage for row in plan(base.store, far)}
     assert base.store.list("") == before

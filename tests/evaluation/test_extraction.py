@@ -5,7 +5,7 @@ import time
 import pytest
 
 from evaluation.answers import Verdict, grade
-from evaluation.extraction import extract, goes_on
+from evaluation.extraction import extract, continues
 
 CASES = [
     ("chain", "so $x=\\boxed{2}$ or $x=\\boxed{3}$", "2,3", True),
@@ -159,8 +159,8 @@ def test_two_candidates_earn_for_neither(wrong, form):
 
 
 def test_what_goes_on_behind_the_last_box():
-    assert goes_on(r"\boxed{5} and so on") and goes_on(r"\boxed{5} \boxed{6")
-    assert not goes_on(r"so $\boxed{\frac{1}{2}}$.") and not goes_on("no box")
+    assert continues(r"\boxed{5} and so on") and continues(r"\boxed{5} \boxed{6")
+    assert not continues(r"so $\boxed{\frac{1}{2}}$.") and not continues("no box")
 
 
 @pytest.mark.parametrize(

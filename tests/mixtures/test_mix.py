@@ -154,12 +154,15 @@ def test_a_damaged_corpus_is_refused(store: Store, toy: Manifest, recipe: Recipe
     [
         ({"components": [{"name": "web", "manifest": "nothing@1"}]}, "no manifest nothing@1"),
         ({"components": [{"name": "web", "manifest": "toy@1", "where": "role = 'poetry'"}]}, "selects no document"),
-        ({"components": [{"name": "web", "manifest": "toy@1", "where": "role = = 1"}]}, "is no SQL condition"),
+        ({"components": [{"name": "web", "manifest": "toy@1", "where": "role = = 1"}]}, "is not a valid SQL condition"),
         ({"tokenizer": "nowhere"}, "nowhere"),
         ({"tokenizer": "no-such-org/no-such-model"}, "no tokenizer at no-such-org/no-such-model"),
         ({"budget": {"tokens": 15}}, "the budget holds no sequence of 16 tokens"),
         ({"budget": {"tokens": 100, "batch": 8}}, "the budget of 6 sequences is smaller than one batch of 8"),
-        ({"components": [{"name": "web", "manifest": "toy@1", "where": "true; DROP TABLE x"}]}, "is no SQL condition"),
+        (
+            {"components": [{"name": "web", "manifest": "toy@1", "where": "true; DROP TABLE x"}]},
+            "is not a valid SQL condition",
+        ),
         ({"components": [{"name": "web", "manifest": "toy@1", "where": "drop_reason = 'too_short'"}]}, "7 too_short"),
         ({"budget": {"tokens": "1M"}}, "epochs > max_epochs 1"),
     ],

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
-from evaluation.extraction import goes_on
+from evaluation.extraction import continues
 from evaluation.templates import render
 from manifests import tables
 from manifests.errors import UserError
@@ -169,7 +169,7 @@ def test_verdict_reward_and_advantage_of_every_row_are_right(home):
         if not boxes and r"\boxed" in row["response"]:
             continue  # spelt letter by letter
         verdict = "UNPARSED" if not boxes else "CORRECT" if boxes[-1][1] == answers[row["prompt_id"]] else "INCORRECT"
-        earns = verdict == "CORRECT" and not (row["truncated"] and goes_on(row["response"]))
+        earns = verdict == "CORRECT" and not (row["truncated"] and continues(row["response"]))
         assert (row["verdict"], row["reward"]) == (verdict, 1.0 if earns else -1.0)
         assert (row["reason"] is None) == (verdict == "CORRECT")
     spreads = set()
