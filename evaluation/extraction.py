@@ -27,7 +27,7 @@ from typing import Literal
 
 from evaluation.spelling import matching, normalise
 
-__all__ = ["Rule", "extract", "goes_on"]
+__all__ = ["Rule", "continues", "extract"]
 
 Rule = Literal["boxed", "phrase", "hashes", "number", "choice", "option", "minerva", "chain"]
 

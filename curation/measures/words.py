@@ -195,7 +195,7 @@ def _digit_at(data, at, end, classes):
 
 
 @numba.njit(cache=True, nogil=True)
-def _goes_on(data, at, end, classes):
+def _continues(data, at, end, classes):
     """Whether a number goes on beyond the byte at `at`, which is no digit: 3.5 and 1,000."""
     if at >= end or not _digit_at(data, at + 1, end, classes):
         return False
@@ -261,7 +261,7 @@ def _split(data, offsets, classes, lower):
                     while at < end and classes[data[at]] == _DIGIT:
                         value = (value ^ np.uint64(data[at])) * FNV_PRIME
                         at += 1
-                    continues = _goes_on(data, at, end, classes)
+                    continues = _continues(data, at, end, classes)
             hashes[words] = _mix(value)
             words += 1
             after_break = np.uint8(0)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from evaluation.answers import Verdict, grade
-from evaluation.extraction import extract, continues
+from evaluation.extraction import continues, extract
 
 CASES = [
     ("chain", "so $x=\\boxed{2}$ or $x=\\boxed{3}$", "2,3", True),
