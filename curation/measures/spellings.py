@@ -84,7 +84,8 @@ _COPY, _BACKSLASH, _OPEN, _CLOSE, _SCRIPT, _UNDERSCORE, _STAR, _DASH, _RULE, _PL
     range(15)
 )
 _GROUP, _JOINED, _NUMERATOR = 0, 1, 2
-DEPTH, LONGEST_TAG = 64, 160
+DEPTH, LONGEST_TAG, LOOK_BACK = 64, 160, 64
+"""Groups within groups; bytes of a tag; bytes that are looked back over, so that no text takes quadratic time."""
 KEEP, OMIT, SMALL, DASH, BULLET = 0, 1, 2, 3, 4
 """How a character is replaced: not at all; by nothing; as a script; as a dash; as a sign that may be a bullet. Above
 these: `PLAIN`, by what the table says."""
@@ -275,8 +276,9 @@ def _beyond_blanks(data, at, end):
 @numba.njit(cache=True, nogil=True)
 def _begins_line(data, at, start):
     """Whether nothing but blanks and marks of quotation stand before `at` in its line."""
+    first = max(start, at - LOOK_BACK)
     at -= 1
-    while at >= start and (data[at] == 32 or data[at] == 9 or data[at] == 62):
+    while at >= first and (data[at] == 32 or data[at] == 9 or data[at] == 62):
         at -= 1
     return at < start or data[at] == 10
 
@@ -506,7 +508,8 @@ def _longer(values, length):
 @numba.njit(cache=True, nogil=True)
 def _word_before(out, size, first):
     """Whether the last two characters that are no spaces, in what is written, are letters."""
-    while size > first and _is_space(out[size - 1]):
+    stop = max(first, size - LOOK_BACK)
+    while size > stop and _is_space(out[size - 1]):
         size -= 1
     if size - 2 < first:
         return False
@@ -555,6 +558,9 @@ def _argument(data, at, end, out, size, sign):
 def _escaped(data, at, end, out, size):
     """Write what becomes of a backslash before anything but a letter; returns (size, place after)."""
     following = _at(data, at + 1, at, end)
+    if following >= 128:  # not a sign to be escaped, and longer than a byte
+        out[size] = 32
+        return size + 1, at + 1
     if following == 37 or following == 42:  # \\% and \\*
         out[size] = following
         size += 1
@@ -633,7 +639,8 @@ def _run(data, at, end):
 @numba.njit(cache=True, nogil=True)
 def _sign(data, at, start, end, kind, word_before):
     """(what becomes of the run of ASCII signs at `at`, place after): the sign, or a space where it is none."""
-    after = _run(data, at, end)
+    # the sign itself is read at once: only these three come in runs
+    after = _run(data, at, end) if kind in (_DASH, _STAR, _RULE) else at + 1
     byte, many = data[at], after - at
     if kind == _DASH:
         return _dash(data, at, many, start, end, word_before), after
@@ -665,9 +672,9 @@ def _keep_products_of_numbers(out, first, size):
     for star in range(first, size):
         if out[star] == 42:
             left, right = star - 1, star + 1
-            while left >= first and _is_between(out[left]):
+            while left >= max(first, star - LOOK_BACK) and _is_between(out[left]):
                 left -= 1
-            while right < size and _is_between(out[right]):
+            while right < min(size, star + LOOK_BACK) and _is_between(out[right]):
                 right += 1
             if left < first or right >= size or not (_is_digit(out[left]) and _is_digit(out[right])):
                 out[star] = 32

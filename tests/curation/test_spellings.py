@@ -125,3 +125,13 @@ def test_there_is_room_for_every_replacement():
 
 def test_null_and_empty_texts():
     assert spelled(pa.array([None, "", "a"], pa.string())).to_pylist() == [b"", b"", b"a"]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["x", ">", "-", "- ", "-- ", "* ", "*", "+ ", "> ", "{", "}", "\\", "<b ", "&", "^", "_", "1*", "∗ ", "− ", "( "],
+)
+def test_no_text_takes_quadratic_time(unit):
+    """A million bytes of one sign: in quadratic time each would take minutes."""
+    text = unit * (1_000_000 // len(unit))
+    assert len(spelled([text])[0].as_py()) <= ROOM * len(text.encode()) + 64
