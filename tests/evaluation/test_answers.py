@@ -349,7 +349,7 @@ def killing(grader, times, how):
         thread.join()
 
 
-MONSTROUS = r"(x-5)^{6000}-(x-a)^{5999}"
+MONSTROUS = r"\binom{10000000}{5000000}"
 UNGRADABLE = r"\int_0^1 \sin(\sin(\sin(x^x))) dx \cdot \binom{9000000}{4500000}"
 
 

@@ -149,7 +149,7 @@ def test_a_reference_of_no_use_raises_no_score(store, tmp_path, monkeypatch, cap
 
 def test_answers_that_cannot_be_graded_are_wrong(store, tmp_path, monkeypatch):
     """Five right ones and five monstrous ones are one half, and an item never solved stays unsolved."""
-    path, monstrous = tmp_path / "hard.jsonl", r"\boxed{(x-5)^{6000}-(x-a)^{5999}}"
+    path, monstrous = tmp_path / "hard.jsonl", r"\boxed{\binom{10000000}{5000000}}"
     path.write_text("\n".join(json.dumps({"question": f"{i}?", "answer": "5"}) for i in range(3)))
     manifest = freeze_benchmark(store, BenchmarkRecipe(name="hard", path=str(path)))
 

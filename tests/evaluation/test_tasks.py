@@ -224,7 +224,7 @@ def test_a_box_or_an_announced_answer_beats_the_last_number(grader, name, answer
 
 def test_the_papers_harness_takes_the_last_number(grader):
     said = verdict(grader, "amc23", "27", r"It is \boxed{27} by case 1.", protocol="paper")
-    assert (said.grade.verdict, said.grade.extracted) == (Verdict.INCORRECT, "1")
+    assert (said.grade.verdict, said.grade.extracted) == (Verdict.INCORRECT, "1.")
     assert said.other.verdict is Verdict.CORRECT
 
 
