@@ -74,9 +74,13 @@ def render(template: TemplateName, question: str, epoch: int = 0) -> str:
             assert_never(template)
 
 
-def with_thought(template: str, response: str) -> str:
+THINK = "<think>"
+
+
+def with_thought(template: Asked, response: str) -> str:
     """`response` with the `<think>` that the prompt ends with: what a thought holds that is not ended is no answer."""
-    return f"<think>{response}" if template == "base_0221" else response
+    opened = template != FEW_SHOT and render(template, "").rstrip().endswith(THINK)
+    return THINK + response if opened else response
 
 
 def _examples(epoch: int) -> str:
