@@ -60,6 +60,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "kept_share": ("Share kept", percent),
     "dropped": ("Dropped", count),
     "quarantined": ("Quarantined", count),
+    "formulas_lost": ("Formulas lost", count),
     "tokens": ("Tokens", count),
     "length": ("Tokens", count),
     "tokens_in": ("Tokens in", count),

@@ -62,7 +62,7 @@ def test_prompts_are_kept_apart_from_training_and_benchmarks_and_must_be_verifia
         {"question": FARMER.replace("17", "18"), "answer": "22"},  # another problem
         {"question": BAKER, "answer": "42"},
         {"question": TRAIN, "answer": "35"},
-        {"question": RIVER, "answer": "$N=n$"},  # N = n + 1 would be called right
+        {"question": RIVER, "answer": r"$x \oplus$"},  # one more cannot be told from it
         {"question": RIVER.replace("6", "5"), "answer": "105"},
         {"question": LEAKED, "answer": "127"},
     ]

@@ -207,7 +207,8 @@ def test_the_funnel_on_the_page_is_that_of_sql(folder: Store, corpus) -> None:
     assert ["qa", "2", "2", "100.0%", "0", "0", "12", "12", "100.0%"] in shown
     for row in query(folder, "FROM funnel WHERE manifest = $1", [manifest.id]).to_pylist():
         reason = row["reason"] or "–"
-        assert [row["source"], row["outcome"], reason, f"{row['documents']:,}", f"{row['tokens']:,}"] in shown
+        lost = "–" if row["formulas_lost"] is None else f"{row['formulas_lost']:,}"
+        assert [row["source"], row["outcome"], reason, f"{row['documents']:,}", f"{row['tokens']:,}", lost] in shown
 
 
 def test_the_flow_leads_from_each_source_to_its_outcomes(folder: Store, corpus) -> None:
