@@ -14,7 +14,7 @@ from octo.commands import app
 RECIPES = installation.ROOT / "recipes" / "quickstart"
 CORPUS = [str(RECIPES / "corpus.yaml"), "sample.documents=400"]
 STABLE = [str(RECIPES / "stable.yaml"), "budget={steps: 2, batch: 4}", "components.0.max_epochs=50"]
-SMALL = ["batch_sequences=4", "model.hidden_size=32", "model.intermediate_size=64"]
+SMALL = ["batch_sequences=4", "model.hidden_size=32", "model.intermediate_size=64", "schedule.warmup_steps=1"]
 TRAIN = ["quickstart-stable@1", str(RECIPES / "train-stable.yaml"), *SMALL]
 RL = ["steps=1", "prompts_per_step=2", "group_size=2", "max_new_tokens=8", "grading_workers=1"]
 EVAL = [str(RECIPES / "eval.yaml"), "limit=2", "max_new_tokens=8", "samples=1", "grading_workers=1"]
