@@ -235,9 +235,11 @@ def right_or_endless(tmp_path, **values):
 def test_an_answer_that_is_too_hard_to_grade_is_pushed_down(tmp_path):
     rows = right_or_endless(tmp_path, reward="signed").table("rollouts").to_pylist()
     hard = [row for row in rows if row["reason"] == "too_hard"]
-    right = [row for row in rows if row["verdict"] == "CORRECT"]
+    earned = [row for row in rows if row["reward"] == 1.0]  # right, and not cut off behind the box
+    groups = {row["prompt_id"] for row in earned}  # a group that earned nothing has no advantages
     assert {(row["verdict"], row["reward"]) for row in hard} == {("UNPARSED", -1.0)}
-    assert right and all(row["advantage"] < 0 for row in hard) and all(row["advantage"] > 0 for row in right)
+    assert earned and all(row["advantage"] > 0 for row in earned)
+    assert all(row["advantage"] < 0 for row in hard if row["prompt_id"] in groups)
 
 
 def test_a_failure_of_the_grader_is_no_reward(tmp_path, monkeypatch):

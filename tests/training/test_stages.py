@@ -66,7 +66,7 @@ def test_a_stage_on_another_sequence_length_is_refused(mixture, recipe):
 
 
 def test_two_stages_of_one_name_are_refused(recipe):
-    with pytest.raises(UserError, match="two stages of a run have one name"):
+    with pytest.raises(UserError, match="two stages of a run have the same name"):
         recipe(then=[DECAY | {"stage": "stable"}])
 
 
