@@ -768,8 +768,9 @@ def _spell(data, offsets, glued, marking, classes, how, what, keys, values, text
                 for place in range(begin, size):
                     starred |= out[place] == 42
             if marking:
+                copied = size - (at - first)  # behind the space that a small character before may have left
                 for place in range(begin, size):
-                    marks[place] = first - start + (place - begin if kind == _COPY else 0)
+                    marks[place] = first - start + (max(place - copied, 0) if kind == _COPY else 0)
         if starred:
             _keep_products_of_numbers(out, ends[text], size)
         ends[text + 1] = size
