@@ -316,6 +316,7 @@ MAIN_FAMILY = {
     "classifier": "labels",
     "annotations": "annotations",
     "pass_rates": "pass_rates",
+    "study": "study_cells",
 }
 
 
@@ -424,6 +425,9 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
             sql = _DIFF_ROWS.format(table="labels", key="doc_id", columns="(label, held_out, score)")
         case "pass_rates":
             sql = _DIFF_ROWS.format(table="pass_rates", key="prompt_id", columns="(responses, correct)")
+        case "study":
+            key = "(arm, branch, seed, outcome)"
+            sql = _DIFF_ROWS.format(table="study_outcomes", key=key, columns="(value,)")
         case "annotations":
             sql = _DIFF_ROWS.format(table="annotations", key="(doc_id, ordinal)", columns="(response, verdict)")
         case _:

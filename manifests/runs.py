@@ -318,20 +318,10 @@ def open_run(
     backend, parent and `inputs` (name → checksum of what is neither manifest nor run, such as a model folder).
     """
     manifests = list(manifests)
-    identity = {
-        "kind": kind,
-        "manifests": [manifest.digest for manifest in manifests],
-        "config": semantic(config) if isinstance(config, BaseModel) else config,
-        "backend": backend,
-        "parent": parent.id if parent else None,
-        "inputs": inputs or {},
-    }
-    run_id = f"run-{json_digest(identity)[:12]}"
-    with contextlib.suppress(FileNotFoundError):
-        run = RunDirectory(store, _load_record(store, run_id))
-        if store.is_local:
-            refuse_links_out(store.root, run.path)
-        return run
+    identity = _identity(kind, manifests, config, backend, parent, inputs)
+    run_id = _id_of(identity)
+    if found := _begun(store, run_id):
+        return found
     if resume:
         raise UserError(
             f"nothing to resume: {run_id}, which this launch would be, was never begun in {store.url}",
@@ -348,6 +338,50 @@ def open_run(
     run = RunDirectory(store, record)
     run._update()
     return run
+
+
+def begun(
+    store: Store,
+    kind: str,
+    manifests: Iterable[Manifest],
+    config: BaseModel | dict[str, Any],
+    backend: str,
+    parent: RunDirectory | None = None,
+    inputs: dict[str, str] | None = None,
+) -> RunDirectory | None:
+    """The run that `open_run` would find, if such a launch was ever begun; nothing is written."""
+    return _begun(store, _id_of(_identity(kind, manifests, config, backend, parent, inputs)))
+
+
+def _identity(
+    kind: str,
+    manifests: Iterable[Manifest],
+    config: BaseModel | dict[str, Any],
+    backend: str,
+    parent: RunDirectory | None,
+    inputs: dict[str, str] | None,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "manifests": [manifest.digest for manifest in manifests],
+        "config": semantic(config) if isinstance(config, BaseModel) else config,
+        "backend": backend,
+        "parent": parent.id if parent else None,
+        "inputs": inputs or {},
+    }
+
+
+def _id_of(identity: dict[str, Any]) -> str:
+    return f"run-{json_digest(identity)[:12]}"
+
+
+def _begun(store: Store, run_id: str) -> RunDirectory | None:
+    with contextlib.suppress(FileNotFoundError):
+        run = RunDirectory(store, _load_record(store, run_id))
+        if store.is_local:
+            refuse_links_out(store.root, run.path)
+        return run
+    return None
 
 
 def load_run(store: Store, ref: str) -> RunDirectory:

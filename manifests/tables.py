@@ -284,6 +284,41 @@ PASS_RATES = _table(
     ("length_mean", REAL, "mean length of all responses, in tokens"),
 )
 
+# -- study manifest ------------------------------------------------------------------------------------------------
+
+STUDY_CELLS = _table(
+    "study_cells",
+    "The cells of a study, one for each arm, branch and seed: what was made for it, and whether it is complete.",
+    ("arm", TEXT, "name of the arm"),
+    ("branch", TEXT, "name of the branch that the arm took; empty if the study has none"),
+    ("seed", LONG, "seed of the cell; cells of one seed and one stem share a start, the block of the comparison"),
+    ("stem", TEXT, "name of the stem; empty if the arm starts from its own random weights"),
+    ("status", TEXT, "done, failed, or missing if it was not begun"),
+    ("reason?", TEXT, "why it failed"),
+    ("stem_run?", TEXT, "run of the stem"),
+    ("mixture?", TEXT, "mixture of the arm"),
+    ("base?", TEXT, "run from which RL starts: the training run of the arm, or of its branch"),
+    ("before?", TEXT, "evaluation of that run"),
+    ("rl?", TEXT, "RL run"),
+    ("after?", TEXT, "evaluation of the RL run"),
+)
+STUDY_WEIGHTS = _table(
+    "study_weights",
+    "The mixtures of a study: the weight of each component in each arm.",
+    ("arm", TEXT, "name of the arm"),
+    ("component", TEXT, "component of the mixture"),
+    ("weight", REAL, "weight as a share of the sum; 0 for a component that the arm does not read"),
+)
+STUDY_OUTCOMES = _table(
+    "study_outcomes",
+    "The outcomes of a study, one row for each cell and outcome.",
+    ("arm", TEXT, "name of the arm"),
+    ("branch", TEXT, "name of the branch; empty if the study has none"),
+    ("seed", LONG, "seed of the cell"),
+    ("outcome", TEXT, "name of the outcome"),
+    ("value?", REAL, "its value; NULL if the cell is incomplete or its runs have no such value"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -412,7 +447,26 @@ SCORES = _table(
     ("n", LONG, "number of items or responses behind the score"),
     ("method", TEXT, "how the interval was computed: wilson, bootstrap, combined or none"),
 )
-LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, ALARMS, SAMPLES, SCORES)
+STUDY_NODES = _table(
+    "study_nodes",
+    "What became of the nodes of a study (run of kind study): a row when one begins and a row when it ends.",
+    ("step", LONG, "number of the node in the study, from 0"),
+    ("node", TEXT, "name of the node, such as W.s1.train"),
+    ("verb", TEXT, "curate, mix, train, rl, eval"),
+    ("arm?", TEXT, "arm to which it belongs; NULL for what arms share"),
+    ("seed?", LONG, "seed to which it belongs; NULL for what seeds share"),
+    ("status", TEXT, "running, done or failed"),
+    ("id?", TEXT, "ID of the manifest or run that it made or found"),
+    ("reason?", TEXT, "why it failed"),
+    ("found?", FLAG, "whether it was there already, from this study or another"),
+    ("seconds?", REAL, "wall time of the node"),
+    ("cpu_seconds?", REAL, "processor time of the node, with its child processes"),
+    ("units?", REAL, "size of the work: sequences to mix, tokens to train on, responses to sample"),
+    ("work", TEXT, "digest of the verb and its recipe without the seed: equal work takes equal time"),
+    ("kind_of_work", TEXT, "digest of what sets the time per unit of work: without the seed and the length"),
+    ("written_at", REAL, "time of the row, in seconds since 1970"),
+)
+LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, ALARMS, SAMPLES, SCORES, STUDY_NODES)
 
 # -- views that the catalog makes ----------------------------------------------------------------------------------
 
@@ -422,7 +476,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID of the manifest"),
     ("name", TEXT, "name, the part before @"),
     ("version", TEXT, "version, the part after @"),
-    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier, annotations or pass_rates"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier, annotations, pass_rates or study"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests from which it was made"),
     ("rows", LONG, "rows of its main family"),
@@ -445,7 +499,7 @@ RUNS = _table(
     "runs",
     "One row per run.",
     ("run", TEXT, "ID of the run"),
-    ("kind", TEXT, "curate, train, rl, eval or pass-rate"),
+    ("kind", TEXT, "curate, train, rl, eval, pass-rate or study"),
     ("status", TEXT, "created, running, stopped (interrupted), failed or done"),
     ("backend", TEXT, "datatrove, torch, nanotron, verl, …"),
     ("manifests", pa.list_(TEXT), "IDs of the manifests it was launched with"),
@@ -464,7 +518,8 @@ LINEAGE = _table(
 )
 
 FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS,
-                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES)  # fmt: skip
+                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES, STUDY_CELLS, STUDY_WEIGHTS,
+                STUDY_OUTCOMES)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

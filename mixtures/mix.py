@@ -51,6 +51,13 @@ def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell 
     return called(store, found or _built(store, recipe, asked, key, tell or _silent), recipe)
 
 
+def find(store: Store, recipe: MixRecipe) -> Manifest | None:
+    """The manifest that `mix` would find and not build; nothing is written. UserError as for `mix`."""
+    asked = _Inputs.of(store, recipe, None)
+    key = build_key(recipe.kind, asked.identity, asked.parents)
+    return find_built(store, key, recipe.kind, asked.identity, asked.parents)
+
+
 def _built(store: Store, recipe: MixRecipe, asked: "_Inputs", key: str, tell: Tell) -> Manifest:
     for parent in asked.parents:
         check_launch(store, parent)

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-WALK = ("quickstart", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval")
+WALK = ("quickstart", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval", "study")
 OTHERS = ("manifest", "runs", "sql", "why", "trace", "near", "doctor", "ui", "report", "publish", "pull")
 
 
@@ -28,6 +28,10 @@ manifest_app = typer.Typer(no_args_is_help=True, help="Inspect, check, export an
 runs_app = typer.Typer(no_args_is_help=True, help="Inspect runs.")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(runs_app, name="runs")
+study_app = typer.Typer(
+    no_args_is_help=True, help="Compare mixtures by what training and RL on them come to, with error bars."
+)
+app.add_typer(study_app, name="study")
 
 
 class RunUnlessNamed(TyperGroup):

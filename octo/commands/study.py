@@ -1,0 +1,142 @@
+"""`octo study …`: compare mixtures by what training and RL on them come to, with error bars."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octo.commands.groups import study_app
+from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
+from octo.printing import identity, print_json, show_rows
+
+RecipeArgument = Annotated[Path, typer.Argument(help="YAML recipe of a study.")]
+StudyArgument = Annotated[
+    str, typer.Argument(help="A study: its manifest (name@version or ID), its run, or the path of its recipe.")
+]
+
+
+@study_app.command()
+def plan(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    workers: WorkersOption = 1,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Show the arms, what is done already, what the rest will take, and how precise the answer will be."""
+    from manifests.recipe import load
+    from octo.study.config import StudyRecipe
+    from octo.study.cost import plan as study_plan
+
+    found = study_plan(open_store(store), load(recipe, StudyRecipe, overrides or []), workers)
+    if json_:
+        print_json(found.as_json())
+        return
+    show_rows(found.arms, f"Arms of {found.title}")
+    show_rows(found.work, "Work")
+    for line in found.lines:
+        print(line)
+
+
+@study_app.command()
+def run(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    on: Annotated[str, typer.Option("--on", help="local, or slurm: submit jobs and return.")] = "local",
+    workers: WorkersOption = 1,
+    plan_: PlanOption = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Run every node of a study that is not done, and freeze the result as a manifest of kind study."""
+    from manifests.extras import need
+    from manifests.recipe import load
+    from octo.study.config import StudyRecipe
+    from octo.study.results import results
+    from octo.study.run import find, run_study, submit
+
+    if plan_:
+        plan(recipe, overrides, workers, json_, store)
+        return
+    if on not in ("local", "slurm"):
+        raise typer.BadParameter(f"{on!r} is neither local nor slurm")
+    need("train", "octo study run")
+    home, config = open_store(store), load(recipe, StudyRecipe, overrides or [])
+    if on == "slurm":
+        begun, jobs = submit(home, config)
+        if json_:
+            print_json(identity(begun) | {"jobs": jobs})
+            return
+        show_rows([{"job": job, "does": name} for name, job in jobs.items()], "Submitted")
+        print(begun.id)
+        return
+    made = run_study(home, config, workers)
+    found = results(home, find(home, made.id))
+    if json_:
+        print_json(identity(made) | found.as_json())
+        return
+    _print(found)
+    print(made.id)
+
+
+@study_app.command()
+def show(study: StudyArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
+    """Show the outcomes of every arm with their intervals, also while the study runs, and what its claims come to."""
+    from octo.study.results import results
+    from octo.study.run import find
+
+    home = open_store(store)
+    found = results(home, find(home, study))
+    if json_:
+        print_json(found.as_json())
+        return
+    _print(found)
+
+
+@study_app.command()
+def compare(
+    study: StudyArgument,
+    outcome: Annotated[str | None, typer.Option("--outcome", help="Outcome to compare; by default the last.")] = None,
+    control: Annotated[str | None, typer.Option("--control", help="Arm to compare with; by default the first.")] = None,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Compare the arms with one of them, paired by seed, with intervals corrected for the number of comparisons."""
+    from octo.study.results import compare as compare_arms
+    from octo.study.run import find
+
+    home = open_store(store)
+    title, rows = compare_arms(home, find(home, study), outcome, control)
+    show_rows(rows, title, json_)
+
+
+@study_app.command()
+def verify(study: StudyArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
+    """Check a study against the store: its runs, their mixtures and starts, and every outcome computed again."""
+    from manifests.errors import UserError
+    from octo.study.verify import verify as verify_study
+
+    home = open_store(store)
+    made, problems, checked = verify_study(home, study)
+    if json_:
+        print_json(identity(made) | {"problems": problems, "checked": checked})
+    else:
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print(f"{made.ref} is sound: {json.dumps(checked)}")
+            print(made.id)
+    if problems:
+        raise UserError(f"{len(problems)} problems in {made.ref}", "Run the study again in this store")
+
+
+def _print(found: "object") -> None:
+    from octo.study.results import Results
+
+    assert isinstance(found, Results)
+    show_rows(found.cells, found.title)
+    if found.claims:
+        show_rows(found.claims, "Claims")
+    for line in found.lines:
+        print(line)
