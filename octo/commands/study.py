@@ -50,11 +50,12 @@ def run(
     store: StoreOption = None,
 ) -> None:
     """Run every node of a study that is not done, and freeze the result as a manifest of kind study."""
+    from manifests.catalog import Catalog
     from manifests.extras import need
     from manifests.recipe import load
     from octo.study.config import StudyRecipe
-    from octo.study.results import results
-    from octo.study.run import find, run_study, submit
+    from octo.study.results import results, snapshot
+    from octo.study.run import run_study, submit
 
     if plan_:
         plan(recipe, overrides, workers, json_, store)
@@ -72,7 +73,8 @@ def run(
         print(begun.id)
         return
     made = run_study(home, config, workers)
-    found = results(home, find(home, made.id))
+    with Catalog(home) as catalog:
+        found = results(snapshot(catalog, made.id))
     if json_:
         print_json(identity(made) | found.as_json())
         return
@@ -83,11 +85,11 @@ def run(
 @study_app.command()
 def show(study: StudyArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
     """Show the outcomes of every arm with their intervals, also while the study runs, and what its claims come to."""
-    from octo.study.results import results
-    from octo.study.run import find
+    from manifests.catalog import Catalog
+    from octo.study.results import results, snapshot
 
-    home = open_store(store)
-    found = results(home, find(home, study))
+    with Catalog(open_store(store)) as catalog:
+        found = results(snapshot(catalog, study))
     if json_:
         print_json(found.as_json())
         return
@@ -103,11 +105,12 @@ def compare(
     store: StoreOption = None,
 ) -> None:
     """Compare the arms with one of them, paired by seed, with intervals corrected for the number of comparisons."""
+    from manifests.catalog import Catalog
     from octo.study.results import compare as compare_arms
-    from octo.study.run import find
+    from octo.study.results import snapshot
 
-    home = open_store(store)
-    title, rows = compare_arms(home, find(home, study), outcome, control)
+    with Catalog(open_store(store)) as catalog:
+        title, rows = compare_arms(catalog, snapshot(catalog, study), outcome, control)
     show_rows(rows, title, json_)
 
 

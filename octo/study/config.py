@@ -147,6 +147,17 @@ class StudyRecipe(NamedRecipe):
     place: Annotated[SlurmRecipe, Local] = SlurmRecipe()
     """Resources that one job requests with `--on slurm`."""
 
+    @property
+    def asked(self) -> list[str]:
+        """Every outcome that the study reports, defines or decides a claim by."""
+        claimed = [
+            name
+            for claim in self.claims.values()
+            for name in (claim.outcome, claim.instead_of, claim.predictor)
+            if name is not None
+        ]
+        return list(dict.fromkeys([*self.report, *self.outcomes, *claimed]))
+
     @model_validator(mode="after")
     def _hangs_together(self) -> "StudyRecipe":
         if len(set(self.seeds)) < len(self.seeds):

@@ -102,6 +102,16 @@ class Study:
         """The arm with which the others are compared."""
         return self.recipe.control or next(iter(self.weights))
 
+    def closure(self, cell: Cell) -> set[str]:
+        """Every node that a cell needs."""
+        by_name, found, ahead = self.by_name, set[str](), list(cell.nodes.values())
+        while ahead:
+            name = ahead.pop()
+            if name not in found:
+                found.add(name)
+                ahead += by_name[name].needs.values()
+        return found
+
     @property
     def meaning(self) -> dict[str, Any]:
         """What the study is, as plain JSON: what its nodes do, without places and names of files."""

@@ -46,6 +46,13 @@ def built_in(name: str) -> str | None:
     return f"SELECT avg(value) {about} AND run = ${found['when']}"
 
 
+def is_share(name: str) -> bool:
+    """Whether a built-in outcome lies between 0 and 1."""
+    found = OF_SCORES.fullmatch(name)
+    shares = ("accuracy", "truncated", "unparsed", "errors", "pass@", "maj@")
+    return name == "truncated_share" or bool(found and found["when"] != "gain" and found["metric"].startswith(shares))
+
+
 def query_of(name: str, own: dict[str, str]) -> str:
     """The query of an outcome, the study's own before the built-in ones. UserError for a name that means nothing."""
     if found := own.get(name) or built_in(name):

@@ -7,7 +7,7 @@ same tables from the cells that are complete. Leaves out the arithmetic: see `ev
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ import numpy as np
 from evaluation.claims import conclude
 from evaluation.comparisons import Arm, arm_means, compare_arms, difference, holm
 from evaluation.estimates import LEVEL, Estimate
+from manifests.catalog import Catalog
 from manifests.errors import UserError
+from manifests.manifest import Manifest, resolve
+from manifests.recipe import parse, recipe_file
 from manifests.runs import RunDirectory
-from manifests.store import Store
 from octo.study.config import ClaimRecipe
 from octo.study.design import Study
-from octo.study.ledger import latest
-from octo.study.run import table_of
+from octo.study.ledger import cells_of, latest
+from octo.study.outcomes import is_share, outcomes
+from octo.study.run import find
 
 Row = dict[str, Any]
 Table = dict[str, dict[str, Arm]]
@@ -29,43 +32,108 @@ Table = dict[str, dict[str, Arm]]
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A study as it stands: what was asked, its cells, and the outcomes known so far."""
+
+    name: str
+    version: str
+    run: str | None
+    question: str
+    reported: tuple[str, ...]
+    own: dict[str, str]
+    control: str
+    claims: dict[str, ClaimRecipe]
+    seeds: int
+    weights: dict[str, dict[str, float]]
+    cells: list[Row]
+    values: list[Row]
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def arms(self) -> list[str]:
+        """Arms with their branches, in the order of the study."""
+        return list(dict.fromkeys(label(cell["arm"], cell["branch"]) for cell in self.cells))
+
+
+def snapshot(catalog: Catalog, ref: str) -> Snapshot:
+    """The study that `ref` names: a manifest, a run (which may still go on), or the path of a recipe. UserError if
+    there is none."""
+    if ref.startswith("run-") or recipe_file(ref).is_file():
+        return of_run(catalog, *find(catalog.store, ref))
+    return of_manifest(resolve(catalog.store, ref))
+
+
+def of_run(catalog: Catalog, study: Study, run: RunDirectory) -> Snapshot:
+    """What a study has come to so far."""
+    recipe, cells = study.recipe, cells_of(study, latest(run))
+    values = outcomes(catalog, cells, recipe.asked, recipe.outcomes)
+    asked = recipe.report, recipe.outcomes, study.control, recipe.claims, len(recipe.seeds)
+    return Snapshot(recipe.name, recipe.version, run.id, recipe.question, *asked, study.weights, cells, values)
+
+
+def of_manifest(manifest: Manifest) -> Snapshot:
+    """What a study came to, from its manifest alone."""
+    if manifest.kind != "study":
+        raise UserError(f"{manifest.ref} is a {manifest.kind}, not a study", "See `octo manifest list`")
+    asked = manifest.recipe["study"]
+    weights: dict[str, dict[str, float]] = {}
+    for row in manifest.read("study_weights").to_pylist():
+        weights.setdefault(row["arm"], {})[row["component"]] = row["weight"]
+    settings = manifest.provenance.get("settings") or {}
+    return Snapshot(
+        manifest.name,
+        manifest.version,
+        None,
+        settings.get("question", ""),
+        tuple(asked["report"]),
+        asked["outcomes"],
+        asked.get("control") or next(iter(weights)),
+        {name: parse(claim, ClaimRecipe, f"claim {name}") for name, claim in asked["claims"].items()},
+        len(asked["seeds"]),
+        weights,
+        manifest.read("study_cells").to_pylist(),
+        manifest.read("study_outcomes").to_pylist(),
+    )
+
+
+@dataclass(frozen=True)
 class Results:
     """The tables of a study as it is now."""
 
     title: str
-    arms: list[Row]
-    """One row for each arm and outcome: value, low, high, n, note."""
+    means: dict[str, dict[str, Estimate]]
+    """Outcome → arm → its mean over seeds."""
     cells: list[Row]
-    """The same as people read it: one row for each arm."""
+    """One row for each arm, as people read it."""
     claims: list[Row]
     lines: list[str]
     """What must be said beside the tables."""
 
     def as_json(self) -> Row:
-        return {"arms": self.arms, "claims": self.claims, "notes": self.lines}
+        arms = [
+            {"arm": arm, "outcome": outcome} | mean.row()
+            for outcome, means in self.means.items()
+            for arm, mean in means.items()
+        ]
+        return {"arms": arms, "claims": self.claims, "notes": self.lines}
 
 
-def results(store: Store, found: tuple[Study, RunDirectory]) -> Results:
+def results(found: Snapshot) -> Results:
     """The tables of a study, whether it is complete or not."""
-    study, run = found
-    cells, values = table_of(store, study, latest(run))
-    table, reported = tabulate(study, cells, values), study.recipe.report
-    means = {outcome: arm_means(table[outcome]) for outcome in reported}
-    arms = [
-        {"arm": arm, "outcome": outcome} | mean.row() for outcome in reported for arm, mean in means[outcome].items()
-    ]
-    return Results(
-        f"{study.recipe.name}@{study.recipe.version}: outcomes of the arms (mean, 95% interval, seeds)",
-        arms,
-        [_line_of_arm(arm, cells, {outcome: means[outcome][arm] for outcome in reported}) for arm in _arms(study)],
-        decide(study, table),
-        _notes(study, cells, values),
-    )
+    table = tabulate(found)
+    means = {outcome: _means(outcome, table[outcome]) for outcome in found.reported}
+    lines = [_line_of_arm(arm, found.cells, {name: means[name][arm] for name in found.reported}) for arm in found.arms]
+    title = f"{found.title}: outcomes of the arms (mean over seeds, 95% interval)"
+    return Results(title, means, lines, decide(found.claims, table), _notes(found))
 
 
-def _arms(study: Study) -> list[str]:
-    """Arms with their branches, in the order of the study."""
-    return list(dict.fromkeys(label(cell.arm, cell.branch) for cell in study.cells))
+def _means(outcome: str, arms: dict[str, Arm]) -> dict[str, Estimate]:
+    """The mean of each arm; the interval of a share is cut to 0 and 1."""
+    found = arm_means(arms)
+    return {arm: mean.within(0, 1) for arm, mean in found.items()} if is_share(outcome) else found
 
 
 def label(arm: str, branch: str) -> str:
@@ -73,16 +141,15 @@ def label(arm: str, branch: str) -> str:
     return f"{arm} · {branch}" if branch else arm
 
 
-def tabulate(study: Study, cells: Sequence[Row], values: Sequence[Row]) -> Table:
+def tabulate(found: Snapshot) -> Table:
     """The outcomes by arm and block."""
-    stems = {(cell["arm"], cell["branch"], cell["seed"]): cell["stem"] for cell in cells}
-    table: Table = {row["outcome"]: {arm: {} for arm in _arms(study)} for row in values}
-    for row in values:
+    stems = {(cell["arm"], cell["branch"], cell["seed"]): cell["stem"] for cell in found.cells}
+    table: dict[str, dict[str, dict[Any, float | None]]] = {}
+    for row in found.values:
+        arms = table.setdefault(row["outcome"], {arm: {} for arm in found.arms})
         block = stems[row["arm"], row["branch"], row["seed"]], row["seed"]
-        arm = table[row["outcome"]][label(row["arm"], row["branch"])]
-        assert isinstance(arm, dict)
-        arm[block] = row["value"]
-    return table
+        arms[label(row["arm"], row["branch"])][block] = row["value"]
+    return {outcome: dict(arms) for outcome, arms in table.items()}
 
 
 def _line_of_arm(arm: str, cells: Sequence[Row], means: dict[str, Estimate]) -> Row:
@@ -99,18 +166,16 @@ def brief(mean: Estimate) -> str:
     return f"{mean.value:.3g}{interval}"
 
 
-def _notes(study: Study, cells: Sequence[Row], values: Sequence[Row]) -> list[str]:
+def _notes(found: Snapshot) -> list[str]:
     """One seed, outcomes that no cell has, cells that failed."""
-    notes = []
-    if len(study.recipe.seeds) == 1:
-        notes.append("One seed: no error bar can be given. Add seeds to the recipe")
-    for outcome in dict.fromkeys(row["outcome"] for row in values):
-        mine = [row["value"] for row in values if row["outcome"] == outcome]
-        if any(cell["status"] == "done" for cell in cells) and all(value is None for value in mine):
+    notes = ["One seed: no error bar can be given. Add seeds to the recipe"] if found.seeds == 1 else []
+    for outcome in dict.fromkeys(row["outcome"] for row in found.values):
+        mine = [row["value"] for row in found.values if row["outcome"] == outcome]
+        if any(cell["status"] == "done" for cell in found.cells) and all(value is None for value in mine):
             notes.append(f"{outcome} is NULL in every cell: no run of this study has it")
     notes += [
         f"{label(cell['arm'], cell['branch'])}, seed {cell['seed']}: {cell['reason']}"
-        for cell in cells
+        for cell in found.cells
         if cell["status"] == "failed"
     ]
     return notes
@@ -119,28 +184,27 @@ def _notes(study: Study, cells: Sequence[Row], values: Sequence[Row]) -> list[st
 # -- comparisons -----------------------------------------------------------------------------------------------------
 
 
-def compare(
-    store: Store, found: tuple[Study, RunDirectory], outcome: str | None, control: str | None
-) -> tuple[str, list[Row]]:
-    """A title, and a row for each arm with its difference from the control; corrected for their number."""
-    study, run = found
-    outcome = outcome or study.recipe.report[-1]
-    asked = study.recipe.model_copy(update={"report": (outcome,), "outcomes": study.recipe.outcomes})
-    cells, values = table_of(store, Study(asked, study.weights, study.nodes, study.cells), latest(run))
-    arms = tabulate(study, cells, values)[outcome]
+def compare(catalog: Catalog, found: Snapshot, outcome: str | None, control: str | None) -> tuple[str, list[Row]]:
+    """A title, and a row for each arm with its difference from the control; corrected for their number.
+
+    Any outcome can be compared, also one that the recipe does not name. UserError for one that no cell has.
+    """
+    outcome = outcome or found.reported[-1]
+    if all(row["outcome"] != outcome for row in found.values):
+        found = replace(found, values=outcomes(catalog, found.cells, [outcome], found.own))
+    arms = tabulate(found)[outcome]
     if all(value is None for arm in arms.values() for value in arm.values()):
         raise UserError(f"{outcome} is NULL in every cell", "Run the study, or compare another outcome")
-    control = control or next(arm for arm in arms if arm.split(" · ")[0] == study.control)
+    control = control or next(arm for arm in arms if _is_of(arm, found.control))
     if control not in arms:
-        raise UserError(f"no arm {control!r} in {study.recipe.name}", f"It has {', '.join(arms)}")
+        raise UserError(f"{found.title} has no arm {control!r}", f"It has {', '.join(arms)}")
     rows = [contrast.row() for contrast in compare_arms(arms, control)]
     return f"{outcome}: difference from {control}, within stems, 95% intervals", rows
 
 
-def decide(study: Study, table: Table) -> list[Row]:
+def decide(claims: dict[str, ClaimRecipe], table: Table) -> list[Row]:
     """A row for each claim: its estimate, the interval that holds for all claims at once, and the conclusion."""
-    claims = study.recipe.claims
-    found = {name: _estimate(study, claim, table) for name, claim in claims.items()}
+    found = {name: _estimate(claim, table) for name, claim in claims.items()}
     tested = max(1, sum(one.p is not None for one in found.values()))
     corrected = holm([one.p for one in found.values()])
     return [
@@ -174,7 +238,7 @@ def _measure(claim: ClaimRecipe) -> str:
     return f"{second} - {claim.instead_of or claim.outcome} of {claim.worse}"
 
 
-def _estimate(study: Study, claim: ClaimRecipe, table: Table) -> Estimate:
+def _estimate(claim: ClaimRecipe, table: Table) -> Estimate:
     """What the claim is about: a difference within stems, or Fisher's z of a correlation over the means of arms."""
     if claim.predictor:
         return _correlation(table[claim.predictor], table[claim.outcome], claim.sign)
@@ -185,8 +249,13 @@ def _estimate(study: Study, claim: ClaimRecipe, table: Table) -> Estimate:
 
 def _of_arm(arms: dict[str, Arm], name: str | None) -> Arm:
     """The cells of an arm by block, those of all its branches."""
-    mine = {arm: cells for arm, cells in arms.items() if arm.split(" · ")[0] == name}
+    mine = {arm: cells for arm, cells in arms.items() if name and _is_of(arm, name)}
     return {(block, arm.partition(" · ")[2]): value for arm, cells in mine.items() for block, value in cells.items()}
+
+
+def _is_of(label_: str, arm: str) -> bool:
+    """Whether a label is that of `arm`, on any branch."""
+    return label_.split(" · ")[0] == arm
 
 
 def _correlation(predictor: dict[str, Arm], outcome: dict[str, Arm], sign: int) -> Estimate:

@@ -31,7 +31,7 @@ from manifests.store import Store
 from manifests.tables import STUDY_CELLS, STUDY_OUTCOMES, STUDY_WEIGHTS
 from octo.study.config import StudyRecipe
 from octo.study.design import Cell, Node, Study, check_corpora, design
-from octo.study.ledger import append, latest
+from octo.study.ledger import append, cells_of, latest
 from octo.study.nodes import as_json, from_json
 from octo.study.outcomes import outcomes, query_of
 
@@ -73,7 +73,7 @@ def find_study(store: Store, recipe: StudyRecipe) -> tuple[Study, RunDirectory |
 
 
 def _prepared(store: Store, recipe: StudyRecipe) -> tuple[Study, Launch, list[Manifest]]:
-    for name in _outcome_names(recipe):
+    for name in recipe.asked:
         query_of(name, recipe.outcomes)
     study = design(store, recipe)
     corpora = [resolve(store, one) for one in dict.fromkeys(check_corpora(store, study).values())]
@@ -325,7 +325,7 @@ def _chains(study: Study) -> list[tuple[str, list[str], list[str]]]:
     """(name, nodes in order, names of the chains they wait for): what cells share first, then a chain for each cell."""
     uses: dict[str, list[Cell]] = {}
     for cell in study.cells:
-        for name in _closure(study, cell):
+        for name in study.closure(cell):
             uses.setdefault(name, []).append(cell)
     shared: dict[str, list[str]] = {}
     for node in study.nodes:
@@ -340,7 +340,7 @@ def _chains(study: Study) -> list[tuple[str, list[str], list[str]]]:
 
     chains = [(group, names, waits(names)) for group, names in shared.items()]
     for cell in study.cells:
-        own = [node.name for node in study.nodes if node.name in _closure(study, cell) and node.name not in owner]
+        own = [node.name for node in study.nodes if node.name in study.closure(cell) and node.name not in owner]
         chains.append((f"cell.{cell.name}", own, waits(own)))
     return chains
 
@@ -348,17 +348,6 @@ def _chains(study: Study) -> list[tuple[str, list[str], list[str]]]:
 def _group(node: Node) -> str:
     """Shared nodes that one job does: those of a stem together, the training of an arm before its branches together."""
     return node.name.rsplit(".", 1)[0] if "." in node.name else node.name
-
-
-def _closure(study: Study, cell: Cell) -> set[str]:
-    """Every node that a cell needs."""
-    by_name, found, ahead = study.by_name, set[str](), list(cell.nodes.values())
-    while ahead:
-        name = ahead.pop()
-        if name not in found:
-            found.add(name)
-            ahead += by_name[name].needs.values()
-    return found
 
 
 def _submit(run: RunDirectory, recipe: StudyRecipe, name: str, nodes: Sequence[str], after: Sequence[str]) -> str:
@@ -373,50 +362,12 @@ def _submit(run: RunDirectory, recipe: StudyRecipe, name: str, nodes: Sequence[s
 # -- the result ------------------------------------------------------------------------------------------------------
 
 
-def cells_of(study: Study, rows: dict[str, Row]) -> list[Row]:
-    """Rows of `study_cells`, from the last row of each node."""
-    return [_cell_row(study, cell, rows) for cell in study.cells]
-
-
-def _cell_row(study: Study, cell: Cell, rows: dict[str, Row]) -> Row:
-    ids = {role: rows.get(node, {}).get("id") for role, node in cell.nodes.items()}
-    lost = [rows[name] for name in sorted(_closure(study, cell)) if rows.get(name, {}).get("status") == "failed"]
-    status = "failed" if lost else "done" if all(ids.values()) else "missing"
-    told = next((row for row in lost if not str(row["reason"]).endswith(" failed")), lost[0] if lost else None)
-    return {
-        "arm": cell.arm, "branch": cell.branch, "seed": cell.seed, "stem": cell.stem, "status": status,
-        "reason": f"{told['node']}: {told['reason']}" if told else None,
-        "stem_run": ids.get("stem"), **{role: ids.get(role) for role in ("mixture", "base", "before", "rl", "after")},
-    }  # fmt: skip
-
-
-def _outcome_names(recipe: StudyRecipe) -> list[str]:
-    """Every outcome that the study asks for."""
-    claimed = [
-        name
-        for claim in recipe.claims.values()
-        for name in (claim.outcome, claim.instead_of, claim.predictor)
-        if name is not None
-    ]
-    return list(dict.fromkeys([*recipe.report, *recipe.outcomes, *claimed]))
-
-
-def table_of(store: Store, study: Study, rows: dict[str, Row]) -> tuple[list[Row], list[Row]]:
-    """Rows of `study_cells` and of `study_outcomes` as they are now."""
-    cells = cells_of(study, rows)
-    return cells, outcomes_of(store, study, cells)
-
-
-def outcomes_of(store: Store, study: Study, cells: Sequence[Row]) -> list[Row]:
-    """Rows of `study_outcomes` for rows of `study_cells`."""
-    with Catalog(store) as catalog:
-        return outcomes(catalog, cells, _outcome_names(study.recipe), study.recipe.outcomes)
-
-
 def freeze(run: RunDirectory, study: Study) -> Manifest:
     """The result as a manifest: of a study in which cells failed, under a version that says so."""
     store = run.store
-    cells, values = table_of(store, study, latest(run))
+    cells = cells_of(study, latest(run))
+    with Catalog(store) as catalog:
+        values = outcomes(catalog, cells, study.recipe.asked, study.recipe.outcomes)
     failed = sum(cell["status"] != "done" for cell in cells)
     parents = list(dict.fromkeys(cell["mixture"] for cell in cells if cell["mixture"]))
     draft = Draft(store, "study", study.meaning, [resolve(store, one) for one in parents])

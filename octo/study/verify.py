@@ -7,12 +7,14 @@ recorded, and checkpoints when they are loaded.
 
 from typing import Any
 
+from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve
 from manifests.manifest import verify as verify_manifest
 from manifests.runs import load_run
 from manifests.store import Store
-from octo.study.run import find, outcomes_of
+from octo.study.outcomes import outcomes
+from octo.study.run import find
 
 Row = dict[str, Any]
 RUNS = ("stem_run", "base", "before", "rl", "after")
@@ -28,7 +30,8 @@ def verify(store: Store, ref: str) -> tuple[Manifest, list[str], Row]:
     problems = verify_manifest(store, manifest)
     problems += [problem for cell in cells for problem in _problems(store, cell)]
     recorded = manifest.read("study_outcomes").to_pylist()
-    again = outcomes_of(store, study, cells)
+    with Catalog(store) as catalog:
+        again = outcomes(catalog, cells, study.recipe.asked, study.recipe.outcomes)
     problems += [
         f"{row['arm']} seed {row['seed']}: {row['outcome']} is {now['value']}, recorded is {row['value']}"
         for row, now in zip(recorded, again, strict=True)
