@@ -7,6 +7,8 @@ from pydantic import Field
 from evaluation.templates import FEW_SHOT, Asked
 from manifests.recipe import Amount, Local, Recipe
 
+ProtocolName = Literal["paper", "lm-eval"]
+"""Each has its prompts in `evaluation.released`."""
 Stop = Annotated[str, Field(min_length=1)]
 """A string that ends a response."""
 
@@ -60,7 +62,7 @@ class EvalRecipe(Recipe):
     which uses the prompt of each benchmark's task (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Worked examples in a few-shot prompt; at most, and by default, as many as the task has."""
-    protocol: Literal["paper", "lm-eval"] | None = None
+    protocol: ProtocolName | None = None
     """`paper` uses the prompts and rulings of the paper's harness (evaluation/paper.py lists what is reproduced),
     `lm-eval` uses the prompts of lm-evaluation-harness; by default prompts and rules are our own. Few-shot scores show
     the results of both rulings."""

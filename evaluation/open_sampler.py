@@ -2,33 +2,33 @@
 `endpoint` (`evaluation.endpoint_sampler`). Loads no engine before one is opened.
 """
 
-import importlib.util
 from pathlib import Path
+from typing import assert_never
 
 from evaluation.config import EndpointRecipe
-from evaluation.sampling import SAMPLERS, Sampler
+from evaluation.sampling import Sampler, SamplerName
 from manifests.errors import UserError
+from manifests.extras import need
 
 
-def open_sampler(name: str, model: Path | None, endpoint: EndpointRecipe | None) -> Sampler:
+def open_sampler(name: SamplerName, model: Path | None, endpoint: EndpointRecipe | None) -> Sampler:
     """The sampler called `name` for the Hugging Face folder `model`, or for `endpoint`."""
     if name == "endpoint":
         return _endpoint(endpoint)
     if model is None:
-        raise UserError(f"the sampler {name} needs a model folder or a run", "Or take --sampler endpoint")
+        raise UserError(f"the sampler {name} needs a model folder or a run", "Give one, or use --sampler endpoint")
     match name:
         case "transformers":
             from evaluation.transformers_sampler import Transformers
 
             return Transformers(model)
         case "vllm":
-            if importlib.util.find_spec("vllm") is None:
-                raise UserError("vLLM is not installed", "Install the extra `vllm`, or take --sampler transformers")
+            need("vllm", "the sampler vllm", "use --sampler transformers")
             from evaluation.vllm_sampler import Vllm
 
             return Vllm(model)
         case _:
-            raise UserError(f"no sampler {name!r}", f"There are {', '.join(SAMPLERS)}")
+            assert_never(name)
 
 
 def _endpoint(endpoint: EndpointRecipe | None) -> Sampler:

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Protocol = Literal["paper", "lm-eval"]
+from evaluation.config import ProtocolName
+
 Item = dict[str, Any]
 FOLDER = Path(__file__).parent / "prompts"
 ASKED = "What of the following is the right choice? Explain your answer."
@@ -40,7 +41,7 @@ class Released:
     stop: tuple[str, ...]
 
 
-def released(protocol: Protocol | None, benchmark: str) -> Released | None:
+def released(protocol: ProtocolName | None, benchmark: str) -> Released | None:
     """How `benchmark` is asked under `protocol`, None where it is not there."""
     return _ALL[protocol].get(benchmark) if protocol else None
 
@@ -148,4 +149,4 @@ _LM_EVAL = {
     "math500": Released("lm_eval_math", "\n\n", _problem, ("Problem:",)),
     "mmlu_stem": Released("", "", _step_by_step, ("</s>", "Q:", "<|im_end|>")),
 }
-_ALL: dict[Protocol, dict[str, Released]] = {"paper": _PAPER, "lm-eval": _LM_EVAL}
+_ALL: dict[ProtocolName, dict[str, Released]] = {"paper": _PAPER, "lm-eval": _LM_EVAL}

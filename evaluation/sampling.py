@@ -5,10 +5,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 SamplerName = Literal["transformers", "vllm", "endpoint"]
-SAMPLERS: tuple[SamplerName, ...] = ("transformers", "vllm", "endpoint")
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
 
 @dataclass(frozen=True)

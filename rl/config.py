@@ -21,7 +21,8 @@ Signal = Literal[
     "reward",
 ]
 """Columns of `steps` that an alarm may watch."""
-Action = Literal["warn", "stop", "fall_back"]
+Action = Literal["stop", "fall_back", "warn"]
+"""What an alarm does, the gravest first."""
 HalfPrecision = Literal["bfloat16"]
 RewardName = Literal["binary", "signed", "format", "repetition", "strict"]
 """Each has a row in `rl.rewards`."""

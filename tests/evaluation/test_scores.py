@@ -303,7 +303,7 @@ def test_prompts_beyond_the_context_are_counted_before_anything_is_sampled(store
         evaluate(store, model_dir, [gsm8k], EvalRecipe(template="few_shot"))
     with pytest.raises(UserError, match="no endpoint is named"):
         evaluate(store, None, [gsm8k], EvalRecipe(limit=1), sampler="endpoint")
-    with pytest.raises(UserError, match="no sampler 'zen'"):
+    with pytest.raises(UserError, match=r"there is no sampler 'zen'\. Use one of transformers, vllm, endpoint"):
         evaluate(store, model_dir, [gsm8k], EvalRecipe(), sampler="zen")
     with pytest.raises(UserError, match="pass@8 needs as many samples"):
         evaluate(store, model_dir, [gsm8k], EvalRecipe(pass_at=(8,)))

@@ -63,7 +63,7 @@ def test_work_on_this_machine(tmp_path):
 
 def test_without_ray_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="ray is not installed"):
+    with pytest.raises(UserError, match=r"place ray needs ray, which is not installed.*octothinker\[ray\].*--on local"):
         Ray().submit(Work("driver", ("-c", ""), tmp_path))
 
 
