@@ -6,7 +6,7 @@ thread beside generation. `scores` is written at the end (`evaluation.metrics`).
 sampler are the same run: one that is done is returned as it is.
 
 `accuracy` takes an answer where the benchmark's task says it stands (`evaluation.tasks`); `reward` only in
-`\boxed{}`, as reinforcement does. Leaves out sampling itself (`evaluation.sampling`) and comparison of runs
+`\boxed{}`, as reinforcement does. Leaves out sampling itself (`evaluation.samplers.sampling`) and comparison of runs
 (`evaluation.compare`).
 """
 
@@ -21,17 +21,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
-from evaluation.extraction import continues
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.extraction import continues
 from evaluation.metrics import MEAN, average, score
-from evaluation.model_folder import checksums
-from evaluation.open_sampler import open_sampler
-from evaluation.released import released, shots
-from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplerName, SamplingParams
+from evaluation.protocols.released import released, shots
+from evaluation.protocols.templates import FEW_SHOT, with_thought
+from evaluation.samplers.model_folder import checksums
+from evaluation.samplers.open_sampler import open_sampler
+from evaluation.samplers.sampling import SAMPLERS, Completion, Sampler, SamplerName, SamplingParams
 from evaluation.tasks import judge, prompt, task_of
-from evaluation.templates import FEW_SHOT, with_thought
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch
 from manifests.progress import progress

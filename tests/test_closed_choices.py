@@ -13,10 +13,10 @@ from typer.main import get_command
 
 import rl.launch
 import training.launch
-from evaluation.answers import Verdict
-from evaluation.config import ProtocolName
-from evaluation.sampling import SamplerName
-from evaluation.templates import TemplateName, render
+from evaluation.grading.answers import Verdict
+from evaluation.protocols.released import ProtocolName
+from evaluation.protocols.templates import TemplateName, render
+from evaluation.samplers.sampling import SamplerName
 from manifests.catalog import MAIN_FAMILY
 from manifests.exports.export import Format
 from manifests.places.place import EnginePlace, PlaceName

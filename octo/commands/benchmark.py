@@ -100,7 +100,7 @@ def evaluate_model(
     Beside each score is the score without the items that the model's own training data contains.
     """
     from evaluation import scores
-    from evaluation.sampling import SamplerName
+    from evaluation.samplers.sampling import SamplerName
     from manifests import catalog
     from manifests.extras import need
     from manifests.runs import load_run

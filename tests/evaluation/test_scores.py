@@ -15,10 +15,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from evaluation import scores
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EndpointRecipe, EvalRecipe
-from evaluation.sampling import Completion
+from evaluation.protocols.templates import TemplateName, render, with_choices
+from evaluation.samplers.sampling import Completion
+from evaluation.samplers.transformers_sampler import Transformers
 from evaluation.scores import evaluate
-from evaluation.templates import TemplateName, render, with_choices
-from evaluation.transformers_sampler import Transformers
 from manifests.errors import UserError
 from manifests.manifest import copy_manifest
 from manifests.recipe import parse
@@ -245,7 +245,7 @@ from pathlib import Path
 from typing import get_args
 from evaluation import scores
 from evaluation.config import EvalRecipe
-from evaluation.sampling import Completion
+from evaluation.samplers.sampling import Completion
 from manifests.recipe import parse
 from manifests.errors import of_system
 from manifests.manifest import resolve

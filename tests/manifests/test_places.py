@@ -158,7 +158,7 @@ def test_a_folder_of_a_users_own_does_not_shadow_our_packages(tmp_path, monkeypa
 
 
 def test_a_grader_works_beside_such_a_folder(tmp_path, monkeypatch):
-    from evaluation.answers import Grader, Verdict
+    from evaluation.grading.answers import Grader, Verdict
 
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "__init__.py").write_text("raise SystemExit('the wrong one')")

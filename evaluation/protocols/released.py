@@ -9,7 +9,7 @@ r"""Prompts of other harnesses, character for character, by the name of a protoc
 
 Other benchmarks have no prompt there. Two things are made from the item and not read from its file: the full stop that
 the paper's harness puts behind a body of SVAMP that lacks one, and the options of MathQA, which it cuts at every comma.
-Leaves out verdicts: `evaluation.paper`.
+Leaves out verdicts: `evaluation.grading.paper`.
 """
 
 import json
@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from evaluation.config import ProtocolName
+ProtocolName = Literal["paper", "lm-eval"]
+"""Each has its prompts here."""
 
 Item = dict[str, Any]
 FOLDER = Path(__file__).parent / "prompts"

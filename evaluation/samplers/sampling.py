@@ -1,6 +1,6 @@
 """What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
 
-`evaluation.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
+`evaluation.samplers.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
 """
 
 from collections.abc import Iterator, Sequence

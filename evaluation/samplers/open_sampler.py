@@ -1,12 +1,13 @@
-"""Opens a sampler by name: `transformers` (`evaluation.transformers_sampler`), `vllm` (`evaluation.vllm_sampler`) or
-`endpoint` (`evaluation.endpoint_sampler`). Loads no engine before one is opened.
+"""Opens a sampler by name: `transformers` (`evaluation.samplers.transformers_sampler`), `vllm`
+(`evaluation.samplers.vllm_sampler`) or `endpoint` (`evaluation.samplers.endpoint_sampler`). Loads no engine before one
+is opened.
 """
 
 from pathlib import Path
 from typing import assert_never
 
 from evaluation.config import EndpointRecipe
-from evaluation.sampling import Sampler, SamplerName
+from evaluation.samplers.sampling import Sampler, SamplerName
 from manifests.errors import UserError
 from manifests.extras import need
 
@@ -19,12 +20,12 @@ def open_sampler(name: SamplerName, model: Path | None, endpoint: EndpointRecipe
         raise UserError(f"the sampler {name} needs a model folder or a run", "Give one, or use --sampler endpoint")
     match name:
         case "transformers":
-            from evaluation.transformers_sampler import Transformers
+            from evaluation.samplers.transformers_sampler import Transformers
 
             return Transformers(model)
         case "vllm":
             need("vllm", "the sampler vllm", "use --sampler transformers")
-            from evaluation.vllm_sampler import Vllm
+            from evaluation.samplers.vllm_sampler import Vllm
 
             return Vllm(model)
         case _:
@@ -32,7 +33,7 @@ def open_sampler(name: SamplerName, model: Path | None, endpoint: EndpointRecipe
 
 
 def _endpoint(endpoint: EndpointRecipe | None) -> Sampler:
-    from evaluation.endpoint_sampler import Endpoint
+    from evaluation.samplers.endpoint_sampler import Endpoint
 
     if endpoint is None:
         raise UserError("no endpoint is named", "Give endpoint.url=http://HOST:PORT/v1 and endpoint.model=NAME")
