@@ -36,7 +36,7 @@ from manifests.recipe import semantic
 from manifests.record import Run, complaint
 from manifests.store import Store, file_sha256, try_lock
 
-RunKind = Literal["curate", "train", "rl", "eval", "pass-rate"]
+RunKind = Literal["curate", "train", "rl", "eval", "pass-rate", "study"]
 RunStatus = Literal["created", "running", "done", "failed", "stopped"]
 UNDER_WAY: tuple[RunStatus, ...] = ("created", "running")
 """Of a run that may still change by itself."""

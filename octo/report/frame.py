@@ -18,6 +18,7 @@ NOUNS: dict[str, str] = {
     "eval": "evaluation",
     "curate": "curation",
     "pass-rate": "measurement",
+    "study": "study",
 }
 BENCHMARK_BOXES = 3
 """Benchmarks that are drawn one by one in the lineage; more are drawn as one box."""
@@ -81,6 +82,8 @@ class Report:
                 return f"Training on {on}"
             case "rl":
                 return f"RL on {on}"
+            case "study":
+                return f"Study {identity}"
             case "pass-rate":
                 return f"Pass rates on {on}"
         after = self.title(run["parent"]) if run["parent"] else "no run"

@@ -13,6 +13,7 @@ from octo.report import (
     pass_rates,
     prompts,
     rl_run,
+    study,
     training_run,
 )
 from octo.report.frame import Part, Report, Thing
@@ -33,6 +34,8 @@ def part_of(report: Report, thing: Thing) -> Part:
             return annotations.part(report, thing)
         case Manifest(kind="pass_rates"):
             return pass_rates.part(report, thing)
+        case Manifest(kind="study"):
+            return study.part(report, thing)
         case Manifest():
             return benchmark.part(report, thing)
         case RunDirectory(record={"kind": "train"}):
@@ -43,5 +46,7 @@ def part_of(report: Report, thing: Thing) -> Part:
             return curation_run.part(report, thing)
         case RunDirectory(record={"kind": "pass-rate"}):
             return rl_run.measurement(report, thing)
+        case RunDirectory(record={"kind": "study"}):
+            return study.part(report, thing)
         case RunDirectory():
             return evaluation_run.part(report, thing)

@@ -8,7 +8,7 @@ out the order of nodes and what happens when one fails: see `octo.study.run`.
 from typing import Any, assert_never
 
 from evaluation.config import EvalRecipe
-from evaluation.model_folder import checksums
+from evaluation.samplers.model_folder import checksums
 from evaluation.scores import evaluate
 from manifests.errors import UserError
 from manifests.manifest import resolve
