@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from evaluation.samplers.sampling import SamplerName
 from manifests.paths import Name
 from manifests.recipe import Local, NamedRecipe, Recipe
+from rl.launch import Backend as RLBackend
 from training.config import SlurmRecipe
+from training.launch import Backend as TrainingBackend
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Changes = tuple[str, ...]
@@ -138,11 +141,11 @@ class StudyRecipe(NamedRecipe):
     """Arm with which the others are compared; by default the first."""
     claims: dict[Name, ClaimRecipe] = Field(default={})
     """Claims by name, decided together (Holm)."""
-    training_backend: Literal["torch", "nanotron"] = "torch"
+    training_backend: TrainingBackend = "torch"
     """Backend of every training."""
-    rl_backend: Literal["torch", "verl"] = "torch"
+    rl_backend: RLBackend = "torch"
     """Backend of every RL run."""
-    sampler: str = "transformers"
+    sampler: SamplerName = "transformers"
     """Sampler of every evaluation."""
     place: Annotated[SlurmRecipe, Local] = SlurmRecipe()
     """Resources that one job requests with `--on slurm`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from evaluation.config import EvalRecipe
+from evaluation.samplers.sampling import SamplerName
 from manifests.errors import UserError
 from manifests.identity import json_digest
 from manifests.manifest import resolve
@@ -19,7 +20,9 @@ from manifests.store import Store
 from mixtures.config import GridRecipe, MixRecipe
 from octo.study.config import ArmRecipe, Changes, StudyRecipe
 from rl.config import RLRecipe
+from rl.launch import Backend as RLBackend
 from training.config import TrainRecipe
+from training.launch import Backend as TrainingBackend
 
 Verb = Literal["mix", "train", "rl", "eval"]
 R = TypeVar("R", bound=Recipe)
@@ -57,9 +60,9 @@ class Node:
 class Backends:
     """What trains, reinforces and samples."""
 
-    training: Literal["torch", "nanotron"] = "torch"
-    rl: Literal["torch", "verl"] = "torch"
-    sampler: str = "transformers"
+    training: TrainingBackend = "torch"
+    rl: RLBackend = "torch"
+    sampler: SamplerName = "transformers"
 
 
 @dataclass(frozen=True)
