@@ -10,7 +10,7 @@ from typing import Literal, assert_never
 
 from manifests.errors import UserError
 
-Extra = Literal["train", "ui", "vllm", "ray"]
+Extra = Literal["train", "study", "ui", "vllm", "ray"]
 
 
 def modules_of(extra: Extra) -> tuple[str, ...]:
@@ -18,6 +18,8 @@ def modules_of(extra: Extra) -> tuple[str, ...]:
     match extra:
         case "train":
             return "torch", "transformers", "safetensors", "accelerate"
+        case "study":
+            return "sklearn", "lightgbm"
         case "ui":
             return "starlette", "uvicorn"
         case "vllm":
