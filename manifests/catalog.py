@@ -317,6 +317,7 @@ MAIN_FAMILY: dict[str, str] = {
     "annotations": "annotations",
     "pass_rates": "pass_rates",
     "study": "study_cells",
+    "proposals": "proposals",
 }
 
 
@@ -428,6 +429,8 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
         case "study":
             key = "(arm, branch, seed, outcome)"
             sql = _DIFF_ROWS.format(table="study_outcomes", key=key, columns="(value,)")
+        case "proposals":
+            sql = _DIFF_ROWS.format(table="proposals", key="(arm, component)", columns="(weight, predicted)")
         case "annotations":
             sql = _DIFF_ROWS.format(table="annotations", key="(doc_id, ordinal)", columns="(response, verdict)")
         case _:

@@ -15,7 +15,9 @@ from manifests.identity import json_digest
 from manifests.paths import Name, as_file_name
 from manifests.store import OBJECT
 
-Kind = Literal["corpus", "mixture", "prompts", "benchmark", "classifier", "annotations", "pass_rates", "study"]
+Kind = Literal[
+    "corpus", "mixture", "prompts", "benchmark", "classifier", "annotations", "pass_rates", "study", "proposals"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 MANIFEST_ID = rf"^({'|'.join(KINDS)})-[0-9a-f]{{12}}$"

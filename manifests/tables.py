@@ -319,6 +319,22 @@ STUDY_OUTCOMES = _table(
     ("value?", REAL, "its value; NULL if the cell is incomplete or its runs have no such value"),
 )
 
+PROPOSALS = _table(
+    "proposals",
+    "Mixtures to run next, with what is predicted of them, frozen before the run: a row for each component.",
+    ("arm", TEXT, "name of the mixture"),
+    ("component", TEXT, "component of the mixture"),
+    ("weight", REAL, "its weight"),
+    ("why", TEXT, "best predicted, or most informative"),
+    ("outcome", TEXT, "outcome that is predicted"),
+    ("runs", LONG, "number of runs whose mean is predicted"),
+    ("predicted?", REAL, "predicted mean of the outcome"),
+    ("low_80?", REAL, "lower end of the 80% prediction interval"),
+    ("high_80?", REAL, "upper end of the 80% prediction interval"),
+    ("low_95?", REAL, "lower end of the 95% prediction interval"),
+    ("high_95?", REAL, "upper end of the 95% prediction interval"),
+)
+
 # -- ledgers of runs -----------------------------------------------------------------------------------------------
 
 STEPS = _table(
@@ -476,7 +492,7 @@ MANIFESTS = _table(
     ("manifest", TEXT, "ID of the manifest"),
     ("name", TEXT, "name, the part before @"),
     ("version", TEXT, "version, the part after @"),
-    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier, annotations, pass_rates or study"),
+    ("kind", TEXT, "corpus, mixture, prompts, benchmark, classifier, annotations, pass_rates, study or proposals"),
     ("digest", TEXT, "SHA-256 over the logical content, as hex"),
     ("parents", pa.list_(TEXT), "IDs of the manifests from which it was made"),
     ("rows", LONG, "rows of its main family"),
@@ -519,7 +535,7 @@ LINEAGE = _table(
 
 FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS,
                 SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES, STUDY_CELLS, STUDY_WEIGHTS,
-                STUDY_OUTCOMES)  # fmt: skip
+                STUDY_OUTCOMES, PROPOSALS)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

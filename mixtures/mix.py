@@ -120,6 +120,14 @@ class _Inputs:
         )
 
 
+def supplies(store: Store, recipe: MixRecipe) -> list[Supply]:
+    """What each component of a mixture offers, counted, or as declared where its corpus is not there."""
+    declared = {part.name for part in recipe.components if _is_declared(store, part)}
+    if declared:
+        return _supplies_from_sizes(store, recipe, None, declared)
+    return _supplied(store, _Inputs.of(store, recipe, None))[0]
+
+
 def _is_declared(store: Store, part: ComponentRecipe) -> bool:
     """Whether a plan must do with the declared size of a component, since its manifest is not there."""
     if part.manifest is None:
@@ -144,6 +152,10 @@ def _declared(part: ComponentRecipe) -> Supply:
 
 def _planned_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, declared: set[str]) -> Plan:
     """A plan of which the components in `declared` have their size from the recipe, the others from the store."""
+    return _solved(recipe, _supplies_from_sizes(store, recipe, start, declared), start)
+
+
+def _supplies_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, declared: set[str]) -> list[Supply]:
     there = [part for part in recipe.components if part.name not in declared]
     supplies = {part.name: _declared(part) for part in recipe.components if part.name in declared}
     if there:
@@ -153,7 +165,7 @@ def _planned_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, de
         counts = _token_counts(counted, selections, vocabulary)
         for part, selection, tokens in zip(there, selections, counts, strict=True):
             supplies[part.name] = _counted(part, selection, tokens, start)
-    return _solved(recipe, [supplies[part.name] for part in recipe.components], start)
+    return [supplies[part.name] for part in recipe.components]
 
 
 def _corpora(store: Store, recipe: MixRecipe) -> list[Manifest]:
@@ -244,11 +256,17 @@ def _counted(part: ComponentRecipe, selection: Selection, tokens: np.ndarray, st
 
 def _selected(store: Store, asked: _Inputs) -> tuple[Plan, list[Selection], list[np.ndarray]]:
     """The plan, and what it chooses from: each component's documents and their tokens."""
+    supplied, selections, counts = _supplied(store, asked)
+    return _solved(asked.recipe, supplied, asked.start), selections, counts
+
+
+def _supplied(store: Store, asked: _Inputs) -> tuple[list[Supply], list[Selection], list[np.ndarray]]:
+    """What each component offers, its documents and their tokens."""
     assert asked.vocabulary
     selections = _selections(store, asked.recipe, asked.corpora)
     counts = _token_counts(asked.recipe, selections, asked.vocabulary)
     parts = zip(asked.recipe.components, selections, counts, strict=True)
-    return _solved(asked.recipe, [_counted(*part, asked.start) for part in parts], asked.start), selections, counts
+    return [_counted(*part, asked.start) for part in parts], selections, counts
 
 
 def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> Plan:

@@ -96,6 +96,13 @@ class MixtureReader:
         sequences = pa.array(positions[table["sequence"].to_numpy()])
         return Batch(tokens, segment, consumption, table.set_column(0, "sequence", sequences))
 
+    def tokens_read(self, sequences: dict[str, int]) -> pa.Table:
+        """The documents behind the first sequences of each component (their number by its name), and the inputs read
+        of each: component, source, doc_id and tokens, without documents of which none were read. No token is read."""
+        known = [component.tokens_read(sequences.get(component.name, 0) * self.sequence_length)
+                 for component in self._components]  # fmt: skip
+        return pa.concat_tables(known)
+
     def sequences_with(self, doc_id: str) -> np.ndarray:
         """Positions of the sequences that read any of a document, ascending, through all epochs. Empty for a document
         that the mixture does not hold. int64."""
@@ -220,6 +227,17 @@ class _Component:
             windows += [np.arange(first, end + 1) for first, end in zip(begin // length, last, strict=True)]
         found = np.unique(np.concatenate(windows))
         return found[found < count]
+
+    def tokens_read(self, inputs: int) -> pa.Table:
+        """How many of the first `inputs` tokens of the stream are of each document."""
+        epochs, rest = divmod(inputs, self.n_tokens) if self.n_tokens else (0, 0)
+        read = self.counts * epochs
+        order, begins = self._epoch(epochs)
+        read[order] += np.clip(rest - begins, 0, self.counts[order])
+        held = np.flatnonzero(read)
+        sources = pa.array(self.sources).take(pa.array(self.source[held]))
+        names = ["component", "source", "doc_id", "tokens"]
+        return pa.table([pa.repeat(self.name, len(held)), sources, self.doc_ids.take(held), read[held]], names=names)
 
     def read(self, pieces: _Pieces) -> np.ndarray:
         """The tokens of all pieces end to end."""

@@ -8,7 +8,7 @@ import typer
 
 from octo.commands.groups import study_app
 from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
-from octo.printing import identity, print_json, show_rows
+from octo.printing import identity, print_json, show_made, show_rows
 
 RecipeArgument = Annotated[Path, typer.Argument(help="YAML recipe of a study.")]
 StudyArgument = Annotated[
@@ -112,6 +112,91 @@ def compare(
     with Catalog(open_store(store)) as catalog:
         title, rows = compare_arms(catalog, snapshot(catalog, study), outcome, control)
     show_rows(rows, title, json_)
+
+
+@study_app.command()
+def fit(
+    studies: Annotated[list[str], typer.Argument(help="Studies: manifests, runs, or paths of recipes.")],
+    outcome: Annotated[str | None, typer.Option("--outcome", help="Outcome to fit; by default the last.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="SQL over `documents`: coordinates are what the runs really read, by its values."),
+    ] = None,
+    onto: Annotated[
+        str | None, typer.Option("--onto", help="Corpus to which documents are followed; --by is over its documents.")
+    ] = None,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Fit the outcome to the mixture: models with their error for mixtures left out, and the effect of each component."""
+    from manifests.catalog import Catalog
+    from manifests.errors import UserError
+    from octo.study.learning import fit as fit_models
+    from octo.study.results import snapshot
+
+    if onto and not by:
+        raise UserError("--onto follows documents, and needs --by", "Give an expression over `documents`")
+    with Catalog(open_store(store)) as catalog:
+        found = [snapshot(catalog, ref) for ref in studies]
+        lesson = fit_models(catalog, found, outcome or found[0].reported[-1], by, onto)
+    if json_:
+        print_json(lesson.as_json())
+        return
+    show_rows(lesson.models, f"{lesson.title}: models")
+    show_rows(lesson.effects, "Effect of each component, per unit of its weight")
+    for line in lesson.lines:
+        print(line)
+
+
+@study_app.command()
+def propose(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    outcome: Annotated[str | None, typer.Option("--outcome", help="Outcome to improve; by default the last.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of mixtures.")] = 4,
+    lowest: Annotated[bool, typer.Option("--lowest", help="A smaller outcome is better.")] = False,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Freeze the mixtures to run next, each with what is predicted of it, as a manifest."""
+    from manifests.catalog import Catalog
+    from manifests.manifest import resolve
+    from manifests.recipe import load
+    from mixtures.config import GridRecipe
+    from octo.study.config import StudyRecipe
+    from octo.study.learning import make_proposals
+    from octo.study.results import snapshot
+
+    home, config = open_store(store), load(recipe, StudyRecipe, overrides or [])
+    manifest = resolve(home, f"{config.name}@{config.version}")
+    with Catalog(home) as catalog:
+        study = snapshot(catalog, manifest.id)
+    grid = load(config.mixtures, GridRecipe)
+    made = make_proposals(home, study, manifest, grid, outcome or study.reported[-1], n, lowest)
+    show_made(made, json_, proposals=(f"{made.ref}, made from {manifest.ref}", made.read("proposals")))
+
+
+@study_app.command()
+def score(
+    proposals: Annotated[str, typer.Argument(help="Manifest of proposals: name@version or ID.")],
+    study: StudyArgument,
+    json_: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Compare what was predicted of proposals with what a study that ran them came to."""
+    from manifests.catalog import Catalog
+    from octo.study.learning import score as score_proposals
+    from octo.study.results import snapshot
+
+    home = open_store(store)
+    with Catalog(home) as catalog:
+        rows, lines = score_proposals(home, proposals, snapshot(catalog, study))
+    if json_:
+        print_json({"proposals": rows, "notes": lines})
+        return
+    show_rows(rows, f"Predictions of {proposals}, and what {study} came to")
+    for line in lines:
+        print(line)
 
 
 @study_app.command()

@@ -34,6 +34,8 @@ def part_of(report: Report, thing: Thing) -> Part:
             return annotations.part(report, thing)
         case Manifest(kind="pass_rates"):
             return pass_rates.part(report, thing)
+        case Manifest(kind="proposals"):
+            return study.proposals(report, thing)
         case Manifest(kind="study"):
             return study.part(report, thing)
         case Manifest():

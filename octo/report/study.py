@@ -78,6 +78,17 @@ def _claims(told: Results) -> list[Html | None]:
     return [element("h3", "Claims"), page.table(told.claims, *columns, caption=caption)]
 
 
+def proposals(report: Report, manifest: Manifest) -> Part:
+    """The mixtures that are proposed, and what is predicted of them."""
+    rows = report.rows("FROM proposals WHERE manifest = $1 ORDER BY arm, component", manifest.id)
+    predicted = list({row["arm"]: row for row in rows}.values())
+    columns = [Column("arm", "Mixture"), Column("why", "Why"), Column("predicted", "Predicted", real)]
+    columns += [Column(name, name.replace("_", " ") + "%", real) for name in ("low_80", "high_80", "low_95", "high_95")]
+    weights = (Column("arm", "Mixture"), Column("component", "Component"), Column("weight", "Weight", real))
+    lede = f"{number(len(predicted), 'mixture')} to run next, with predictions of {rows[0]['outcome']}."
+    return Part(lede, [page.table(predicted, *columns), element("h3", "Weights"), page.table(rows, *weights)])
+
+
 # -- curves of all arms ----------------------------------------------------------------------------------------------
 
 

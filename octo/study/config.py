@@ -122,6 +122,8 @@ class StudyRecipe(NamedRecipe):
     """Arms by name; by default every cell of the grid is one."""
     swarm: SwarmRecipe | None = None
     """Arms with drawn weights, in addition to those that are named in `arms`."""
+    proposals: Annotated[str | None, Local] = None
+    """Manifest of proposals (`octo study propose`) whose mixtures are arms as well."""
     branches: dict[Name, BranchRecipe] = Field(default={})
     """Further stages of training by name: each arm is trained on each of them, before RL."""
     prompts: Annotated[str | None, Local] = None

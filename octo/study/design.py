@@ -19,6 +19,7 @@ from manifests.recipe import Recipe, load, override, parse, semantic
 from manifests.store import Store
 from mixtures.config import GridRecipe, MixRecipe
 from octo.study.config import ArmRecipe, Changes, StudyRecipe
+from octo.study.swarm import draw, proposed_weights
 from rl.config import RLRecipe
 from rl.launch import Backend as RLBackend
 from training.config import TrainRecipe
@@ -148,10 +149,14 @@ def design(store: Store, recipe: StudyRecipe) -> Study:
 
 def _arms(store: Store, recipe: StudyRecipe, grid: GridRecipe) -> dict[str, "Arm"]:
     """The arms by name: those that are named, or else every cell of the grid; then the swarm."""
-    named = recipe.arms or ({} if recipe.swarm else {name: PLAIN for name in grid.cells})
+    drawn = recipe.swarm or recipe.proposals
+    named = recipe.arms or ({} if drawn else {name: PLAIN for name in grid.cells})
     arms = {name: Arm(arm, _cell(grid, arm.cell or name, name)) for name, arm in named.items()}
     if recipe.swarm:
         arms |= _swarm(store, recipe, grid)
+    if recipe.proposals:
+        proposed = proposed_weights(resolve(store, recipe.proposals))
+        arms |= {name: Arm(PLAIN, _weighted(grid, name, weights)) for name, weights in proposed.items()}
     return arms
 
 
@@ -173,8 +178,6 @@ def _cell(grid: GridRecipe, cell: str, arm: str) -> MixRecipe:
 
 def _swarm(store: Store, recipe: StudyRecipe, grid: GridRecipe) -> dict[str, Arm]:
     """Arms with drawn weights, each within what its components can supply."""
-    from octo.study.swarm import draw
-
     assert recipe.swarm
     drawn = draw(store, grid, recipe.swarm)
     width = len(str(len(drawn)))

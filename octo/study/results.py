@@ -82,7 +82,7 @@ def of_manifest(manifest: Manifest) -> Snapshot:
     weights: dict[str, dict[str, float]] = {}
     for row in manifest.read("study_weights").to_pylist():
         weights.setdefault(row["arm"], {})[row["component"]] = row["weight"]
-    settings = manifest.provenance.get("settings") or {}
+    settings, cells = manifest.provenance.get("settings") or {}, manifest.read("study_cells").to_pylist()
     return Snapshot(
         manifest.name,
         manifest.version,
@@ -90,11 +90,11 @@ def of_manifest(manifest: Manifest) -> Snapshot:
         settings.get("question", ""),
         tuple(asked["report"]),
         asked["outcomes"],
-        asked.get("control") or next(iter(weights)),
+        asked.get("control") or cells[0]["arm"],
         {name: parse(claim, ClaimRecipe, f"claim {name}") for name, claim in asked["claims"].items()},
         len(asked["seeds"]),
         weights,
-        manifest.read("study_cells").to_pylist(),
+        cells,
         manifest.read("study_outcomes").to_pylist(),
     )
 

@@ -41,7 +41,9 @@ DRAWN = 60
 COMPARED = 8
 """Runs in one chart."""
 
-THING = re.compile(r"(corpus|mixture|prompts|benchmark|classifier|annotations|pass_rates|study|run)-[0-9a-f]{12}")
+THING = re.compile(
+    r"(corpus|mixture|prompts|benchmark|classifier|annotations|pass_rates|study|proposals|run)-[0-9a-f]{12}"
+)
 DOCUMENT = re.compile(r"[0-9a-f]{32}")
 DOCUMENT_COLUMNS = ("doc_id", "cluster_id", "keeper_id", "document", "keeper", "source_document")
 CURVES = {"loss": "Loss", "lr": "Learning rate", "grad_norm": "Gradient norm"} | RL_CURVES
