@@ -128,7 +128,7 @@ def fit(
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Fit the outcome to the mixture: models with their error for mixtures left out, and the effect of each component."""
+    """Fit an outcome to the mixture: models with their error for mixtures left out, the effect of each component."""
     from manifests.catalog import Catalog
     from manifests.errors import UserError
     from octo.study.learning import fit as fit_models

@@ -48,7 +48,7 @@ def part(report: Report, thing: Manifest | RunDirectory) -> Part:
     return Part(lede.strip(), body)
 
 
-def _means(report: Report, found: Snapshot, told: Results, outcome: str) -> Html:
+def _means(report: Report, found: Snapshot, told: Results, outcome: str) -> Html | None:
     """A dot for each arm with its interval."""
     means = [told.means[outcome][arm] for arm in found.arms]
     rows = [mean.row() for mean in means]
@@ -108,7 +108,7 @@ def _curves(report: Report, found: Snapshot) -> list[Html | None]:
     return [element("h3", "RL of all arms: mean over seeds, band of 95%"), pictures(charts)]
 
 
-def _curve(report: Report, name: str, rows: list[Row], arms: list[str]) -> Html:
+def _curve(report: Report, name: str, rows: list[Row], arms: list[str]) -> Html | None:
     traces: list[Row] = []
     for place, arm in enumerate(arms):
         mine = [row for row in rows if row["arm"] == arm and row[name] is not None]

@@ -2,7 +2,7 @@
 
 Coordinates of a run are the planned weights of its arm, or, with an expression over `documents`, the shares of what it
 really read. A proposal is a manifest of kind `proposals`: the mixtures with their predictions and intervals; a study
-that names it runs them as arms, and `score` compares. Leaves out the models: see `mixtures.surface`, `mixtures.lessons`.
+that names it runs them as arms, and `score` compares. Leaves out the models: see `mixtures.lessons`.
 """
 
 from collections.abc import Sequence

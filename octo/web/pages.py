@@ -16,6 +16,7 @@ from manifests import tables
 from manifests.catalog import LINEAGE, Catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest
+from manifests.record import KINDS
 from manifests.runs import UNDER_WAY, RunDirectory
 from octo.report import page
 from octo.report.charts import POINTS, SHARE_FORMAT
@@ -41,9 +42,7 @@ DRAWN = 60
 COMPARED = 8
 """Runs in one chart."""
 
-THING = re.compile(
-    r"(corpus|mixture|prompts|benchmark|classifier|annotations|pass_rates|study|proposals|run)-[0-9a-f]{12}"
-)
+THING = re.compile(rf"({'|'.join(KINDS)}|run)-[0-9a-f]{{12}}")
 DOCUMENT = re.compile(r"[0-9a-f]{32}")
 DOCUMENT_COLUMNS = ("doc_id", "cluster_id", "keeper_id", "document", "keeper", "source_document")
 CURVES = {"loss": "Loss", "lr": "Learning rate", "grad_norm": "Gradient norm"} | RL_CURVES
