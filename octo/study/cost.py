@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from manifests import catalog
 from manifests.errors import UserError
 from manifests.runs import RunDirectory
 from manifests.store import Store
+from mixtures.surface import precision
 from octo.study.config import StudyRecipe
 from octo.study.design import Node, Study
 from octo.study.nodes import find as find_node
@@ -81,12 +84,11 @@ def _ratio(rows: list[Row], column: str) -> float:
 def plan(store: Store, recipe: StudyRecipe, workers: int = 1) -> Plan:
     """The plan of a study on this machine with `workers` processes. UserError as for running it, but that a corpus
     which the study builds itself need not be there yet."""
-    study, run = find_study(store, recipe)
+    study, run = find_study(store, recipe, is_plan=True)
     done = _done(store, study)
     times = _times(store, study, done)
-    return Plan(
-        f"{recipe.name}@{recipe.version}", _arms(study), _work(study, done, times), _lines(study, run, times, workers)
-    )
+    lines = _lines(study, run, times, workers) + _precision(study)
+    return Plan(f"{recipe.name}@{recipe.version}", _arms(study), _work(store, study, done, times), lines)
 
 
 def _done(store: Store, study: Study) -> dict[str, str]:
@@ -133,8 +135,11 @@ def _arms(study: Study) -> list[Row]:
     ]
 
 
-def _work(study: Study, done: dict[str, str], times: dict[str, tuple[float, float] | None]) -> list[Row]:
-    """Nodes by verb: how many there are, are shared by arms, are done, are not measured; hours of the rest."""
+UNITS = {"mix": "sequences", "train": "tokens", "rl": "responses", "eval": "responses"}
+
+
+def _work(store: Store, study: Study, done: dict[str, str], times: dict[str, tuple[float, float] | None]) -> list[Row]:
+    """Nodes by verb: how many there are, are shared by arms, are done, are not measured; size and hours of the rest."""
     rows = []
     for verb in dict.fromkeys(node.verb for node in study.nodes):
         mine = [node for node in study.nodes if node.verb == verb]
@@ -144,6 +149,8 @@ def _work(study: Study, done: dict[str, str], times: dict[str, tuple[float, floa
             {
                 "verb": verb, "nodes": len(mine), "shared": sum(node.arm is None for node in mine),
                 "done": sum(node.name in done for node in mine), "left": len(left),
+                "size": sum(_size(store, study, node) or 0 for node in mine if node.name in times),
+                "of": UNITS[verb],
                 "not measured": len(left) - len(known),
                 "hours": round(sum(one[0] for one in known) / 3600, 4),
                 "CPU hours": round(sum(one[1] for one in known) / 3600, 4),
@@ -191,3 +198,21 @@ def makespan(study: Study, seconds: dict[str, float], workers: int) -> float:
         waiting.remove(ready[0])
         heapq.heappush(free, ended[ready[0].name])
     return max(ended.values(), default=0.0)
+
+
+def _precision(study: Study) -> list[str]:
+    """What intervals the design will give, before any run: per unit of noise, which only runs can show."""
+    names = list(next(iter(study.weights.values())))
+    shares = np.array([list(weights.values()) for weights in study.weights.values()])
+    moving = [place for place in range(len(names)) if np.ptp(shares[:, place]) > 0]
+    if len(shares) < 3 or not moving:
+        return []
+    widths = precision(shares[:, moving], len(study.recipe.seeds), 1.0)
+    known = [f"{names[at]} ±{width:.2g}" for at, width in zip(moving, widths, strict=True) if np.isfinite(width)]
+    if not known:
+        return ["precision: these arms cannot tell the effect of any one component (linear model)"]
+    design = f"{len(shares)} arms × {len(study.recipe.seeds)} seeds"
+    return [
+        f"precision at {design}, of the effect of a unit of weight, in standard deviations between runs of one "
+        f"mixture: {', '.join(known)}"
+    ]

@@ -14,7 +14,7 @@ from evaluation.config import EvalRecipe
 from evaluation.samplers.sampling import SamplerName
 from manifests.errors import UserError
 from manifests.identity import json_digest
-from manifests.manifest import resolve
+from manifests.manifest import Manifest, resolve
 from manifests.recipe import Recipe, load, override, parse, semantic
 from manifests.store import Store
 from mixtures.config import GridRecipe, MixRecipe
@@ -308,17 +308,20 @@ def _changed(recipe: R, changes: Changes, seed: int) -> R:
     return parse(data, type(recipe), "arm")
 
 
-def check_corpora(store: Store, study: Study) -> dict[str, str]:
-    """ID of each corpus by the name that mixtures give it.
+def check_corpora(store: Store, study: Study, is_plan: bool = False) -> dict[str, str]:
+    """ID of each corpus by the name that mixtures give it. For a plan, one of which sizes are declared may be missing.
 
     UserError when one is missing, or when two arms read different versions of one corpus: their outcomes would differ
     for two reasons.
     """
     named: dict[str, list[str]] = {}
+    declared: set[str] = set()
     for node in study.nodes:
-        for component in node.recipe.components if isinstance(node.recipe, MixRecipe) else ():
-            named.setdefault(str(component.manifest), []).append(node.name)
-    found = {ref: resolve(store, ref) for ref in named}
+        for part in node.recipe.components if isinstance(node.recipe, MixRecipe) else ():
+            named.setdefault(str(part.manifest), []).append(node.name)
+            if is_plan and (part.known or part.declared):
+                declared.add(str(part.manifest))
+    found = {ref: manifest for ref in named if (manifest := _corpus(store, ref, ref in declared))}
     names = [manifest.name for manifest in found.values()]
     for ref, manifest in found.items():
         if names.count(manifest.name) > 1 and len({m.id for m in found.values() if m.name == manifest.name}) > 1:
@@ -328,3 +331,12 @@ def check_corpora(store: Store, study: Study) -> dict[str, str]:
                 "Name one version in all mixtures",
             )
     return {ref: manifest.id for ref, manifest in found.items()}
+
+
+def _corpus(store: Store, ref: str, may_be_missing: bool) -> Manifest | None:
+    try:
+        return resolve(store, ref)
+    except UserError:
+        if may_be_missing:
+            return None
+        raise

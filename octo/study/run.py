@@ -66,17 +66,18 @@ def open_study(store: Store, recipe: StudyRecipe) -> tuple[Study, RunDirectory]:
     return study, open_run(store, "study", corpora, config, OCTO)
 
 
-def find_study(store: Store, recipe: StudyRecipe) -> tuple[Study, RunDirectory | None]:
-    """The study and its run, None if it was never begun; nothing is written."""
-    study, config, corpora = _prepared(store, recipe)
+def find_study(store: Store, recipe: StudyRecipe, is_plan: bool = False) -> tuple[Study, RunDirectory | None]:
+    """The study and its run, None if it was never begun; nothing is written. For a plan, a corpus of which sizes are
+    declared may be missing."""
+    study, config, corpora = _prepared(store, recipe, is_plan)
     return study, begun(store, "study", corpora, config, OCTO)
 
 
-def _prepared(store: Store, recipe: StudyRecipe) -> tuple[Study, Launch, list[Manifest]]:
+def _prepared(store: Store, recipe: StudyRecipe, is_plan: bool = False) -> tuple[Study, Launch, list[Manifest]]:
     for name in recipe.asked:
         query_of(name, recipe.outcomes)
     study = design(store, recipe)
-    corpora = [resolve(store, one) for one in dict.fromkeys(check_corpora(store, study).values())]
+    corpora = [resolve(store, one) for one in dict.fromkeys(check_corpora(store, study, is_plan).values())]
     config = Launch(
         name=recipe.name,
         version=recipe.version,

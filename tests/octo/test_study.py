@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -477,3 +478,150 @@ def test_a_plan_spreads_nodes_over_workers_and_waits_for_what_they_need():
     assert makespan(study, seconds, 2) == 17
     assert makespan(study, {"a": 4.0, "b": 5.0, "c": 3.0}, 2) == 7
     assert makespan(study, {}, 2) == 0
+
+
+# -- learning --------------------------------------------------------------------------------------------------------
+
+
+def swarm(slope: float, noise: float, arms: int = 10, seeds: int = 3, seed: int = 0) -> Snapshot:
+    """A study of mixtures of a, b and c in which a unit of b adds `slope` to the outcome `y`."""
+    draw = np.random.default_rng(seed)
+    shares = draw.dirichlet([1, 1, 1], arms)
+    stems = draw.normal(0, 0.2, seeds)
+    values = {
+        f"m{n}": [float(slope * share[1] + stems[s] + draw.normal(0, noise)) for s in range(seeds)]
+        for n, share in enumerate(shares)
+    }
+    weights = {f"m{n}": dict(zip("abc", map(float, share), strict=True)) for n, share in enumerate(shares)}
+    return made_up(values, weights=weights, seeds=seeds)
+
+
+def test_the_effect_that_was_planted_is_found_with_its_interval(empty):
+    from octo.study.learning import fit
+
+    with Catalog(empty) as opened:
+        lesson = fit(opened, [swarm(0.5, 0.01)], "y", None, None)
+    (b,) = [row for row in lesson.effects if row["component"] == "b"]
+    assert b["per unit low"] > 0.4
+    assert b["p_holm"] < 0.001
+    models = {row["model"]: row for row in lesson.models}
+    assert models["linear"]["error_left_out"] < 0.02
+    assert lesson.lines
+
+
+def test_studies_with_other_components_are_pooled_only_by_content(empty):
+    from octo.study.learning import fit
+
+    other = dataclasses.replace(swarm(0.5, 0.01), name="z", weights={"m0": {"x": 1.0}})
+    with Catalog(empty) as opened:
+        with pytest.raises(UserError, match="different components"):
+            fit(opened, [swarm(0.5, 0.01), other], "y", None, None)
+        with pytest.raises(UserError, match="y cannot be fitted: fewer than three mixtures"):
+            fit(opened, [made_up({"m": [0.1, 0.2]})], "y", None, None)
+        with pytest.raises(UserError, match="has no outcome glory"):
+            fit(opened, [swarm(0.5, 0.01)], "glory", None, None)
+
+
+def test_predictions_are_frozen_and_scored_by_what_came(done, folder):
+    from mixtures.config import GridRecipe
+    from octo.study.learning import make_proposals, score
+
+    store, _ = done
+    grid = load(folder / "arms.yaml", GridRecipe)
+    names = dict(zip("abc", ("web", "qa", "cot"), strict=True))
+    base = swarm(0.5, 0.02)
+    renamed = {arm: {names[key]: share for key, share in each.items()} for arm, each in base.weights.items()}
+    study = dataclasses.replace(base, weights=renamed)
+    made = make_proposals(store, study, resolve(store, "small@1"), grid, "y", 3, False)
+    again = make_proposals(store, study, resolve(store, "small@1"), grid, "y", 3, False)
+    assert (made.kind, made.id) == ("proposals", again.id)
+    assert verify(store, made) == []
+    rows = made.read("proposals").to_pylist()
+    weights = {}
+    for row in rows:
+        weights.setdefault(row["arm"], {})[row["component"]] = row["weight"]
+    assert all(sum(each.values()) == pytest.approx(1, abs=1e-3) for each in weights.values())
+    assert rows[0]["why"] == "best predicted"
+    assert weights["p1"]["qa"] > 0.9
+    assert rows[0]["low_95"] <= rows[0]["low_80"] <= rows[0]["predicted"] <= rows[0]["high_80"]
+    came = made_up({"p1": [rows[0]["predicted"]] * 3, "p2": [99.0] * 3})
+    scored, lines = score(store, made.id, came)
+    assert [(row["observed"] is not None, row["in 80%"]) for row in scored] == [
+        (True, True),
+        (True, False),
+        (False, None),
+    ]
+    assert lines[0].startswith("2 of 3 proposals were run: 1 of 2 lie in their 80% interval")
+    proposed = design(store, recipe_of(folder, proposals=made.id, claims={}, corpus=None))
+    assert set(proposed.weights) == {"p1", "p2", "p3"}
+    assert proposed.weights["p1"]["qa"] == pytest.approx(weights["p1"]["qa"], abs=1e-3)
+    with pytest.raises(UserError, match="is a study, not proposals"):
+        design(store, recipe_of(folder, proposals="small@1", claims={}))
+
+
+def test_a_swarm_lies_within_what_the_corpus_and_the_epochs_allow(done, folder, tmp_path):
+    store, _ = done
+    grid = yaml.safe_load((folder / "arms.yaml").read_text("utf-8"))
+    grid["sources"]["qa"]["max_epochs"] = 0.02
+    path = write(tmp_path, "arms", grid)
+    for kind in ("sobol", "dirichlet", "d_optimal"):
+        drawn = {"arms": 6, "design": kind, "bounds": {"web": [0.2, 1.0]}}
+        study = design(store, recipe_of(folder, mixtures=path, swarm=drawn, claims={}, control=None))
+        assert len(study.weights) == 6
+        for weights in study.weights.values():
+            assert sum(weights.values()) == pytest.approx(1, abs=1e-6)
+            assert weights["web"] >= 0.2 - 1e-4
+            assert weights["qa"] < 0.6
+        again = design(store, recipe_of(folder, mixtures=path, swarm=drawn, claims={}))
+        assert again.weights == study.weights
+    with pytest.raises(UserError, match="less than 1"):
+        too_narrow = {"arms": 3, "bounds": {"web": [0, 0.1], "qa": [0, 0.1], "cot": [0, 0.1]}}
+        design(store, recipe_of(folder, swarm=too_narrow, claims={}))
+
+
+def test_coordinates_by_content_are_the_token_stream_to_the_token(done):
+    from mixtures.reader import MixtureReader
+    from octo.study.evidence import coordinates
+
+    store, _ = done
+    by = "CASE WHEN math_density > .1 THEN 'dense' WHEN n_tokens > 40 THEN 'long' END"
+    with Catalog(store) as opened:
+        bases = [row["base"] for row in resolve(store, "small@1").read("study_cells").to_pylist()][:3]
+        found = coordinates(opened, bases, by)
+        labels = opened.query(f"SELECT manifest, doc_id, coalesce({by}, '(none)') AS label FROM documents").to_pylist()
+        label = {row["doc_id"]: row["label"] for row in labels}
+        for run, counted in zip(bases, found.tokens, strict=True):
+            record = next(row for row in load_runs(store) if row["id"] == run)
+            reader = MixtureReader(store, resolve(store, record["manifests"][0]["id"]))
+            spans = reader.batch(np.arange(8)).spans  # two steps of four sequences
+            stream = dict.fromkeys(found.labels, 0)
+            for doc_id, length in zip(spans["doc_id"].to_pylist(), spans["length"].to_pylist(), strict=True):
+                stream[label[doc_id]] += length
+            assert dict(zip(found.labels, counted.tolist(), strict=True)) == stream
+        by_source = coordinates(opened, bases, "source")
+        consumed = opened.query(
+            "SELECT run, source, sum(tokens)::BIGINT AS n FROM consumption GROUP BY ALL"
+        ).to_pylist()
+        for run, counted in zip(bases, by_source.tokens, strict=True):
+            want = {row["source"]: row["n"] for row in consumed if row["run"] == run}
+            got = {name: n for name, n in zip(by_source.labels, counted.tolist(), strict=True) if n}
+            assert got == want
+
+
+def test_documents_are_followed_to_another_corpus(done, folder):
+    from curation.config import CurateRecipe
+    from curation.pipeline import curate
+    from octo.study.evidence import coordinates
+
+    store, _ = done
+    curate(store, load(folder / "corpus.yaml", CurateRecipe, ["version='smaller'", "sample.documents=300"]))
+    with Catalog(store) as opened:
+        bases = [row["base"] for row in resolve(store, "small@1").read("study_cells").to_pylist()][:2]
+        same = coordinates(opened, bases, "source", "quickstart@1")
+        assert same.stranded.tolist() == [0, 0]
+        assert same.tokens.tolist() == coordinates(opened, bases, "source").tokens.tolist()
+        other = coordinates(opened, bases, "source", "quickstart@smaller")
+        assert (other.stranded > 0).all()
+        assert (other.tokens.sum(1) + other.stranded == same.tokens.sum(1)).all()
+        with pytest.raises(UserError):
+            coordinates(opened, bases, "no_such_column")
