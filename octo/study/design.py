@@ -104,7 +104,7 @@ class Study:
     @property
     def control(self) -> str:
         """The arm with which the others are compared."""
-        return self.recipe.control or next(iter(self.weights))
+        return self.recipe.control or self.cells[0].arm
 
     def closure(self, cell: Cell) -> set[str]:
         """Every node that a cell needs."""
