@@ -25,6 +25,7 @@ from manifests.drop_reasons import DropReason
 from manifests.recipe import Local, Recipe
 from mixtures.config import GridRecipe, MixRecipe
 from octo.sql_reference import sql_reference
+from octo.study.config import StudyRecipe
 from rl.config import RLRecipe
 from rl.pass_rate import PassRateRecipe
 from training.config import TrainRecipe
@@ -45,6 +46,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "octo rl": RLRecipe,
     "octo rl pass-rate": PassRateRecipe,
     "octo eval": EvalRecipe,
+    "octo study": StudyRecipe,
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import installation
 import pytest
+import yaml
 from typer.main import get_command
 
 from octo.commands import app
@@ -39,7 +40,35 @@ print(json.dumps(said))
 """
 
 
-def verbs(run: str, document: str, folder: Path) -> dict[str, tuple[str | None, list[str]]]:
+def study_recipe(folder: Path) -> str:
+    """A study of three mixtures, one seed and no RL; the path of its recipe."""
+    source = {"manifest": "quickstart@1", "max_epochs": 50}
+    sources = {role: source | {"where": f"role = '{role}'"} for role in ("web", "qa", "long_cot")}
+    cells = {
+        f"a{n}": {"weights": dict(zip(sources, w, strict=True))}
+        for n, w in enumerate([(8, 1, 1), (1, 8, 1), (1, 1, 8)])
+    }
+    grid = {"name": "grid", "sources": sources, "cells": cells, "budget": {"steps": 2, "batch": 2},
+            "sequence_length": 128, "tokenizer": str(RECIPES / "tokenizer")}  # fmt: skip
+    training = yaml.safe_load((RECIPES / "train-stable.yaml").read_text("utf-8"))
+    training |= {"batch_sequences": 2, "schedule": {"shape": "constant"}, "model": training["model"] | SMALL_MODEL}
+    study = {
+        "name": "tiny", "seeds": [1], "mixtures": "grid.yaml", "train": "training.yaml",
+        "evaluation": "evaluation.yaml", "benchmarks": ["arithmetic@1"], "report": ["loss"],
+        "outcomes": {"loss": "SELECT arg_max(loss, step) FROM steps WHERE run = $base"},
+    }  # fmt: skip
+    evaluation = {"limit": 2, "max_new_tokens": 4, "grading_workers": 1}
+    for name, plain in (("grid", grid), ("training", training), ("evaluation", evaluation)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+        study |= {key: str(folder / value) for key, value in study.items() if value == f"{name}.yaml"}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    return str(folder / "study.yaml")
+
+
+SMALL_MODEL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def verbs(run: str, document: str, folder: Path, proposals: str = "") -> dict[str, tuple[str | None, list[str]]]:
     """Each verb with the extra that it needs and arguments with which it does something small."""
     pass_rate, score = folder / "pass_rate.yaml", folder / "score.yaml"
     (folder / "texts").mkdir(exist_ok=True)
@@ -58,6 +87,14 @@ def verbs(run: str, document: str, folder: Path) -> dict[str, tuple[str | None, 
         "rl pass-rate": ("train", ["quickstart-prompts@1", str(pass_rate), "--from", run]),
         "benchmarks": (None, []),
         "eval": ("train", [run, *EVAL, "--benchmark", "arithmetic@1"]),
+        "study plan": (None, [study_recipe(folder)]),
+        "study run": ("train", [study_recipe(folder), "name=another"]),
+        "study show": (None, ["tiny@1"]),
+        "study compare": (None, ["tiny@1"]),
+        "study fit": (None, ["tiny@1"]),
+        "study propose": (None, [study_recipe(folder), "-n", "1"]),
+        "study score": (None, [proposals, "tiny@1"]),
+        "study verify": (None, ["tiny@1"]),
         "manifest list": (None, []),
         "manifest show": (None, ["quickstart@1"]),
         "manifest funnel": (None, ["quickstart@1"]),
@@ -109,23 +146,30 @@ def run_all(python: Path, commands: list[list[str]], store: Path) -> list[tuple[
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> tuple[Path, str, str]:
-    """A store with a corpus, mixtures and a run, made with the extra `train` alone; the run's ID and a document's."""
+def small(tmp_path_factory) -> tuple[Path, str, str, str]:
+    """A store with a corpus, mixtures, a run and a study, made with the extra `train` alone; the ID of the run, of a
+    document and of proposals."""
     folder = tmp_path_factory.mktemp("extras")
     python, store = installation.environment(folder / "train", "train"), folder / "store"
     prompts = str(RECIPES / "prompts.yaml")
     commands = [["curate", *CORPUS], ["mix", *STABLE], ["mix", prompts], ["train", *TRAIN]]
-    made = run_all(python, [*commands, ["sql", "SELECT doc_id FROM texts LIMIT 1", "--json"]], store)
-    assert [status for status, _, _ in made] == [0] * 5, made
-    return store, made[3][1].split()[-1], json.loads(made[4][1])[0]["doc_id"]
+    study = study_recipe(folder)
+    commands += [
+        ["sql", "SELECT doc_id FROM texts LIMIT 1", "--json"],
+        ["study", "run", study],
+        ["study", "propose", study],
+    ]
+    made = run_all(python, commands, store)
+    assert [status for status, _, _ in made] == [0] * 7, made
+    return store, made[3][1].split()[-1], json.loads(made[4][1])[0]["doc_id"], made[6][1].split()[-1]
 
 
 @pytest.mark.parametrize("extra", ["", "train", "ui", "ray"])
 def test_every_verb_works_or_names_the_extra_that_it_needs(extra: str, small, tmp_path):
-    store, run, document = small
+    store, run, document, proposals = small
     shutil.copytree(store, tmp_path / "store")
     python = installation.environment(tmp_path / "python", *([extra] if extra else []))
-    wanted = verbs(run, document, tmp_path)
+    wanted = verbs(run, document, tmp_path, proposals)
     skipped = {"runs compare"} | (SLOW if extra == "train" else set()) | ({"ui"} if extra == "ui" else set())
     names = [name for name in wanted if name not in skipped]
     said = run_all(python, [[*name.split(), *wanted[name][1]] for name in names], tmp_path / "store")
