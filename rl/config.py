@@ -26,6 +26,8 @@ Action = Literal["stop", "fall_back", "warn"]
 HalfPrecision = Literal["bfloat16"]
 RewardName = Literal["binary", "signed", "format", "repetition", "strict"]
 """Each has a row in `rl.rewards`."""
+Backend = Literal["torch", "verl"]
+"""What reinforces."""
 ObjectiveName = Literal["dr_grpo"]
 """Each has a row in `rl.variants`."""
 

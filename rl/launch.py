@@ -11,7 +11,7 @@ import importlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +24,12 @@ from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
-from rl.config import RLRecipe
+from rl.config import Backend, RLRecipe
 from rl.verl_config import Job, to_verl
 from training.doctor import is_cuda, verl_lacks
 from training.launch import check_start, last_checkpoint
 from training.trackers import check_trackers
 
-Backend = Literal["torch", "verl"]
 Start = RunDirectory | Path
 """A run that is done, or a Hugging Face folder."""
 

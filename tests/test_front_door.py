@@ -147,6 +147,7 @@ def test_every_recipe_in_the_project_loads():
     from evaluation.config import EvalRecipe
     from manifests.recipe import load
     from mixtures.config import GridRecipe, MixRecipe
+    from octo.study.config import StudyRecipe
     from rl.config import RLRecipe
     from training.config import TrainRecipe
 
@@ -156,6 +157,8 @@ def test_every_recipe_in_the_project_loads():
         "stable": MixRecipe,
         "decay": MixRecipe,
         "prompts": MixRecipe,
+        "math8k": MixRecipe,
+        "study": StudyRecipe,
         "mix": MixRecipe,
         "decay-long": MixRecipe,
         "decay-short": MixRecipe,

@@ -48,6 +48,10 @@ def keeps_to_documents(attention: AttentionName | None) -> bool:
             assert_never(attention)
 
 
+Backend = Literal["torch", "nanotron"]
+"""What trains."""
+
+
 class RopeScalingRecipe(Recipe):
     """Llama 3's scaling of the rotary frequencies; fields as in transformers' `rope_parameters`."""
 

@@ -13,7 +13,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import yaml
@@ -24,7 +24,7 @@ from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store, file_sha256
-from training.config import ModelRecipe, TrainRecipe
+from training.config import Backend, ModelRecipe, TrainRecipe
 from training.doctor import is_cuda, nanotron_lacks
 from training.models import described, parameters, read_config
 from training.nanotron_config import FOLDER, Mixture, to_nanotron
@@ -33,7 +33,6 @@ from training.recorder import spikes
 from training.stages import Begin, Stage, lay_out
 from training.trackers import check_trackers
 
-Backend = Literal["torch", "nanotron"]
 STATE_BYTES = 12
 """Bytes of a checkpoint per weight: the weight and two running means, float32."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from octo.commands.groups import study_app
-from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
+from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, one_of, open_store
 from octo.printing import identity, print_json, show_made, show_rows
 
 RecipeArgument = Annotated[Path, typer.Argument(help="YAML recipe of a study.")]
@@ -52,6 +52,7 @@ def run(
     """Run every node of a study that is not done, and freeze the result as a manifest of kind study."""
     from manifests.catalog import Catalog
     from manifests.extras import need
+    from manifests.places.place import EnginePlace
     from manifests.recipe import load
     from octo.study.config import StudyRecipe
     from octo.study.results import results, snapshot
@@ -60,11 +61,10 @@ def run(
     if plan_:
         plan(recipe, overrides, workers, json_, store)
         return
-    if on not in ("local", "slurm"):
-        raise typer.BadParameter(f"{on!r} is neither local nor slurm")
+    place: EnginePlace = one_of(on, EnginePlace)
     need("train", "octo study run")
     home, config = open_store(store), load(recipe, StudyRecipe, overrides or [])
-    if on == "slurm":
+    if place == "slurm":
         begun, jobs = submit(home, config)
         if json_:
             print_json(identity(begun) | {"jobs": jobs})

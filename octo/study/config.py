@@ -11,9 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from evaluation.samplers.sampling import SamplerName
 from manifests.paths import Name
 from manifests.recipe import Local, NamedRecipe, Recipe
-from rl.launch import Backend as RLBackend
+from rl.config import Backend as RLBackend
+from training.config import Backend as TrainingBackend
 from training.config import SlurmRecipe
-from training.launch import Backend as TrainingBackend
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Changes = tuple[str, ...]

@@ -20,10 +20,10 @@ from manifests.store import Store
 from mixtures.config import GridRecipe, MixRecipe
 from octo.study.config import ArmRecipe, Changes, StudyRecipe
 from octo.study.swarm import draw, proposed_weights
+from rl.config import Backend as RLBackend
 from rl.config import RLRecipe
-from rl.launch import Backend as RLBackend
+from training.config import Backend as TrainingBackend
 from training.config import TrainRecipe
-from training.launch import Backend as TrainingBackend
 
 Verb = Literal["mix", "train", "rl", "eval"]
 R = TypeVar("R", bound=Recipe)
