@@ -215,7 +215,7 @@ class _Recorder:
                 self._flush()
             for future in self._futures:
                 future.result()
-        except Exception:
+        except Exception:  # the error that ended the block is the one to raise
             if error is None:
                 raise
         finally:

@@ -25,7 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from manifests import tables
-from manifests.errors import UserError
+from manifests.errors import UserError, shortened
 from manifests.manifest import Manifest, load_all, resolve
 from manifests.runs import LEDGER_PART, load_run, load_runs
 from manifests.store import Store
@@ -450,12 +450,11 @@ def _cause(old: dict[str, Any], new: dict[str, Any], component: str) -> str:
 def _changes(old: dict[str, Any], new: dict[str, Any], whose: str, but: Iterable[str] = ()) -> list[str]:
     """`weight of qa 2 → 5`, for every field that differs."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name not in but]
-    return [f"{name}{whose} {_short(old.get(name))} → {_short(new.get(name))}" for name in sorted(names)]
+    return [f"{name}{whose} {_said(old.get(name))} → {_said(new.get(name))}" for name in sorted(names)]
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else "none" if value is None else _json(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _said(value: Any) -> str:
+    return shortened(value if isinstance(value, str) else "unset" if value is None else _json(value))
 
 
 def funnel(store: Store, ref: str) -> pa.Table:

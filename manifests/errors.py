@@ -35,6 +35,12 @@ def in_one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], spaced)
 
 
+def shortened(value: object, most: int = 60) -> str:
+    """`value` as a message shows it: of more than `most` characters the beginning and the end."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 17]}…{text[-16:]}"
+
+
 class UserError(Exception):
     """Something the user can put right. `hint` is the next thing to do, as a sentence or a command."""
 

@@ -45,7 +45,7 @@ def status_of(work: Callable[[], Any], mistake: int = 1, prefix: str = "octo: ")
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too: this is the last frame, and every error becomes a status
         told = of_system(error) if isinstance(error, OSError) else error
         if not isinstance(told, UserError):
             sys.excepthook(type(error), error, error.__traceback__)

@@ -34,7 +34,7 @@ from manifests.paths import refuse_links_out
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
 from manifests.record import Run, complaint
-from manifests.store import Store, file_sha256, try_lock
+from manifests.store import Store, file_sha256, lock_holder, try_lock
 
 RunKind = Literal["curate", "train", "rl", "eval", "pass-rate"]
 RunStatus = Literal["created", "running", "done", "failed", "stopped"]
@@ -93,6 +93,18 @@ class RunDirectory:
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
 
+    def stop(self, reason: str) -> None:
+        """Mark a run stopped that says it is under way and that no process works on any more."""
+        self._take_lock()
+        self.reload()
+        if self.status in UNDER_WAY:
+            self._update(status="stopped", finished=now(), reason=reason)
+        self.release()
+
+    def holder(self) -> tuple[str, int] | None:
+        """Host and process ID of the process that works on the run, in a local store; None when none does."""
+        return lock_holder(self.path / "lock")
+
     def reload(self) -> RunStatus:
         """Read the record again, which another process may have changed; returns the status."""
         self.record = _load_record(self.store, self.id)
@@ -113,7 +125,7 @@ class RunDirectory:
             self._update(status="stopped", finished=now(), reason="interrupted")
             self.release()
             raise
-        except BaseException as error:
+        except BaseException as error:  # a SystemExit too: the record says what ended the run
             self.fail(str(error) or type(error).__name__)
             raise
 
@@ -132,7 +144,9 @@ class RunDirectory:
             return
         self._lock = try_lock(self.path / "lock")
         if not self._lock:
-            raise UserError(f"{self.id} is held by another process", "Wait until it ends, or stop it, then try again")
+            raise UserError(
+                f"{self.id} is held by another process", f"Wait until it ends, or end it: octo runs cancel {self.id}"
+            )
 
     def lines(self, name: str, folder: str) -> list[dict[str, Any]]:
         """The JSON lines of the file `name`, or, while it is not there, those of the files in `folder`."""

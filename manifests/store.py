@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import inspect
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -44,6 +45,8 @@ CRASH_EXIT = 86
 OBJECT = re.compile(r"objects/(?P<head>[0-9a-f]{2})/(?P<sha256>(?P=head)[0-9a-f]{62})(?P<suffix>(\.[A-Za-z0-9._-]+)?)")
 """What the path of a data file looks like."""
 
+HOST = platform.node()
+"""The name of this machine."""
 CONFLICTS = 5
 """Attempts at a conditional put before giving up: S3 answers 409 while another writer's put is under way."""
 
@@ -328,14 +331,31 @@ class Store:
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """The file `path`, open and locked for this process until it is closed; None while another process holds it."""
-    lock = path.open("w")
+    """The file `path`, open and locked for this process until it is closed; None while another process holds it.
+
+    The file then says who holds it: host and process ID.
+    """
+    lock = path.open("a")  # not "w": what the holder has written stays until it lets go
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         return None
+    lock.truncate(0)
+    lock.write(f"{HOST} {os.getpid()}\n")
+    lock.flush()
     return lock
+
+
+def lock_holder(path: Path) -> tuple[str, int] | None:
+    """Host and process ID of the process that holds the lock `path`; None when none does."""
+    if not path.exists():
+        return None
+    if lock := try_lock(path):
+        lock.close()
+        return None
+    host, _, pid = path.read_text(encoding="utf-8").strip().partition(" ")
+    return host, int(pid or 0)
 
 
 def _s3_code(error: OSError) -> str:

@@ -8,6 +8,7 @@ the shapes.
 """
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ PACKAGES = ("curation", "mixtures", "training", "rl", "evaluation", "manifests")
 def main() -> None:
     """Entry point of the command `octo`."""
     check_packages()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run records that it was stopped, as after Ctrl-C
     from manifests.process import leave
 
     leave(command())

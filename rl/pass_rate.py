@@ -33,6 +33,7 @@ from manifests.tables import PASS_RATES, ROLLOUTS
 from rl.config import STOP, check_stop
 from rl.launch import Start, check_prompts
 from rl.rewards import RULE, repeats
+from rl.rollouts import graded
 from training.config import Count
 
 Row = dict[str, Any]
@@ -123,14 +124,7 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
         {
             **{name: row[name] for name in ("prompt_id", "doc_id", "source")},
             "sample": number,
-            "prompt": text if recipe.rollout_texts else None,
-            "response": completion.text if recipe.rollout_texts else None,
-            "tokens": completion.tokens,
-            "truncated": completion.truncated,
-            "stopped_by": completion.stopped_by,
-            "verdict": grade.verdict.value,
-            "extracted": grade.extracted,
-            "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
+            **graded(text, completion, grade, recipe.rollout_texts),
             "reward": None if grade.verdict is Verdict.ERROR else float(grade.verdict is Verdict.CORRECT),
             "repetition": repeats(completion.text),
         }

@@ -140,7 +140,18 @@ def _rollout(rollouts: Rollouts, i: int, with_text: bool) -> dict[str, Any]:
         "doc_id": prompt["doc_id"],
         "source": prompt["source"],
         "sample": i % rollouts.group_size,
-        "prompt": rollouts.texts[i] if with_text else None,
+        **graded(rollouts.texts[i], completion, grade, with_text),
+        "reward": reward,
+        "advantage": None if reward is None else rollouts.advantages_N[i].item(),
+        "repetition": bool(rollouts.repetition_N[i]),
+        "used": bool(rollouts.used_N[i]),
+    }
+
+
+def graded(prompt: str, completion: Completion, grade: Grade, with_text: bool) -> dict[str, Any]:
+    """Columns of `rollouts` that say what was asked and answered, and how it was graded."""
+    return {
+        "prompt": prompt if with_text else None,
         "response": completion.text if with_text else None,
         "tokens": completion.tokens,
         "truncated": completion.truncated,
@@ -148,10 +159,6 @@ def _rollout(rollouts: Rollouts, i: int, with_text: bool) -> dict[str, Any]:
         "verdict": grade.verdict.value,
         "extracted": grade.extracted,
         "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
-        "reward": reward,
-        "advantage": None if reward is None else rollouts.advantages_N[i].item(),
-        "repetition": bool(rollouts.repetition_N[i]),
-        "used": bool(rollouts.used_N[i]),
     }
 
 

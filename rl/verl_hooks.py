@@ -178,7 +178,7 @@ class _Grading:
             responses, references, rulings = (list(column) for column in zip(*batch, strict=True))
             try:
                 grades = await asyncio.to_thread(self._grader.grade_all, responses, references, RULE)
-            except Exception as error:
+            except Exception as error:  # whatever ended the batch goes to everyone who waits for it
                 for ruling in rulings:
                     ruling.set_exception(error)
                 continue

@@ -86,7 +86,7 @@ class Server:
             batch.sort(key=lambda waiting: (waiting.request.stream, waiting.request.number))
             try:
                 await asyncio.to_thread(self._answer, batch)
-            except Exception as error:
+            except Exception as error:  # whatever ended the batch goes to everyone who waits for it
                 for waiting in batch:
                     if not waiting.answer.done():
                         waiting.answer.get_loop().call_soon_threadsafe(waiting.answer.set_exception, error)

@@ -50,7 +50,7 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
         process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             status = _watch(process, folder, what, done, steps)
-        except BaseException:
+        except BaseException:  # an interrupt too: no engine outlives its launcher
             process.terminate()
             process.wait()
             raise

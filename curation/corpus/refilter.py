@@ -24,7 +24,7 @@ from curation.corpus.decide import DECIDED, spread
 from curation.measures.decontaminate import ItemIndex
 from curation.reading.files import InputFile
 from curation.tasks import RULES_VERSION
-from manifests.errors import UserError
+from manifests.errors import UserError, shortened
 from manifests.manifest import Draft, Manifest, check_launch
 from manifests.progress import progress
 
@@ -61,7 +61,7 @@ class Change:
         return self.field.startswith(FREE)
 
     def __str__(self) -> str:
-        return f"{self.field} {_short(self.was)} → {_short(self.becomes)}"
+        return f"{self.field} {_said(self.was)} → {_said(self.becomes)}"
 
 
 def changes(base: Manifest, identity: dict[str, Any]) -> list[Change]:
@@ -173,7 +173,5 @@ def _fields(plain: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _fields(value, f"{name}.{key}" if name else key)
 
 
-def _short(value: Any) -> str:
-    """A value in a message; digests by their beginning."""
-    said = "unset" if value is None else str(value)
-    return said if len(said) <= 40 else f"{said[:12]}…"
+def _said(value: Any) -> str:
+    return "unset" if value is None else shortened(value)

@@ -10,7 +10,6 @@ since 1970 by the clock of the machine that writes them.
 
 import json
 import os
-import platform
 import signal
 import time
 import traceback
@@ -23,11 +22,11 @@ from typing import Any, Literal
 
 from curation.tasks import RECORD, Job, replace_text
 from manifests.errors import UserError
+from manifests.store import HOST
 
 Line = dict[str, Any]
 COUNTS = ("records", "documents", "quarantined", "tokens")
 TAIL_LINES, METER_SECONDS = 12, 1.0
-HOST = platform.node()
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def attempt(job: Job, task: int, about: Line) -> Iterator[Line]:
     try:
         with _limited(about.get("limit_seconds", 0)):
             yield line
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too: the attempt records what ended it
         line["error"] = _said(error)
         raise
     finally:

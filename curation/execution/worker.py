@@ -53,7 +53,7 @@ class Shares(PipelineStep):
         for position in self.shares[rank]:
             try:
                 run_task(self.job, position, self.about)
-            except Exception as error:
+            except Exception as error:  # the other tasks still run; it is raised after them
                 failed = failed or error
                 if isinstance(error, OSError) and error.errno in FULL:
                     break

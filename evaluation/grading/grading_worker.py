@@ -41,7 +41,7 @@ def _ruling(answer: str, reference: str, by: Judge) -> Ruling:
         verdict, reason = _judged(answer, reference, by)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
-    except Exception as error:
+    except Exception as error:  # whatever sympy raises is a fault of the pair, not of the process
         return Verdict.UNPARSED, f"{TOO_HARD}: {type(error).__name__}"
     if reason == "MemoryError":
         os._exit(OUT_OF_MEMORY)

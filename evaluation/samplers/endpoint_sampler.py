@@ -119,10 +119,10 @@ def _run(work: Any, done: Any) -> None:
     try:
         asyncio.run(work)
         done.put(None)
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # the errors of several requests at once: the first is raised
         told = group.split(UserError)[0]
         done.put(_first(told or group))
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too: the thread that waits raises it
         done.put(error)
 
 

@@ -25,7 +25,7 @@ app = typer.Typer(
     help=("From raw mathematical text to an RL-ready model, with every token accounted for."),
 )
 manifest_app = typer.Typer(no_args_is_help=True, help="Inspect, check, export and import manifests; clean up.")
-runs_app = typer.Typer(no_args_is_help=True, help="Inspect runs.")
+runs_app = typer.Typer(no_args_is_help=True, help="Inspect and cancel runs.")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(runs_app, name="runs")
 

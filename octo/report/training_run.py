@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from manifests.errors import UserError
 from manifests.runs import RunDirectory
 from octo.report import page
-from octo.report.charts import LAYER_POINTS, NAMED, OTHERS, curve, dotted, pictures
+from octo.report.charts import LAYER_POINTS, NAMED, OTHERS, curves, dotted, over_spans, pictures
 from octo.report.columns import table_of
 from octo.report.frame import Part, Report, Row
 from octo.report.page import Html, element, fold, number, real
@@ -26,7 +26,7 @@ FROM steps WHERE run = $1 GROUP BY stage ORDER BY first
 
 def part(report: Report, run: RunDirectory) -> Part:
     """What is told of a training run."""
-    steps = curve(report, run, "loss", "lr", "grad_norm")
+    steps = curves(report.catalog, [run.id], ("loss", "lr", "grad_norm"))
     spikes = _spikes(report, run)
     stages = report.rows(_STAGES, run.id)
     if not steps:
@@ -104,22 +104,22 @@ SELECT source FROM consumption WHERE run = $1 GROUP BY source ORDER BY sum(token
 """
 
 
-_SHARES = """
-WITH mine AS (FROM consumption WHERE run = $1),
-span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
-spans AS (SELECT (step - 1) // width AS span, step, tokens,
-  if(list_contains($2::VARCHAR[], source), source, 'other sources') AS source FROM mine, span),
+_READ = f"""
+SELECT run, step, tokens, if(list_contains($2::VARCHAR[], source), source, '{OTHERS}') AS source
+FROM consumption WHERE run = $1
+"""
+_SHARES = f"""
+WITH spans AS ({over_spans(_READ, "sum(tokens) AS tokens", LAYER_POINTS, "source, ")}),
 ends AS (
   SELECT span, sum(tokens) AS whole, sum(sum(tokens)) OVER (ORDER BY span)::BIGINT AS read FROM spans GROUP BY span)
-SELECT ends.read, source, sum(tokens) / any_value(whole) AS share
-FROM spans JOIN ends USING (span) GROUP BY ALL ORDER BY ALL
+SELECT read, source, tokens / whole AS share FROM spans JOIN ends USING (span) ORDER BY ALL
 """
 
 
 def _consumed(report: Report, run: RunDirectory) -> Html | None:
     """Share of each source in what was consumed, over tokens."""
     named = [row["source"] for row in report.rows(_LARGEST_SOURCES, run.id, NAMED)]
-    found = report.rows(_SHARES.format(points=LAYER_POINTS), run.id, named)
+    found = report.rows(_SHARES, run.id, named)
     if not found:
         return None
     steps = sorted({row["read"] for row in found})

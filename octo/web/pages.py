@@ -16,9 +16,10 @@ from manifests import tables
 from manifests.catalog import LINEAGE, Catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest
+from manifests.record import KINDS
 from manifests.runs import UNDER_WAY, RunDirectory
 from octo.report import page
-from octo.report.charts import POINTS, SHARE_FORMAT
+from octo.report.charts import SHARE_FORMAT, curves
 from octo.report.excerpts import response
 from octo.report.frame import Report
 from octo.report.kinds import part_of
@@ -41,7 +42,7 @@ DRAWN = 60
 COMPARED = 8
 """Runs in one chart."""
 
-THING = re.compile(r"(corpus|mixture|prompts|benchmark|classifier|annotations|pass_rates|run)-[0-9a-f]{12}")
+THING = re.compile(rf"({'|'.join(KINDS)}|run)-[0-9a-f]{{12}}")
 DOCUMENT = re.compile(r"[0-9a-f]{32}")
 DOCUMENT_COLUMNS = ("doc_id", "cluster_id", "keeper_id", "document", "keeper", "source_document")
 CURVES = {"loss": "Loss", "lr": "Learning rate", "grad_norm": "Gradient norm"} | RL_CURVES
@@ -476,10 +477,8 @@ class Comparison:
 def compare(catalog: Catalog, runs: list[RunDirectory], over: str) -> Comparison:
     """Curves of several runs over steps or over tokens, averaged over spans of steps where a run is long."""
     sheet, told = page.Page(), _Told(catalog, list(runs))
-    present = catalog.query("FROM steps LIMIT 0").column_names
-    means = "".join(f', avg("{name}") AS "{name}"' for name in CURVES if name in present)
-    rows = catalog.query(_CURVES.format(means=means, points=POINTS), [[run.id for run in runs]]).to_pylist()
-    charts = [_curve(sheet, name, rows, runs, over) for name in CURVES if name in present]
+    rows = [row | {"tokens": row["read"]} for row in curves(catalog, [run.id for run in runs], CURVES)]
+    charts = [_curve(sheet, name, rows, runs, over) for name in CURVES]
     table = _now(told, runs, rows)
     live = any(run.status in UNDER_WAY for run in runs)
     ids = [run.id for run in runs]
@@ -496,7 +495,7 @@ def compare(catalog: Catalog, runs: list[RunDirectory], over: str) -> Comparison
 def _curve(sheet: page.Page, name: str, rows: list[Row], runs: list[RunDirectory], over: str) -> Html | None:
     traces = []
     for place, run in enumerate(runs):
-        mine = [row for row in rows if row["run"] == run.id and row[name] is not None]
+        mine = [row for row in rows if row["run"] == run.id and row.get(name) is not None]
         if mine:
             x, y = [row[over] for row in mine], [row[name] for row in mine]
             traces.append(page.line(run.id, x, y, page.COLOURS[place % len(page.COLOURS)]))
@@ -551,11 +550,4 @@ _ROLLOUTS = """
 SELECT prompt_id, doc_id, source, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole,
   tokens, truncated, verdict, extracted, reason, reward
 FROM rollouts WHERE run = $1 AND step = $2 ORDER BY prompt_id, sample
-"""
-_CURVES = """
-WITH mine AS (
-  SELECT *, sum(tokens) OVER (PARTITION BY run ORDER BY step)::BIGINT AS read FROM steps WHERE list_contains($1, run)),
-span AS (SELECT run, greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine GROUP BY run)
-SELECT run, max(step) AS step, max(read) AS tokens{means}
-FROM mine JOIN span USING (run) GROUP BY run, (step - 1) // width ORDER BY run, step
 """

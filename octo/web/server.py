@@ -206,7 +206,7 @@ class Site:
         async def answer(request: Request) -> Response:
             try:
                 return await run_in_threadpool(work, request)
-            except Exception as error:
+            except Exception as error:  # `told` answers what is known and raises the rest again
                 return told(error)
 
         return answer
