@@ -57,6 +57,7 @@ class Order:
         if positions.size and (positions.min() < 0 or positions.max() >= self.n_sequences):
             raise IndexError(f"positions {positions.min()}..{positions.max()} of {self.n_sequences} sequences")
         component, index = np.empty_like(positions), np.empty_like(positions)
+        # Schedule each block that is asked for once, and pick the positions out of it.
         blocks = positions // self.block
         for block in np.unique(blocks):
             here = blocks == block
@@ -191,22 +192,29 @@ def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, aft
     they never spoil the choice is not proved here but checked: `_schedule` raises if a block cannot be filled, and a
     mixture is frozen only after all of its blocks were.
     """
+    # 1. Each component has at least ⌊cut·nᵢ/N⌋ sequences before the cut; `rest`/N is the fraction fᵢ rounded away.
     down, rest = np.divmod(cut * counts, n)
+    # 2. Earlier cuts have already decided some straddling jobs: done before this span, or not to be done in it.
     resolved = (before > down) | (after == down)
     at_cut = np.maximum(down, before)
+    # 3. The others straddle the cut: [release, due) are the slots in which the next job of the component must lie.
     (straddling,) = np.nonzero(rest)
     release, due = down * n // counts, -(-(down + 1) * n // counts)
+    # 4. Walk the due dates upwards. Of the jobs due by each, at least ⌊Σ fᵢ⌋ must be done before the cut (Hall).
     by_due = straddling[np.argsort(due[straddling], kind="stable")]
     needed = np.cumsum(rest[by_due]) // n * (due[by_due] < after.sum())  # what is due beyond the span need not be done
     waiting: list[tuple[int, int]] = []
     taken = 0
     for job, need in zip(by_due.tolist(), needed.tolist(), strict=True):
+        # A job that an earlier cut placed before the span counts as taken.
         taken += int(at_cut[job] > down[job])
         if not resolved[job]:
             heapq.heappush(waiting, (int(release[job]), job))
+        # One more is needed: take the job that was released first, which leaves the others the most room.
         while taken < need and waiting:
             at_cut[heapq.heappop(waiting)[1]] += 1
             taken += 1
+    # 5. Fill up to exactly `cut` sequences, again with the jobs released first.
     for _, job in heapq.nsmallest(cut - int(at_cut.sum()), waiting):
         at_cut[job] += 1
     return at_cut
@@ -215,19 +223,23 @@ def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, aft
 @numba.njit(cache=True)
 def _earliest_deadline_first(counts, n, start, stop, before, after):  # pragma: no cover (compiled)
     """Fill the slots [start, stop) with jobs before[i]..after[i] of each component: (component, index, complete)."""
+    # The next job of component i may start at `release[i]` and must have its slot before `deadline[i]`.
     done = before.copy()
     release = done * n // counts
     deadline = -((-(done + 1) * n) // counts)
     components = np.empty(stop - start, np.int64)
     indexes = np.empty(stop - start, np.int64)
     for slot in range(start, stop):
+        # Of the released jobs the one due first; of several, that of the first component.
         chosen, earliest = -1, 0
         for i in range(len(counts)):
             due = min(deadline[i], stop)
             if done[i] < after[i] and release[i] <= slot and (chosen < 0 or due < earliest):
                 chosen, earliest = i, due
+        # No job is ready, or the chosen one is too late: the span cannot be filled.
         if chosen < 0 or earliest <= slot:
             return components, indexes, False
+        # Give it the slot, and compute the window of the next job of its component.
         components[slot - start], indexes[slot - start] = chosen, done[chosen]
         done[chosen] += 1
         release[chosen] = done[chosen] * n // counts[chosen]
@@ -268,7 +280,9 @@ def permutation(keys: np.ndarray, seed: int, component: str, epoch: int) -> np.n
     out because numpy does not promise equal streams across its versions.
     """
     salt = hashlib.sha256(f"{seed}/{epoch}/{component}".encode()).digest()[:8]
+    # The salt makes each seed, epoch and component a permutation of its own.
     mixed = keys ^ np.frombuffer(salt, "<u8")
+    # The three steps of splitmix64: a Weyl increment and two rounds of shift and multiply.
     mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

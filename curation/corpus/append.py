@@ -187,9 +187,11 @@ class Decided(Stored):
         vars(self).pop("decided", None)
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
+        # The item that decided is the evidence of a contaminated document.
         contaminated = pc.equal(self.decided["drop_reason"], DropReason.CONTAMINATED)
         held = pc.if_else(contaminated, self.decided["drop_evidence"], pa.scalar(None, pa.string()))
         leaks = self.corpus.read("leaks")
+        # All items come from `leaks`: cut that table into one list per document, and put each list in its row.
         each = leaks["doc_id"].combine_chunks().value_counts()  # in their order: rows of one document stand together
         items = leaks.select([field.name for field in LEAK]).to_struct_array().combine_chunks()
         offsets = pa.array(np.cumsum([0, *each.field("counts").to_numpy()]), pa.int32())
@@ -245,6 +247,7 @@ class Grown(Documents):
         """Where old and new twins change places, for a full run numbers them in one order: `row`, and the row from
         which it `takes` what tells them apart."""
         names = told_apart(self.recipe)
+        # The old documents that collide with new ones, with the columns by which a full run would number them.
         row = pc.index_in(self.collisions["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
         theirs = self.old.rows.take(row)
         columns = [theirs[name] if name in theirs.column_names else pa.nulls(len(row)) for name in names]
@@ -252,6 +255,7 @@ class Grown(Documents):
             [self.collisions["base_id"], self.collisions["ordinal"], row, *columns],
             ["base_id", "ordinal", "row", *names],
         )
+        # Number old and new together, and return the rows whose number changes.
         self.new.database.register("old", old)
         query = CHANGED_PLACES.format(names=", ".join(names), order=", ".join(f"{name} NULLS FIRST" for name in names))
         return self.new.database.sql(query, params={"first": self.first}).to_arrow_table()
@@ -282,18 +286,22 @@ class Grown(Documents):
         touched = np.zeros(len(rows), np.bool_)
         changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
         touched[label[(rows >= self.first) | changed]] = True
+        # 1. Groups without a new or changed document: the corpus has decided them, and its decisions are read.
         known = np.flatnonzero(~touched[label])
         keeper, similarity, cluster = np.full(len(rows), -1), np.ones(len(rows)), np.arange(len(rows))
         keeper[known] = known
+        # 2. Their clusters: each is named by its smallest rank, as `duplicates.cluster` names it.
         members = known[pc.is_valid(self.old.decided["cluster_id"]).to_numpy()[rows[known]]]
         said = self.old.decided.take(rows[members])
         cluster[members] = _least(said["cluster_id"], members)
+        # 3. Their near-duplicates: the keeper, the similarity and the differences come from the evidence.
         near = pc.equal(said["drop_reason"], DropReason.NEAR_DUPLICATE).fill_null(False)
         copies, kept = members[near.to_numpy()], pc.index_in(said["keeper_id"].filter(near), value_set=said["doc_id"])
         keeper[copies] = members[kept.to_numpy()]
         evidence = list(map(json.loads, said["drop_evidence"].filter(near).to_pylist()))
         similarity[copies] = [one["similarity"] for one in evidence]
         differs = {int(copy): one["differs"] for copy, one in zip(copies, evidence, strict=True)}
+        # 4. What is left to compare: pairs of the other groups, but for those that the corpus found to be no copies.
         open_ = pairs[keeper[pairs[:, 0]] < 0]
         open_ = open_[~self._known_apart(rows, open_, label, changed)]
         return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_), differs), open_
@@ -302,13 +310,16 @@ class Grown(Documents):
         """Which `pairs` were compared for the corpus and found to be no copies: those of old documents in two clusters,
         for who stands within a WINDOW of another now did so then. That does not hold in the group (`label`) of a
         document that is `changed`, or that has taken the place of an old one: there nothing is known."""
+        # 1. Documents that competed for the corpus: kept, or near-duplicates. Those that still compete are taken off.
         before = self.old.decided["drop_reason"]
         competed = pc.or_kleene(pc.is_null(before), pc.equal(before, DropReason.NEAR_DUPLICATE)).to_numpy()
         competed[rows[rows < self.first]] = False
+        # 2. A document that now stands for the text of one of these has taken its place: its group is unknown.
         digests = self.rows["text_digest"]
         replaced = pc.is_in(digests.take(rows), value_set=digests.take(np.flatnonzero(competed)).combine_chunks())
         unknown = np.zeros(len(rows), np.bool_)
         unknown[label[changed | replaced.to_numpy()]] = True
+        # 3. Old documents of different clusters, or of none, were compared and are no copies.
         named = self.old.decided["cluster_id"].combine_chunks().dictionary_encode().indices
         cluster = np.full(len(self.rows), -1)
         cluster[: self.first] = pc.fill_null(named, -1).to_numpy()
