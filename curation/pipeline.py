@@ -317,7 +317,7 @@ def _about_the_hub(sources: tuple[SourceRecipe, ...]) -> list[PlanRow]:
     """One line on what was not looked at, where there is such a source."""
     remote = [source for source in sources if on_hub(source)]
     missing = [source.name for source in remote if unpinned(source)]
-    said = "the hub was not asked: documents and tokens are what the authors say"
+    said = "the hub was not asked: documents and tokens are the authors' numbers"
     refused = f"; no commit is pinned yet for {', '.join(missing)}" if missing else ""
     return [PlanRow("note", said + refused)] if remote else []
 
@@ -386,7 +386,7 @@ def _together(errors: list[UserError]) -> UserError:
     if len(errors) == 1:
         return errors[0]
     said = "; ".join(error.what for error in errors)
-    hint = "`--plan --check` looks at each source. Correct their lines of the recipe, or drop them"
+    hint = "`--plan --check` looks at each source. Correct them in the recipe, or remove them"
     return UserError(f"{len(errors)} sources cannot be read: {said}", hint)
 
 
@@ -579,7 +579,7 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
         manifest = resolve_manifest(store, item) if isinstance(item, str) else freeze_benchmark(store, item)
         if manifest.kind != "benchmark":
             raise UserError(
-                f"{manifest.ref} is a {manifest.kind}, no benchmark", "Name benchmark manifests to decontaminate"
+                f"{manifest.ref} is a {manifest.kind}, not a benchmark", "Name benchmark manifests to decontaminate"
             )
         found[manifest.id] = manifest
     return [found[identity] for identity in sorted(found)]
@@ -593,7 +593,7 @@ def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
     for manifest in found.values():
         if manifest.kind != "corpus":
             hint = "Name corpora under decontaminate.training"
-            raise UserError(f"{manifest.ref} is a {manifest.kind}, no corpus", hint)
+            raise UserError(f"{manifest.ref} is a {manifest.kind}, not a corpus", hint)
         check_launch(store, manifest)
     return tuple(found[identity] for identity in sorted(found))
 

@@ -144,7 +144,7 @@ def suite(store: Store, name: str) -> tuple[list[Manifest], list[str]]:
     held = benchmarks_in(store)
     members = SUITES.get(name) or ((name,) if name in KNOWN or name in held else ())
     if not members:
-        raise UserError(f"no suite or benchmark {name!r}", f"There are {', '.join([*SUITES, *KNOWN])}")
+        raise UserError(f"no suite or benchmark {name!r}", f"Use one of {', '.join([*SUITES, *KNOWN])}")
     missing = [member for member in members if member not in held]
     chosen = [_only(held[member]) for member in members if member in held]
     if not chosen:
@@ -158,7 +158,7 @@ def suite(store: Store, name: str) -> tuple[list[Manifest], list[str]]:
 def _only(manifests: list[Manifest]) -> Manifest:
     if len({manifest.id for manifest in manifests}) > 1:
         refs = ", ".join(manifest.ref for manifest in manifests)
-        raise UserError(f"{manifests[0].name} is there as {refs}", "Say which with --benchmark NAME@VERSION")
+        raise UserError(f"{manifests[0].name} exists as {refs}", "Choose one with --benchmark NAME@VERSION")
     return manifests[0]
 
 
@@ -216,7 +216,7 @@ def _adapter(recipe: BenchmarkRecipe) -> Callable[[Row], Item]:
     if name == "plain":
         return items.plain
     if name not in KNOWN:
-        raise UserError(f"no benchmark adapter {name!r}", f"There are plain, {', '.join(KNOWN)}")
+        raise UserError(f"no benchmark adapter {name!r}", f"Use one of plain, {', '.join(KNOWN)}")
     return KNOWN[name].adapter
 
 
@@ -229,7 +229,9 @@ def _paths(recipe: BenchmarkRecipe) -> list[str]:
         raise UserError(f"benchmark {recipe.name} has no path", "Give the path of its file")
     revision = recipe.revision or known.revision
     if revision is None or not COMMIT.fullmatch(revision):
-        said = f"{revision!r} is no commit of {known.hub_id}" if revision else f"no commit of {known.hub_id} is pinned"
+        said = (
+            f"{revision!r} is not a commit of {known.hub_id}" if revision else f"no commit of {known.hub_id} is pinned"
+        )
         raise UserError(
             f"benchmark {recipe.name}: {said}",
             f"Give revision=<commit>, 40 digits, as listed on huggingface.co/datasets/{known.hub_id}/commits/main",
@@ -243,7 +245,7 @@ def _read_bytes(path: str) -> bytes:
     try:
         fs, name = filesystem(path)
         if fs.exists(name) and not fs.isfile(name):  # opening a pipe would wait for ever
-            raise UserError(f"benchmark file {path} is no regular file", hint)
+            raise UserError(f"benchmark file {path} is not a regular file", hint)
         with fs.open(name, "rb") as file:
             data = io.BytesIO(file.read())
         if name.lower().endswith(ZIP):
@@ -336,7 +338,7 @@ def _readable(path: str, data: bytes) -> Iterator[Placed]:
         yield from _records(path, data)
     except BROKEN as error:
         said = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read benchmark file {path}: {said}", "Give a whole file of its kind") from error
+        raise UserError(f"cannot read benchmark file {path}: {said}", "Give a complete file of that format") from error
 
 
 def _row(text: bytes) -> Row:

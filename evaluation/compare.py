@@ -58,7 +58,7 @@ def _shares(run: RunDirectory) -> dict[tuple[str, str], float]:
     """The share of right responses of every item, among those with a ruling."""
     samples = run.table("samples") if run.record["kind"] == "eval" else None
     if samples is None:
-        raise UserError(f"{run.id} is no evaluation with samples", "See `octo runs list`; `octo eval` makes one")
+        raise UserError(f"{run.id} is not an evaluation with samples", "See `octo runs list`; `octo eval` makes one")
     found: dict[tuple[str, str], list[bool]] = {}
     columns = (samples[name].to_pylist() for name in ("benchmark", "item_id", "verdict"))
     for benchmark, item, verdict in zip(*columns, strict=True):
@@ -72,7 +72,7 @@ def _items(first: RunDirectory, second: RunDirectory) -> dict[tuple[str, str], R
     manifests = [{m["id"]: m["ref"].split("@")[0] for m in run.record["manifests"]} for run in (first, second)]
     for manifest, name in manifests[1].items():
         if name in manifests[0].values() and manifest not in manifests[0]:
-            raise UserError(f"the two runs have other items under the name {name}", "Evaluate both on one manifest")
+            raise UserError(f"the two runs have different items under the name {name}", "Evaluate both on one manifest")
     return {
         (row["benchmark"], row["item_id"]): {name: row[name] for name in ("level", "subject", "question")}
         for manifest in manifests[0]

@@ -102,19 +102,24 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
         raise UserError("no benchmark to evaluate on", "Name benchmark manifests; see `octo manifest list`")
     names = [manifest.name for manifest in benchmarks]
     if len(set(names)) < len(names) or MEAN in names:
-        raise UserError(f"two benchmarks of one name among {', '.join(names)}", "Evaluate them in separate runs")
+        raise UserError(
+            f"two of the benchmarks have the same name: {', '.join(names)}", "Evaluate them in separate runs"
+        )
     if said := recipe.contradiction():
         raise UserError(*said)
     if sampler not in SAMPLERS:
         raise UserError(f"there is no sampler {sampler!r}", f"Use one of {', '.join(SAMPLERS)}")
     if recipe.endpoint and sampler != "endpoint":
         raise UserError(
-            f"`endpoint` is given, and the sampler is {sampler}", "Take --sampler endpoint, or leave it out"
+            f"`endpoint` is given, and the sampler is {sampler}", "Use --sampler endpoint, or leave `endpoint` out"
         )
     if recipe.protocol and (others := [name for name in names if not released(recipe.protocol, name)]):
         if len(others) == len(names):
             raise UserError(f"{recipe.protocol} has no prompt for {', '.join(others)}", "Leave --protocol out")
-        print(f"octo: {recipe.protocol} has no prompt for {', '.join(others)}: asked our own way", file=sys.stderr)
+        print(
+            f"octo: {recipe.protocol} has no prompt for {', '.join(others)}: these get the prompts of this project",
+            file=sys.stderr,
+        )
     for manifest in benchmarks:
         if manifest.kind != "benchmark":
             raise UserError(f"{manifest.ref} is a {manifest.kind}, not a benchmark", "See `octo manifest list`")

@@ -83,7 +83,9 @@ class Catalog:
             self._make_views()
         except (duckdb.Error, pa.ArrowException) as error:
             said = " ".join(str(error).split())[:200]
-            raise UserError(f"{store.url} holds what no table can: {said}", "See `octo manifest verify`") from error
+            raise UserError(
+                f"{store.url} holds values that do not fit the tables: {said}", "See `octo manifest verify`"
+            ) from error
         self._lock()
 
     def __enter__(self) -> "Catalog":
@@ -257,7 +259,9 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     row = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [sql]).fetchall()[0]
     tree = json.loads(row[0]) if row else {"error": True}
     if tree["error"]:
-        raise UserError(f"this query is refused: {tree.get('error_message', 'it has no tree')}", "Give a plain SELECT")
+        raise UserError(
+            f"this query is refused: {tree.get('error_message', 'it cannot be parsed')}", "Give a plain SELECT"
+        )
     for node in json_objects(tree["statements"]):
         kind = str(node.get("type", ""))
         if ("cte_map" in node or kind.endswith("_QUERY_NODE")) and kind not in QUERY_NODES:

@@ -56,5 +56,5 @@ def of_system(error: OSError) -> UserError | None:
     if error.errno in FULL:
         return UserError(said, "Make room, or choose another --store; repeat the same command to resume")
     if error.errno in FORBIDDEN:
-        return UserError(said, "Choose a place that you may read and write")
+        return UserError(said, "Choose a folder that you may read and write")
     return None

@@ -430,7 +430,10 @@ def parse_record(store: Store, data: bytes, where: str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(where) from error
     if intact and written != FORMAT:
-        raise UserError(f"record {where} has format {str(written)[:20]}, known is {FORMAT}", "Use a newer octothinker")
+        raise UserError(
+            f"record {where} has format {str(written)[:20]}; this octothinker reads format {FORMAT}",
+            "Use a newer octothinker",
+        )
     if not intact:
         raise _damaged(where)
     if wrong := complaint(plain):
@@ -446,7 +449,7 @@ def parse_record(store: Store, data: bytes, where: str) -> Manifest:
 
 def _damaged(where: str, why: str = "") -> UserError:
     said = f"record {where} is damaged{': ' + why if why else ''}"
-    return UserError(said, "Nothing of it is used. Restore it from a backup or another store")
+    return UserError(said, "It is not used. Restore it from a backup or another store")
 
 
 def manifest_digest(manifest: Manifest) -> str:
@@ -643,7 +646,7 @@ def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH
     problems += [found for file in files if (found := _file_problem(store, file, file.path in chosen))]
     if problems:
         raise UserError(
-            f"{manifest.ref} is not what {manifest.id} names: {'; '.join(problems[:3])}",
+            f"{manifest.ref} does not have the content that its ID {manifest.id} names: {'; '.join(problems[:3])}",
             f"Nothing was launched. See `octo manifest verify {manifest.ref}`; rebuild it or restore its files",
         )
 
@@ -717,7 +720,10 @@ def copy_files(manifest: Manifest, target: Store, advance: Callable[..., None] =
         with target.temporary() as folder:
             manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
             if file_sha256(folder / "copy") != file.sha256:
-                raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
+                raise UserError(
+                    f"{file.path} in {manifest.store.url} is damaged",
+                    "Nothing was published. See `octo manifest verify`",
+                )
             target.put(file.path, folder / "copy")
         advance(file.bytes)
 

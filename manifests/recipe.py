@@ -174,7 +174,7 @@ def _child(node: Any, part: str, name: str) -> Any:
         node[part] = {}
     child = node[part]
     if not isinstance(child, dict | list):
-        raise UserError(f"override {name}: `{part}` is a value and has no parts", "See the recipe's fields")
+        raise UserError(f"override {name}: `{part}` is a single value and has no fields", "See the recipe's fields")
     return child
 
 

@@ -58,7 +58,7 @@ class FileRecord(_Strict):
     def _lies_where_its_checksum_says(self) -> "FileRecord":
         match = OBJECT.fullmatch(self.path)
         if match is None or match["sha256"] != self.sha256 or len(match["suffix"]) > 128:
-            raise ValueError(f"{self.path[:80]!r} is not where {self.sha256[:12]} lies")
+            raise ValueError(f"{self.path[:80]!r} is not the path of the file with checksum {self.sha256[:12]}")
         return self
 
 
@@ -92,9 +92,9 @@ class FamilyRecord(_Strict):
         if self.rows != sum(file.rows for file in self.files):
             raise ValueError(f"it has {self.rows} rows, its files {sum(file.rows for file in self.files)}")
         if self.parts and sum(part.files for part in self.parts) != len(self.files):
-            raise ValueError("its parts are not of its files")
+            raise ValueError("its parts do not match its files")
         if self.parts and self.columns != digest_of_parts([part.columns for part in self.parts]):
-            raise ValueError("its columns are not those of its parts")
+            raise ValueError("its columns do not match its parts")
         return self
 
 

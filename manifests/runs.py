@@ -352,8 +352,8 @@ def open_run(
         return run
     if resume:
         raise UserError(
-            f"nothing to resume: {run_id}, which this launch would be, was never begun in {store.url}",
-            "Leave --resume out to begin it, or compare the recipe with that of `octo runs list`",
+            f"nothing to resume: this launch would be {run_id}, which was never started in {store.url}",
+            "Leave --resume out to start it, or compare the recipe with that of `octo runs list`",
         )
     record = identity | {
         "id": run_id,

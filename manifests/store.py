@@ -85,7 +85,7 @@ class Store:
             self.fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
         except Exception as error:  # each kind of archive raises exceptions of its own
             said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"no store can be at {url}: {said}", "Give a folder or an fsspec URL") from error
+            raise UserError(f"cannot open a store at {url}: {said}", "Give a folder or an fsspec URL") from error
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(Path(root).resolve()) if self.is_local else root.rstrip("/")
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]

@@ -53,7 +53,7 @@ class ComponentRecipe(Recipe):
     @model_validator(mode="after")
     def _has_a_size(self) -> "ComponentRecipe":
         if not (self.manifest or self.known or self.declared):
-            raise ValueError("give `manifest`, or only for a plan `known` or `declared`")
+            raise ValueError("give `manifest`; `known` and `declared` are for plans only")
         return self
 
 
@@ -124,7 +124,7 @@ class MixRecipe(NamedRecipe):
             if missing:
                 raise ValueError(f"a mixture needs {', '.join(missing)}")
         if self.budget and (self.budget.prompts is not None) != (self.kind == "prompts"):
-            raise ValueError("a budget in prompts is for kind prompts, and no other is")
+            raise ValueError("`kind: prompts` takes a budget in prompts, and no other kind does")
         return self
 
     @field_validator("formats")

@@ -68,7 +68,7 @@ def start_after(mixture: Manifest, step: int, batch: int | None) -> Start:
     if mixture.kind != "mixture":
         raise UserError(f"{mixture.ref} is a {mixture.kind}; only a mixture is extended", "See `octo manifest list`")
     if batch is None:
-        raise UserError("the recipe says no batch, so that steps cannot be counted", "Give budget.batch=<sequences>")
+        raise UserError("the recipe gives no batch, so steps cannot be counted", "Give budget.batch=<sequences>")
     total = mixture.counts["sequences"]
     if not 1 <= step <= total // batch:
         raise UserError(f"{mixture.ref} has no step {step} of {batch}", f"It has {total // batch} whole steps")
@@ -78,7 +78,7 @@ def start_after(mixture: Manifest, step: int, batch: int | None) -> Start:
 def continued(recipe: MixRecipe, start: Start) -> MixRecipe:
     """`recipe` with the components of the old mixture first, in their order; those it does not name weigh nothing."""
     if recipe.kind != "mixture":
-        raise UserError("a set of prompts extends no mixture", "Leave out --extend")
+        raise UserError("a set of prompts cannot extend a mixture", "Leave out --extend")
     named = {part.name: part for part in recipe.components}
     old = [named.pop(part["name"], None) or _ended(part) for part in start.mixture.recipe["components"]]
     templates = {
@@ -107,7 +107,7 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
     for name in SHARED:
         if old[name] != identity[name]:
             raise UserError(
-                f"{start.mixture.ref} has another {name}", "An extension keeps it; make a new mixture to change it"
+                f"{start.mixture.ref} has another {name}", "An extension must keep it; make a new mixture to change it"
             )
     now = {part["name"]: part for part in identity["components"]}
     for part in old["components"]:
@@ -115,5 +115,5 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
         if changed:
             raise UserError(
                 f"component `{part['name']}` of {start.mixture.ref} has another {' and '.join(changed)}",
-                "Keep it to read on where it was left, or give the component a new name",
+                "Keep it, so that reading continues where it stopped, or rename the component",
             )

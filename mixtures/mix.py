@@ -170,7 +170,7 @@ def _pass_rates(store: Store, recipe: MixRecipe) -> list[Manifest | None]:
     for part, manifest in zip(recipe.components, found, strict=True):
         if manifest and manifest.kind != "pass_rates":
             raise UserError(
-                f"component `{part.name}`: {manifest.ref} is a {manifest.kind}, no pass rates",
+                f"component `{part.name}`: {manifest.ref} is a {manifest.kind}, not a manifest of pass rates",
                 "Measure some with `octo rl pass-rate`",
             )
     return found
@@ -249,7 +249,7 @@ def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> P
     if start and budget <= read:
         raise UserError(
             f"the budget of {budget} sequences ends before the extension begins, at {read}",
-            "The budget counts what is kept of the old mixture: raise it",
+            "The budget includes what is kept of the old mixture: raise it",
         )
     return solve(supplies, budget - read, _length(recipe))
 

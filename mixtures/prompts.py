@@ -60,7 +60,7 @@ def choose_prompts(recipe: MixRecipe, selections: list[Selection]) -> PromptsPla
     if counts is None:
         offered = ", ".join(f"`{p.name}` has {n}" for p, n in zip(recipe.components, available, strict=True))
         hint = "Lower budget.prompts or change the weights"
-        raise UserError(f"{wanted} prompts cannot be had by weight: {offered}", hint)
+        raise UserError(f"{wanted} prompts cannot be drawn with these weights: {offered}", hint)
     return PromptsPlan(recipe, selections, counts)
 
 

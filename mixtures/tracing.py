@@ -31,7 +31,8 @@ def trace(store: Store, manifest: Manifest, sequences: np.ndarray, text: bool = 
     reader = MixtureReader(store, manifest)
     if outside := [int(n) for n in sequences if not 0 <= n < reader.n_sequences]:
         raise UserError(
-            f"{manifest.ref} has no sequence {outside[0]}", f"They count from 0 to {reader.n_sequences - 1}"
+            f"{manifest.ref} has no sequence {outside[0]}",
+            f"Its sequences are numbered from 0 to {reader.n_sequences - 1}",
         )
     batch = reader.batch(sequences)
     spans = _with_documents(store, manifest, batch.spans)

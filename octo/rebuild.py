@@ -18,9 +18,11 @@ def build_again(home: Store, manifest: Manifest, scratch: Store, workers: int) -
     """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
     settings = manifest.provenance.get("settings")
     if not settings:
-        raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
+        raise UserError(f"the record of {manifest.ref} holds no recipe", "It cannot be rebuilt from here")
     if manifest.kind in ("annotations", "pass_rates"):
-        raise UserError(f"{manifest.ref} holds what a model answered", "It cannot be made again; see `manifest verify`")
+        raise UserError(
+            f"{manifest.ref} holds answers of a model", "They cannot be rebuilt; see `octo manifest verify`"
+        )
     for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
         if known.id in manifest.parents:
             copy_manifest(known, scratch)

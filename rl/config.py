@@ -108,7 +108,7 @@ class ValidationRecipe(Recipe):
         if not self.evaluation.benchmarks:
             raise ValueError("`evaluation.benchmarks` names none")
         if self.evaluation.endpoint:
-            raise ValueError("`evaluation.endpoint` is another model than the one that learns")
+            raise ValueError("`evaluation.endpoint` names another model than the one that is trained")
         if said := self.evaluation.contradiction():
             raise ValueError(f"`evaluation`: {said[0]}")
         return self
@@ -207,7 +207,7 @@ class RLRecipe(Recipe):
             return {1: value}
         for start, cap in value.items():
             if cap is None and str(start).replace(":", "", 1).isdecimal():
-                raise ValueError(f"write {{{str(start).replace(':', ': ')}}}, with a blank behind the colon, and a cap")
+                raise ValueError(f"write {{{str(start).replace(':', ': ')}}}, with a space after the colon, and a cap")
         return value if 1 in value else {1 if start in (0, "0") else start: cap for start, cap in value.items()}
 
     @model_validator(mode="after")
@@ -215,7 +215,7 @@ class RLRecipe(Recipe):
         if min(self.max_new_tokens, default=0) != 1:
             raise ValueError("`max_new_tokens` needs a cap for step 1 and none before it")
         if self.minibatch_prompts and self.prompts_per_step % self.minibatch_prompts:
-            raise ValueError("`prompts_per_step` is no multiple of `minibatch_prompts`")
+            raise ValueError("`prompts_per_step` is not a multiple of `minibatch_prompts`")
         return self
 
     @model_validator(mode="after")
@@ -224,7 +224,7 @@ class RLRecipe(Recipe):
         if self.overlong_penalty and self.overlong_penalty > least:
             raise ValueError(
                 f"`overlong_penalty` {self.overlong_penalty} is more than `max_new_tokens` {least} of step {step}: "
-                "every response there would be punished from its first token"
+                "every response there would be penalised from its first token"
             )
         if self.growth and self.growth.caps[-1] <= least:
             raise ValueError(f"`growth.caps` end at {self.growth.caps[-1]}, which `max_new_tokens` allows at any step")

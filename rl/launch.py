@@ -48,7 +48,7 @@ def reinforce(
 
     UserError when manifest, recipe and parent do not fit together, when a file of the manifest is damaged, when another
     process holds the run, when no reference passes the controls, or when the loss is no number. A run that failed goes
-    on from its last checkpoint when launched again; with `resume`, UserError when it was never begun.
+    on from its last checkpoint when launched again; with `resume`, UserError when it was never started.
     """
     start = _check(store, prompts, recipe, parent, backend)
     of_run, inputs = (None, checksums(parent)) if isinstance(parent, Path) else (parent, None)

@@ -205,8 +205,8 @@ def _signs_of_life(process: "subprocess.Popen[bytes]", engine: Path, patience: f
             seen, since = sizes, time.monotonic()
         elif time.monotonic() - since > patience:
             raise UserError(
-                f"verl gave no sign of life for {patience:g} s and was ended",
-                f"The same command goes on from the last checkpoint; see {engine / LOG}",
+                f"verl did not respond for {patience:g} s and was stopped",
+                f"The same command resumes from the last checkpoint; see {engine / LOG}",
             )
 
 

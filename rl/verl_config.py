@@ -78,7 +78,8 @@ def _refuse_impossible(config: RLRecipe, job: Job) -> None:
     responses = _minibatch(config) * config.group_size
     if responses % config.gpus:
         raise UserError(
-            f"{responses} responses of a minibatch cannot be shared evenly by {config.gpus} GPUs", "Choose a divisor"
+            f"{responses} responses of a minibatch cannot be divided evenly among {config.gpus} GPUs",
+            "Choose a divisor",
         )
     if config.dynamic_sampling:
         raise UserError("the verl backend does not sample dynamically", "Use --backend torch")

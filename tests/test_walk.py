@@ -291,7 +291,7 @@ def test_prompts_are_chosen_by_how_often_a_model_solves_them(walk, tmp_path):
     assert measured.id in unsolved.parents
     with pytest.raises(UserError, match="pass_rate"):
         chosen("pass_rate = 1")
-    with pytest.raises(UserError, match="is a corpus, no pass rates"):
+    with pytest.raises(UserError, match="is a corpus, not a manifest of pass rates"):
         chosen("pass_rate = 1", pass_rates=walk["corpus"].id)
 
 

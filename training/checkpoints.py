@@ -63,7 +63,7 @@ def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
     """Give `optimizer` the running means of the checkpoint in `folder`; its own settings (betas, decay) stay."""
     state = resume_state(folder)["optimizer"]
     if len(state["state"]) != sum(len(group["params"]) for group in optimizer.param_groups):
-        raise UserError(f"the optimizer state in {folder} is of another model", "Set carry_optimizer: false")
+        raise UserError(f"the optimizer state in {folder} belongs to another model", "Set carry_optimizer: false")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 

@@ -101,9 +101,11 @@ class ModelRecipe(Recipe):
     def _heads_divide(self) -> "ModelRecipe":
         heads, keys = self.num_attention_heads, self.num_key_value_heads or self.num_attention_heads
         if self.hidden_size % heads or self.hidden_size // heads % 2:
-            raise ValueError(f"`hidden_size` {self.hidden_size} is no even multiple of `num_attention_heads` {heads}")
+            raise ValueError(
+                f"`hidden_size` {self.hidden_size} is not an even multiple of `num_attention_heads` {heads}"
+            )
         if heads % keys:
-            raise ValueError(f"`num_attention_heads` {heads} is no multiple of `num_key_value_heads` {keys}")
+            raise ValueError(f"`num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {keys}")
         return self
 
 

@@ -82,7 +82,7 @@ def train(
 
     UserError when manifests, recipe and start do not fit together, when a file of a manifest is damaged, when another
     process holds the run, or when the loss is no number. A run that failed goes on from its last checkpoint when
-    launched again; with `resume`, UserError when it was never begun.
+    launched again; with `resume`, UserError when it was never started.
     """
     launch = _check(store, manifest, recipe, parent, backend)
     run = launch.open(store, backend, resume)
@@ -219,7 +219,7 @@ def _check_backend(launch: _Launch, backend: Backend) -> None:
     recipe = launch.recipe
     if backend == "torch":
         if recipe.parallel.tp > 1:
-            raise UserError("the torch backend does not spread layers over ranks", "Use --backend nanotron, or tp: 1")
+            raise UserError("the torch backend has no tensor parallelism", "Use --backend nanotron, or tp: 1")
         return
     for stage in launch.stages:
         whole = (stage.reader.n_sequences - stage.reading.begin) // recipe.batch_sequences
@@ -266,7 +266,7 @@ def _weights(launch: _Launch) -> int:
 def check_start(start: Path, tokenizer_json: Path | None) -> None:
     """Refuse a folder that is no model, or whose tokenizer is not the given one."""
     if not (start / "config.json").is_file():
-        raise UserError(f"{start} is no model folder: config.json is missing", "Give a Hugging Face model folder")
+        raise UserError(f"{start} is not a model folder: config.json is missing", "Give a Hugging Face model folder")
     own = start / "tokenizer.json"
     if tokenizer_json and own.is_file() and file_sha256(own) != file_sha256(tokenizer_json):
         raise UserError(f"the mixture's tokenizer is not that of {start}", f"Mix with tokenizer={start}")

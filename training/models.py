@@ -61,9 +61,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{folder} is no model folder: config.json is missing", "Give a Hugging Face folder") from error
+        raise UserError(
+            f"{folder} is not a model folder: config.json is missing", "Give a Hugging Face folder"
+        ) from error
     except ValueError as error:
-        raise UserError(f"{folder}/config.json is no JSON", "Restore it") from error
+        raise UserError(f"{folder}/config.json is not valid JSON", "Restore it") from error
     return config
 
 

@@ -77,7 +77,9 @@ def _refuse_impossible(config: TrainRecipe, model: ModelRecipe, mixture: Mixture
     dp, tp, rows = config.parallel.dp, config.parallel.tp, config.batch_sequences
     vocab, heads = model.vocab_size or mixture.vocab_size, model.num_key_value_heads or model.num_attention_heads
     if rows % dp:
-        raise UserError(f"{rows} sequences cannot be shared evenly by dp={dp}", "Choose a divisor of batch_sequences")
+        raise UserError(
+            f"{rows} sequences cannot be divided evenly among dp={dp} ranks", "Choose a divisor of batch_sequences"
+        )
     if (rows // dp) % (config.micro_batch_sequences or rows // dp):
         raise UserError(
             f"nanotron cannot cut {rows // dp} sequences per rank into micro-batches of {config.micro_batch_sequences}",

@@ -42,7 +42,9 @@ def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
     if job := queued(run):
         return job
     if not run.store.is_local:
-        raise UserError(f"{run.store.url} is no folder", "A job on Slurm trains in a store that all nodes can write to")
+        raise UserError(
+            f"{run.store.url} is not a folder", "A job on Slurm trains in a store that all nodes can write to"
+        )
     run.reload()  # its last job may just have ended
     note_recipe(run, recipe)
     (job,) = Slurm(recipe.place).submit(work(run, recipe.place))

@@ -90,7 +90,7 @@ def _parents(store: Store, recipe: ClassifierRecipe) -> list[Manifest]:
     """The corpus, and the annotations if the recipe names some."""
     corpus = resolve(store, recipe.corpus)
     if corpus.kind != "corpus":
-        raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name a corpus manifest")
+        raise UserError(f"{corpus.ref} is a {corpus.kind}, not a corpus", "Name a corpus manifest")
     if recipe.annotations is None:
         return [corpus]
     annotations = resolve(store, recipe.annotations)

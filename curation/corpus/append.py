@@ -78,19 +78,19 @@ SELECT alike.row, sorted.row AS takes FROM alike JOIN sorted USING (base_id, ord
 def check_addable(onto: Manifest, identity: dict[str, Any]) -> None:
     """UserError unless `onto` is a corpus of these rules, whose sources the recipe has, decided as it decides."""
     if onto.kind != "corpus":
-        raise UserError(f"{onto.ref} is a {onto.kind}, no corpus", "Name a corpus manifest")
+        raise UserError(f"{onto.ref} is a {onto.kind}, not a corpus", "Name a corpus manifest")
     if onto.counts.get("rules") != RULES_VERSION or "twins" not in onto.families:
-        raise UserError(f"{onto.ref} was made by other rules than these", "Run `octo curate` without --append-to")
+        raise UserError(f"{onto.ref} was made by another version of the rules", "Run `octo curate` without --append-to")
     theirs = [source["name"] for source in onto.recipe["sources"]]
     ours = [source for source in identity["sources"] if source["name"] in theirs]
     if missing := [name for name in theirs if name not in {source["name"] for source in ours}]:
-        hint = "List every source of the corpus: their order says which copy is kept; their files need not be there"
+        hint = "List every source of the corpus, since their order decides which copy is kept; their files may be gone"
         raise UserError(f"source {missing[0]} of {onto.ref} is not in the recipe", hint)
     if differing := changes(onto, identity | {"sources": ours}):
-        hint = "Keep the rules of the corpus; decide it anew by --refilter first where that is possible"
-        raise UserError(f"the recipe does not decide as {onto.ref} does: {differing[0]}", hint)
+        hint = "Keep the rules of the corpus, or re-filter it first where possible (--refilter)"
+        raise UserError(f"the recipe has other rules than {onto.ref}: {differing[0]}", hint)
     if [source["name"] for source in ours] != theirs:
-        hint = f"Their order is {', '.join(theirs)}; new ones may stand anywhere between"
+        hint = f"Their order is {', '.join(theirs)}; new sources may come anywhere between them"
         raise UserError(f"the recipe has the sources of {onto.ref} in another order", hint)
 
 
@@ -102,14 +102,14 @@ def check_compared(onto: Manifest, benchmarks: list[Manifest], training: tuple[M
         known = {parent for parent in theirs if parent.startswith(kind)} - {onto.counts.get("onto")}
         if known != {one.id for one in wanted}:
             hint = f"Name the same {what}, or run `octo curate` without --append-to"
-            raise UserError(f"the recipe keeps out other {what} than {onto.ref}", hint)
+            raise UserError(f"the recipe decontaminates against other {what} than {onto.ref}", hint)
 
 
 def check_free(store: Store, name: str, version: str) -> None:
     """UserError when name@version is taken: the corpus that is added to bears it, most likely."""
     if store.exists(record_path(name, version)):
         hint = "A version is never replaced: give the recipe another version, or add version=…"
-        raise UserError(f"{name}@{version} is there already", hint)
+        raise UserError(f"{name}@{version} already exists", hint)
 
 
 def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
@@ -130,7 +130,7 @@ def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]
     grouped = {source for source, format_, _ in known if format_ == "html"}
     if mixed := [file for file in new if file.parts and file.source in grouped]:
         hint = "Give the new pages a source of their own"
-        raise UserError(f"source {mixed[0].source}: HTML pages are known by groups, and these are others", hint)
+        raise UserError(f"source {mixed[0].source}: HTML pages are recorded in groups, and these groups are new", hint)
     return tuple(new)
 
 

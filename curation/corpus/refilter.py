@@ -75,15 +75,15 @@ def changes(base: Manifest, identity: dict[str, Any]) -> list[Change]:
 def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
     """UserError unless `base` is a corpus of these rules and the recipe changes only what can be decided anew."""
     if base.kind != "corpus":
-        raise UserError(f"{base.ref} is a {base.kind}, no corpus", "Name a corpus manifest")
+        raise UserError(f"{base.ref} is a {base.kind}, not a corpus", "Name a corpus manifest")
     if base.counts.get("rules") != RULES_VERSION:
-        raise UserError(f"{base.ref} was made by other rules than these", HINT)
+        raise UserError(f"{base.ref} was made by another version of the rules", HINT)
     if grown := base.counts.get("onto"):
-        hint = f"Decide {grown} anew and add to that by --append-to, or run `octo curate` on all files"
-        raise UserError(f"{base.ref} was added to {grown}", hint)
+        hint = f"Re-filter {grown} and append to the result (--append-to), or run `octo curate` on all files"
+        raise UserError(f"{base.ref} was appended to {grown}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
         lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""
-        raise UserError(f"{base.ref} cannot be decided anew: {wrong[0]}{lower}", HINT)
+        raise UserError(f"{base.ref} cannot be re-filtered: {wrong[0]}{lower}", HINT)
 
 
 def files_of(base: Manifest) -> tuple[InputFile, ...]:
@@ -97,7 +97,7 @@ def refilter(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: lis
     if more := [benchmark.ref for benchmark in benchmarks if benchmark.id not in base.parents]:
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
     if recipe.decontaminate.training or any(parent.startswith("corpus-") for parent in base.parents):
-        raise UserError(f"{base.ref}: prompts are held against training documents in a full run alone", HINT)
+        raise UserError(f"{base.ref}: only a full run compares prompts with training documents", HINT)
     check_launch(base.store, base)
     index = ItemIndex.of(benchmarks, recipe.decontaminate)
     with progress("curate: reselect"), base.store.temporary() as folder:

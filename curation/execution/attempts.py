@@ -105,7 +105,10 @@ class Task:
             return said
         log = Path(self.last.get("log") or "")
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        return "\n".join(lines[-TAIL_LINES:]) or "its process is gone and left no word: killed, out of memory perhaps"
+        return (
+            "\n".join(lines[-TAIL_LINES:])
+            or "its process ended without a message: it was killed, possibly for lack of memory"
+        )
 
 
 def process_continues(line: Line) -> bool:

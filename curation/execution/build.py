@@ -112,7 +112,7 @@ class Build:
 
     def unfinished(self) -> UserError:
         """What is to be said of a build that has come to an end without its manifest."""
-        hint = f"`octo runs show {self.run.id}` has more; the same command does what is missing"
+        hint = f"`octo runs show {self.run.id}` shows more; the same command runs the missing tasks"
         missing = pending(self.job)
         if not missing:
             why = self.run.record.get("reason") or "killed, out of memory (place.finish.memory_gb) perhaps"

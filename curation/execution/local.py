@@ -97,7 +97,7 @@ def _work(job: Path, logs: Path, shares: list[list[int]]) -> list[Work]:
 def _check(status: int, log: Path, folder: Path) -> None:
     if status < 0:
         raise UserError(
-            f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
+            f"a curation worker was killed by signal {-status}, possibly for lack of memory",
             "Run the same command again, with fewer --workers if memory is short: finished files are kept",
         )
     if status == NO_ROOM:

@@ -53,7 +53,7 @@ def run_tasks(job: Job) -> None:
             _watched(path, launch, meter)
     if not any(job.attempts.iterdir()):  # Ray itself failed: it gives a node half a minute to start, for one
         said = (launch / "driver.log").read_text(errors="replace").strip().splitlines()[-1:]
-        raise UserError(f"Ray ended before a task began: {' '.join(said)[:300]}", "Try again, or --on local")
+        raise UserError(f"Ray ended before a task began: {' '.join(said)[:300]}", "Try again, or use --on local")
 
 
 def _watched(job: Path, launch: Path, meter: Meter) -> None:
@@ -109,7 +109,7 @@ def drive(job: Job, launch: Path) -> None:
         ray.init(runtime_env=sent, log_to_driver=False, **where)
     except (ConnectionError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        hint = "Correct place.address; a cluster that wants a token is asked with RAY_AUTH_MODE=token"
+        hint = "Correct place.address; for a cluster that requires a token, set RAY_AUTH_MODE=token"
         raise UserError(f"no Ray at {place.address or 'this machine'}: {said}", hint) from error
     _check_resources(ray, place.annotate)
     datatrove_ray.RankWorker = RankWorker

@@ -107,8 +107,8 @@ def wait(build: Build) -> None:
 def _too_large(build: Build, element: Element) -> UserError:
     asked = f"place.{stage_of(element)}"
     wanted = getattr(build.job.recipe.place, stage_of(element))
-    said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than a node of Slurm's has"
-    hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and give the command again: it goes on from here"
+    said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than any node of the cluster has"
+    hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and repeat the command to resume"
     return UserError(f"job {element.id} would wait for ever ({element.reason}): {said}", hint)
 
 
@@ -120,7 +120,7 @@ def refuse_while_submitted(run: RunDirectory) -> None:
     if alive:
         raise UserError(
             f"{run.id} is being built by Slurm",
-            f"See `octo runs show {run.id}`; scancel its jobs to build it elsewhere",
+            f"See `octo runs show {run.id}`; `octo runs cancel {run.id}` cancels its jobs",
         )
 
 

@@ -69,7 +69,7 @@ class _Work:
     def of(cls, store: Store, recipe: AnnotateRecipe) -> "_Work":
         corpus = resolve(store, recipe.corpus)
         if corpus.kind != "corpus":
-            raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name a corpus manifest")
+            raise UserError(f"{corpus.ref} is a {corpus.kind}, not a corpus", "Name a corpus manifest")
         key = build_key("annotations", semantic(recipe), [corpus], [("verdicts", str(VERSION))])
         return cls(store, recipe, corpus, key)
 
@@ -94,7 +94,10 @@ class _Work:
         if named is None or (found and found.digest == named.digest):
             return found
         if named.build_key != self.key + PARTLY:
-            raise UserError(f"{ref} already names {named.id}, which is other work", "Give the recipe another version")
+            raise UserError(
+                f"{ref} already names {named.id}, which was made from another recipe or corpus",
+                "Give the recipe another version",
+            )
         return named
 
 

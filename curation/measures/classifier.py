@@ -82,7 +82,7 @@ class Classifier:
         model, found = load_model(path, digest)
         if PREFIX + label not in model.get_labels():
             known = ", ".join(sorted(name.removeprefix(PREFIX) for name in model.get_labels()))
-            raise UserError(f"{path} knows no label {label!r}", f"Its labels are {known}: set classifier.label")
+            raise UserError(f"{path} has no label {label!r}", f"Its labels are {known}: set classifier.label")
         return cls(model, found, label)
 
     def score(self, texts: pa.Array) -> np.ndarray:
@@ -106,14 +106,14 @@ def load_model(path: Path, digest: str | None = None) -> tuple[Any, str]:
     check_file(path)
     found = file_sha256(path)
     if digest not in (None, found):
-        raise UserError(f"{path} is another model than it was", "Run the command again")
+        raise UserError(f"{path} changed while it was in use", "Run the command again")
     return fasttext.FastText._FastText(str(path)), found  # its own load_model is the same with a warning on stderr
 
 
 def model_path(manifest: Manifest) -> Path:
     """The model of a classifier manifest, as a local file."""
     if manifest.kind != "classifier":
-        raise UserError(f"{manifest.ref} is a {manifest.kind}, no classifier", "Name a classifier manifest")
+        raise UserError(f"{manifest.ref} is a {manifest.kind}, not a classifier", "Name a classifier manifest")
     return manifest.local("model")["model.bin"]
 
 

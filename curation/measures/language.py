@@ -77,7 +77,7 @@ class Identifier:
         if unknown := sorted(set(keep) - self.languages):
             near = [name for name in sorted(self.languages) if any(name[:2] == other[:2] for other in unknown)]
             hint = f"Write them as its labels do: {', '.join(near[:8] or sorted(self.languages)[:8])}"
-            raise UserError(f"the language model knows no {', '.join(unknown)}", hint)
+            raise UserError(f"the language model does not know {', '.join(unknown)}", hint)
 
     def identify(self, texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
         """(language, score in [0, 1]) of each text: string and float64."""

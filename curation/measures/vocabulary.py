@@ -60,7 +60,7 @@ class Vocabulary:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises bare Exception for whatever it cannot read
             raise UserError(
-                f"{path} is no tokenizer: {error}", "Give a tokenizer.json as transformers saves it"
+                f"{path} is not a tokenizer: {error}", "Give a tokenizer.json as transformers saves it"
             ) from error
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()

@@ -19,4 +19,4 @@ def check_folder(folder: Path) -> None:
     """UserError for a folder that lacks the model's configuration or its tokenizer."""
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise UserError(f"{folder} is no model folder: {name} is missing", "Give a checkpoint or an export")
+            raise UserError(f"{folder} is not a model folder: {name} is missing", "Give a checkpoint or an export")

@@ -160,7 +160,7 @@ def _rebuild(manifest: Manifest) -> str:
     settings = manifest.provenance.get("settings")
     verb = VERB.get(manifest.kind)
     if not settings or not verb:
-        return "## Build it again\n\nThe record keeps no recipe for that.\n"
+        return "## Build it again\n\nThe record holds no recipe for that.\n"
     code = manifest.provenance.get("code", {})
     at = f" (commit `{code['commit'][:12]}`{', with changes' if code['dirty'] else ''})" if code else ""
     recipe = yaml.safe_dump(_without_places(settings), sort_keys=False, allow_unicode=True).rstrip()

@@ -94,8 +94,10 @@ def _checked_copy(manifest: Manifest, target: Store, advance: Callable[..., None
     if not target.exists(record_path(manifest.name, manifest.version)):
         place = manifest.store if manifest.store.is_local and not target.is_local else target  # where reading is cheap
         if problems := content_problems(place, manifest):
-            said = f"{manifest.ref} in {manifest.store.url} is not what {manifest.id} names: {'; '.join(problems[:3])}"
-            raise UserError(said, "It was not copied. Get it again from whoever published it")
+            said = f"{manifest.ref} in {manifest.store.url} does not have the content that its ID {manifest.id} names"
+            raise UserError(
+                f"{said}: {'; '.join(problems[:3])}", "It was not copied. Get it again from whoever published it"
+            )
     return put_record(as_copy(manifest, target))
 
 

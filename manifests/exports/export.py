@@ -100,7 +100,7 @@ def in_one_line(manifest: Manifest, format: str) -> Iterator[None]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` that takes its place at the end, or is gone after an error."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there and not empty", "Name a folder that is not there yet")
+        raise UserError(f"{folder} exists and is not empty", "Give a folder that does not exist yet")
     aside = folder.absolute().with_name(f"{folder.absolute().name}.{uuid.uuid4().hex[:8]}.part")
     aside.mkdir(parents=True)
     try:
@@ -145,7 +145,9 @@ def aligned(
 def with_texts(rows: pa.Table, texts: pa.Table) -> pa.Table:
     """`rows` with the columns of `texts` behind doc_id, the text first."""
     if not rows["doc_id"].equals(texts["doc_id"]):
-        raise UserError("documents and texts do not stand beside each other", "See `octo manifest verify`")
+        raise UserError(
+            "the tables documents and texts do not have the same rows in the same order", "See `octo manifest verify`"
+        )
     for place, name in enumerate(name for name in texts.column_names if name != "doc_id"):
         rows = rows.add_column(place + 1, texts.schema.field(name), texts[name])
     return rows

@@ -54,7 +54,7 @@ def head_of(store: Store) -> Head | None:
         raise UserError(f"{store.url} is not a data set of the hub", "Give hf://datasets/ORG/NAME/FOLDER")
     repository, branch, folder = found[1], found[2] or "main", found[3] or ""
     if COMMIT.fullmatch(branch):
-        raise UserError(f"{store.url} is one commit, to which nothing can be added", "Leave the commit out")
+        raise UserError(f"{store.url} names a commit, which cannot be changed", "Leave the commit out")
     return Head(repository, branch, HfApi().dataset_info(repository, revision=branch).sha or "", folder)
 
 
@@ -84,7 +84,9 @@ def _checked(manifest: Manifest, file: File, scratch: Path) -> Path:
         path = scratch / file.sha256
         manifest.store.fs.get_file(manifest.store.full(file.path), str(path))
     if file_sha256(path) != file.sha256:
-        raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
+        raise UserError(
+            f"{file.path} in {manifest.store.url} is damaged", "Nothing was published. See `octo manifest verify`"
+        )
     return path
 
 
@@ -100,5 +102,6 @@ def _send(head: Head, added: list[CommitOperationAdd], title: str) -> None:
         if error.response is None or error.response.status_code != 412:
             raise
         raise UserError(
-            f"{head.repository} got another commit meanwhile", "Give the same command again; what was sent is kept"
+            f"{head.repository} received another commit in the meantime",
+            "Repeat the command; files that were sent are kept",
         ) from error

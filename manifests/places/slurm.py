@@ -26,7 +26,7 @@ ARRAY_LOGS = "slurm_logs"
 NEVER = ("BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit")
 """Reasons of Slurm for which a job waits for ever: it asks for more than any node, or than the partition, has."""
 PLAIN = SlurmSettings()
-HINT = "Try again when Slurm's controller is there"
+HINT = "Try again when Slurm's controller answers"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,10 @@ def _sbatch(*arguments: str) -> str:
 def ask(program: str, *arguments: str, hint: str = HINT) -> str:
     """What a program of Slurm prints; UserError where it is missing, fails, or says nothing for a minute."""
     if not shutil.which(program):
-        raise UserError(f"there is no {program} on this machine", "Run it where Slurm's commands are, or --on local")
+        raise UserError(
+            f"there is no {program} on this machine",
+            "Run it where Slurm's commands are, such as a login node, or use --on local",
+        )
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired as error:

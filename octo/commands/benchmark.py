@@ -1,6 +1,5 @@
 """Commands for benchmarks: `benchmarks` freezes them, `eval` measures a model on them."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,16 +144,14 @@ def chosen_benchmarks(home: "Store", suite: str | None, names: list[str]) -> "li
     """The manifests of a suite and those named; what a suite lacks here is said on stderr."""
     from evaluation.benchmarks import suite as members
     from manifests.manifest import resolve
+    from manifests.progress import warn
 
     chosen = [resolve(home, name) for name in names] if names else []
     if suite is None:
         return chosen
     found, missing = members(home, suite)
     if missing:
-        print(
-            f"octo: {suite} without {', '.join(missing)}: not frozen in this store, see `octo benchmarks`",
-            file=sys.stderr,
-        )
+        warn(f"the suite {suite} is run without {', '.join(missing)}, not frozen in this store; see `octo benchmarks`")
     return [*found, *chosen]
 
 

@@ -85,7 +85,7 @@ def curate(
     append_to = append_to or renamed("--onto", "--append-to", onto)
     if refilter and append_to:
         hint = "Re-filter the corpus first, then append to the result"
-        raise UserError("--refilter and --append-to are two steps", hint)
+        raise UserError("--refilter and --append-to cannot be given together", hint)
     base, grown = (resolve(home, ref) if ref else None for ref in (refilter, append_to))
     if check:
         looked = pipeline.check(home, config)

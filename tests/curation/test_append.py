@@ -262,7 +262,7 @@ def test_what_cannot_be_added_to_is_refused(home, place, tokenizer, old, new):
         pipeline.curate(home, whole, onto=new)
     with pytest.raises(UserError, match=r"the sources of new@1 in another order"):
         pipeline.curate(home, recipe(tokenizer, place / "all", "x", "ab"), onto=new)
-    with pytest.raises(UserError, match=r"is a benchmark, no corpus"):
+    with pytest.raises(UserError, match=r"is a benchmark, not a corpus"):
         pipeline.curate(home, whole, onto=replace(old, kind="benchmark"))
     with pytest.raises(UserError, match=r"other rules"):
         pipeline.curate(home, whole, onto=replace(old, counts={"rules": 3}))
@@ -274,7 +274,7 @@ def test_files_count_as_often_as_they_are_there(old):
     known = old.read("inputs").to_pylist()[0]
     file = InputFile("a", "copy.jsonl", "", known["format"], 1, known["sha256"])
     assert added(old, (file, replace(file, name="another.jsonl"))) == (replace(file, name="another.jsonl"),)
-    with pytest.raises(UserError, match="HTML pages are known by groups"):
+    with pytest.raises(UserError, match="HTML pages are recorded in groups"):
         pages = InputFile("a", "0.html", "", "html", 1, "0" * 64, ("0.html",))
         added(replace_inputs(old), (pages,))
 

@@ -156,7 +156,7 @@ def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
         ({"components": []}, "components"),
         ({"components": [{"name": "a", "manifest": "toy@1", "weight": -1}]}, "greater than 0"),
         ({"components": [{"name": "a", "manifest": "toy@1", "wieght": 1}]}, "unknown field `components.0.wieght`"),
-        ({"components": [{"name": "a"}]}, "give `manifest`, or only for a plan `known` or `declared`"),
+        ({"components": [{"name": "a"}]}, "give `manifest`; `known` and `declared` are for plans only"),
         ({"components": [{"name": "a", "manifest": "x@1", "format": "f"}]}, "component a: mixture has no format f"),
         ({"formats": {"f": "{poem}"}}, "template f names poem; a template may name text, question, response, answer"),
         ({"formats": {"f": "plain"}}, "template f names no field"),

@@ -659,7 +659,7 @@ def test_a_model_folder_is_a_start_like_a_run(home):
     one, other = (reinforce(store, prompts, rl_recipe(steps=2), start) for start in (parent, folder))
     assert one.id != other.id and same(weights(one), weights(other))
     assert other.record["parent"] is None and "model.safetensors" in other.record["inputs"]
-    with pytest.raises(UserError, match=r"is no model folder: config.json is missing"):
+    with pytest.raises(UserError, match=r"is not a model folder: config.json is missing"):
         reinforce(store, prompts, rl_recipe(steps=2), folder.parent)
 
 
