@@ -4,8 +4,8 @@ A name in a record, a table, an archive or a recipe may have been written by a s
 `below(root, *names)` is how every path below a root is made from such names. Promises: each name is one part of a path
 (no separator, no `.` or `..`, no control character, no half surrogate pair, a bounded length), and the path lies inside
 the root after every symbolic link on the way is followed; anything else is a UserError before anything is opened.
-`Name` and `FileName` are the types that records and recipes give to fields which become paths. Leaves out hard links,
-which cannot be told from files, and somebody who changes the folder between the check and the use.
+`Name` and `FileName` are the types of fields of records and recipes that become paths. Leaves out hard links, which
+look like files, and changes of the folder between the check and the use.
 """
 
 import errno
@@ -47,7 +47,8 @@ def fault(part: object) -> str | None:
 
 
 def parts(*names: str) -> tuple[str, ...]:
-    """`names`, each one part of a path; UserError for a name that is not. For places that are no folder (S3, zip)."""
+    """`names`, each checked to be one part of a path; UserError otherwise. For paths that are not in a folder (S3,
+    zip)."""
     for name in names:
         if why := fault(name):
             raise UserError(f"{shortened(name)!r} cannot be part of a path: {why}", HINT)

@@ -1,11 +1,10 @@
-"""How a process of ours is started, how it ends, and how it follows the one that started it.
+"""How our processes are started and ended, and how they end with the process that started them.
 
-`environment` makes it find our packages and no others of their names. `run_and_leave` is the last line of every entry
-point. A user's mistake ends as one line on stderr, anything else keeps its traceback. Exit functions run and output is
-flushed, then the process is left without the interpreter's own teardown: under Python 3.11 a native thread that lets go
-of a Python object meanwhile (gloo's did) aborts the process ("terminate called without an active exception"), which
-made finished work look failed in 1 of 6 runs on two ranks. Leaves out signals: who is killed leaves what any killed
-process leaves.
+`environment` makes a process import our packages and no others of the same names. `run_and_leave` is the last line of
+every entry point: a UserError ends as one line on stderr, any other error keeps its traceback. Exit functions run and
+output is flushed, then the process ends without the interpreter's teardown: under Python 3.11 a native thread that
+releases a Python object during it (gloo's did) aborts the process ("terminate called without an active exception"),
+which made finished work look failed in 1 of 6 runs on two ranks. Leaves out signals.
 """
 
 import atexit

@@ -1,9 +1,9 @@
-"""The shape of a record: types that hold nothing but what a record may say.
+"""The schema of a record: types that admit only what a record may contain.
 
-`complaint(plain)` says what is wrong with a record's JSON, and where, in one line. Promises: of a record without a
-complaint every name is one part of a path, every checksum is one, every count is a whole number from 0 to 2**63 - 1, a
-file lies where its checksum says, and the numbers agree with each other. Whether the claims are true is not decided
-here: `manifests.manifest` recomputes the digest, `verify` and `octo pull` the content.
+`complaint(plain)` says what is wrong with a record's JSON, and where, in one line. Promises: in a record without a
+complaint every name is one part of a path, every checksum has the form of one, every count is a whole number from 0 to
+2**63 - 1, the path of a file follows from its checksum, and the numbers agree with each other. Whether the claims are
+true is checked elsewhere: `manifests.manifest` recomputes the digest, `verify` and `octo pull` the content.
 """
 
 import math
@@ -20,7 +20,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 MANIFEST_ID = rf"^({'|'.join(KINDS)})-[0-9a-f]{{12}}$"
 LARGEST = 2**63 - 1
-"""Of a count: what Arrow, DuckDB and the tables hold."""
+"""The largest count that Arrow, DuckDB and the tables can hold."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ManifestID = Annotated[str, Field(pattern=MANIFEST_ID)]
@@ -113,7 +113,7 @@ class Counts(BaseModel):
 
 
 def _counted(value: Any) -> Any:
-    """ValueError for a number, at any depth, that counts nothing."""
+    """ValueError for a number, at any depth, that cannot be a count."""
     match value:
         case bool() | None | str():
             pass
@@ -156,7 +156,7 @@ class LaunchedWith(BaseModel):
 
 
 class Run(BaseModel):
-    """What every record of a run has; a run notes more about itself."""
+    """The fields of every run record; runs add further ones."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -202,7 +202,7 @@ def _valid(model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:
 
 
 def complaint(plain: dict[str, Any], model: type[BaseModel] = Record) -> str | None:
-    """What is wrong with `plain`, the fields of a record, and where; None when nothing is."""
+    """What is wrong with `plain`, the fields of a record, and where; None if nothing is."""
     try:
         model.model_validate(plain)
     except ValidationError as error:

@@ -1,16 +1,16 @@
-"""Where everything lies: a folder or any fsspec URL, written so that a reader sees a file whole or not at all.
+"""The store: a folder or any fsspec URL, in which a file is visible completely or not at all.
 
     objects/<2 hex>/<sha256><suffix>   data files named by checksum; writing one twice is harmless
     manifests/<name>/<version>.json    records, put once and never replaced
     runs/<run-id>/…                    ledgers and checkpoints of runs
 
-Promises. What was written is durable when the call returns (file and folders fsynced on a local disk). `put_once` is
-put-if-absent: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put` replaces
-atomically. A process killed at any moment leaves at most orphans, under `tmp/` or `objects/`, for `octo manifest gc`.
-
-`OCTO_CRASH_AT=n` stops the process dead (`os._exit`) at the n-th numbered point of writing, so that a test can walk
-through all of them. Leaves out: locking of a store, file systems that cannot create a file exclusively (records are
-refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle rule should expire.
+Promises. What was written is durable when the call returns (file and folders fsynced on a local disk). `put_once` is an
+exclusive write: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put`
+replaces atomically. A process killed at any moment leaves at most orphaned files under `tmp/` or `objects/`, which
+`octo manifest gc` removes. `OCTO_CRASH_AT=n` ends the process at once (`os._exit`) at the n-th numbered point of
+writing, so that a test can visit all of them. Leaves out: locking of a store, file systems that cannot create a file
+exclusively (records are refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle
+rule should expire.
 """
 
 import errno
@@ -48,7 +48,7 @@ OBJECT = re.compile(r"objects/(?P<head>[0-9a-f]{2})/(?P<sha256>(?P=head)[0-9a-f]
 HOST = platform.node()
 """The name of this machine."""
 CONFLICTS = 5
-"""Attempts at a conditional put before giving up: S3 answers 409 while another writer's put is under way."""
+"""Attempts at a conditional write: S3 answers 409 while another writer's request is in progress."""
 
 _points_passed = 0
 
@@ -100,7 +100,7 @@ class Store:
         return f"Store({self.url!r})"
 
     def full(self, path: str) -> str:
-        """`path` as the file system of the store knows it. UserError for a path that would lie outside."""
+        """`path` in the form that the file system of the store expects. UserError for a path outside the store."""
         names = path.split("/") if path else []
         return str(below(self.root, *names)) if self.is_local else "/".join([self.root, *parts(*names)])
 
@@ -132,7 +132,7 @@ class Store:
         return self.fs.open(self._file(path), "rb")
 
     def _file(self, path: str) -> str:
-        """`full`; FileNotFoundError for what is not a regular file of a local store: reading a pipe never ends."""
+        """`full`; FileNotFoundError if it is not a regular file of a local store: reading a pipe would never end."""
         place = self.full(path)
         if self.is_local and not os.path.isfile(place):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
@@ -162,7 +162,8 @@ class Store:
         return self.fs.modified(self.full(path)).timestamp()
 
     def local(self, path: str) -> Path:
-        """A local file with the content of `path`: itself in a folder, else a copy (of an object, made only once)."""
+        """A local file with the content of `path`: the file itself in a local store, else a copy (of an object only
+        one)."""
         if self.is_local:
             return Path(self.full(path))
         copy, known = below(self._cache(), *path.split("/")), OBJECT.fullmatch(path)
@@ -182,7 +183,8 @@ class Store:
     def put_object(self, source: bytes | Path, suffix: str) -> Blob:
         """Store `source` under the name of its checksum. A local file given as Path is moved, not copied.
 
-        Written even when it is there: that repairs a damaged file and makes an orphan too young for garbage collection.
+        Written even when it exists: that repairs a damaged file, and makes an orphaned one too recent for garbage
+        collection.
         """
         digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else file_sha256(source)
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -204,7 +206,7 @@ class Store:
         crash_point(f"after {path}")
 
     def put_once(self, path: str, data: bytes) -> bool:
-        """Write `path` only if nothing is there. True for the writer that won, False for every other."""
+        """Write `path` only if it does not exist. True for the writer that succeeded, False for every other."""
         self.full(path)
         crash_point(f"before {path}")
         won = self._link_once(path, data) if self.is_local else self._put_if_absent(path, data)
@@ -212,7 +214,7 @@ class Store:
         return won
 
     def delete(self, path: str) -> None:
-        """Remove a file, for good when the call returns."""
+        """Remove a file; the removal is durable when the call returns."""
         crash_point(f"before removing {path}")
         if self.is_local:
             os.unlink(self.full(path))
@@ -259,12 +261,14 @@ class Store:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def refuse_unless_exclusive(self) -> None:
-        """UserError where records cannot be written: two writers of one name would both believe that they had won."""
+        """UserError if records cannot be written: two writers of one name would both believe that they had
+        succeeded."""
         if not self.is_local and not self._creates_exclusively():
             raise UserError(f"{self.url} cannot create a file exclusively", "Use a local folder or an S3 store")
 
     def _creates_exclusively(self) -> bool:
-        """Whether the file system's own pipe_file knows mode="create"; fsspec's default only looks before it writes."""
+        """Whether the file system's own pipe_file knows mode="create"; fsspec's default only checks before it
+        writes."""
         own = type(self.fs)._pipe_file if isinstance(self.fs, AsyncFileSystem) else type(self.fs).pipe_file
         return own is not fsspec.AbstractFileSystem.pipe_file and "mode" in inspect.signature(own).parameters
 
@@ -288,7 +292,7 @@ class Store:
     # -- local working folders --------------------------------------------------------------------------------------
 
     def scratch(self, name: str) -> Path:
-        """A local folder for the intermediate files of one build; stays after a crash so that the build can go on.
+        """A local folder for the intermediate files of one build; it stays after a crash so that the build can resume.
 
         Inside a local store under work/; for a remote store under $OCTO_SCRATCH or the user's cache folder.
         """
@@ -298,7 +302,7 @@ class Store:
 
     @contextmanager
     def alone(self, name: str) -> Iterator[Path]:
-        """`scratch(name)`, held by this process alone; UserError while another process of this machine holds it."""
+        """`scratch(name)`, locked by this process; UserError while another process of this machine holds it."""
         while True:
             folder = self.scratch(name)
             refuse_links_out(folder, folder)
@@ -312,7 +316,7 @@ class Store:
                     return
 
     def scratch_path(self, name: str) -> Path:
-        """Where `scratch` is or would be; makes nothing."""
+        """The path of `scratch`, without creating it."""
         return below(self.root if self.is_local else self._cache(), "work", name)
 
     @contextmanager
@@ -324,7 +328,7 @@ class Store:
             yield Path(folder)
 
     def _cache(self) -> Path:
-        """A folder of this user alone: in one that others can write, a copy could be put under our feet."""
+        """A folder that only this user can write: in another one, somebody could replace a copy."""
         users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octothinker"
         base = Path(os.environ.get("OCTO_SCRATCH") or users)
         return base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
@@ -372,7 +376,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Make the content of a file, or the names in a folder, durable."""
+    """Make the content of a file, or the entries of a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

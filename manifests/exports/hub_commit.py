@@ -1,10 +1,10 @@
 """Publishing to the Hugging Face hub: what a data set's repository lacks of some manifests, as one commit.
 
 The hub has no file that is created exclusively, but its commits can name their parent, and one whose parent is no
-longer the head of the branch is refused. Promises. A reader of the repository sees a manifest whole or not at all. Of
-two who publish at once one wins and the other is told. Every file is checked on the way. What was uploaded before an
-interruption the hub knows by its checksum and does not ask for again. Leaves out making a repository, and logging in
-(`hf auth login`, or HF_TOKEN).
+longer the head of the branch is refused. Promises. A reader of the repository sees a manifest whole or not at all. If
+two publish at once, one succeeds and the other gets an error. Every file is checked on the way. The hub recognises by
+its checksum what was uploaded before an interruption. Leaves out creating a repository, and logging in (`hf auth
+login`, or HF_TOKEN).
 """
 
 import re
@@ -28,7 +28,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Head:
-    """A branch of a data set's repository as it stands: the commit that it ends in, and the folder of the store."""
+    """The present state of a branch in a data set's repository: its last commit, and the folder of the store."""
 
     repository: str
     branch: str
@@ -37,7 +37,7 @@ class Head:
 
     @property
     def store(self) -> Store:
-        """What is there at this commit, whatever happens to the branch."""
+        """The files at this commit, whatever happens to the branch."""
         return Store(f"hf://datasets/{self.repository}@{self.commit}/{self.folder}".rstrip("/"))
 
     def path(self, path: str) -> str:
@@ -46,8 +46,8 @@ class Head:
 
 
 def head_of(store: Store) -> Head | None:
-    """Where publishing to `store` would add a commit; None where it is no store on the hub. UserError for one commit,
-    which nothing can be added to, and for what is no data set."""
+    """Where publishing to `store` would add a commit; None if it is not on the hub. UserError for a store that names a
+    commit, which cannot be changed, and for a repository that is not a data set."""
     if not store.url.startswith("hf://"):
         return None
     if not (found := PLACE.fullmatch(store.url)):
