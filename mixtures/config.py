@@ -81,7 +81,7 @@ class BudgetRecipe(Recipe):
         return self
 
     def count(self, sequence_length: int) -> int:
-        """The budget in whole sequences of `sequence_length` tokens, or in prompts. UserError when that is none."""
+        """The budget in whole sequences of `sequence_length` tokens, or in prompts. UserError when that is zero."""
         if self.steps is not None and self.batch is not None:
             return self.steps * self.batch
         asked = self.tokens // sequence_length if self.tokens is not None else self.sequences or self.prompts or 0
@@ -145,7 +145,7 @@ class MixRecipe(NamedRecipe):
         return self
 
     def template(self, component: ComponentRecipe) -> str | None:
-        """The text of the template that `component` is written with, if any."""
+        """The text of the template that renders `component`, if any."""
         return self.formats[component.format] if component.format else None
 
 

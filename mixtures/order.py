@@ -3,15 +3,15 @@
 `Order(counts)` interleaves nᵢ = `counts[i]` sequences of each component i, N in all. Promises: among the first p
 sequences, for every p, the number of component i differs from p·nᵢ/N by less than one; the order depends on the counts
 alone; any position is computed without walking from the start, in memory that does not grow with the stream, and so is
-the place of any sequence of a component. `Continued` goes on from a place in an order with other counts.
+the position of any sequence of a component. `Continued` continues an order from a position with other counts.
 
 How. The k-th sequence of component i must lie in the slots [⌊(k-1)N/nᵢ⌋, ⌈kN/nᵢ⌉): that is the promise, restated as
 unit jobs with release times and deadlines. Such a schedule always exists (Steiner and Yeomans 1993; Baruah, Cohen,
 Plaxton and Varvel 1996, whose fluid schedule is a fractional matching of jobs and slots; Tijdeman 1980 has the sharper
 bound), and earliest deadline first finds it. A greedy largest-deficit rule does not. For random access the stream is
-halved down to blocks of `BLOCK` sequences: `_counts_at_cut` settles which of the jobs that straddle a cut are done
-before it, and each block is then scheduled by itself. A position costs log₂(N/BLOCK) cuts and one block, 2 ms in a
-stream of 10⁹ sequences of 100 components; the next positions cost less, since the path to the block is kept.
+halved down to blocks of `BLOCK` sequences: `_counts_at_cut` decides which of the jobs that straddle a cut are done
+before it, and each block is then scheduled separately. A position costs log₂(N/BLOCK) cuts and one block, 2 ms in a
+stream of 10⁹ sequences of 100 components; nearby positions cost less, because the path to the block is kept.
 
 Documents within a component are permuted by `permutation`. Leaves out reading: see `mixtures.reader`.
 """
@@ -67,7 +67,7 @@ class Order:
         return component, index
 
     def positions(self, component: int, indexes: np.ndarray) -> np.ndarray:
-        """Where the sequences `indexes` (int) of `component` stand, int64: the inverse of `at`, at the same cost each.
+        """Positions of the sequences `indexes` (int) of `component`, int64: the inverse of `at`, at the same cost each.
 
         IndexError outside [0, counts[component]).
         """
@@ -108,8 +108,8 @@ class Order:
         return self._used[components], indexes
 
     def _narrow(self, holds: Callable[["_Span"], bool]) -> "_Span":
-        """The one block that `holds`, as every span around it must. The path from the whole stream is kept: what is
-        asked next shares most of it."""
+        """The one block that `holds`, as every span around it must. The path from the whole stream is kept, because the
+        next request shares most of it."""
         while not holds(self._path[-1]):
             self._path.pop()
         while (span := self._path[-1]).last - span.first > 1:
@@ -126,9 +126,9 @@ class Order:
 class Continued:
     """The first `read` sequences of the order `first`, then an order of `counts[i]` more of each component.
 
-    Positions and indexes go on where `first` is left, so nothing is read twice or skipped. Of the second part, any
-    prefix holds each component within one sequence of its own weight. `counts` may name components that `first` has
-    not, after those that it has.
+    Positions and indexes continue where `first` ends, so nothing is read twice or skipped. Any prefix of the second
+    part holds each component within one sequence of its weight there. `counts` may add components after those of
+    `first`.
     """
 
     def __init__(self, first: "Order | Continued", read: int, counts: Sequence[int]):
