@@ -1,11 +1,11 @@
-"""Benchmarks: those of the field, suites of them, and the freezing of files into a manifest of kind `benchmark`.
+"""Known benchmarks and suites, and the freezing of files into a manifest of kind `benchmark`.
 
 `freeze_benchmark` reads a file (any format of `evaluation.formats` that has rows) row by row through the adapter of its
 shape and commits the items. Without a path it reads the files of a known benchmark from the hub, at a commit that must
-be given where nobody has checked one. Item IDs are the benchmark's own where it has them, else a digest of question and
-answer; either way they depend on content alone. A row that lacks a question or an answer is refused with its line
-number, or goes to the family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`),
-prompts and rules (`evaluation.tasks`).
+be given if none was checked. Item IDs are those of the benchmark if it has them, else a digest of question and answer;
+both depend only on content. A row that lacks a question or an answer is refused with its line number, or goes to the
+family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`), prompts and rules
+(`evaluation.tasks`).
 """
 
 import hashlib
@@ -41,11 +41,11 @@ ZIP = ".zip"
 
 @dataclass(frozen=True)
 class Known:
-    """A benchmark of the field: where it lies on the hub, under what licence, which split is scored, how a row is read.
+    """A known benchmark: its location on the hub, its licence, the split that is scored, and how a row is read.
 
     `files` lie in the data set `hub_id`; `items` is the number published, for what is scored here; `columns` are those
-    that the adapter needs in the hub's shape. `revision` is a commit that was checked, None where nobody has: then it
-    must be given. `mark` says how the row of the hub is known: P read in the data set or its card, M from memory.
+    that the adapter needs in the hub's shape. `revision` is a commit that was checked, or None: then it must be given.
+    `mark` says how the shape on the hub is known: P read in the data set or its card, M from memory.
     """
 
     hub_id: str
@@ -202,8 +202,8 @@ def freeze_folder(store: Store, folder: str, names: Sequence[str] = (), version:
 
 
 def folder_files(folder: str) -> tuple[list[str], list[str]]:
-    """Files of items at any depth of `folder`, relative to it, and those that are none; what lies beside data and is
-    hidden is in neither."""
+    """Files of items at any depth of `folder`, relative to it, and the other files; hidden files and metadata are in
+    neither."""
     fs, root = filesystem(folder)
     names = [name.removeprefix(root.rstrip("/") + "/") for name in sorted(fs.find(root))]
     shown = [name for name in names if not SIDECARS.search(name)]
@@ -259,7 +259,7 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _kind(path: str) -> Kind:
-    """The format that the name tells; lines of JSON where it tells none."""
+    """The format according to the name; JSON Lines if the name does not show one."""
     kind = told(path.lower().removesuffix(ZIP))
     return kind if kind and kind.read else BY_NAME["jsonl"]
 
@@ -300,7 +300,7 @@ def _json_rows(data: bytes) -> list[Row] | None:
 
 @dataclass(frozen=True)
 class _Bad:
-    """A row that is no item: its file and line (or row), from 0, and why."""
+    """A row that is not an item: its file and line (or row), from 0, and why."""
 
     file: str
     line: int

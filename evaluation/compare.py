@@ -1,10 +1,10 @@
 """Two evaluations, item by item: the difference with its interval, and the items that flipped, by benchmark and level.
 
-Only what both answered is compared, so the difference has less noise than the two scores: an item that both find hard
-cancels out. An item's value is its share of right responses among those that got a ruling; it has flipped if it is more
-than half right in one run and not in the other. The interval is by bootstrap over items, the p-value McNemar's over
-flipped items. Raises UserError for runs that are no evaluations and for benchmarks of one name with other items. Leaves
-out corrections for looking at many groups.
+Only items that both have answered are compared, so the difference has less noise than the two scores: an item that is
+hard for both cancels out. An item's value is its share of right responses among those that got a ruling; it has flipped
+if it is more than half right in one run and not in the other. The interval is by bootstrap over items, the p-value
+McNemar's over flipped items. Raises UserError for runs that are not evaluations and for benchmarks of the same name
+with different items. Leaves out corrections for many comparisons.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Rows of benchmark files, read as items: one adapter per shape, local or as the hub has it.
+"""Reads rows of benchmark files as items: one adapter per shape, local or as on the hub.
 
-An adapter takes a row and gives an `Item`, or raises ValueError (TypeError for a list where text was expected) with the
-reason in a few words. It depends on the row alone. Leaves out files and manifests: `evaluation.benchmarks`.
+An adapter converts a row to an `Item`, or raises ValueError (TypeError for a list where text was expected) with the
+reason. It depends only on the row. Leaves out files and manifests: `evaluation.benchmarks`.
 """
 
 import hashlib

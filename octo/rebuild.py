@@ -1,4 +1,4 @@
-"""Building a manifest again from its record, in a scratch store."""
+"""Rebuilds a manifest from its record, in a scratch store."""
 
 from curation.classifiers.config import ClassifierRecipe
 from curation.classifiers.fit import train as train_classifier
@@ -15,7 +15,7 @@ from mixtures.mix import mix as build_mixture
 
 
 def build_again(home: Store, manifest: Manifest, scratch: Store, workers: int) -> Manifest:
-    """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
+    """`manifest`, rebuilt in `scratch` from its parents and the recipe in its record."""
     settings = manifest.provenance.get("settings")
     if not settings:
         raise UserError(f"the record of {manifest.ref} holds no recipe", "It cannot be rebuilt from here")

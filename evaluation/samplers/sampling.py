@@ -1,4 +1,4 @@
-"""What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
+"""What all samplers share: sampling parameters, completions, and the interface of the three samplers.
 
 `evaluation.samplers.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
 """
@@ -41,7 +41,7 @@ class Completion:
 
 
 def cut_at(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
-    """`text` up to the first stop string in it, and that string; of two that begin at one place, the first named."""
+    """`text` up to the first stop string in it, and that string; of two at the same position, the first in `stop`."""
     places = [(text.find(one), number) for number, one in enumerate(stop) if one in text]
     if not places:
         return text, None
@@ -70,7 +70,7 @@ class Sampler(Protocol):
     ) -> Iterator[tuple[int, list[Completion]]]:
         """(position of a prompt, its `params.n` completions), each prompt once, as they come to an end.
 
-        `streams` names the random stream of each prompt. What was handed over before an error or an interrupt counts.
+        `streams` names the random stream of each prompt. Results yielded before an error or an interrupt are valid.
         """
         ...
 

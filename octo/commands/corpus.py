@@ -108,14 +108,14 @@ def curate(
 
 
 def renamed(old: str, new: str, value: str | None) -> str | None:
-    """The value of an option under its old name, with a hint; old names are taken for one release."""
+    """The value of an option given under its old name, with a hint; old names work for one release."""
     if value is not None:
         print(f"octo: {old} is now called {new}; the old name will go in the next release", file=sys.stderr)
     return value
 
 
 def exit_if_barren(lines: list[str]) -> None:
-    """Exit status 3, and `lines` on stderr, where a source gave no document."""
+    """Print `lines` on stderr and exit with status 3 if a source gave no document."""
     from manifests.progress import warn
 
     for line in lines:

@@ -31,7 +31,7 @@ app.add_typer(runs_app, name="runs")
 
 
 class RunUnlessNamed(TyperGroup):
-    """A verb with verbs of its own: what names none of these is the arguments of its `run`."""
+    """A group of verbs; arguments that name none of them are passed to its verb `run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = not args or args[0] in self.commands or args[0] in ("--help",)

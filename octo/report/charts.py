@@ -1,4 +1,4 @@
-"""Charts that several kinds of things have: curves of runs, averaged where a run is long, and what their axes share."""
+"""Charts that several kinds share: curves of runs, averaged if a run is long, and their axes."""
 
 from collections.abc import Iterable
 
@@ -10,11 +10,11 @@ from octo.report.page import Html, element
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
 LAYER_POINTS = 80
-"""The same for stacked areas, in which the pattern of single steps would flicker."""
+"""The same for stacked areas, in which single steps would be visual noise."""
 BINS = 40
 """Bars of a histogram."""
 NAMED = 9
-"""Sources with a layer of their own in one chart; the rest share one."""
+"""Sources with their own layer in one chart; the rest share one."""
 OTHERS = "other sources"
 SHARE_FORMAT = "~%"
 

@@ -69,7 +69,7 @@ def measurement(report: Report, run: RunDirectory) -> Part:
 
 
 def _alarms(report: Report, met: list[Row]) -> list[Html | None]:
-    """What the collapse watch saw, when, and what followed."""
+    """The alarms of the collapse watch, with their steps and actions."""
     if not met:
         return []
     note = "Dotted lines in the charts: the run stopped, fell back to a checkpoint, or allowed longer answers."
@@ -143,7 +143,7 @@ _BY_SOURCE = over_spans(_OF_LARGEST, _MEANS, POINTS, "source, ")
 
 
 def _by_source(report: Report, run: RunDirectory, begins: list[Row]) -> list[Html | None]:
-    """What responses came to over steps, a line per source; of a single source its reward alone."""
+    """Reward, accuracy and length over steps, a line per source; with a single source only its reward."""
     found = report.rows(_BY_SOURCE, run.id, NAMED)
     names = list(dict.fromkeys(row["source"] for row in found))
     drawn = list(BY_SOURCE.items())[: None if len(names) > 1 else 1] if names else []

@@ -13,7 +13,8 @@ from octo.report.page import Html, element, fold, number, real
 from training.consumed import trace
 
 SPIKES, READ, BEFORE = 20, 100, 20
-"""Jumps of a loss that are told of, documents listed of each, and steps that it is compared with."""
+"""How many spikes of the loss are shown, how many documents are listed for each, and how many steps before it are
+averaged."""
 
 
 _STAGES = """
@@ -49,7 +50,7 @@ def part(report: Report, run: RunDirectory) -> Part:
 def _over_tokens(
     report: Report, caption: str, steps: list[Row], column: str, stages: list[Row], marked: Sequence[Row] = ()
 ) -> Html:
-    """A column of `steps` over the tokens read; a dotted line where a stage begins, a dot at what is marked."""
+    """A column of `steps` over the tokens read; a dotted line where a stage begins, a dot at each marked step."""
     traces = [
         page.line(name, [row["read"] for row in rows], [row[column] for row in rows], colour,
                   text=[f"step {row['step']}" for row in rows], **more)
@@ -71,7 +72,7 @@ FROM mine WHERE list_contains($2::BIGINT[], step) ORDER BY step
 
 
 def _spikes(report: Report, run: RunDirectory) -> list[Row]:
-    """The steps whose loss jumps, as the run found them when it ended; the first of many."""
+    """The steps whose loss jumps, as recorded at the end of the run; only the first if there are many."""
     found = (run.record.get("summary") or {}).get("spikes") or []
     return report.rows(_SPIKES, run.id, found[:SPIKES])
 
@@ -146,7 +147,7 @@ FROM consumption WHERE run = $1 GROUP BY ALL ORDER BY tokens DESC, source, compo
 
 
 def _achieved(report: Report, run: RunDirectory) -> list[Html | None]:
-    """Planned and achieved tokens of each component, and what each source gave."""
+    """Planned and achieved tokens of each component, and the tokens of each source."""
     manifests = [manifest["id"] for manifest in run.record["manifests"]]
     planned = (run.record.get("summary") or {}).get("planned_tokens")
     rows = report.rows(_ACHIEVED, run.id, manifests)
