@@ -16,8 +16,8 @@ from manifests.identity import json_digest
 from manifests.store import file_sha256
 
 RULES_VERSION = 6
-"""Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
-new rules'."""
+"""Incremented whenever code changes what a task writes, so that neither old task output nor an old manifest is taken
+for that of the new rules."""
 RECORD = "done.json"
 """A task's record: what it counted, and the checksums of its files. Written last."""
 USER_ERROR = 3

@@ -1,19 +1,19 @@
-"""A corpus with more documents: a dump or a source added to what is there, and only what is new read and compared.
+"""Appends to a corpus: reads and compares only the files that it lacks, such as a new dump or source.
 
-`octo curate RECIPE --append-to CORPUS`. The recipe is that of the whole: every source, old and new, best first. Files
-whose checksums `CORPUS` knows are passed over; those that it read need not exist any more. Promises: the documents and
-every decision about them are those of a full run of the recipe over all files, whatever was there first. Texts,
-signatures and the rest of what was written about a document stay the files that they are, with new ones after them;
-`documents` (which hold the decisions), `leaks` and `doubts` are written anew, and `origins` where twins change places.
+`octo curate RECIPE --append-to CORPUS`. The recipe lists every source, old and new, best first. Files whose checksums
+are recorded in `CORPUS` are skipped and need not exist any more. Promises: the documents and every decision about them
+are those of a full run of the recipe over all files, in whatever order they were added. Files of texts, signatures and
+the like stay, with new ones after them; `documents` (which hold the decisions), `leaks` and early drop reasons are
+rewritten, and `origins` if colliding documents change places.
 
-The ID is another than a full run's: rows of the corpus come first, in its order, then what is new by source and doc_id,
-and the corpus is a parent. So the ID says which corpus was added to which; `octo manifest diff` says that nothing else
-differs.
+The ID differs from that of a full run: rows of the corpus come first, in its order, then the new ones by source and
+doc_id, and the corpus is a parent. So the ID records what was appended to which corpus; `octo manifest diff` shows that
+nothing else differs.
 
-How. Every key of every band is sorted anew, for a new document may stand between old ones. Candidates connect documents
-into groups; in a group without a new document, or one that changed places with it, all is as it was, so what the corpus
-says of it is taken. In the others texts are compared, but for pairs of old documents that the corpus has in two
-clusters: they were compared for it. Leaves out a change of rules at the same time, and removal.
+How. Every key of every band is sorted again, because a new document may come between old ones. Candidate pairs connect
+documents into groups. In a group without a new document, or one that changed places with a new one, nothing has
+changed, so the decisions of the corpus are taken. In the other groups texts are compared, except pairs of old documents
+in two clusters of the corpus, which were compared before. Leaves out a change of rules at the same time, and removal.
 """
 
 import json
@@ -201,8 +201,8 @@ class Decided(Stored):
 
 @dataclass(frozen=True)
 class Grown(Documents):
-    """The documents of a corpus, and after them those that tasks wrote. `twins`: doc_id, base_id and ordinal of the old
-    ones that a new one is like in source, url, identifier and texts."""
+    """The documents of a corpus, and after them those that tasks wrote. `collisions`: doc_id, base_id and ordinal of
+    the old ones that have the same source, url, identifier and texts as a new one."""
 
     old: Decided
     new: Assembly
@@ -244,8 +244,8 @@ class Grown(Documents):
 
     @cached_property
     def moved(self) -> pa.Table:
-        """Where old and new twins change places, for a full run numbers them in one order: `row`, and the row from
-        which it `takes` what tells them apart."""
+        """Where old and new documents with an ID collision change places, because a full run numbers them in one order:
+        `row`, and the row from which it `takes` the distinguishing columns."""
         names = told_apart(self.recipe)
         # The old documents that collide with new ones, with the columns by which a full run would number them.
         row = pc.index_in(self.collisions["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
@@ -280,8 +280,8 @@ class Grown(Documents):
         yield from self.new.texts(rows[cut:] - self.first)
 
     def resolved(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies, np.ndarray]:
-        """What the corpus says of the documents that no chain of candidates connects with a new one, or with one that
-        has changed places with a new one; and of the others the pairs that it does not know to be no copies."""
+        """The decisions of the corpus about documents that no chain of candidates connects with a new document, or with
+        one that changed places with a new one; and, of the other documents, the pairs that may be duplicates."""
         label = connected(pairs, len(rows))
         touched = np.zeros(len(rows), np.bool_)
         changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
@@ -307,9 +307,9 @@ class Grown(Documents):
         return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_), differs), open_
 
     def _known_apart(self, rows: np.ndarray, pairs: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
-        """Which `pairs` were compared for the corpus and found to be no copies: those of old documents in two clusters,
-        for who stands within a WINDOW of another now did so then. That does not hold in the group (`label`) of a
-        document that is `changed`, or that has taken the place of an old one: there nothing is known."""
+        """Which `pairs` were compared for the corpus and are not duplicates: those of old documents in two clusters,
+        because documents that are within a WINDOW of each other now were so then. That does not hold in the group
+        (`label`) of a document that is `changed`, or that has taken the place of an old one: there nothing is known."""
         # 1. Documents that competed for the corpus: kept, or near-duplicates. Those that still compete are taken off.
         before = self.old.decided["drop_reason"]
         competed = pc.or_kleene(pc.is_null(before), pc.equal(before, DropReason.NEAR_DUPLICATE)).to_numpy()
@@ -329,7 +329,7 @@ class Grown(Documents):
 
 
 def _least(names: pa.ChunkedArray, numbers: np.ndarray) -> np.ndarray:
-    """For each of `names` the least of the `numbers` beside it and its likes."""
+    """For each of `names`, the smallest of the `numbers` beside equal names."""
     codes = names.combine_chunks().dictionary_encode().indices.to_numpy()
     least = np.full(codes.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(least, codes, numbers)

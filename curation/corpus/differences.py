@@ -1,4 +1,4 @@
-"""What differs between a copy and the document kept in its place, in a few words of both, for people to read.
+"""What differs between a near-duplicate and the document that is kept instead, in a few words of both, for people.
 
 Words between blanks are compared from the beginning on; where they part, the two places are looked for from which the
 next IN_STEP words are the same again, nearest first and at most AHEAD words on. At most MOST differences are told, each

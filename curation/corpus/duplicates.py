@@ -1,21 +1,22 @@
-"""Which documents are copies of which, decided by content and the recipe alone: never by arrival, files or workers.
+"""Which documents are duplicates of which, decided only by content and the recipe: never by order of arrival, files or
+workers.
 
 Everything works on `ranked` documents: sorted by the keeper rule (rank of the source, mathematics, length, doc_id), so
 that the smaller number is the one to keep.
 
-1. Exact copies share a text digest; the first is kept.
-2. Candidates for near copies share a band of their MinHash signatures; within a bucket each document is paired with the
+1. Exact duplicates share a text digest; the first is kept. 2. Candidates for near-duplicates share a band of their
+MinHash signatures; within a bucket each document is paired with the
    WINDOW documents after it, which is all pairs in all but enormous buckets.
 3. Every candidate is verified on the texts: exact Jaccard similarity of the shingle sets at or above the threshold, and
    no more numbers and operators moved than a page fetched twice has (`curation.measures.figures`; `numbers_differ` of
-   the recipe), so that two problems of one template are not taken for one. In texts of roles STRICT none may move. A
-   pair that verified pairs connect already is passed over.
+   the recipe), so that two problems of one template are not taken for one. In texts of roles STRICT none may differ. A
+   pair that verified pairs already connect is skipped.
 4. Verified pairs make clusters (connected components). Within a cluster, in rank order, a document is dropped if it is
-   a verified copy of one that is kept: similarity is not carried over from neighbour to neighbour. In a cluster with
-   more than KEPT kept documents later ones are compared with the first KEPT alone, so that time stays linear.
+   a verified copy of one that is kept: similarity is not transitive. In a cluster with more than KEPT kept documents,
+   later ones are compared only with the first KEPT, so that time stays linear.
 
-Texts are compared in their one spelling (`curation.measures.spellings`): emphasis, bullets, rules and the ways to write
-a formula make no difference. What differs between a copy and its keeper is told in words of both.
+Texts are compared in canonical spelling (`curation.measures.spellings`): emphasis, bullets, rules and the notation of a
+formula make no difference. The evidence quotes what differs between a near-duplicate and its keeper.
 
 Memory, in bytes: 8 a document and 16 more for each of BANDS_AT_ONCE bands, which are read one after the other; 8 a
 candidate pair and up to 40 while bands are merged; 100 a document when clusters are made. Texts of the documents in a
@@ -56,8 +57,8 @@ STRICT: tuple[Role, ...] = ("qa", "long_cot", "instruct", "rl")
 @dataclass(frozen=True)
 class Copies:
     """For each ranked document: `keeper`, the one kept in its place (itself if kept); `similarity` to it; `cluster`,
-    the smallest number in its cluster; `exact`, whether it is an exact copy of another; `differs`, by document, what
-    differs between a near copy and its keeper."""
+    the smallest number in its cluster; `exact`, whether it is an exact duplicate of another; `differs`, by document,
+    what differs between a near-duplicate and its keeper."""
 
     keeper: np.ndarray
     similarity: np.ndarray
@@ -84,7 +85,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Something of each of some texts end to end: that of the k-th from `offsets[k]` to `offsets[k + 1]`."""
+    """Values of several texts, concatenated: those of the k-th are from `offsets[k]` to `offsets[k + 1]`."""
 
     values: np.ndarray
     offsets: np.ndarray
@@ -300,7 +301,8 @@ def connected(pairs: np.ndarray, documents: int, texts: Texts | None = None) -> 
 
 
 def cluster(pairs: np.ndarray, texts: Texts, documents: int) -> Copies:
-    """Verify `pairs`, make clusters of what holds, and choose the keepers. Exact copies are not among the pairs."""
+    """Verify `pairs`, make clusters of the verified ones, and choose the keepers. Exact duplicates are not among the
+    pairs."""
     # 1. Clusters are the connected components of the verified pairs.
     labels = connected(pairs, documents, texts)
     keeper, similarity = np.arange(documents), np.ones(documents)
@@ -320,8 +322,8 @@ def cluster(pairs: np.ndarray, texts: Texts, documents: int) -> Copies:
 
 
 def with_exact(copies: Copies, first: np.ndarray, distinct: np.ndarray) -> Copies:
-    """`copies` of the `distinct` documents (ranks, ascending) extended to all: an exact copy has the fate of its
-    `first`, and stays an exact copy of it."""
+    """`copies` of the `distinct` documents (ranks, ascending) extended to all: an exact duplicate is decided like its
+    `first`, and stays an exact duplicate of it."""
     # Every document takes what was decided about the first with its text.
     place = np.searchsorted(distinct, first)
     exact = first != np.arange(len(first))

@@ -1,11 +1,12 @@
 """Near-duplicates of a text within a corpus manifest, for `octo near TEXT|FILE --manifest M`.
 
-The family `bands` holds, band by band, the upper half of each document's band key, sorted, with its row: the text is
-signed, and of each band only the row groups that can hold its key are read. What they give is read, signed and put into
-datasketch's MinHashLSH with the bands and rows that the corpus was made with, which says what shares a band indeed: the
-answer is that of a MinHashLSH of all signatures (tested). These documents are then compared with the text itself.
-Dropped documents are found too. A manifest without `bands`, made by an earlier version, has all its signatures put into
-MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts at once.
+The family `bands` holds, band by band, the upper half of each document's band key, sorted, with its row: the signature
+of the text is computed, and of each band only the row groups that can hold its key are read. The documents found are
+read, their signatures computed and put into datasketch's MinHashLSH with the bands and rows of the corpus, which
+decides which ones share a band: the result is that of a MinHashLSH of all signatures (tested). These documents are then
+compared with the text itself. Dropped documents are found too. For a manifest without `bands`, made by an earlier
+version, all signatures are put into MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts
+at once.
 """
 
 import importlib

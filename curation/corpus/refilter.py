@@ -1,12 +1,13 @@
-"""Another cut through a corpus that is there: its documents decided anew by other thresholds, and no source read.
+"""Re-filters a corpus: decides its documents again with other limits, without reading a source.
 
 `octo curate RECIPE --refilter CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
-same files, for both decide in `curation.corpus.decide`; texts, signatures, origins and quarantine are the files of the
-corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. There
-remain `rules`, the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and
-`numbers_differ` of near-duplicates, which copy is kept (`prefer` and the order of sources), and a decontamination that
-finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. It is run again on the documents that it
-had found. Leaves out comparing the sources with what they were, and a corpus that was added to another.
+same files, because both decide in `curation.corpus.decide`; texts, signatures, origins and quarantine are the files of
+the corpus; and a change that cannot be computed from columns, signatures and texts is refused with the name of its
+field. What can change: `rules`, the limits of quality, the languages to keep, the classifier's `min` and `roles`, the
+similarity and `numbers_differ` of near-duplicates, which copy is kept (`prefer` and the order of sources), and a
+decontamination that finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. Decontamination
+runs again on the contaminated documents only. Leaves out comparing the sources with their former state, and a corpus
+that was appended to another.
 """
 
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ class Change:
 
 
 def changes(base: Manifest, identity: dict[str, Any]) -> list[Change]:
-    """What a recipe, by its part of the identity, changes of the recipe of `base`; the order of sources aside."""
+    """What a recipe, given by its part of the identity, changes in the recipe of `base`, apart from the order of
+    sources."""
     was, becomes = dict(_fields(base.recipe, "")), dict(_fields(identity, ""))
     names = [*becomes, *(name for name in was if name not in becomes)]
     found = [Change(name, was.get(name), becomes.get(name)) for name in names]
@@ -73,7 +75,7 @@ def changes(base: Manifest, identity: dict[str, Any]) -> list[Change]:
 
 
 def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
-    """UserError unless `base` is a corpus of these rules and the recipe changes only what can be decided anew."""
+    """UserError unless `base` is a corpus of these rules and the recipe changes only what can be re-filtered."""
     if base.kind != "corpus":
         raise UserError(f"{base.ref} is a {base.kind}, not a corpus", "Name a corpus manifest")
     if base.counts.get("rules") != RULES_VERSION:
@@ -87,7 +89,7 @@ def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
 
 
 def files_of(base: Manifest) -> tuple[InputFile, ...]:
-    """The files that `base` was made from; they are known by their checksums and not looked for."""
+    """The files that `base` was made from, from its record; they are not read."""
     rows = base.read("inputs").to_pylist()
     return tuple(InputFile(url="", name=row.pop("file"), **row) for row in rows)
 
@@ -119,7 +121,7 @@ class Stored(Documents):
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]
-        """What the manifest says was measured, `rank` by the recipe's order of sources, and items looked for again."""
+        """The measurements in the manifest, `rank` by the recipe's order of sources, and items searched again."""
         table = self.corpus.read("documents").drop_columns(DECIDED.names)
         names = pa.array([source.name for source in self.recipe.sources], pa.string())
         table = table.append_column("rank", pc.index_in(table["source"], value_set=names).cast(pa.int64()))
@@ -134,7 +136,8 @@ class Stored(Documents):
         return table.append_column("row", pa.array(places(table)))
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
-        """Columns of the items held. A document that held none holds none now: it takes more, of fewer items."""
+        """Columns of the contained items. A document that contained none contains none now, because the limits are
+        higher and the items fewer."""
         coverage = self.corpus.read("documents", ["contamination"])["contamination"].to_numpy()
         candidates = np.flatnonzero(coverage > 0)
         empty = pa.table(self.index.columns(pa.array([], pa.string())))

@@ -1,10 +1,10 @@
 """A fastText classifier as a column of scores: text preparation, loading, scoring. `curation.classifiers.fit` trains
 one.
 
-Promises. `prepare` is the same for training and scoring. A model is known by the SHA-256 of its file, not by its path,
-and is loaded only after its file was found whole: fastText itself goes on reading past the end of a file cut off until
-memory is gone. Scores are probabilities in [0, 1] (fastText's own reach 1.00001). Leaves out scripts without spaces,
-whose sentences count as one over-long word.
+Promises. `prepare` is the same for training and scoring. A model is identified by the SHA-256 of its file, not by its
+path, and is loaded only after its file was found to be complete: fastText itself reads past the end of a truncated file
+until memory is exhausted. Scores are probabilities in [0, 1] (fastText's own reach 1.00001). Leaves out scripts without
+spaces, whose sentences count as one over-long word.
 """
 
 import mmap
@@ -54,7 +54,7 @@ TABLE = _table()
 def prepare(texts: pa.Array) -> list[bytes]:
     """Each text as the line that fastText sees: TABLE applied, words over LONGEST bytes dropped, one `\\n` at the end.
 
-    Digits are folded here alone (`1,024` and `2,048` are both `0 000`): what a page is about does not hang on them. One
+    Only here are digits folded (`1,024` and `2,048` are both `0 000`): the topic of a page does not depend on them. One
     `translate` and one search for spaces over the bytes of all texts.
     """
     newline, nothing = pa.scalar("\n", pa.large_string()), pa.scalar("", pa.large_string())
@@ -78,7 +78,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path, label: str, digest: str | None = None) -> "Classifier":
-        """From a file that must be whole and, where `digest` is given, must have it. UserError for anything else."""
+        """Load a file that must be complete and, if `digest` is given, have it. UserError for any other file."""
         model, found = load_model(path, digest)
         if PREFIX + label not in model.get_labels():
             known = ", ".join(sorted(name.removeprefix(PREFIX) for name in model.get_labels()))
@@ -101,8 +101,8 @@ class Classifier:
 
 
 def load_model(path: Path, digest: str | None = None) -> tuple[Any, str]:
-    """A fastText classifier and its file's SHA-256. The file must be whole and, where `digest` is given, have it;
-    UserError for anything else."""
+    """A fastText classifier and its file's SHA-256. The file must be complete and, if `digest` is given, have it;
+    UserError for any other file."""
     check_file(path)
     found = file_sha256(path)
     if digest not in (None, found):
