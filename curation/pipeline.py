@@ -525,7 +525,7 @@ class _Model:
 
 
 def _model(store: Store, settings: ScoreRecipe) -> _Model:
-    """The classifier that the recipe names, loaded once so that a file that is none is told before any work."""
+    """The classifier that the recipe names, loaded once, so that a wrong file is an error before any work."""
     path, manifest = DEFAULT if settings.model == "default" else Path(settings.model), None
     if not path.is_file():
         if "/" in settings.model or path.suffix == ".bin":  # no reference looks like that
@@ -536,7 +536,7 @@ def _model(store: Store, settings: ScoreRecipe) -> _Model:
 
 
 def _language_model(settings: LanguageRecipe) -> _Model:
-    """What identifies languages, loaded once so that a wrong file or an unknown language is told before any work."""
+    """The language identifier, loaded once, so that a wrong file or an unknown language is an error before any work."""
     path = Path(settings.model) if settings.model else None
     identifier = Identifier.load(path)
     identifier.check(settings.keep)

@@ -115,7 +115,7 @@ def svamp(row: Row) -> Item:
 
 
 def asdiv(row: Row) -> Item:
-    """The gold answer carries its unit in brackets, which is no part of it: "9 (apples)"."""
+    """The gold answer carries its unit in brackets, which is not part of it: "9 (apples)"."""
     answer = re.sub(r"\s*\([^()]*\)$", "", _text(row, "answer"))
     question = f"{_text(row, 'body')} {_text(row, 'question')}"
     return Item(question, answer, _optional(row, "idx"), subject=_optional(row, "solution_type"))

@@ -210,7 +210,7 @@ def _cell(cell: str) -> str | bytes | None:
 
 
 def _as_read(cell: str) -> str | bytes:
-    """The cell, as its bytes if these are no UTF-8."""
+    """The cell, as bytes if they are not UTF-8."""
     try:
         cell.encode()
     except UnicodeEncodeError:
@@ -222,8 +222,8 @@ def _as_read(cell: str) -> str | bytes:
 
 
 def parquet_rows(stream: Any, ask: Ask) -> Iterator[Placed]:
-    """Row group by row group: one that is damaged takes no other with it, so what is read does not hang on which groups
-    a task has."""
+    """Row group by row group: one that is damaged takes no other with it, so what is read does not depend on the groups
+    of a task."""
     parquet = pq.ParquetFile(stream, buffer_size=READ_BUFFER)
     names = parquet.schema_arrow.names
     wanted = [name for name in ask.columns if name in names] or (names[:1] if ask.columns else names)

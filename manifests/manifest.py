@@ -345,7 +345,8 @@ def check_name(name: str, version: str) -> None:
 
 
 def content_digest(kind: str, parents: Iterable[str], recipe: dict[str, Any], families: dict[str, Family]) -> str:
-    """The digest that makes an ID: kind, parents, semantic recipe, and content of the families that bear identity."""
+    """The digest that makes an ID: kind, parents, semantic recipe, and content of the families that enter the
+    identity."""
     content = {
         name: {"rows": family.rows, "schema": list(family.schema.items()), "columns": family.columns}
         for name, family in families.items()

@@ -55,14 +55,14 @@ def status_of(work: Callable[[], Any], mistake: int = 1, prefix: str = "octo: ")
 
 
 def leave(status: int) -> NoReturn:
-    """End this process: its threads that are no daemons are waited for, exit functions run, output is flushed."""
+    """End this process: wait for its non-daemon threads, run exit functions, flush output."""
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # as the interpreter's own exit begins
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            pass  # whoever read has had enough
+            pass  # the reader of the pipe has stopped
         except OSError as error:
             status = 1
             print(f"octo: {error}", file=sys.__stderr__)

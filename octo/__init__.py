@@ -38,7 +38,7 @@ def command() -> int:
 
 
 def check_packages() -> None:
-    """Refuse to start when another distribution's `rl` or `training` would be imported in place of ours."""
+    """Refuse to start when another distribution's `rl` or `training` would be imported instead of ours."""
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None

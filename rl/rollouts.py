@@ -60,7 +60,7 @@ COMPONENT = "prompts"
 class Rollouts:
     """The responses of one step, in the order of prompts and then of samples: N of each.
 
-    `advantages_N` are float32, `used_N` tells which entered an update, `prompts_read` counts from the start of the run.
+    `advantages_N` are float32, `used_N` says which entered an update, `prompts_read` counts from the start of the run.
     """
 
     step: int

@@ -27,7 +27,7 @@ Count = Annotated[Amount, Field(gt=0)]
 
 
 def is_half(precision: Precision) -> bool:
-    """Whether forward passes are computed in bfloat16 in place of float32."""
+    """Whether forward passes are computed in bfloat16 instead of float32."""
     match precision:
         case "float32":
             return False
@@ -38,7 +38,7 @@ def is_half(precision: Precision) -> bool:
 
 
 def keeps_to_documents(attention: AttentionName | None) -> bool:
-    """Whether a token attends to its own document alone, in place of all before it in the sequence."""
+    """Whether a token attends only to its own document, instead of to all earlier tokens of the sequence."""
     match attention:
         case None:
             return False

@@ -40,7 +40,7 @@ STATE_BYTES = 12
 
 @dataclass(frozen=True)
 class _Launch:
-    """What a checked launch comes to."""
+    """A checked launch."""
 
     recipe: TrainRecipe
     stages: tuple[Stage, ...]

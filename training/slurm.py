@@ -4,7 +4,7 @@
 ID follows from the record, and resumes from its last checkpoint: a job that was requeued, or submitted again after its
 time limit, loses only the steps after that checkpoint. On several nodes the launch starts a torchrun on each of them
 with srun (see `training.places`): when a process ends with an error, the job fails and names it; when a node is lost,
-Slurm requeues the job. Leaves out waiting: the run's record and ledger tell how far it is.
+Slurm requeues the job. Leaves out waiting: the run's record and ledger show its progress.
 
     python -m training.slurm STORE RUN     the job's command
 """

@@ -106,7 +106,7 @@ def check_compared(onto: Manifest, benchmarks: list[Manifest], training: tuple[M
 
 
 def check_free(store: Store, name: str, version: str) -> None:
-    """UserError when name@version is taken: the corpus that is added to bears it, most likely."""
+    """UserError when name@version is taken, most likely by the corpus to which files are appended."""
     if store.exists(record_path(name, version)):
         hint = "A version is never replaced: give the recipe another version, or add version=…"
         raise UserError(f"{name}@{version} already exists", hint)
@@ -115,7 +115,7 @@ def check_free(store: Store, name: str, version: str) -> None:
 def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
     """Those of `files` that `onto` was not made from. A file that is there twice counts twice.
 
-    UserError when there is none, or for pages in groups that cannot be told apart any more.
+    UserError when there is none, or for HTML pages in groups that can no longer be distinguished.
     """
     known = Counter((file.source, file.format, file.sha256) for file in files_of(onto))
     new = []
@@ -284,7 +284,7 @@ class Grown(Documents):
         one that changed places with a new one; and, of the other documents, the pairs that may be duplicates."""
         label = connected(pairs, len(rows))
         touched = np.zeros(len(rows), np.bool_)
-        changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
+        changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that now holds another colliding document
         touched[label[(rows >= self.first) | changed]] = True
         # 1. Groups without a new or changed document: the corpus has decided them, and its decisions are read.
         known = np.flatnonzero(~touched[label])
@@ -319,7 +319,7 @@ class Grown(Documents):
         replaced = pc.is_in(digests.take(rows), value_set=digests.take(np.flatnonzero(competed)).combine_chunks())
         unknown = np.zeros(len(rows), np.bool_)
         unknown[label[changed | replaced.to_numpy()]] = True
-        # 3. Old documents of different clusters, or of none, were compared and are no copies.
+        # 3. Old documents of different clusters, or of none, were compared and are not duplicates.
         named = self.old.decided["cluster_id"].combine_chunks().dictionary_encode().indices
         cluster = np.full(len(self.rows), -1)
         cluster[: self.first] = pc.fill_null(named, -1).to_numpy()

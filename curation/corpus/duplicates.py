@@ -159,7 +159,7 @@ class Texts:
 
     @property
     def compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        """What the compiled functions need to tell whether two documents are the same."""
+        """The arguments of the compiled functions that compare two documents."""
         runs, places = self.shingles, self.figures
         return runs.values, runs.offsets, places.values, places.offsets, self.allowed, self.settings.similarity
 

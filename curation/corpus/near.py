@@ -46,8 +46,8 @@ def band_table(band: int, keys: np.ndarray, rows: np.ndarray) -> pa.Table:
 
 @dataclass(frozen=True)
 class Near:
-    """A document like the text: exact Jaccard `similarity` of their shingles, its fate in the corpus, what the text has
-    in the place of what it has (`differs`), how it begins."""
+    """A document like the text: exact Jaccard `similarity` of their shingles, the decision about it, what differs
+    between the text and it (`differs`), and its beginning."""
 
     doc_id: str
     source: str
@@ -133,8 +133,8 @@ def sketch(signature: np.ndarray) -> "MinHash":
 
 @cache
 def _datasketch() -> Any:
-    """The package, without scipy.integrate, which takes 0.3 s to import and is there to choose bands and rows: whoever
-    lets datasketch choose gets it then."""
+    """The package, without scipy.integrate, which takes 0.3 s to import and is only needed to choose bands and rows: it
+    is imported if datasketch has to choose."""
 
     def quad(*arguments: Any, **named: Any) -> Any:
         return importlib.import_module("scipy.integrate").quad(*arguments, **named)

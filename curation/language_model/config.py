@@ -84,7 +84,7 @@ class AnnotateRecipe(NamedRecipe):
     max_tokens: Annotated[Amount, Field(gt=0)] = 2048
     """Tokens of the longest answer."""
     seed: int = 1
-    """Seed of sampling, for servers that heed it."""
+    """Seed of the sampling, for servers that support it."""
     max_chars: Annotated[Amount, Field(gt=0)] = 20_000
     """Characters of the longest document that is sent. For scores a longer one is cut there; otherwise it becomes a row
     `source_too_long`."""

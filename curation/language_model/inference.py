@@ -116,7 +116,7 @@ class _Asker:
     async def _while_it_runs(
         self, documents: Iterator[Asked], client: CompletionsClient, process: "asyncio.subprocess.Process"
     ) -> None:
-        """`_all`, given up when the server's process ends."""
+        """`_all`, cancelled when the server's process ends."""
         work, life = asyncio.create_task(self._all(documents, client)), asyncio.create_task(process.wait())
         try:
             await asyncio.wait({work, life}, return_when=asyncio.FIRST_COMPLETED)

@@ -26,9 +26,9 @@ from manifests.store import file_sha256
 
 PREFIX = "__label__"
 DEFAULT = Path(__file__).with_name("default_classifier.bin")
-"""The model that comes with the project: it tells pages on mathematics from news, recipes, shops and software manuals.
-`python -m curation.classifiers.default` makes it of pages listed in recipes/default-classifier/sources.yml, and says
-how well it judges sites that it has not seen. Quantised, so that it is small."""
+"""The model that comes with the project: it distinguishes pages on mathematics from news, recipes, shops and software
+manuals. `python -m curation.classifiers.default` makes it of pages listed in recipes/default-classifier/sources.yml,
+and says how well it judges sites that it has not seen. Quantised, so that it is small."""
 DEFAULT_SHA256 = "e2d048a93428fe4aa139716e507eec7546e30fbc5fa0b255c57a3623c1541e33"
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""

@@ -12,7 +12,7 @@ Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols cou
     math_density   share of the text that is formulas ($…$ and the like), plus, per word: what stands in equations of
                    plain text (x = 3, 2 + 2 = 4), mathematical signs, LaTeX commands outside of formulas, and
                    mathematical terms, those that ordinary pages use as well counting a quarter; at most 1. A figure
-                   alone, a date, a price, a hyphen, a rule of ==== is no mathematics
+                   alone, a date, a price, a hyphen, a rule of ==== is not mathematics
 
 Each of RULES gives its reason and the rule that it follows; `manifests.drop_reasons` has the order of precedence.
 `python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are
@@ -217,7 +217,7 @@ PLAIN_OPERATORS = _hashes(["% !", *JOINING, *RELATING])
 
 
 def _table_of(*groups: np.ndarray) -> np.ndarray:
-    """By the upper bits of a hash: 499 words in 500 are told from those in `groups` without a search."""
+    """By the upper bits of a hash: 499 words in 500 are recognised as not in `groups` without a search."""
     table = np.zeros(1 << TERM_BITS, np.bool_)
     for hashes in groups:
         table[hashes >> np.uint64(64 - TERM_BITS)] = True

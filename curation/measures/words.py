@@ -1,11 +1,11 @@
 """Text as hashed words: the tokenisation that quality rules, near-duplicates and decontamination share.
 
 A word is a run of letters, lower-cased where ASCII, or a number (`1,000` is 1000, `3.5` is one word), or one operator
-of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is no operator. Letters and digits never
-share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are the same
-words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter. Scripts that put no
-spaces between words (Chinese and Japanese, Thai, Lao, Burmese, Khmer) give a word per character, which for Thai and its
-neighbours is more than a reader would count; their punctuation separates.
+of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is not an operator. Letters and digits
+never share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are
+the same words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter. Scripts
+that put no spaces between words (Chinese and Japanese, Thai, Lao, Burmese, Khmer) give a word per character, which for
+Thai and its neighbours is more than a reader would count; their punctuation separates.
 
 All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word.
 """
@@ -35,7 +35,7 @@ _SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _ALONE, _LEAD = range(7)
 def _byte_classes() -> np.ndarray:
     classes = np.full(256, _SPACE, np.uint8)
     classes[0x80:] = _LETTER
-    classes[[0xC3, *range(0xE0, 0xEA), 0xEF, 0xF0]] = _LEAD  # the bytes after them tell, see _foreign
+    classes[[0xC3, *range(0xE0, 0xEA), 0xEF, 0xF0]] = _LEAD  # the bytes after them decide, see _foreign
     for characters, name in (
         ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER),
         ("0123456789", _DIGIT),

@@ -28,7 +28,7 @@ TOO_HARD = "too_hard"
 """The reason of an answer that could not be ruled on within the limits; what the grader raised may follow it."""
 
 _WHOLE = re.compile(r"(?<![_^\d.,])(?<![_^]\{)\d+")
-"""Digits that are no exponent, index or base ("52_8", "cm^2"): math-verify reads some of those as words."""
+"""Digits that are not an exponent, index or base ("52_8", "cm^2"): math-verify reads some of those as words."""
 _CONSTANT = r"\frac{\sqrt{7}+\pi}{131}"
 _FORMULA = r"\sqrt{7}t+131"
 

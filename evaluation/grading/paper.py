@@ -1,9 +1,9 @@
 r"""What the paper's evaluation harness calls right: GAIR-NLP/OctoThinker, `eval/`, at commit 2ee2b49, under Apache-2.0.
 
-The rules are that harness's own, its oddities included, for verdicts hang on them; written anew, but for the lists of
-replacements. `find` takes the answer out of a response by the kind of its benchmark; `decided` holds it against the
-reference where no algebra is needed, else `evaluation.grading.paper_algebra` in a process that can be killed. Repeated
-are:
+The rules are those of that harness, including its oddities, because verdicts depend on them; reimplemented, except the
+lists of replacements. `find` extracts the answer from a response by the kind of its benchmark; `decided` compares it
+with the reference if no algebra is needed, else `evaluation.grading.paper_algebra` in a process that can be killed.
+Repeated are:
 
     words        the last run of digits before the next "Q: ", thousands separators split; 100 times and one hundredth
                  of the reference are right, so is what is within 1e-3 (gsm8k, svamp, asdiv, mawps, amc23)

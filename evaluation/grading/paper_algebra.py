@@ -108,7 +108,7 @@ def _symbolic(found: str, gold: str) -> bool:
             return True
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # whatever sympy throws at two things it cannot subtract, the harness goes on
+    except Exception:  # the harness continues whatever sympy raises when it cannot subtract
         pass
     try:
         return math.isclose(float(N(one)), float(N(other)), rel_tol=1e-9, abs_tol=CLOSE)

@@ -231,4 +231,4 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "courses": COURSES,
     "tables": TABLES,
 }
-"""Sets of examples by name; the empty name is no examples."""
+"""Sets of examples by name; the empty name has no examples."""

@@ -104,7 +104,7 @@ class _Tally:
         return self._lengths_B[alive_A] == 0
 
     def deliver(self, batch: list[Row], places_E: Tensor) -> list[Row]:
-        """The rows of `batch` at `places_E`, which have ended, with what came of them."""
+        """The rows of `batch` at `places_E`, which have ended, with their results."""
         columns = (self.tokens_BN, self._logprobs_BN, self._lengths_B, self._cut_B)
         rows = [batch[place] for place in places_E.tolist()]
         for row, tokens, logprobs, length, cut in zip(rows, *(one[places_E].tolist() for one in columns), strict=True):

@@ -97,7 +97,7 @@ def sample_each(
 def complete(
     model: Any, tokenizer: Any, requests: Sequence[Request], params: SamplingParams, *, max_rows: int = MAX_ROWS
 ) -> list[Completion]:
-    """`sample` for prompts that are tokens already: one completion per request, in order; `params.n` says nothing."""
+    """`sample` for prompts that are tokens already: one completion per request, in order; `params.n` is ignored."""
     rows = _rows(model, requests, params)
     for _ in _decoded(model, tokenizer, rows, params, max_rows):
         pass

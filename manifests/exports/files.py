@@ -88,7 +88,7 @@ class Files:
         part.room -= table.nbytes
 
     def _end(self, part: Part) -> None:
-        """Give the files of `part` the names by which loaders tell how many there are."""
+        """Give the files of `part` their final names, which include the number of files."""
         part.close()
         of = f"of-{len(part.files):05d}.{self.suffix}"
         named = [path.with_name(f"{part.split}-{number:05d}-{of}") for number, path in enumerate(part.files)]

@@ -42,7 +42,7 @@ FROM flow ORDER BY source
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What is told of a corpus."""
+    """The part of a report about a corpus."""
     flow = report.rows(_FUNNEL, manifest.id)
     sources = report.rows(_SOURCES, manifest.id)
     total = {key: sum(row[key] for row in sources) for key in ("documents_in", "tokens_in", "kept", "kept_tokens")}

@@ -43,7 +43,7 @@ BY_SOURCE = {
 
 
 def part(report: Report, run: RunDirectory) -> Part:
-    """What is told of an RL run."""
+    """The part of a report about an RL run."""
     steps = curves(report.catalog, [run.id], (*RL_CURVES, "length_p95", "cap", "loss", "lr"))
     if not steps:
         return Part("No step has been recorded.", [])

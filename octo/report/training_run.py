@@ -26,7 +26,7 @@ FROM steps WHERE run = $1 GROUP BY stage ORDER BY first
 
 
 def part(report: Report, run: RunDirectory) -> Part:
-    """What is told of a training run."""
+    """The part of a report about a training run."""
     steps = curves(report.catalog, [run.id], ("loss", "lr", "grad_norm"))
     spikes = _spikes(report, run)
     stages = report.rows(_STAGES, run.id)
