@@ -187,7 +187,7 @@ def plan(
     benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
     freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
     if base:
-        return [*benchmarks, *_planned_anew(base, inputs.identity), *_decisions(recipe), freeze]
+        return [*benchmarks, *_planned_again(base, inputs.identity), *_decisions(recipe), freeze]
     if onto:
         check_free(store, recipe.name, recipe.version)
     annotations = _annotations(store, recipe)
@@ -289,7 +289,7 @@ def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -
     return PlanRow("annotate", f"{what}; about {work}" if files else what, len(files) or None)
 
 
-def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
+def _planned_again(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
     """What is taken from `base`, and each limit that changes."""
     return [
         PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(_files(base)), base.bytes),

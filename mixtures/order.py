@@ -2,8 +2,8 @@
 
 `Order(counts)` interleaves nᵢ = `counts[i]` sequences of each component i, N in all. Promises: among the first p
 sequences, for every p, the number of component i differs from p·nᵢ/N by less than one; the order depends on the counts
-alone; any position is computed without walking from the start, in memory that does not grow with the stream, and so is
-the position of any sequence of a component. `Continued` continues an order from a position with other counts.
+alone; any position is computed without walking from the start, in constant memory, and so is the position of any
+sequence of a component. `Continued` continues an order from a position with other counts.
 
 How. The k-th sequence of component i must lie in the slots [⌊(k-1)N/nᵢ⌋, ⌈kN/nᵢ⌉): that is the promise, restated as
 unit jobs with release times and deadlines. Such a schedule always exists (Steiner and Yeomans 1993; Baruah, Cohen,

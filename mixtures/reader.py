@@ -230,7 +230,7 @@ class _Component:
     def consumption(self, pieces: _Pieces) -> list[tuple[str, str, int, int]]:
         """(component, source, sequences, tokens) of each source, by name."""
         source, n = self.source[pieces.document], len(self.sources)
-        tokens = np.bincount(source, pieces.length, n).astype(np.int64)  # exact: doubles hold integers to 2⁵³
+        tokens = np.bincount(source, pieces.length, n).astype(np.int64)  # exact: float64 holds integers to 2⁵³
         sequences = np.bincount(np.unique(pieces.window * n + source) % n, minlength=n)
         rows = zip(self.sources, sequences.tolist(), tokens.tolist(), strict=True)
         return [(self.name, name, held, read) for name, held, read in sorted(rows) if held]

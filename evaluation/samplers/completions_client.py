@@ -1,7 +1,7 @@
 """A client of servers with OpenAI's completions API, plain or chat, which retries temporary failures.
 
 Temporary failures are: no connection, a status in PASSING, a body that is not a completion. The request is repeated
-after a pause that grows twofold each time, or as long as Retry-After says; a waiting request holds no slot. Every other
+after a pause that is doubled each time, or as long as Retry-After says; a waiting request holds no slot. Every other
 status raises `Refused` at once. Promises. Errors never contain the key. Leaves out streaming, and the handling of
 failures by callers.
 """
