@@ -1,5 +1,5 @@
-"""docs/glossary.md holds the words: what its table lists under *not* occurs in no page and in no name, docstring, comment
-or message of the code.
+"""docs/glossary.md holds the words: what its table lists under *not* occurs in no page of the docs, and in no name,
+docstring, comment or message of the code.
 
 Leaves out docs/log.md and CHANGELOG.md, which are diaries, and whether a sentence is good.
 """

@@ -14,11 +14,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from evaluation.config import EndpointRecipe
 from evaluation.samplers.completions_client import Answer, CompletionsClient, Failed, Refused, plain
-from evaluation.samplers.sampling import Completion, SamplingParams, cut_at
+from evaluation.samplers.sampling import Completion, SamplingParams, cut_at, seed_of
 from manifests.errors import UserError
 
 
@@ -84,7 +82,7 @@ class Endpoint:
         done.put((place, await asyncio.gather(*(self._complete(client, body) for body in bodies))))
 
     def _body(self, prompt: str, params: SamplingParams, stream: int, number: int) -> dict[str, Any]:
-        seed = int(np.random.SeedSequence((params.seed, stream, number)).generate_state(1, np.uint32)[0])
+        seed = seed_of(params, stream, number)
         body = {
             "model": self._settings.model,
             "prompt": prompt,

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
+import numpy as np
+
 SamplerName = Literal["transformers", "vllm", "endpoint"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
@@ -38,6 +40,11 @@ class Completion:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stopped_by: str | None = None
+
+
+def seed_of(params: SamplingParams, stream: int, number: int) -> int:
+    """The seed, of 32 bits, with which an engine draws the sample `number` of the prompt with this random stream."""
+    return int(np.random.SeedSequence((params.seed, stream, number)).generate_state(1, np.uint32)[0])
 
 
 def cut_at(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:

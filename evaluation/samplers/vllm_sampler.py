@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -26,7 +25,7 @@ from vllm import SamplingParams as EngineParams  # type: ignore[import-not-found
 from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
 
 from evaluation.samplers.model_folder import check_folder
-from evaluation.samplers.sampling import Completion, SamplingParams, refusal
+from evaluation.samplers.sampling import Completion, SamplingParams, refusal, seed_of
 from evaluation.samplers.transformers_sampler import encode, text_before
 from manifests.errors import UserError
 
@@ -86,7 +85,7 @@ class Vllm:
                 self._engine.abort_request(list(places))
 
     def _params(self, params: SamplingParams, prompt_tokens: int, stream: int, number: int) -> EngineParams:
-        seed = int(np.random.SeedSequence((params.seed, stream, number)).generate_state(1, np.uint32)[0])
+        seed = seed_of(params, stream, number)
         return EngineParams(
             max_tokens=min(params.max_new_tokens, self._context - prompt_tokens),
             temperature=params.temperature,

@@ -44,14 +44,7 @@ def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
     if not any(lines.values()):
         named = ", ".join(parents)
         raise UserError(f"there is no evaluation of {named}", "Make one: octo eval RUN --step N --suite indicators")
-    text = _page(lines)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
-    name = f"reports/compare-{json_digest(list(lines))[:12]}.html"
-    store.put(name, text.encode())
-    return store.local(name)
+    return page.save(_page(lines), store, f"compare-{json_digest(list(lines))[:12]}", path)
 
 
 def _measured(store: Store, refs: list[str]) -> list[RunDirectory]:

@@ -26,6 +26,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from manifests.runs import without_nan
+from manifests.store import Store
 
 COLOURS = (
     "#4f81d8",
@@ -533,3 +534,13 @@ def _packed(code: bytes) -> Html:
 def script_hash(script: bytes) -> str:
     """A script as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script).digest()).decode()
+
+
+def save(text: str, store: Store, name: str, path: Path | None) -> Path:
+    """Write a page to `path`, or to the store as reports/NAME.html; the path of the file."""
+    if path is None:
+        store.put(f"reports/{name}.html", text.encode())
+        return store.local(f"reports/{name}.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -31,13 +31,8 @@ def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
     things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
     with Catalog(store) as catalog:
         text = _written(Report(catalog, list(things.values())))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
     name = next(iter(things)) if len(things) == 1 else f"report-{json_digest(list(things))[:12]}"
-    store.put(f"reports/{name}.html", text.encode())
-    return store.local(f"reports/{name}.html")
+    return page.save(text, store, name, path)
 
 
 def _find(store: Store, ref: str) -> Thing:
