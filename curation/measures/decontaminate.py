@@ -148,6 +148,7 @@ class ItemIndex:
         runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
         item = np.repeat(np.arange(len(self.row)), np.diff(runs.offsets))
         position = np.arange(len(runs.hashes)) - runs.offsets[item]
+        # Items shorter than a run are searched as a whole, and runs without letters occur everywhere.
         usable = (self.words.counts >= self.settings.ngram)[item]
         usable[usable] = self._lettered(item[usable], position[usable], self.settings.ngram)
         return _RunTable.of(runs.hashes[usable], item[usable], position[usable])
@@ -377,18 +378,23 @@ def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_word
     for document in range(len(offsets) - 1):
         while high < len(places) and places[high] < offsets[document + 1]:
             high += 1
+        # 1. Count the common runs of this document with every item that shares one.
         items = seen[: _count(numbers[low:high], starts, item, common, seen)]
+        # 2. Keep items whose runs, if they did not overlap, would cover enough. Most pairs end here.
         hopeful = items[common[items] * n / item_words[items] >= share]
         start[items] = -1
         start[hopeful] = np.cumsum(common[hopeful]) - common[hopeful]
+        # 3. For these, collect the position of every match in the item, and its diagonal: place minus position.
         shifted = places[low:high] - offsets[document]
         positions, diagonals = _gather(numbers[low:high], shifted, starts, item, position, start, common[hopeful].sum())
         for one in hopeful:
             own = slice(start[one] - common[one], start[one])
+            # 4. Overlapping runs count once. The commonest diagonal says where the item lies in the document.
             if _covered(positions[own], n) / item_words[one] >= share:
                 pairs = _longer(pairs, 2 * found) if found == len(pairs) else pairs
                 pairs[found] = document, one, _commonest(diagonals[own])
                 found += 1
+        # Only the counts that were used are reset: most items do not occur in a document.
         common[items] = 0
         low = high
     return pairs[:found]
