@@ -148,7 +148,6 @@ class ItemIndex:
         runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
         item = np.repeat(np.arange(len(self.row)), np.diff(runs.offsets))
         position = np.arange(len(runs.hashes)) - runs.offsets[item]
-        # Items shorter than a run are searched as a whole, and runs without letters occur everywhere.
         usable = (self.words.counts >= self.settings.ngram)[item]
         usable[usable] = self._lettered(item[usable], position[usable], self.settings.ngram)
         return _RunTable.of(runs.hashes[usable], item[usable], position[usable])
