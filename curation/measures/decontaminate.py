@@ -377,18 +377,17 @@ def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_word
     for document in range(len(offsets) - 1):
         while high < len(places) and places[high] < offsets[document + 1]:
             high += 1
-        # 1. Count the common runs of this document with every item that shares one.
         items = seen[: _count(numbers[low:high], starts, item, common, seen)]
-        # 2. Keep items whose runs, if they did not overlap, would cover enough. Most pairs end here.
+        # 1. Of the items that share a run, keep those whose runs, if they did not overlap, would cover enough. Most pairs end here.
         hopeful = items[common[items] * n / item_words[items] >= share]
         start[items] = -1
         start[hopeful] = np.cumsum(common[hopeful]) - common[hopeful]
-        # 3. For these, collect the position of every match in the item, and its diagonal: place minus position.
+        # 2. For these, collect the position of every match in the item, and its diagonal: place minus position.
         shifted = places[low:high] - offsets[document]
         positions, diagonals = _gather(numbers[low:high], shifted, starts, item, position, start, common[hopeful].sum())
         for one in hopeful:
             own = slice(start[one] - common[one], start[one])
-            # 4. Overlapping runs count once. The commonest diagonal says where the item lies in the document.
+            # 3. Overlapping runs count once. The commonest diagonal says where the item lies in the document.
             if _covered(positions[own], n) / item_words[one] >= share:
                 pairs = _longer(pairs, 2 * found) if found == len(pairs) else pairs
                 pairs[found] = document, one, _commonest(diagonals[own])
