@@ -378,7 +378,7 @@ def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_word
         while high < len(places) and places[high] < offsets[document + 1]:
             high += 1
         items = seen[: _count(numbers[low:high], starts, item, common, seen)]
-        # 1. Of the items that share a run, keep those whose runs, if they did not overlap, would cover enough. Most pairs end here.
+        # 1. Of the items that share a run, keep those whose runs, if they did not overlap, would cover enough: few.
         hopeful = items[common[items] * n / item_words[items] >= share]
         start[items] = -1
         start[hopeful] = np.cumsum(common[hopeful]) - common[hopeful]
