@@ -245,10 +245,10 @@ def test_files_of_the_corpus_need_not_be_there(home, place, tokenizer, old, new,
             "x",
             "ab",
             {"near_duplicates": {"similarity": 0.8}},
-            "does not decide as old@1 does: near_duplicates.similarity 0.7",
+            "has other rules than old@1: near_duplicates.similarity 0.7",
         ),
-        ("x", "ab", {"decontaminate": {}}, "keeps out other benchmarks than old@1"),
-        ("old", "ab", {}, "old@1 is there already"),
+        ("x", "ab", {"decontaminate": {}}, "decontaminates against other benchmarks than old@1"),
+        ("old", "ab", {}, "old@1 already exists"),
     ],
 )
 def test_other_rules_are_refused(home, place, tokenizer, old, name, sources, changes, said):
@@ -266,7 +266,7 @@ def test_what_cannot_be_added_to_is_refused(home, place, tokenizer, old, new):
         pipeline.curate(home, whole, onto=replace(old, kind="benchmark"))
     with pytest.raises(UserError, match=r"other rules"):
         pipeline.curate(home, whole, onto=replace(old, counts={"rules": 3}))
-    with pytest.raises(UserError, match=r"was added to corpus-"):
+    with pytest.raises(UserError, match=r"was appended to corpus-"):
         pipeline.curate(home, recipe(tokenizer, place / "all", "x", "ba", quality={"min_words": 5}), base=new)
 
 

@@ -336,7 +336,7 @@ def test_a_file_that_is_no_classifier_is_one_line(store, pages, tokenizer, made,
     for model, settings, message in (
         (str(tmp_path / "nowhere.bin"), {}, "no classifier at"),
         (corpus.id, {}, "is a corpus, not a classifier"),
-        (made.ref, {"label": "hq"}, "knows no label 'hq'"),
+        (made.ref, {"label": "hq"}, "has no label 'hq'"),
     ):
         with pytest.raises(UserError, match=message):
             curate(store, scored(pages, tokenizer, model, "bad", **settings))

@@ -145,7 +145,7 @@ def test_a_damaged_corpus_is_refused(store: Store, toy: Manifest, recipe: Recipe
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(UserError, match="is not what"):
+    with pytest.raises(UserError, match="does not have the content"):
         mix(store, recipe())
 
 

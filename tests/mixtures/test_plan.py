@@ -169,10 +169,10 @@ def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
         ({"budget": {"tokens": "1M", "sequences": 5}}, "give one of"),
         ({"budget": {"steps": 5}}, "`steps` and `batch` go together"),
         ({"budget": {"batch": 5}}, "give one of"),
-        ({"budget": {"prompts": 5}}, "for kind prompts"),
+        ({"budget": {"prompts": 5}}, "takes a budget in prompts"),
         ({"budget": None}, "a mixture needs budget"),
         ({"tokenizer": None, "sequence_length": None}, "a mixture needs sequence_length, tokenizer"),
-        ({"kind": "prompts"}, "for kind prompts"),
+        ({"kind": "prompts"}, "takes a budget in prompts"),
     ],
 )
 def test_a_wrong_recipe_gives_one_line(change: dict, says: str) -> None:

@@ -381,7 +381,7 @@ def a_benchmark(store: Store, _: Manifest) -> Manifest:
     ("change", "says"),
     [
         (a_benchmark, r"bench@1 is a benchmark, not prompts\. Make one with `octo mix` and kind: prompts"),
-        (damaged, r"prompts@1 is not what prompts-\w+ names: objects/.*checksum differs"),
+        (damaged, r"prompts@1 does not have the content that its ID prompts-\w+ names: objects/.*checksum differs"),
         (lambda store, _: commit_prompts(store, [], "empty"), "prompts@empty holds no prompt"),
     ],
 )

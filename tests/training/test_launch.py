@@ -160,7 +160,7 @@ def test_a_run_that_failed_goes_on_when_launched_again(mixture, recipe, tmp_path
     shutil.copytree(tmp_path / "store", tmp_path / "other")
     whole, other = train(store, manifest, recipe(checkpoint_every=3)), Store(tmp_path / "other")
     with pytest.raises(
-        UserError, match=rf"nothing to resume: {whole.id}, which this launch would be, was never started"
+        UserError, match=rf"nothing to resume: this launch would be {whole.id}, which was never started"
     ):
         train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3), resume=True)
     assert not other.list("runs")
@@ -322,7 +322,7 @@ MODEL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "nu
             {"then": [{"stage": "b", "manifest": "m", "steps": 2, "schedule": {"warmup_steps": 9}}]},
             "`schedule.warmup_steps` 9 of stage b leave none of its 2 `steps` at the peak",
         ),
-        ({"model": MODEL | {"num_attention_heads": 3}}, "`hidden_size` 16 is no even multiple"),
+        ({"model": MODEL | {"num_attention_heads": 3}}, "`hidden_size` 16 is not an even multiple"),
         ({"model": MODEL | {"num_key_value_heads": 3}}, "`num_attention_heads` 4 is not a multiple of"),
         ({"model": MODEL | {"rope_scaling": {"factor": 8, "low_freq_factor": 4}}}, "`low_freq_factor` must be below"),
         ({"optimizer": {"lr": 1, "betas": [1, 0.9]}}, "optimizer.betas.0"),
