@@ -24,8 +24,9 @@ MANIFEST_SCHEME = "manifest://"
 
 
 class Columns(Recipe):
-    """Which column of the input holds which part of a document. Columns not named here are not read. A dot leads into a
-    column: `content.text` is the field text of the object content, `messages.0.value` that of the first in a list."""
+    """Which column of the input holds which part of a document. Columns not named here are not read. A dot selects
+    within a column: `content.text` is the field text of the object content, `messages.0.value` a field of the first
+    item of a list."""
 
     text: str = "text"
     """The text of a page; read for the roles web, general, instruct and code."""
@@ -53,18 +54,19 @@ class SourceRecipe(Recipe):
     name: FileName
     """Name of the source in every table."""
     path: Annotated[str, Field(min_length=1), Local]
-    """A file, a folder or a glob, where `{a,b}`, `{00..13}` and `~` stand for what they do in a shell; local or any
-    fsspec URL; `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub;
-    `sample://web` is a folder of the built-in sample; `manifest://NAME@VERSION` is what `octo annotate` made: rewritten
-    texts for the roles of pages, question-answer pairs for qa."""
+    """A file, a folder or a glob, where `{a,b}`, `{00..13}` and `~` work as in a shell; local or any fsspec URL;
+    `hf://datasets/ORG/NAME@COMMIT/FOLDER` on the hub; `sample://web` is a folder of the built-in sample;
+    `manifest://NAME@VERSION` is an annotations manifest of `octo annotate`: rewritten texts for the roles of pages,
+    question-answer pairs for qa."""
     revision: Annotated[str | None, Local] = None
-    """Commit of the hub's repository, for a path of the hub that names none. Branches are refused: they move."""
+    """Commit of the hub repository, for a path on the hub that names none. Branches are refused, because they
+    change."""
     format: Annotated[Format | None, BeforeValidator(named)] = None
-    """Format of the files; by default told by their suffix, in any case: .jsonl, .ndjson or .jl (a record a line),
-    .json (a list, or a record after the other), .csv and .tsv (a header first), .parquet, .arrow or .feather, .html or
-    .htm, .warc. All but Parquet and Arrow may be compressed (.gz, .zst, .bz2, .xz; the first bytes tell where the name
-    does not). Files of other names and hidden ones are left out; --plan names them. A page of html or warc gives its
-    main text, with mathematics as LaTeX, and its address as `url`."""
+    """Format of the files; by default recognised by their suffix, in any case: .jsonl, .ndjson or .jl (a record a
+    line), .json (a list, or a record after the other), .csv and .tsv (a header first), .parquet, .arrow or .feather,
+    .html or .htm, .warc. All but Parquet and Arrow may be compressed (.gz, .zst, .bz2, .xz; recognised by the first
+    bytes if the name does not show it). Files of other names and hidden ones are left out; --plan names them. For html
+    and warc the main text of a page is extracted, with mathematics as LaTeX, and its address is the `url`."""
     role: Role
     """What the documents are for; see `docs/sql.md`."""
     license: str | None = None
@@ -83,8 +85,8 @@ class SourceRecipe(Recipe):
     """Quality rule of the source: column to shell patterns. A record none of whose patterns matches is dropped as
     `excluded`; {model: [gpt-4*]} keeps what GPT-4 wrote."""
     scores: dict[ScoreName, str] | None = None
-    """Numbers that the source brings: column of `documents` to column of the source; {finemath_score: score}. NULL for
-    documents of other sources; a value that is no number sends its record to quarantine."""
+    """Numeric columns of the source to keep: column of `documents` to column of the source; {finemath_score: score}.
+    NULL for documents of other sources; a record with a value that is not a number goes to quarantine."""
     metadata: tuple[str, ...] | None = None
     """Further columns of the source, kept as one JSON object in the column `metadata` of `documents`; [crawl] is
     `metadata->>'crawl'` in SQL."""
@@ -138,10 +140,11 @@ class QualityRecipe(Recipe):
     max_repetition: float = Field(default=0.6, ge=0, le=1)
     """Share of 5-word runs that occurred before in the text, above which any document is `repetition`."""
     max_loop: float = Field(default=0.2, ge=0, le=1)
-    """Share of the words that go on repeating one passage five times or more, above which any document is `loop`."""
+    """Share of the words in passages repeated five times or more without a break, above which any document is
+    `loop`."""
     min_math_density: float = Field(default=0.02, ge=0)
     """Share of mathematics, below which a document of role web is `not_mathematical`. Of ordinary pages (news, recipes,
-    shops) 0.02 lets 4 in 100 pass and of mathematical ones 99 in 100, on sites that it was not chosen by."""
+    shops) 0.02 lets 4 in 100 pass and of mathematical ones 99 in 100, on sites that were not used to choose it."""
 
 
 class NearDuplicatesRecipe(Recipe):
@@ -170,18 +173,18 @@ class DecontaminateRecipe(Recipe):
     ngram: int = Field(default=6, gt=1)
     """Words per n-gram; items with fewer words must occur whole."""
     coverage: float = Field(default=0.7, gt=0, le=1)
-    """1 - edits / words of the item, for the fewest words to be changed until the item stands in the document, from
-    which the document holds the item."""
+    """Minimum of 1 - edits / words of the item, where edits is the smallest number of word changes that turn the item
+    into a passage of the document; above it the document contains the item."""
     numbers: float = Field(default=0.9, ge=0, le=1)
     """Share of an item's numbers and operators that must match: other numbers make another problem."""
     benchmarks: Annotated[tuple[BenchmarkRecipe | str, ...], Local] = ()
-    """Benchmarks to keep out: files to freeze first, or references to benchmark manifests."""
+    """Benchmarks to decontaminate against: files, which are frozen first, or references to benchmark manifests."""
     training: Annotated[tuple[str, ...], Local] = ()
     """Corpus manifests that models are trained on. A prompt (role rl) that a kept document of theirs holds is dropped
     as `in_training`, with that document as evidence. Their IDs enter the identity."""
     folder: Annotated[str | None, Local] = None
-    """A folder whose every file of items is a benchmark as well, called by its name up to the first dot: JSON Lines,
-    JSON, CSV, Parquet or Arrow, told as those of a source are."""
+    """A folder whose every file of items is a benchmark as well, named after the file up to the first dot: JSON Lines,
+    JSON, CSV, Parquet or Arrow, recognised like the files of a source."""
 
 
 class ScoreRecipe(Recipe):
@@ -189,14 +192,15 @@ class ScoreRecipe(Recipe):
 
     model: Annotated[str, Local]
     """A classifier manifest (name@version or ID; it becomes a parent of the corpus), a model file (.bin), or `default`:
-    the small model that comes with the project and tells pages on mathematics from others, see README."""
+    the small model that comes with the project and distinguishes pages on mathematics from others."""
     label: str = "positive"
-    """The label whose probability is the score; models of other projects call it `__label__hq` or the like: say hq."""
+    """The label whose probability is the score; for a model of another project with the label `__label__hq`, write
+    hq."""
     column: ScoreName = "math_score"
     """Name of the column."""
     min: float | None = Field(default=None, ge=0, le=1)
-    """Score below which a document of `roles` is `low_score`; by default none is dropped, and the cut is made in SQL
-    when documents are selected."""
+    """Score below which a document of `roles` is `low_score`; by default none is dropped, and documents are selected by
+    score in SQL."""
     roles: tuple[Role, ...] = ("web",)
     """Roles that `min` applies to; documents of every role are scored."""
 
@@ -227,8 +231,8 @@ class CurateRecipe(NamedRecipe):
     """The built-in sample that sample:// paths read."""
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
     """Sources, best first: among copies the one from the earlier source is kept, of these the one with the higher
-    `prefer`, of these the longest, of these the one with the smallest doc_id. So the order in which documents arrived
-    is no matter. Only documents without another drop reason compete."""
+    `prefer`, of these the longest, of these the one with the smallest doc_id. So the order of arrival does not matter.
+    Only documents without another drop reason compete."""
     prefer: str | None = None
     """Column of `documents` whose higher value is kept among copies from one source: `math_density` (the default),
     `words`, a classifier's score or a score of the sources; a document without one comes last."""
@@ -250,9 +254,9 @@ class CurateRecipe(NamedRecipe):
     near_duplicates: NearDuplicatesRecipe = NearDuplicatesRecipe()
     """What counts as a near-duplicate."""
     decontaminate: DecontaminateRecipe = DecontaminateRecipe()
-    """Which benchmarks to keep out."""
+    """Benchmarks to decontaminate against."""
     place: Annotated[PlaceRecipe, Local] = PlaceRecipe()
-    """Where it is built."""
+    """Settings of the place where the corpus is built."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "CurateRecipe":
@@ -276,5 +280,5 @@ class CurateRecipe(NamedRecipe):
 
     @property
     def source_scores(self) -> tuple[str, ...]:
-        """Columns of scores that sources bring, sorted: the order of sources is no matter of columns."""
+        """Score columns of the sources, sorted, so that the order of sources does not matter."""
         return tuple(sorted({name for source in self.sources for name in source.scores or {}}))

@@ -1,12 +1,12 @@
-"""The sources of the recipe and its neighbours: where each lies on the hub, at which commit, how it becomes documents.
+"""Known sources: the location of each on the hub, its commit, and how it becomes documents.
 
 `known: NAME` in a recipe fills in the fields of a source from its row here. Every claim that may be wrong carries a
 mark: P read in the repository, its card or a paper; S by one reader of the paper; M from memory, not checked. A commit
-is one that others read the data at and said so in public, or the head of the main branch on the card that the row was
-read from; where nobody has checked one it is None, not a guess: such a source is refused until the recipe gives
-`revision`. Unknown still: the commits of DCLM, OpenWebMath, OpenMathInstruct-2, Tulu 3, WildChat, UltraChat, GSM8K,
-MATH, DAPO and AM-DeepSeek-Distilled, and the licence of the last. Leaves out gated access (log in with
-`hf auth login`), and files not listed here: any path can be given in the recipe.
+is one that others have used and published, or the head of the main branch on the card from which the row was read; if
+none was checked it is None, not a guess: such a source is refused until the recipe gives `revision`. Unknown still: the
+commits of DCLM, OpenWebMath, OpenMathInstruct-2, Tulu 3, WildChat, UltraChat, GSM8K, MATH, DAPO and
+AM-DeepSeek-Distilled, and the licence of the last. Leaves out gated access (log in with `hf auth login`), and files not
+listed here: any path can be given in the recipe.
 """
 
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Source:
         return f"hf://datasets/{self.hub_id}/{self.folder}".rstrip("/")
 
     def summary(self) -> dict[str, Any]:
-        """One line of `octo sources`; a mark stands behind what it is the mark of."""
+        """One line of `octo sources`; a mark follows the value that it belongs to."""
         return {
             "name": self.name,
             "role": self.role,
@@ -263,8 +263,8 @@ def lookup(name: str) -> Source:
 
 
 def recipe_text(name: str) -> str:
-    """A recipe, as YAML, that curates the source called `name` alone. Where nobody has checked a commit, it holds a
-    placeholder that `octo curate` refuses. Raises UserError when there is no such source."""
+    """A recipe, as YAML, that curates the source called `name` alone. If no commit was checked, it holds a placeholder
+    that `octo curate` refuses. Raises UserError when there is no such source."""
     source = lookup(name)
     commits = f"https://huggingface.co/datasets/{source.hub_id}/commits/main"
     pin = "" if source.revision else f"    revision: <commit>  # one of {commits}\n"

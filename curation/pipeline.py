@@ -1,11 +1,11 @@
 """Curation from recipe to corpus manifest: read, normalise, annotate, decontaminate, sign, find copies, freeze.
 
 `curate` annotates and deletes nothing: each record of the input is one row of `documents`, with the reason if it was
-dropped, or one row of `quarantine`. Promises. The ID depends on the records and the recipe: not on files' names, order
-or number, nor on workers, and work that is done already is found by its key. A build that was killed goes on with the
-files that it had finished. `plan` says what would happen and writes nothing.
+dropped, or one row of `quarantine`. Promises. The ID depends on the records and the recipe, not on files' names, order
+or number, nor on workers, and finished work is found by its key. A build that was killed resumes with the files that it
+had finished. `plan` shows what would happen and writes nothing.
 
-    config → sources → shards → steps (tasks: local, slurm, on_ray) → duplicates → assemble, grow (build) → manifest
+    config → sources → shards → steps (tasks: local, slurm, on_ray) → duplicates → assemble, append (build) → manifest
 """
 
 import shutil
@@ -75,13 +75,12 @@ def curate(
 ) -> Manifest:
     """The corpus manifest of `recipe`, built with `workers` processes, on Slurm or on Ray, or found.
 
-    With `base`, a corpus whose recipe differs in thresholds alone, no source is read: its documents are decided anew
-    (see `curation.corpus.refilter`), and the manifest is what a full run makes of the files that `base` was made from.
-    With `onto`, only files that this corpus was not made from are read, and added to it (see `curation.corpus.append`).
-    Raises UserError for what the recipe gets wrong: a path with nothing there, a column that no file has, a tokenizer
-    or benchmark that cannot be read, a name@version that stands for other content, a worker that was killed, tasks that
-    failed as often as `place` allows, a field that `base` cannot be decided anew by, or what keeps files from being
-    added to `onto`."""
+    With `base`, a corpus whose recipe differs only in limits, no source is read: its documents are re-filtered (see
+    `curation.corpus.refilter`), and the manifest is that of a full run over the files of `base`. With `onto`, only
+    files that this corpus lacks are read and appended to it (see `curation.corpus.append`). Raises UserError for an
+    error in the recipe: a path without files, a column that no file has, a tokenizer or benchmark that cannot be read,
+    a name@version with other content; for a worker that was killed, tasks that failed as often as `place` allows, a
+    field that requires a full run instead of `base`, or files that cannot be appended to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
         manifest = asked.built()
         if onto and not manifest:
@@ -94,7 +93,7 @@ def curate(
 
 
 def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> Manifest | RunDirectory:
-    """Have Slurm build the corpus of `recipe` and return: the run, or the manifest if it is there already."""
+    """Submit the build of `recipe` to Slurm and return the run, or the manifest if it already exists."""
     with _asked(store, recipe, None, onto) as asked:
         if (manifest := asked.built()) and not _is_left_open(store, asked.key):
             return manifest
@@ -108,8 +107,8 @@ def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a recipe names beside sources and benchmarks, looked up once for `plan` and for a build, and the identity
-    that follows from it."""
+    """Everything that a recipe names besides sources and benchmarks, resolved once for `plan` and for a build, and the
+    resulting identity."""
 
     vocabulary: Vocabulary
     model: "_Model | None"
@@ -118,7 +117,7 @@ class _Inputs:
 
     @classmethod
     def of(cls, store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Manifest | None) -> "_Inputs":
-        """UserError for what cannot be read, and where `base` or `onto` was decided by other rules."""
+        """UserError for what cannot be read, and if `base` or `onto` was made with other rules."""
         vocabulary = Vocabulary.load(recipe.tokenizer)
         model = _model(store, recipe.classifier) if recipe.classifier else None
         language = _language_model(recipe.language) if recipe.language else None
@@ -132,7 +131,7 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a recipe asks for, once all that it names has been looked at."""
+    """A resolved request: the recipe and everything that it names."""
 
     store: Store
     recipe: CurateRecipe
@@ -178,16 +177,17 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Mani
 def plan(
     store: Store, recipe: CurateRecipe, base: Manifest | None = None, onto: Manifest | None = None
 ) -> list[PlanRow]:
-    """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and asks the hub nothing:
-    the size of either is unknown, or what the table of known sources says. Lists what `curate` would refuse to read for
-    want of a commit. With `base` it raises what `curate` would for a field that cannot be decided anew, with `onto` for
-    a recipe that decides by other rules; which files are new is told by name and size, and by checksum in `curate`."""
+    """What `curate` would do, stage by stage. Writes nothing, not even the built-in sample, and sends no request to the
+    hub: their sizes are unknown, or those in the table of known sources. Lists what `curate` would refuse to read
+    because a commit is missing. With `base` it raises the errors of `curate` for a field that cannot be re-filtered,
+    with `onto` for a recipe with other rules; new files are recognised by name and size, and in `curate` by
+    checksum."""
     _refuse_broken(recipe.sources)
     inputs = _Inputs.of(store, recipe, base, onto)
     benchmarks = [_planned_benchmark(store, benchmark) for benchmark in _wanted_benchmarks(recipe, None)]
     freeze = PlanRow("freeze", f"{recipe.name}@{recipe.version} in {store.url}")
     if base:
-        return [*benchmarks, *_planned_anew(base, inputs.identity), *_decisions(recipe), freeze]
+        return [*benchmarks, *_planned_again(base, inputs.identity), *_decisions(recipe), freeze]
     if onto:
         check_free(store, recipe.name, recipe.version)
     annotations = _annotations(store, recipe)
@@ -211,8 +211,8 @@ def plan(
 
 
 def scripts(store: Store, recipe: CurateRecipe) -> list[tuple[str, str]]:
-    """What `submit` would give to sbatch: titles with the dependencies, and scripts. The number of elements is about
-    right where files would be cut."""
+    """What `submit` would give to sbatch: titles with the dependencies, and scripts. The number of elements is
+    approximate if files would be split."""
     return slurm.scripts(recipe.place, estimate(_listed(store, recipe), recipe.place.task_bytes)[1])
 
 
@@ -289,8 +289,8 @@ def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -
     return PlanRow("annotate", f"{what}; about {work}" if files else what, len(files) or None)
 
 
-def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
-    """What is taken from `base`, and each threshold that is another."""
+def _planned_again(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
+    """What is taken from `base`, and each limit that changes."""
     return [
         PlanRow("reselect", f"{base.ref}, {base.id}; sources are not read", len(_files(base)), base.bytes),
         *(PlanRow("change", str(change)) for change in changes(base, identity)),
@@ -302,7 +302,7 @@ def _files(manifest: Manifest) -> list[File]:
 
 
 def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> list[PlanRow]:
-    """The corpus of the recipe's name that could be decided anew instead, by fewest changes."""
+    """The corpus of the recipe's name that could be re-filtered instead, with the fewest changes."""
     named = [base for base in load_all(store)[0] if base.kind == "corpus" and base.name == recipe.name]
     found = [(base, changes(base, identity)) for base in named if base.counts.get("rules") == RULES_VERSION]
     possible = [(base, some) for base, some in found if all(change.possible for change in some)]
@@ -314,10 +314,10 @@ def _shorter(store: Store, recipe: CurateRecipe, identity: dict[str, Any]) -> li
 
 
 def _about_the_hub(sources: tuple[SourceRecipe, ...]) -> list[PlanRow]:
-    """One line on what was not looked at, where there is such a source."""
+    """One line on sources that were not examined, if there are any."""
     remote = [source for source in sources if on_hub(source)]
     missing = [source.name for source in remote if unpinned(source)]
-    said = "the hub was not asked: documents and tokens are what the authors say"
+    said = "the hub was not asked: documents and tokens are the authors' numbers"
     refused = f"; no commit is pinned yet for {', '.join(missing)}" if missing else ""
     return [PlanRow("note", said + refused)] if remote else []
 
@@ -382,11 +382,11 @@ def input_files(
 
 
 def _together(errors: list[UserError]) -> UserError:
-    """All that keeps sources from being read, in one line: the next try should not meet the second of them."""
+    """All problems of sources in one line, so that the next attempt does not fail at the second one."""
     if len(errors) == 1:
         return errors[0]
     said = "; ".join(error.what for error in errors)
-    hint = "`--plan --check` looks at each source. Correct their lines of the recipe, or drop them"
+    hint = "`--plan --check` looks at each source. Correct them in the recipe, or remove them"
     return UserError(f"{len(errors)} sources cannot be read: {said}", hint)
 
 
@@ -409,7 +409,8 @@ def _listing(
 
 
 def _refuse_broken(sources: tuple[SourceRecipe, ...], first: int = 0) -> None:
-    """UserError that names every known source that cannot be curated as it lies on the hub, and the lines to drop."""
+    """UserError that names every known source that cannot be curated as published on the hub, and the lines to
+    remove."""
     broken = {}
     for place, source in enumerate(sources, first):
         known = KNOWN.get(source.known or "")
@@ -453,8 +454,8 @@ class CheckRow:
 
 
 def check(store: Store, recipe: CurateRecipe) -> list[CheckRow]:
-    """One record of each source, read from where it lies; asks the hub. A source that cannot be read is a row with the
-    problem in a line, and keeps no other from being looked at."""
+    """One record of each source, read from where it lies; asks the hub. A source that cannot be read is a row with its
+    problem, and the other sources are still examined."""
     return [_checked(store, recipe, place, source) for place, source in enumerate(recipe.sources)]
 
 
@@ -524,7 +525,7 @@ class _Model:
 
 
 def _model(store: Store, settings: ScoreRecipe) -> _Model:
-    """The classifier that the recipe names, loaded once so that a file that is none is told before any work."""
+    """The classifier that the recipe names, loaded once, so that a wrong file is an error before any work."""
     path, manifest = DEFAULT if settings.model == "default" else Path(settings.model), None
     if not path.is_file():
         if "/" in settings.model or path.suffix == ".bin":  # no reference looks like that
@@ -535,7 +536,7 @@ def _model(store: Store, settings: ScoreRecipe) -> _Model:
 
 
 def _language_model(settings: LanguageRecipe) -> _Model:
-    """What identifies languages, loaded once so that a wrong file or an unknown language is told before any work."""
+    """The language identifier, loaded once, so that a wrong file or an unknown language is an error before any work."""
     path = Path(settings.model) if settings.model else None
     identifier = Identifier.load(path)
     identifier.check(settings.keep)
@@ -543,7 +544,8 @@ def _language_model(settings: LanguageRecipe) -> _Model:
 
 
 def _take_model(model: _Model | None, place: Path | None) -> None:
-    """Copy the model's file, if it has one, to `place`, where nobody trains; UserError if it has changed meanwhile."""
+    """Copy the model's file, if it has one, to `place`, where nothing overwrites it; UserError if it has changed in the
+    meantime."""
     if model and model.path and place and not place.exists():
         aside = place.with_suffix(".new")  # an earlier launch may have tasks at work that read it
         shutil.copyfile(model.path, aside)
@@ -579,7 +581,7 @@ def _benchmarks(store: Store, recipe: CurateRecipe, sample: Path | None) -> list
         manifest = resolve_manifest(store, item) if isinstance(item, str) else freeze_benchmark(store, item)
         if manifest.kind != "benchmark":
             raise UserError(
-                f"{manifest.ref} is a {manifest.kind}, no benchmark", "Name benchmark manifests to decontaminate"
+                f"{manifest.ref} is a {manifest.kind}, not a benchmark", "Name benchmark manifests to decontaminate"
             )
         found[manifest.id] = manifest
     return [found[identity] for identity in sorted(found)]
@@ -593,7 +595,7 @@ def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
     for manifest in found.values():
         if manifest.kind != "corpus":
             hint = "Name corpora under decontaminate.training"
-            raise UserError(f"{manifest.ref} is a {manifest.kind}, no corpus", hint)
+            raise UserError(f"{manifest.ref} is a {manifest.kind}, not a corpus", hint)
         check_launch(store, manifest)
     return tuple(found[identity] for identity in sorted(found))
 
@@ -602,7 +604,7 @@ def _training(store: Store, recipe: CurateRecipe) -> tuple[Manifest, ...]:
 
 
 def _is_left_open(store: Store, key: str) -> bool:
-    """Whether a build froze its manifest and was killed before it had put its things away."""
+    """Whether a build froze its manifest and was killed before it had cleaned up."""
     folder = store.scratch_path(scratch_name(key))
     with suppress(FileNotFoundError):
         if lock := try_lock(folder / "lock"):

@@ -1,4 +1,5 @@
-"""Settings of the place where a corpus is built: how the input is cut into tasks, and what Slurm or Ray gives them."""
+"""Settings of the place where a corpus is built: how the input is split into tasks, and their resources on Slurm or
+Ray."""
 
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from manifests.recipe import Amount
 
 
 class StageRecipe(NeedsRecipe):
-    """What one process of a stage may use."""
+    """Resources of one process of a stage."""
 
     time: Time = "02:00:00"
     """Limit of time: hours:minutes:seconds, or days-hours:minutes:seconds. A Slurm job of several small tasks has it
@@ -26,7 +27,7 @@ class StageRecipe(NeedsRecipe):
 
 
 class FinishRecipe(StageRecipe):
-    """What the process may use that ends a build: one for all tasks."""
+    """Resources of the process that finishes a build, one for all tasks."""
 
     time: Time = "12:00:00"
     """Limit of time."""
@@ -37,20 +38,23 @@ class FinishRecipe(StageRecipe):
 
 
 class PlaceRecipe(SlurmSettings):
-    """Where a corpus is built: how the input is cut into tasks, and what Slurm or Ray gives them (docs/cluster.md)."""
+    """Where a corpus is built: how the input is split into tasks, and their resources on Slurm or Ray
+    (docs/cluster.md)."""
 
     task_bytes: Annotated[Amount, Field(gt=0)] = 256_000_000
-    """Bytes of input that one task reads, as they lie on disk: some minutes of work. Larger local files of Parquet are
-    cut between row groups, of plain JSONL between lines; smaller ones share a job. Fixed at a build's first launch."""
+    """Bytes on disk that one task reads: some minutes of work. Larger local Parquet files are split between row groups,
+    uncompressed JSONL files between lines; smaller ones share a job. Fixed at the first launch of a build."""
     workers: int | None = Field(default=None, gt=0)
     """Jobs of Slurm or Ray at a time; by default as many as the cluster takes."""
     retries: int = Field(default=2, ge=0)
-    """How often Ray, or Slurm with --wait, is asked again for the tasks that are missing when all others have ended."""
+    """How often tasks that are missing when all others have ended are submitted again, on Ray or on Slurm with
+    --wait."""
     annotate: StageRecipe = StageRecipe()
     """The tasks that read the sources."""
     finish: FinishRecipe = FinishRecipe()
-    """The end: copies are found and the manifest is frozen."""
+    """The last step: duplicates are found and the manifest is frozen."""
     max_array_size: int | None = Field(default=None, gt=0)
-    """Jobs of one Slurm array; by default what the cluster says (MaxArraySize). More are several arrays."""
+    """Jobs of one Slurm array; by default the limit of the cluster (MaxArraySize). More jobs are split into several
+    arrays."""
     address: str | None = None
     """Address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. By default one is started on this machine."""

@@ -1,4 +1,4 @@
-"""A build's tasks: what each is, and what shows that it is done.
+"""The tasks of a build: what each is, and how it is known to be done.
 
 They run on this machine (`curation.execution.local`), on Slurm (`curation.execution.slurm`) or on Ray
 (`curation.execution.on_ray`), each in any process that sees the build's scratch folder."""
@@ -16,21 +16,21 @@ from manifests.identity import json_digest
 from manifests.store import file_sha256
 
 RULES_VERSION = 6
-"""Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
-new rules'."""
+"""Incremented whenever code changes what a task writes, so that neither old task output nor an old manifest is taken
+for that of the new rules."""
 RECORD = "done.json"
-"""A task's record: what it counted, and the checksums of its files. Written last."""
+"""The record of a task: its counts, and the checksums of its files. Written last."""
 USER_ERROR = 3
-"""Exit status of a worker that met what the user can put right; the last line of its log says what."""
+"""Exit status of a worker that raised a UserError; the last line of its log says which."""
 ORPHANED, NO_ROOM = 4, 5
-"""Exit status of a worker whose parent has gone, and of one that found the disk full."""
+"""Exit statuses of a worker whose parent has ended, and of one that found the disk full."""
 
 
 @dataclass(frozen=True)
 class Job:
     """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` and
     `language` the digests of the classifier and of the model that identifies languages, if there are files of these.
-    `shares` are the tasks that Slurm or Ray runs in one job, `run` is the folder where it is told how they went."""
+    `shares` are the task groups that Slurm or Ray runs as one job, `run` is the folder for their history."""
 
     folder: Path
     recipe: CurateRecipe
@@ -72,12 +72,12 @@ class Job:
 
     @property
     def logs(self) -> Path:
-        """Of workers and executors. Datatrove's completion marks lie there as well, and are never read."""
+        """Logs of workers and executors. Datatrove's completion markers are there as well, and are never read."""
         return self.home / "logs"
 
     @property
     def attempts(self) -> Path:
-        """One JSON line in a file of its own per attempt at a task; see `curation.execution.attempts`."""
+        """One file with a JSON line per attempt at a task; see `curation.execution.attempts`."""
         return self.home / "attempts"
 
     def save(self) -> Path:
@@ -106,14 +106,14 @@ def _file(plain: dict[str, Any]) -> InputFile:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write or replace a file: whoever reads it sees the old text or the new."""
+    """Write or replace a file atomically: a reader sees the old text or the new."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     aside.write_text(text)
     aside.replace(path)
 
 
 def task_record(job: Job, file: InputFile) -> dict[str, Any] | None:
-    """The record of the task of `file` if it was done to the end and its output is sound, else None."""
+    """The record of the task of `file` if it is done and its output is sound, else None."""
     return _sound_record(job.output(file))
 
 
@@ -127,8 +127,8 @@ def _sound_record(folder: Path) -> dict[str, Any] | None:
 
 
 def publish(aside: Path, folder: Path) -> None:
-    """Make `aside`, a task's whole output, that of `folder`. Where another process has done the same task meanwhile (it
-    was thought lost, and was not), its output stays, since somebody may be reading it."""
+    """Rename `aside`, the complete output of a task, to `folder`. If another process has done the same task in the
+    meantime (it was wrongly considered lost), its output stays, because it may be in use."""
     if _sound_record(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         try:

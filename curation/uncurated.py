@@ -1,4 +1,4 @@
-"""A folder or a data set of the hub as a corpus, without curation: what `octo manifest import` builds.
+"""Makes a corpus from a folder or a hub data set without curation, for `octo manifest import`.
 
 The recipe is that of a corpus with `rules: none`, and `curation.pipeline` builds it: the same reader, columns,
 checksums, and ID at any number of workers. Promises: every record that can be read is a kept document, duplicates too;
@@ -13,7 +13,7 @@ from curation.config import CurateRecipe
 from manifests.recipe import override, parse
 
 MAX_RECORD_BYTES = 64 << 20
-"""A long document is no broken one; this much of one record is held in memory."""
+"""A long document is not broken; up to this many bytes of a record are held in memory."""
 
 
 def uncurated(

@@ -1,11 +1,11 @@
-"""Benchmarks: those of the field, suites of them, and the freezing of files into a manifest of kind `benchmark`.
+"""Known benchmarks and suites, and the freezing of files into a manifest of kind `benchmark`.
 
 `freeze_benchmark` reads a file (any format of `evaluation.formats` that has rows) row by row through the adapter of its
 shape and commits the items. Without a path it reads the files of a known benchmark from the hub, at a commit that must
-be given where nobody has checked one. Item IDs are the benchmark's own where it has them, else a digest of question and
-answer; either way they depend on content alone. A row that lacks a question or an answer is refused with its line
-number, or goes to the family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`),
-prompts and rules (`evaluation.tasks`).
+be given if none was checked. Item IDs are those of the benchmark if it has them, else a digest of question and answer;
+both depend only on content. A row that lacks a question or an answer is refused with its line number, or goes to the
+family `quarantine` if the recipe says so. Leaves out: what a row holds (`evaluation.items`), prompts and rules
+(`evaluation.tasks`).
 """
 
 import hashlib
@@ -41,11 +41,11 @@ ZIP = ".zip"
 
 @dataclass(frozen=True)
 class Known:
-    """A benchmark of the field: where it lies on the hub, under what licence, which split is scored, how a row is read.
+    """A known benchmark: its location on the hub, its licence, the split that is scored, and how a row is read.
 
     `files` lie in the data set `hub_id`; `items` is the number published, for what is scored here; `columns` are those
-    that the adapter needs in the hub's shape. `revision` is a commit that was checked, None where nobody has: then it
-    must be given. `mark` says how the row of the hub is known: P read in the data set or its card, M from memory.
+    that the adapter needs in the hub's shape. `revision` is a commit that was checked, or None: then it must be given.
+    `mark` says how the shape on the hub is known: P read in the data set or its card, M from memory.
     """
 
     hub_id: str
@@ -144,7 +144,7 @@ def suite(store: Store, name: str) -> tuple[list[Manifest], list[str]]:
     held = benchmarks_in(store)
     members = SUITES.get(name) or ((name,) if name in KNOWN or name in held else ())
     if not members:
-        raise UserError(f"no suite or benchmark {name!r}", f"There are {', '.join([*SUITES, *KNOWN])}")
+        raise UserError(f"no suite or benchmark {name!r}", f"Use one of {', '.join([*SUITES, *KNOWN])}")
     missing = [member for member in members if member not in held]
     chosen = [_only(held[member]) for member in members if member in held]
     if not chosen:
@@ -158,7 +158,7 @@ def suite(store: Store, name: str) -> tuple[list[Manifest], list[str]]:
 def _only(manifests: list[Manifest]) -> Manifest:
     if len({manifest.id for manifest in manifests}) > 1:
         refs = ", ".join(manifest.ref for manifest in manifests)
-        raise UserError(f"{manifests[0].name} is there as {refs}", "Say which with --benchmark NAME@VERSION")
+        raise UserError(f"{manifests[0].name} exists as {refs}", "Choose one with --benchmark NAME@VERSION")
     return manifests[0]
 
 
@@ -202,8 +202,8 @@ def freeze_folder(store: Store, folder: str, names: Sequence[str] = (), version:
 
 
 def folder_files(folder: str) -> tuple[list[str], list[str]]:
-    """Files of items at any depth of `folder`, relative to it, and those that are none; what lies beside data and is
-    hidden is in neither."""
+    """Files of items at any depth of `folder`, relative to it, and the other files; hidden files and metadata are in
+    neither."""
     fs, root = filesystem(folder)
     names = [name.removeprefix(root.rstrip("/") + "/") for name in sorted(fs.find(root))]
     shown = [name for name in names if not SIDECARS.search(name)]
@@ -216,7 +216,7 @@ def _adapter(recipe: BenchmarkRecipe) -> Callable[[Row], Item]:
     if name == "plain":
         return items.plain
     if name not in KNOWN:
-        raise UserError(f"no benchmark adapter {name!r}", f"There are plain, {', '.join(KNOWN)}")
+        raise UserError(f"no benchmark adapter {name!r}", f"Use one of plain, {', '.join(KNOWN)}")
     return KNOWN[name].adapter
 
 
@@ -229,7 +229,9 @@ def _paths(recipe: BenchmarkRecipe) -> list[str]:
         raise UserError(f"benchmark {recipe.name} has no path", "Give the path of its file")
     revision = recipe.revision or known.revision
     if revision is None or not COMMIT.fullmatch(revision):
-        said = f"{revision!r} is no commit of {known.hub_id}" if revision else f"no commit of {known.hub_id} is pinned"
+        said = (
+            f"{revision!r} is not a commit of {known.hub_id}" if revision else f"no commit of {known.hub_id} is pinned"
+        )
         raise UserError(
             f"benchmark {recipe.name}: {said}",
             f"Give revision=<commit>, 40 digits, as listed on huggingface.co/datasets/{known.hub_id}/commits/main",
@@ -243,7 +245,7 @@ def _read_bytes(path: str) -> bytes:
     try:
         fs, name = filesystem(path)
         if fs.exists(name) and not fs.isfile(name):  # opening a pipe would wait for ever
-            raise UserError(f"benchmark file {path} is no regular file", hint)
+            raise UserError(f"benchmark file {path} is not a regular file", hint)
         with fs.open(name, "rb") as file:
             data = io.BytesIO(file.read())
         if name.lower().endswith(ZIP):
@@ -257,7 +259,7 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _kind(path: str) -> Kind:
-    """The format that the name tells; lines of JSON where it tells none."""
+    """The format according to the name; JSON Lines if the name does not show one."""
     kind = told(path.lower().removesuffix(ZIP))
     return kind if kind and kind.read else BY_NAME["jsonl"]
 
@@ -298,7 +300,7 @@ def _json_rows(data: bytes) -> list[Row] | None:
 
 @dataclass(frozen=True)
 class _Bad:
-    """A row that is no item: its file and line (or row), from 0, and why."""
+    """A row that is not an item: its file and line (or row), from 0, and why."""
 
     file: str
     line: int
@@ -336,7 +338,7 @@ def _readable(path: str, data: bytes) -> Iterator[Placed]:
         yield from _records(path, data)
     except BROKEN as error:
         said = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read benchmark file {path}: {said}", "Give a whole file of its kind") from error
+        raise UserError(f"cannot read benchmark file {path}: {said}", "Give a complete file of that format") from error
 
 
 def _row(text: bytes) -> Row:

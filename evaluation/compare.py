@@ -1,10 +1,10 @@
 """Two evaluations, item by item: the difference with its interval, and the items that flipped, by benchmark and level.
 
-Only what both answered is compared, so the difference has less noise than the two scores: an item that both find hard
-cancels out. An item's value is its share of right responses among those that got a ruling; it has flipped if it is more
-than half right in one run and not in the other. The interval is by bootstrap over items, the p-value McNemar's over
-flipped items. Raises UserError for runs that are no evaluations and for benchmarks of one name with other items. Leaves
-out corrections for looking at many groups.
+Only items that both have answered are compared, so the difference has less noise than the two scores: an item that is
+hard for both cancels out. An item's value is its share of right responses among those that got a ruling; it has flipped
+if it is more than half right in one run and not in the other. The interval is by bootstrap over items, the p-value
+McNemar's over flipped items. Raises UserError for runs that are not evaluations and for benchmarks of the same name
+with different items. Leaves out corrections for many comparisons.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def _shares(run: RunDirectory) -> dict[tuple[str, str], float]:
     """The share of right responses of every item, among those with a ruling."""
     samples = run.table("samples") if run.record["kind"] == "eval" else None
     if samples is None:
-        raise UserError(f"{run.id} is no evaluation with samples", "See `octo runs list`; `octo eval` makes one")
+        raise UserError(f"{run.id} is not an evaluation with samples", "See `octo runs list`; `octo eval` makes one")
     found: dict[tuple[str, str], list[bool]] = {}
     columns = (samples[name].to_pylist() for name in ("benchmark", "item_id", "verdict"))
     for benchmark, item, verdict in zip(*columns, strict=True):
@@ -72,7 +72,7 @@ def _items(first: RunDirectory, second: RunDirectory) -> dict[tuple[str, str], R
     manifests = [{m["id"]: m["ref"].split("@")[0] for m in run.record["manifests"]} for run in (first, second)]
     for manifest, name in manifests[1].items():
         if name in manifests[0].values() and manifest not in manifests[0]:
-            raise UserError(f"the two runs have other items under the name {name}", "Evaluate both on one manifest")
+            raise UserError(f"the two runs have different items under the name {name}", "Evaluate both on one manifest")
     return {
         (row["benchmark"], row["item_id"]): {name: row[name] for name in ("level", "subject", "question")}
         for manifest in manifests[0]

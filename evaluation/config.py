@@ -100,6 +100,8 @@ class EvalRecipe(Recipe):
             return f"`shots` and `protocol: {self.protocol}` both say which examples are shown", "Leave one of them out"
         if self.template != FEW_SHOT and (self.protocol or self.shots):
             field = "protocol" if self.protocol else "shots"
-            said = f"`{field}: {getattr(self, field)}` is of few-shot prompts, and `template` is {self.template}"
+            said = (
+                f"`{field}: {getattr(self, field)}` applies only to few-shot prompts, and `template` is {self.template}"
+            )
             return said, "Set template: few_shot, or leave it out"
         return None

@@ -1,11 +1,11 @@
-"""Formats of the files that sources and benchmarks lie in: one table of them, and how a file's is told.
+"""Formats of the files of sources and benchmarks: one table, and how the format of a file is recognised.
 
-FORMATS holds all that is known of a format: its name, its suffixes, what reads its rows (`evaluation.rows`), and where
-a large file may be cut into tasks. A file's format is told by its name, in any case, with or without the suffix of a
-compression; the compression itself by the name or by the first bytes, so that a gzip file that lacks `.gz` is read.
-Promises. A stream that breaks off raises, whatever its compression; members and frames that follow each other are all
-read; zstd windows may be as long as zstd can make them. Leaves out archives (tar, zip), and pages: HTML and WARC have
-no rows here, `curation.reading` reads them.
+FORMATS holds everything about a format: its name, its suffixes, the reader of its rows (`evaluation.rows`), and where a
+large file may be cut into tasks. The format of a file is recognised by its name, in any case, with or without the
+suffix of a compression; the compression by the name or by the first bytes, so that a gzip file without `.gz` is read.
+Promises. A stream that breaks off raises, whatever its compression; consecutive members and frames are all read; zstd
+windows may be of any size. Leaves out archives (tar, zip), and pages: HTML and WARC have no rows here,
+`curation.reading` reads them.
 """
 
 import bz2
@@ -74,7 +74,7 @@ PACKINGS: tuple[Packing, ...] = (
     Packing("xz", (".xz",), b"\xfd7zXZ\0", lzma.LZMADecompressor),
 )  # fmt: skip
 UNNAMED: tuple[str, Format] = (".zst", "json")
-"""What a name says that has no suffix but this one: Reddit's dumps are called RC_2012-01.zst."""
+"""The format of a name with only this suffix: Reddit's dumps are called RC_2012-01.zst."""
 BY_NAME: dict[str, Kind] = {kind.name: kind for kind in FORMATS}
 SUFFIXES: tuple[str, ...] = tuple(suffix for kind in FORMATS for suffix in kind.suffixes)
 FOREIGN = {
@@ -84,20 +84,20 @@ FOREIGN = {
     b"\x1f\x9d": "compressed by compress", b"\x89HDF": "HDF5", b"ORC": "ORC", b"\x89PNG": "PNG",
     b"\xff\xd8\xff": "JPEG", b"\x7fELF": "a program",
 }  # fmt: skip
-"""What files begin with that hold no lines of text, whatever they are called."""
+"""First bytes of files that do not hold lines of text, whatever their name."""
 SIDECARS = re.compile(
     r"(^|/)(\.|__MACOSX(/|$)|_temporary/|_delta_log/|_SUCCESS$|_(started|committed)_\d+$"
     r"|(dataset_infos?|dataset_dict|state)\.json(l)?$)|\.crc$"
 )
-"""What lies beside data and is none: hidden files and folders, what Spark, Delta and Hadoop leave, and the descriptions
-that `datasets` saves."""
+"""Names that are not data: hidden files and folders, files of Spark, Delta and Hadoop, and the metadata that `datasets`
+saves."""
 
 
 # -- a file by its name ------------------------------------------------------------------------------------------------
 
 
 def told(name: str) -> Kind | None:
-    """The format that a file's name tells; None for a name that tells none."""
+    """The format according to a file's name; None if the name does not show one."""
     low = os.path.basename(name).lower()
     packing = packing_of(low)
     bare = low.removesuffix(next((s for s in packing.suffixes if low.endswith(s)), "")) if packing else low
@@ -143,7 +143,7 @@ def filesystem(path: str) -> tuple[Any, str]:
 
 
 def spelled_out(path: str) -> list[str]:
-    """The paths that a pattern with `{a,b}` or `{00..13}` stands for, as a shell has it; one without is itself."""
+    """The paths of a pattern with `{a,b}` or `{00..13}`, expanded as in a shell; without braces the path itself."""
     match = re.search(r"\{([^{}]*,[^{}]*|(\d+)\.\.(\d+))\}", path)
     if not match:
         return [path]
@@ -158,7 +158,7 @@ def spelled_out(path: str) -> list[str]:
 
 
 def unpacked(stream: Any, name: str, kind: Kind) -> Any:
-    """The bytes of a file that is called `name`, without its compression. OSError for what is no file of `kind`."""
+    """The decompressed bytes of a file called `name`. OSError for a file that is not of `kind`."""
     head = _peek(stream)
     packing = packing_of(name) if kind.packed else None
     packing = packing or next((found for found in PACKINGS if kind.packed and head.startswith(found.magic)), None)
@@ -187,8 +187,8 @@ def _foreign(head: bytes) -> str | None:
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes that a compressed stream stands for: all its members or frames, one after the other. Raises OSError
-    where they break off. Zeros between and after them are padding."""
+    """The decompressed bytes of a stream: all its members or frames in order. Raises OSError where they break off.
+    Zeros between and after them are padding."""
 
     def __init__(self, stream: Any, packing: Packing):
         self._stream, self._packing = stream, packing

@@ -1,7 +1,7 @@
-"""Rows of benchmark files, read as items: one adapter per shape, local or as the hub has it.
+"""Reads rows of benchmark files as items: one adapter per shape, local or as on the hub.
 
-An adapter takes a row and gives an `Item`, or raises ValueError (TypeError for a list where text was expected) with the
-reason in a few words. It depends on the row alone. Leaves out files and manifests: `evaluation.benchmarks`.
+An adapter converts a row to an `Item`, or raises ValueError (TypeError for a list where text was expected) with the
+reason. It depends only on the row. Leaves out files and manifests: `evaluation.benchmarks`.
 """
 
 import hashlib
@@ -115,7 +115,7 @@ def svamp(row: Row) -> Item:
 
 
 def asdiv(row: Row) -> Item:
-    """The gold answer carries its unit in brackets, which is no part of it: "9 (apples)"."""
+    """The gold answer carries its unit in brackets, which is not part of it: "9 (apples)"."""
     answer = re.sub(r"\s*\([^()]*\)$", "", _text(row, "answer"))
     question = f"{_text(row, 'body')} {_text(row, 'question')}"
     return Item(question, answer, _optional(row, "idx"), subject=_optional(row, "solution_type"))

@@ -1,11 +1,11 @@
 """Scores of one benchmark from its samples: shares and means with 95% intervals, pass@k, maj@k.
 
-Accuracy, reward, pass@k and maj@k are over all items and all of their responses: what could not be ruled on stays in
-the denominator, for a score that it left would rise by it. The share of failures of the grader (ERROR) is the metric
-`errors`: so much the score may lack. Beside `accuracy` stands `accuracy_without_leaked`, over the items that are not
-known to have leaked into the model's training data (`evaluation.contamination`), and beside the score of few-shot
-prompts that by the paper's harness, or under `protocol: paper` that by our rules.
-Intervals: Wilson for a share of single answers, bootstrap over items where an item has several.
+Accuracy, reward, pass@k and maj@k are over all items and all of their responses: responses without a ruling stay in the
+denominator, because leaving them out would raise the score. The share of failures of the grader (ERROR) is the metric
+`errors`: the score may be too low by that much. Beside `accuracy` stands `accuracy_without_leaked`, over the items that
+are not known to have leaked into the model's training data (`evaluation.contamination`), and beside the score of
+few-shot prompts that by the paper's harness, or under `protocol: paper` that by our rules. Intervals: Wilson for a
+share of single answers, bootstrap over items where an item has several.
 """
 
 from collections.abc import Sequence

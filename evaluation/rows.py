@@ -1,8 +1,8 @@
 """The rows of a file, one reader per format: JSON Lines, JSON, CSV, Parquet, Arrow.
 
-A reader takes a stream and an `Ask`, and gives for each row its position and what stands there: `bytes` (the JSON text
-of one record), a dict (a row of a table, text as bytes where the format does not promise UTF-8), or a `Fault`.
-Promises. A row comes out once, and a bad one harms no other; a file that breaks off gives what stands before and then
+A reader takes a stream and an `Ask`, and yields for each row its position and its content: `bytes` (the JSON text of
+one record), a dict (a row of a table, text as bytes where the format does not promise UTF-8), or a `Fault`. Promises.
+Every row is yielded once, and a bad row affects no other; a truncated file yields the rows before the end and then
 raises one of BROKEN, or a `Fault` for each row group of Parquet. A row longer than `max_bytes` is a `Fault`, and no
 line of that length is in memory. Lines end at LF, CRLF or CR; a byte order mark may begin any line.
 """
@@ -26,9 +26,10 @@ ROWS_PER_READ, BYTES_PER_READ, READ_BUFFER = 1024, 16 << 20, 1 << 20
 UTF8_BYTES = 4
 """Bytes of the longest character."""
 LONGEST_CELL = 64 << 20
-"""Bytes of a CSV cell beyond which a quote was never closed."""
+"""Bytes of a CSV cell; a longer one has a quote that was never closed."""
 TOO_LONG = object()
-"""Stands for text that was not made a Python string, so that a huge document costs no more memory than its page."""
+"""Placeholder for text that was not converted to a Python string, so that a huge document takes no more memory than its
+page."""
 BROKEN = (OSError, ValueError, pa.ArrowException)
 """What readers raise on damaged bytes."""
 TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],"]', re.DOTALL)
@@ -38,7 +39,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a row cannot be had: a reason of `curation.reading.records.REASONS`, and the first words of the error."""
+    """Why a row cannot be read: a reason of `curation.reading.records.REASONS`, and the first words of the error."""
 
     reason: str
     detail: str
@@ -209,7 +210,7 @@ def _cell(cell: str) -> str | bytes | None:
 
 
 def _as_read(cell: str) -> str | bytes:
-    """The cell, as its bytes if these are no UTF-8."""
+    """The cell, as bytes if they are not UTF-8."""
     try:
         cell.encode()
     except UnicodeEncodeError:
@@ -221,8 +222,8 @@ def _as_read(cell: str) -> str | bytes:
 
 
 def parquet_rows(stream: Any, ask: Ask) -> Iterator[Placed]:
-    """Row group by row group: one that is damaged takes no other with it, so what is read does not hang on which groups
-    a task has."""
+    """Row group by row group: one that is damaged takes no other with it, so what is read does not depend on the groups
+    of a task."""
     parquet = pq.ParquetFile(stream, buffer_size=READ_BUFFER)
     names = parquet.schema_arrow.names
     wanted = [name for name in ask.columns if name in names] or (names[:1] if ask.columns else names)

@@ -1,9 +1,9 @@
-r"""Evaluates a model on benchmarks: prompt, sample, grade, and keep the evidence of every item beside the scores.
+r"""Evaluates a model on benchmarks: prompts, samples and grades, and keeps every response together with the scores.
 
-`evaluate` makes a run of kind `eval`. Its ledger `samples` holds a row per response, written some seconds after it was
-given, so that an evaluation that was killed goes on with the items that are missing; grading and writing go on in a
-thread beside generation. `scores` is written at the end (`evaluation.metrics`). The same model, benchmarks, recipe and
-sampler are the same run: one that is done is returned as it is.
+`evaluate` makes a run of kind `eval`. Its ledger `samples` holds a row per response, written within seconds, so that an
+evaluation that was killed resumes with the missing items; grading and writing run in a thread during generation.
+`scores` is written at the end (`evaluation.metrics`). The same model, benchmarks, recipe and sampler give the same run;
+a finished run is returned unchanged.
 
 `accuracy` takes an answer where the benchmark's task says it stands (`evaluation.tasks`); `reward` only in
 `\boxed{}`, as reinforcement does. Leaves out sampling itself (`evaluation.samplers.sampling`) and comparison of runs
@@ -51,13 +51,14 @@ def evaluate(
     sampler: SamplerName = "transformers",
     step: int = 0,
 ) -> RunDirectory:
-    """Evaluate the Hugging Face folder `model_dir` on every item of `benchmarks` with the sampler called so.
+    """Evaluate the Hugging Face folder `model_dir` on every item of `benchmarks` with this sampler.
 
-    `parent` is the run that the model came from and `step` the checkpoint of it: they stand in the scores, and the
-    parent's lineage says which items leaked into its training data. An endpoint needs no folder.
+    `parent` is the run that the model came from and `step` the checkpoint of it: they are recorded in the scores, and
+    the parent's lineage shows which items leaked into its training data. An endpoint needs no folder.
 
-    Raises UserError for a folder that is no model, a damaged or unsuitable manifest, prompts beyond the context, an
-    endpoint that fails. What was graded before an error stays and is used when the same evaluation is started again.
+    Raises UserError for a folder that is not a model, a damaged or unsuitable manifest, prompts that exceed the
+    context, or an endpoint that fails. Responses graded before an error are kept and used when the same evaluation is
+    started again.
     """
     _check(store, benchmarks, recipe, sampler)
     run = open_run(store, "eval", benchmarks, recipe, sampler, parent, inputs=checksums(model_dir) if model_dir else {})
@@ -102,19 +103,24 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
         raise UserError("no benchmark to evaluate on", "Name benchmark manifests; see `octo manifest list`")
     names = [manifest.name for manifest in benchmarks]
     if len(set(names)) < len(names) or MEAN in names:
-        raise UserError(f"two benchmarks of one name among {', '.join(names)}", "Evaluate them in separate runs")
+        raise UserError(
+            f"two of the benchmarks have the same name: {', '.join(names)}", "Evaluate them in separate runs"
+        )
     if said := recipe.contradiction():
         raise UserError(*said)
     if sampler not in SAMPLERS:
         raise UserError(f"there is no sampler {sampler!r}", f"Use one of {', '.join(SAMPLERS)}")
     if recipe.endpoint and sampler != "endpoint":
         raise UserError(
-            f"`endpoint` is given, and the sampler is {sampler}", "Take --sampler endpoint, or leave it out"
+            f"`endpoint` is given, and the sampler is {sampler}", "Use --sampler endpoint, or leave `endpoint` out"
         )
     if recipe.protocol and (others := [name for name in names if not released(recipe.protocol, name)]):
         if len(others) == len(names):
             raise UserError(f"{recipe.protocol} has no prompt for {', '.join(others)}", "Leave --protocol out")
-        print(f"octo: {recipe.protocol} has no prompt for {', '.join(others)}: asked our own way", file=sys.stderr)
+        print(
+            f"octo: {recipe.protocol} has no prompt for {', '.join(others)}: these get the prompts of this project",
+            file=sys.stderr,
+        )
     for manifest in benchmarks:
         if manifest.kind != "benchmark":
             raise UserError(f"{manifest.ref} is a {manifest.kind}, not a benchmark", "See `octo manifest list`")
@@ -176,7 +182,7 @@ def _sample(sampler: Sampler, benchmark: str, items: list[Row], recipe: EvalReci
 
 
 class _Recorder:
-    """Grades answers and writes them, in a thread beside generation. What was added is kept whatever ends the block."""
+    """Grades answers and writes them, in a thread beside generation. Added answers are kept however the block ends."""
 
     def __init__(self, run: RunDirectory, recipe: EvalRecipe, advance: Callable[[int], None]):
         self._run, self._recipe, self._advance = run, recipe, advance
@@ -215,7 +221,7 @@ class _Recorder:
                 self._flush()
             for future in self._futures:
                 future.result()
-        except Exception:
+        except Exception:  # the error that ended the block is the one to raise
             if error is None:
                 raise
         finally:

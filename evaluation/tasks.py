@@ -1,10 +1,10 @@
-r"""Tasks: how a benchmark is put to a base model, where its answer stands, and what counts as equal.
+r"""Tasks: how a benchmark is presented to a base model, where the answer is found, and what counts as equal.
 
-One row of `TASKS` per benchmark, from the published protocol; a benchmark without a row is asked plainly. In few-shot
-prompts the row's layout, examples, stop strings and rule hold; under a zero-shot template of RL
-(`evaluation.protocols.templates`) the answer is looked for in the box first. `harness` says by which of its rules the
-paper's harness would rule (`evaluation.grading.paper`): few-shot responses are ruled on by both, and the difference is
-reported. Under a `protocol` the prompts are those of another harness (`evaluation.protocols.released`).
+One row of `TASKS` per benchmark, from the published protocol; a benchmark without a row is asked without examples. In
+few-shot prompts the row's layout, examples, stop strings and rule apply; under a zero-shot template of RL
+(`evaluation.protocols.templates`) the answer is looked for in the box first. `harness` names the rule that the paper's
+harness would use (`evaluation.grading.paper`): few-shot responses are ruled on by both, and the difference is reported.
+Under a `protocol` the prompts are those of another harness (`evaluation.protocols.released`).
 
 Leaves out sampling and scores.
 """
@@ -54,7 +54,7 @@ class Task:
 
 
 PLAIN = Task()
-"""A benchmark that no row speaks of: no examples, the answer wherever it stands."""
+"""The task of a benchmark without a row: no examples, and the answer anywhere in the response."""
 _WORDS = Task("words", n=8, absolute=1e-3, harness="words")
 _COMPETITION = Task("competition", layout="problem", rule="minerva", harness="math_text")
 _CHOICE = Task("choice", layout="problem", harness="sat")
@@ -81,7 +81,7 @@ TASKS: dict[str, Task] = {
 
 
 def task_of(benchmark: str) -> Task:
-    """The task of the benchmark called so, or that of no name in particular."""
+    """The task of this benchmark, or the default task."""
     return TASKS.get(benchmark, PLAIN)
 
 
@@ -147,7 +147,8 @@ def judge(
 
 
 def _of_harness(kind: paper.Kind, items: Sequence[Item], responses: Sequence[str], grader: Grader) -> list[Grade]:
-    """The verdicts of the paper's harness. It has no word for an answer that it cannot read: that is a wrong one."""
+    """The verdicts of the paper's harness. It has no verdict for an answer that it cannot read: that counts as
+    wrong."""
     pairs = []
     for item, response in zip(items, responses, strict=True):
         choices = json.loads(item["choices"]) if item["choices"] else None

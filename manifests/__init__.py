@@ -22,8 +22,8 @@ __all__ = ["open"]
 def open(ref: str, store: "str | Path | Store | None" = None) -> "Opened":
     """The manifest that `ref` names in `store`: name@version, an ID, or a unique prefix of an ID.
 
-    `store` is a folder, an fsspec URL or a Store; by default $OCTO_STORE, else ./store. Reads the record
-    alone. UserError where there is none.
+    `store` is a folder, an fsspec URL or a Store; by default $OCTO_STORE, else ./store. Reads only the record.
+    UserError when there is none.
     """
     from manifests.notebook import open_manifest
     from manifests.store import Store

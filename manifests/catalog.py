@@ -1,14 +1,14 @@
-"""The catalog: SQL over everything a store holds, by a DuckDB that can only read it.
+"""The catalog: SQL over everything in a store, in a DuckDB that can only read.
 
 `Catalog(store)` is a fresh in-memory database with one view per table of `manifests.tables.VIEWS`, made from the
-records and ledgers as they are at that moment. Text lies in a Parquet family of its own, so no query over `documents`
-touches it.
+records and ledgers at that moment. Texts are a separate Parquet family, so a query over `documents` does not read them.
 
 Promises. A query is one SELECT-like statement, as judged by DuckDB's own parser: that refuses COPY, ATTACH, INSTALL,
 SET and a second statement. Inside it, every part is a SELECT and every table function is on a list of those that only
 read, because DuckDB 2 lets `WITH x AS (COPY … TO …)` pass as a SELECT. The database itself is locked: external access
-is off but for the folder of this store, the configuration cannot be changed, no Python variable is visible as a table.
-Leaves out writing of any kind, and with it PIVOT and EXPLAIN as statements (DuckDB expands the first into several).
+is off except to the folder of this store, the configuration cannot be changed, no Python variable is visible as a
+table. Leaves out writing of any kind, and therefore PIVOT and EXPLAIN as statements (DuckDB expands PIVOT into
+several).
 """
 
 import json
@@ -25,7 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from manifests import tables
-from manifests.errors import UserError
+from manifests.errors import UserError, shortened
 from manifests.manifest import Manifest, load_all, resolve
 from manifests.runs import LEDGER_PART, load_run, load_runs
 from manifests.store import Store
@@ -36,7 +36,7 @@ MEMORY = "4GB"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a query may take: memory as DuckDB writes it, and time until a moment of `time.monotonic()`."""
+    """Limits of a query: memory as DuckDB writes it, and a deadline on the clock `time.monotonic()`."""
 
     memory: str = MEMORY
     deadline: float = math.inf
@@ -48,9 +48,8 @@ _limits: ContextVar[Limits] = ContextVar("limits", default=UNLIMITED)
 
 @contextmanager
 def limited(seconds: float, memory: str) -> Iterator[None]:
-    """Every catalog opened in this block, by whatever it calls, has `memory` and answers within `seconds` from now.
-
-    A query that goes on longer is interrupted and ends as UserError.
+    """Give every catalog that is opened in this block `memory` and a deadline in `seconds`. A query that takes longer
+    is interrupted and raises UserError.
     """
     token = _limits.set(Limits(memory, time.monotonic() + seconds))
     try:
@@ -60,14 +59,14 @@ def limited(seconds: float, memory: str) -> Iterator[None]:
 
 
 QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
-"""What a query may be made of; INSERT_QUERY_NODE, COPY_QUERY_NODE and their like are refused."""
+"""The nodes that a query may consist of; INSERT_QUERY_NODE, COPY_QUERY_NODE and the like are refused."""
 
 TABLE_FUNCTIONS = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "glob"}
 TABLE_FUNCTIONS |= {"read_parquet", "parquet_scan", "read_csv", "read_csv_auto", "read_json", "read_json_auto"}
 TABLE_FUNCTIONS |= {"read_text", "parquet_metadata", "parquet_schema", "parquet_file_metadata", "summary"}
 TABLE_FUNCTIONS |= {"duckdb_columns", "duckdb_functions", "duckdb_settings", "duckdb_tables", "duckdb_views"}
-"""Table functions that do nothing but read, and only from the store. Not `query` or `json_execute_serialized_sql`,
-which run a statement of their own."""
+"""Table functions that only read, and only from the store. `query` and `json_execute_serialized_sql` are not among
+them, because they run another statement."""
 
 
 class Catalog:
@@ -83,7 +82,9 @@ class Catalog:
             self._make_views()
         except (duckdb.Error, pa.ArrowException) as error:
             said = " ".join(str(error).split())[:200]
-            raise UserError(f"{store.url} holds what no table can: {said}", "See `octo manifest verify`") from error
+            raise UserError(
+                f"{store.url} holds values that do not fit the tables: {said}", "See `octo manifest verify`"
+            ) from error
         self._lock()
 
     def __enter__(self) -> "Catalog":
@@ -98,7 +99,7 @@ class Catalog:
     def query(self, sql: str, parameters: list[Any] | None = None, rows: int | None = None) -> pa.Table:
         """The rows of one SELECT-like statement, or the first `rows` of them.
 
-        UserError in one line for anything refused or wrong, and for a query that is stopped (see `limited`).
+        UserError for a query that is refused, wrong, or stopped (see `limited`).
         """
         with _stopped_at(self.limits.deadline, self.connection):
             statement = check_select(self.connection, sql)
@@ -115,7 +116,8 @@ class Catalog:
     # -- making the database ---------------------------------------------------------------------------------------
 
     def _run(self, sql: str) -> None:
-        """One statement of ours, to its end: DuckDB refuses a query while an earlier result is unread."""
+        """Run an internal statement and read its whole result: DuckDB refuses a query while an earlier result is
+        unread."""
         self.connection.execute(sql).fetchall()
 
     def _prepare(self) -> None:
@@ -156,7 +158,7 @@ class Catalog:
         self.connection.unregister("incoming")
 
     def _family_view(self, spec: tables.TableSpec, manifests: Iterable[Manifest]) -> None:
-        """All manifests' rows of one family, under their IDs, with the file and row where each lies."""
+        """The rows of one family in all manifests, with the ID of the manifest and the file and row of each."""
         parts = [
             f"SELECT {_quote(manifest.id)} AS manifest, * EXCLUDE (filename, file_row_number), "
             f"parse_filename(filename) AS shard, file_row_number AS row FROM {self._scan(paths, True)}"
@@ -166,7 +168,7 @@ class Catalog:
         self._view(spec, "manifest", parts, extra="NULL::VARCHAR AS shard, NULL::BIGINT AS row")
 
     def _ledger_view(self, spec: tables.TableSpec, runs: set[str] | None) -> None:
-        """All runs' rows of one ledger, or those of `runs`, under their IDs."""
+        """The rows of one ledger in all runs, or in `runs`, with the ID of the run."""
         found = [part for path in self.store.list("runs") if (part := LEDGER_PART.fullmatch(path))]
         found = [part for part in found if part["table"] == spec.name and (runs is None or part["run"] in runs)]
         parts = [part[0] for part in found]
@@ -179,13 +181,14 @@ class Catalog:
         return f"read_parquet([{files}], union_by_name=true, filename=true{row})"
 
     def _view(self, spec: tables.TableSpec, key: str, parts: list[str], extra: str = "") -> None:
-        """A view over `parts` with every documented column: rows written before a column existed hold NULL there."""
+        """A view over `parts` with every documented column; it is NULL in rows that were written before the column
+        existed."""
         self._hold(f"hidden.{spec.name}", spec.schema.empty_table())
         empty = f"SELECT NULL::VARCHAR AS {key}, * {', ' + extra if extra else ''} FROM hidden.{spec.name}"
         self._run(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join([*parts, empty])}")
 
     def _funnel_view(self, manifests: Iterable[Manifest]) -> None:
-        """`in` as counted while reading, beside kept, dropped and quarantined as they lie in the rows."""
+        """`in` is counted while reading; kept, dropped and quarantined are counted from the stored rows."""
         counted = [
             {"manifest": m.id, "source": source, "documents": seen["records"], "tokens": seen["tokens"]}
             for m in manifests
@@ -200,8 +203,8 @@ class Catalog:
 
 @contextmanager
 def _stopped_at(deadline: float, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Interrupt what `connection` runs in this block from `deadline` on; again and again, for an interrupt that comes
-    between two statements is lost."""
+    """Interrupt the query of `connection` in this block once `deadline` has passed. Interrupts repeatedly, because an
+    interrupt between two statements is lost."""
     if deadline == math.inf:
         yield
         return
@@ -257,7 +260,9 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     row = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [sql]).fetchall()[0]
     tree = json.loads(row[0]) if row else {"error": True}
     if tree["error"]:
-        raise UserError(f"this query is refused: {tree.get('error_message', 'it has no tree')}", "Give a plain SELECT")
+        raise UserError(
+            f"this query is refused: {tree.get('error_message', 'it cannot be parsed')}", "Give a plain SELECT"
+        )
     for node in json_objects(tree["statements"]):
         kind = str(node.get("type", ""))
         if ("cte_map" in node or kind.endswith("_QUERY_NODE")) and kind not in QUERY_NODES:
@@ -404,7 +409,7 @@ FROM a FULL JOIN b ON a.id = b.id WHERE a.content IS DISTINCT FROM b.content GRO
 
 
 def diff(store: Store, left: str, right: str) -> pa.Table:
-    """What `right` has that `left` has not, and the other way round: source, change, reason, documents, tokens.
+    """The differences between `left` and `right`: source, change, reason, documents, tokens.
 
     Empty when both hold the same documents with the same decisions. Of mixtures: component, change (added, removed,
     moved: to another component or place of the order; changed: other tokens), documents, tokens, sequences, and cause,
@@ -439,7 +444,8 @@ def diff(store: Store, left: str, right: str) -> pa.Table:
 
 
 def _cause(old: dict[str, Any], new: dict[str, Any], component: str) -> str:
-    """Fields of two mixtures' recipes that differ and so changed `component`: its own, the shared, others' weights."""
+    """The recipe fields that differ between two mixtures and so changed `component`: its own, shared ones, and the
+    weights of the others."""
     before, after = ({part["name"]: part for part in recipe.get("components", ())} for recipe in (old, new))
     own = _changes(before.get(component, {}), after.get(component, {}), "")
     if component in before.keys() ^ after.keys():
@@ -457,12 +463,11 @@ def _cause(old: dict[str, Any], new: dict[str, Any], component: str) -> str:
 def _changes(old: dict[str, Any], new: dict[str, Any], whose: str, but: Iterable[str] = ()) -> list[str]:
     """`weight of qa 2 → 5`, for every field that differs."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name not in but]
-    return [f"{name}{whose} {_short(old.get(name))} → {_short(new.get(name))}" for name in sorted(names)]
+    return [f"{name}{whose} {_said(old.get(name))} → {_said(new.get(name))}" for name in sorted(names)]
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else "none" if value is None else _json(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _said(value: Any) -> str:
+    return shortened(value if isinstance(value, str) else "unset" if value is None else _json(value))
 
 
 def funnel(store: Store, ref: str) -> pa.Table:

@@ -1,8 +1,8 @@
-"""Every reason for which a document is dropped, in the order in which they go: of several the first is named.
+"""Every reason for which a document is dropped. If several apply, the first in this order is recorded.
 
-The one list: `curation.corpus.decide` takes its order from here, docs/sql.md and the report their words. A document
-that a language model wrote, and that its checks found wanting, bears the verdict of its row in `annotations` in place
-of one of these. Leaves out deciding.
+`curation.corpus.decide` takes the order from this list, docs/sql.md and the report take the wording. A document that a
+language model wrote and that fails its checks has the verdict from `annotations` as its reason instead. Leaves out the
+decisions themselves.
 """
 
 from enum import StrEnum
@@ -37,11 +37,11 @@ class DropReason(StrEnum):
 
 ORDER = {reason: place for place, reason in enumerate(DropReason)}
 EARLY = (DropReason.EXCLUDED, DropReason.UNVERIFIED, DropReason.UNVERIFIABLE, DropReason.IN_TRAINING)
-"""Those that stand before anything is measured; a task writes them beside the document."""
+"""Early drop reasons: known before anything is measured, and written by the task together with the document."""
 
 
 def heading(reason: str | None) -> str:
-    """What a report calls the documents with this reason; None are those that were kept."""
+    """How a report names the documents with this reason; None stands for the kept ones."""
     if reason is None:
         return "kept"
     return f"{reason} ({DropReason(reason).meaning})" if reason in ORDER else reason

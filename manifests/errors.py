@@ -1,8 +1,8 @@
-"""The one exception for what a user can put right.
+"""The one exception for mistakes that a user can correct.
 
-`UserError` says what is wrong, where, and what to do next, in one line; the front door prints it on stderr without a
-traceback. So does what `of_system` makes of a full disk or a missing right. Everything else that is raised is a fault
-of ours and keeps its traceback.
+`UserError` says in one line what is wrong, where, and what to do next; the command line prints it on stderr without a
+traceback. `of_system` turns a full disk or a missing permission into one. Every other exception is a bug of this
+project and keeps its traceback.
 """
 
 import errno
@@ -26,17 +26,23 @@ BROKEN_ARCHIVE = (
     EOFError,
     RuntimeError,
 )
-"""What reading a zip or tar raises that is damaged, encrypted or packed by an unknown method."""
+"""Raised when a zip or tar file is damaged, encrypted, or compressed with an unknown method."""
 
 
 def in_one_line(text: str) -> str:
-    """`text` on one line, with escapes in place of control characters: a name from data may steer a terminal."""
+    """`text` on one line, with control characters escaped: a name from data could otherwise control the terminal."""
     spaced = re.sub(r"[\t\n\r\v\f\x85\u2028\u2029]+", " ", text)
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], spaced)
 
 
+def shortened(value: object, most: int = 60) -> str:
+    """`value` as a message shows it: of more than `most` characters the beginning and the end."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 17]}…{text[-16:]}"
+
+
 class UserError(Exception):
-    """Something the user can put right. `hint` is the next thing to do, as a sentence or a command."""
+    """A mistake that the user can correct. `hint` is the next thing to do, as a sentence or a command."""
 
     def __init__(self, what: str, hint: str = ""):
         what, hint = in_one_line(what), in_one_line(hint)
@@ -45,10 +51,10 @@ class UserError(Exception):
 
 
 def of_system(error: OSError) -> UserError | None:
-    """A full disk or a missing right as a UserError; None for any other error of the operating system."""
+    """A UserError for a full disk or a missing permission; None for any other error of the operating system."""
     said = " ".join(str(error).split())
     if error.errno in FULL:
         return UserError(said, "Make room, or choose another --store; repeat the same command to resume")
     if error.errno in FORBIDDEN:
-        return UserError(said, "Choose a place that you may read and write")
+        return UserError(said, "Choose a folder that you may read and write")
     return None

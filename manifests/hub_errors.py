@@ -1,8 +1,8 @@
 """What the Hugging Face hub's client raises when the hub refuses or cannot be reached.
 
 The client documents `HfHubHTTPError` for what the hub answers; a lost connection it lets through as its HTTP library
-raises it. That library changed from requests (0.x) to httpx (1.x) to httpx2 (2.x), so it is not named here: it is read
-off the class that `HfHubHTTPError` is derived from. Leaves out the local cache, whose errors are OSErrors.
+raises it. That library changed from requests (0.x) to httpx (1.x) to httpx2 (2.x), so it is not named here: it is taken
+from the base class of `HfHubHTTPError`. Leaves out the local cache, whose errors are OSErrors.
 """
 
 

@@ -7,17 +7,15 @@ were batched, dictionary or plain encoding, 32- or 64-bit string offsets, code, 
 Canonical encoding. A column is one or more byte streams, each fed to its own SHA-256, so that batch boundaries leave no
 trace; NULL, empty and absent differ:
 
-    fixed width   values little-endian, NULLs as zero bytes; validity, one byte a row
-    boolean       one byte a row: 0, 1, or 2 for NULL
-    string/binary lengths as int64, -1 for NULL; the bytes of all values end to end
-    list          lengths as int64, -1 for NULL; the child's streams over the values of the rows that are not NULL
-    struct        validity; each child's streams under its name
-    null          the number of rows alone
+    fixed width   values little-endian, NULLs as zero bytes; validity, one byte a row boolean       one byte a row: 0,
+    1, or 2 for NULL string/binary lengths as int64, -1 for NULL; the bytes of all values, concatenated list
+    lengths as int64, -1 for NULL; the child's streams over the values of the rows that are not NULL struct
+    validity; each child's streams under its name null          the number of rows alone
 
-Floats enter by their bits: 0.0 and -0.0 differ, and so do two NaNs with different payloads. A dictionary column enters
-as its values. Everything works on Arrow buffers, column by column in threads (hashlib releases the GIL); measured by
-benchmarks/identity.py, reasons in docs/decisions/0001-identity.md. Leaves out: unions, maps, list views, run-end
-encoding, intervals and extension types, which raise.
+Floats are hashed by their bits: 0.0 and -0.0 differ, and so do two NaNs with different payloads. A dictionary column
+enters as its values. Everything works on Arrow buffers, column by column in threads (hashlib releases the GIL);
+measured by benchmarks/identity.py, reasons in docs/decisions/0001-identity.md. Leaves out: unions, maps, list views,
+run-end encoding, intervals and extension types, which raise.
 """
 
 import hashlib
@@ -35,9 +33,8 @@ VERSION = 1
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one JSON text that stands for `value`: sorted keys, no spaces, no NaN. TypeError for what has none.
-
-    Raising matters: a permissive `str(o)` would let a memory address or a set's order fork the identity in silence.
+    """The canonical JSON text of `value`: sorted keys, no spaces, no NaN. TypeError for a value that has none: a
+    permissive `str(o)` would silently make the identity depend on a memory address or on the order of a set.
     """
     _refuse_unstable(value, "$")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

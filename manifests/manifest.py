@@ -3,10 +3,10 @@
 A `Draft` takes families of rows (Parquet) and opaque files, hashes their logical content as they stream by, stores the
 files by checksum, and at `commit` writes the record, last and once. A `Manifest` is what such a record says.
 
-Promises. A record is seen whole or not at all, and what it names is there. The ID is a digest of content (see
-`manifests.identity`); equal content has an equal ID wherever and however it was built. `verify` finds any flipped byte
-of the record or of a file; `check_launch` is what a launch runs first. Leaves out deletion: a record is never taken
-back; `collect_garbage` removes only what no record names.
+Promises. A record is visible completely or not at all, and the files that it names exist. The ID is a digest of content
+(see `manifests.identity`); equal content has an equal ID wherever and however it was built. `verify` finds any flipped
+byte of the record or of a file; `check_launch` is the first step of every launch. Leaves out deletion: a record is
+never removed; `collect_garbage` removes only what no record names.
 """
 
 import json
@@ -36,18 +36,20 @@ SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
 """The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""
 
 FORMAT = 1
-"""Of the record; another is refused rather than misread."""
+"""Format of the record; a record of another format is refused."""
 
 RECORD_BYTES = 64 << 20
-"""A record is not read beyond this: one of 200,000 files, some 50 TB of rows, has as much."""
+"""Largest record that is read: that of a manifest with 200,000 files, some 50 TB of rows."""
 
 ROWS_PER_BLOCK = 4096
 ROWS_PER_GROUP, BYTES_PER_GROUP = 30 * ROWS_PER_BLOCK, 64 << 20
 ROWS_PER_FILE, BYTES_PER_FILE = 1_000_000, 256 << 20
-"""Where row groups and files are cut, in rows and bytes of memory: by content alone, so equal rows give equal files."""
+"""Sizes at which row groups and files end, in rows and bytes of memory. They depend on content only, so equal rows give
+equal files."""
 
 LAUNCH_HASH_BYTES = 4 << 30
-"""A launch checksums files up to this many bytes (some 2 s per 4 GiB and core) and the sizes of the rest."""
+"""A launch computes checksums of up to this many bytes (some 2 s per 4 GiB and core), and checks the sizes of all other
+files."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Part:
 class Family:
     """A table (`format` parquet) or a set of opaque files (`raw`) of a manifest.
 
-    A table that was extended has `parts`, and the digest of a column is that of the parts' digests: rows that are there
-    already need not be read again.
+    A table that was extended has `parts`, and the digest of a column is computed from the parts' digests, so that
+    existing rows need not be read again.
     """
 
     format: str
@@ -88,7 +90,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An immutable record. `id` and `digest` stand for the content, `name@version` is what people call it."""
+    """An immutable record. `id` and `digest` identify the content; `name@version` is its name for people."""
 
     store: Store = field(repr=False, compare=False)
     name: str
@@ -149,7 +151,7 @@ class Manifest:
 
 
 def _rows_of(file: pq.ParquetFile, columns: list[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """`rows` of one file; each row group is read no further than its last of them."""
+    """The `rows` of one file; each row group is read up to the last wanted row."""
     start = 0
     for group in range(file.num_row_groups):
         end = start + file.metadata.row_group(group).num_rows
@@ -188,8 +190,8 @@ class Draft:
     ) -> None:
         """Stream `tables` (cast to `schema`) into Parquet files of `family`, in order, hashing the logical content.
 
-        `identity=False` keeps a family out of the digest: provenance, or what can be computed again. Memory: one file,
-        at most BYTES_PER_FILE and a block. ValueError for a type that Parquet gives back as another.
+        `identity=False` keeps a family out of the digest: provenance, or data that can be recomputed. Memory: one file,
+        at most BYTES_PER_FILE plus one block. ValueError for a type that Parquet does not preserve.
         """
         self._refuse_twice(family)
         _refuse_unstorable(schema)
@@ -199,16 +201,15 @@ class Draft:
         self.families[family] = Family("parquet", identity, digest.rows, schema_names(schema), digest.columns(), files)
 
     def keep(self, manifest: Manifest, family: str) -> None:
-        """The family of another manifest of this store as it is: the same files, nothing read or written."""
+        """The unchanged family of another manifest of this store: the same files, nothing is read or written."""
         self._refuse_twice(family)
         self.families[family] = manifest.families[family]
 
     def extend(
         self, manifest: Manifest, family: str, tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema
     ) -> None:
-        """The family of another manifest of this store with `tables` after it: its files as they are, and new ones.
-
-        ValueError when its columns are others. The digest tells such a family from the same rows written at once.
+        """The family of another manifest of this store, followed by `tables`: its files unchanged, and new ones.
+        ValueError when the columns differ. The digest differs from that of the same rows written at once.
         """
         known = manifest.families[family]
         if known.schema != schema_names(schema):
@@ -218,7 +219,7 @@ class Draft:
 
     def write_raw(self, family: str, sources: dict[str, Path | bytes], identity: bool = True) -> None:
         """Store opaque files under their logical names; their bytes are their content. A Path is moved. ValueError for
-        a name that cannot be that of a file."""
+        a name that cannot be a file name."""
         self._refuse_twice(family)
         files = []
         for name in sources:
@@ -294,7 +295,8 @@ def _joined(known: Family, added: Family) -> Family:
 
 
 def in_blocks(tables: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The same rows cast to `schema`, however they came, in tables of `rows` rows (the last: fewer); at least one."""
+    """The rows cast to `schema`, in tables of `rows` rows (the last may have fewer), however the input was batched; at
+    least one table."""
     held, count = [schema.empty_table()], 0
     for table in tables:
         table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
@@ -322,7 +324,7 @@ def _gather(tables: Iterable[pa.Table], rows: int, bytes_: int) -> Iterator[list
 
 
 def _refuse_unstorable(schema: pa.Schema) -> None:
-    """ValueError for a type that Parquet would give back as another: its digest could never be verified."""
+    """ValueError for a type that Parquet does not preserve: its digest could never be verified."""
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
     stored = schema_names(pq.read_schema(pa.BufferReader(sink.getvalue())))
@@ -343,7 +345,8 @@ def check_name(name: str, version: str) -> None:
 
 
 def content_digest(kind: str, parents: Iterable[str], recipe: dict[str, Any], families: dict[str, Family]) -> str:
-    """The digest that makes an ID: kind, parents, semantic recipe, and content of the families that bear identity."""
+    """The digest that makes an ID: kind, parents, semantic recipe, and content of the families that enter the
+    identity."""
     content = {
         name: {"rows": family.rows, "schema": list(family.schema.items()), "columns": family.columns}
         for name, family in families.items()
@@ -375,8 +378,8 @@ def record_path(name: str, version: str) -> str:
 
 
 def put_record(manifest: Manifest) -> Manifest:
-    """Write the record of `manifest` if its name@version is free; see `Draft.commit`. What could not be read again is
-    not written."""
+    """Write the record of `manifest` if its name@version is free; see `Draft.commit`. A record that could not be read
+    again is not written."""
     path, data = record_path(manifest.name, manifest.version), record_bytes(manifest)
     parse_record(manifest.store, data, path)
     if manifest.store.put_once(path, data):
@@ -391,7 +394,7 @@ def put_record(manifest: Manifest) -> Manifest:
 
 
 def record_bytes(manifest: Manifest) -> bytes:
-    """The canonical JSON of a record, with a checksum over all other fields as its last word on itself."""
+    """The canonical JSON of a record, including a checksum over all other fields."""
     plain = {
         "format": FORMAT,
         "name": manifest.name,
@@ -430,7 +433,10 @@ def parse_record(store: Store, data: bytes, where: str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(where) from error
     if intact and written != FORMAT:
-        raise UserError(f"record {where} has format {str(written)[:20]}, known is {FORMAT}", "Use a newer octothinker")
+        raise UserError(
+            f"record {where} has format {str(written)[:20]}; this octothinker reads format {FORMAT}",
+            "Use a newer octothinker",
+        )
     if not intact:
         raise _damaged(where)
     if wrong := complaint(plain):
@@ -446,11 +452,11 @@ def parse_record(store: Store, data: bytes, where: str) -> Manifest:
 
 def _damaged(where: str, why: str = "") -> UserError:
     said = f"record {where} is damaged{': ' + why if why else ''}"
-    return UserError(said, "Nothing of it is used. Restore it from a backup or another store")
+    return UserError(said, "It is not used. Restore it from a backup or another store")
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """The digest of what the record of `manifest` says; that of its content when it says the truth (`verify`)."""
+    """The digest computed from the record of `manifest`; it is that of the content if the record is true (`verify`)."""
     return content_digest(manifest.kind, manifest.parents, manifest.recipe, manifest.families)
 
 
@@ -517,8 +523,8 @@ def find_built(
 ) -> Manifest | None:
     """A manifest that this store has built from the same work, if there is one.
 
-    The key is a claim that no digest covers (a copy from another store has none): what is found must be of this kind,
-    these parents and this recipe, which its digest does cover. A build may add fields of its own to the recipe.
+    No digest covers the key (a copy from another store has none), so the manifest found must also have this kind, these
+    parents and this recipe, which its digest covers. A build may add fields to the recipe.
     """
     ids = tuple(parent.id if isinstance(parent, Manifest) else parent for parent in parents)
     asked = json.loads(canonical_json(recipe))
@@ -539,7 +545,7 @@ def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
 
 
 def called(store: Store, manifest: Manifest, recipe: NamedRecipe) -> Manifest:
-    """`manifest` under the recipe's name and version, which is given to it where it has another."""
+    """`manifest` under the recipe's name and version, which it is given if it has another."""
     is_so = manifest.ref == f"{recipe.name}@{recipe.version}"
     return manifest if is_so else tag(store, manifest.id, recipe.name, recipe.version)
 
@@ -548,7 +554,8 @@ def called(store: Store, manifest: Manifest, recipe: NamedRecipe) -> Manifest:
 
 
 def verify(store: Store, manifest: Manifest) -> list[str]:
-    """Everything wrong with the record and files of `manifest`, checksums and content recomputed; empty when sound."""
+    """All problems of the record and files of `manifest`, with checksums and content recomputed; empty when there are
+    none."""
     problems = [problem for file in _all_files(manifest) if (problem := _file_problem(store, file, hashed=True))]
     if problems:
         return problems
@@ -556,7 +563,7 @@ def verify(store: Store, manifest: Manifest) -> list[str]:
 
 
 def content_problems(store: Store, manifest: Manifest) -> list[str]:
-    """The families whose rows, as they lie in `store`, are not those that the digest of `manifest` stands for."""
+    """The families whose rows in `store` do not match the digest of `manifest`."""
     there = replace(manifest, store=store)
     found = ((name, _content_problem(there, name)) for name in there.families)
     return [f"family {name}: {problem}" for name, problem in found if problem]
@@ -629,8 +636,8 @@ def _file_problem(store: Store, file: File, hashed: bool) -> str | None:
 def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH_BYTES) -> None:
     """What every launch does first: the record's digest, every file's size, and checksums of up to `hash_bytes`.
 
-    Beyond that many bytes the files to checksum are a random sample, another at each launch. Raises UserError with
-    what differs; nothing is launched on a manifest that is not exactly what its ID names.
+    If there are more bytes, a random sample of files is checked, a different one at each launch. Raises UserError with
+    the differences; nothing is launched on a manifest whose content does not match its ID.
     """
     files = _all_files(manifest)
     chosen = set()
@@ -643,7 +650,7 @@ def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH
     problems += [found for file in files if (found := _file_problem(store, file, file.path in chosen))]
     if problems:
         raise UserError(
-            f"{manifest.ref} is not what {manifest.id} names: {'; '.join(problems[:3])}",
+            f"{manifest.ref} does not have the content that its ID {manifest.id} names: {'; '.join(problems[:3])}",
             f"Nothing was launched. See `octo manifest verify {manifest.ref}`; rebuild it or restore its files",
         )
 
@@ -652,10 +659,10 @@ def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH
 
 
 def collect_garbage(store: Store, older_than_seconds: float = 86_400.0, dry_run: bool = False) -> list[str]:
-    """Remove what no record names: objects, torn checkpoints, what lies under tmp/ and work/. Returns what was removed.
-
-    Young files stay, since a build in progress has stored objects that no record names yet; a working folder stays
-    whole while any file in it is young. Refuses while a record is damaged: what it names cannot be known.
+    """Remove files that no record names: objects, incomplete checkpoints, files under tmp/ and work/. Returns what was
+    removed. Recent files stay, because a build in progress has stored objects that no record names yet; a working
+    folder stays complete while any file in it is recent. Refuses while a record is damaged, because the files that it
+    names are unknown.
     """
     manifests, damaged = load_all(store)
     if damaged:
@@ -697,15 +704,15 @@ def _torn_checkpoints(store: Store) -> list[list[str]]:
 
 
 def copy_manifest(manifest: Manifest, target: Store, advance: Callable[..., None] = lambda _: None) -> Manifest:
-    """Put `manifest` into another store, files first, only what is missing there. UserError for a damaged file.
-    `advance` is told the bytes of each file that was copied. The copy has no build key: what was built elsewhere never
-    stands for a build of the target."""
+    """Copy `manifest` to another store: the files that are missing there, then the record. UserError for a damaged
+    file. `advance` is called with the bytes of each copied file. The copy has no build key: it never counts as a build
+    of the target."""
     copy_files(manifest, target, advance)
     return put_record(as_copy(manifest, target))
 
 
 def as_copy(manifest: Manifest, target: Store) -> Manifest:
-    """`manifest` as another store has it."""
+    """`manifest` as it is recorded in another store."""
     return replace(manifest, store=target, build_key="")
 
 
@@ -717,7 +724,10 @@ def copy_files(manifest: Manifest, target: Store, advance: Callable[..., None] =
         with target.temporary() as folder:
             manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
             if file_sha256(folder / "copy") != file.sha256:
-                raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
+                raise UserError(
+                    f"{file.path} in {manifest.store.url} is damaged",
+                    "Nothing was published. See `octo manifest verify`",
+                )
             target.put(file.path, folder / "copy")
         advance(file.bytes)
 

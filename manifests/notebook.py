@@ -1,8 +1,8 @@
 """What a notebook shows: a manifest that answers SQL, the rows of a query for polars, pandas or Arrow, tables in HTML.
 
-`Opened` is what `manifests.open` returns. `Rows` holds an Arrow table and hands it on; whatever takes Arrow's C stream
-(polars, pandas, DuckDB) takes it as it is. Loads DuckDB, polars and pandas only when they are asked for. Leaves out
-plots: `octo report` has them.
+`Opened` is what `manifests.open` returns. `Rows` holds an Arrow table; every library that reads Arrow's C stream
+(polars, pandas, DuckDB) reads it directly. Loads DuckDB, polars and pandas only when they are needed. Leaves out plots:
+`octo report` has them.
 """
 
 import html
@@ -61,7 +61,7 @@ class Rows:
 
 
 class Opened(Manifest):
-    """A manifest as a notebook has it."""
+    """A manifest in a notebook."""
 
     def sql(self, query: str, parameters: list[Any] | None = None) -> Rows:
         """The rows of one SELECT over what this manifest holds: the views of docs/sql.md (`documents`, `texts`, …),

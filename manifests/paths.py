@@ -4,8 +4,8 @@ A name in a record, a table, an archive or a recipe may have been written by a s
 `below(root, *names)` is how every path below a root is made from such names. Promises: each name is one part of a path
 (no separator, no `.` or `..`, no control character, no half surrogate pair, a bounded length), and the path lies inside
 the root after every symbolic link on the way is followed; anything else is a UserError before anything is opened.
-`Name` and `FileName` are the types that records and recipes give to fields which become paths. Leaves out hard links,
-which cannot be told from files, and somebody who changes the folder between the check and the use.
+`Name` and `FileName` are the types of fields of records and recipes that become paths. Leaves out hard links, which
+look like files, and changes of the folder between the check and the use.
 """
 
 import errno
@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from manifests.errors import UserError
+from manifests.errors import UserError, shortened
 
 NAME_LENGTH = 128
 """Characters of a name that people give: with `.json` behind it, and twice in a path, it still fits a file system."""
@@ -47,12 +47,13 @@ def fault(part: object) -> str | None:
 
 
 def parts(*names: str) -> tuple[str, ...]:
-    """`names`, each one part of a path; UserError for a name that is not. For places that are no folder (S3, zip)."""
+    """`names`, each checked to be one part of a path; UserError otherwise. For paths that are not in a folder (S3,
+    zip)."""
     for name in names:
         if why := fault(name):
-            raise UserError(f"{_short(name)} cannot be part of a path: {why}", HINT)
+            raise UserError(f"{shortened(name)!r} cannot be part of a path: {why}", HINT)
     if sum(map(len, names)) + len(names) > PATH_BYTES:
-        raise UserError(f"{_short('/'.join(names))} is too long for a path", HINT)
+        raise UserError(f"{shortened('/'.join(names))!r} is too long for a path", HINT)
     return names
 
 
@@ -65,7 +66,7 @@ def below(root: str | Path, *names: str) -> Path:
         linked = linked or os.path.islink(path)
     if linked and not _is_inside(path, root):
         raise UserError(
-            f"{_short('/'.join(names))} leads out of {root} through a symbolic link",
+            f"{shortened('/'.join(names))!r} leads out of {root} through a symbolic link",
             "Links out of a store are not followed: remove it, or mount the folder there",
         )
     return Path(path)
@@ -88,18 +89,13 @@ def refuse_links_out(root: str | Path, folder: Path) -> None:
                 raise UserError(f"{path} is a symbolic link that leads out of {root}", "Remove it")
 
 
-def _short(name: object) -> str:
-    text = str(name)
-    return repr(text if len(text) <= 80 else f"{text[:60]}…{text[-16:]}")
-
-
 def as_file_name(name: str) -> str:
     """`name`; ValueError unless it is a `FileName`."""
     why = fault(name)
     if not why and len(name) > NAME_LENGTH:
         why = f"it is longer than {NAME_LENGTH} characters"
     if why:
-        raise ValueError(f"{_short(name)} cannot name a file: {why}")
+        raise ValueError(f"{shortened(name)!r} cannot name a file: {why}")
     return name
 
 

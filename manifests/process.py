@@ -1,11 +1,10 @@
-"""How a process of ours is started, how it ends, and how it follows the one that started it.
+"""How our processes are started and ended, and how they end with the process that started them.
 
-`environment` makes it find our packages and no others of their names. `run_and_leave` is the last line of every entry
-point. A user's mistake ends as one line on stderr, anything else keeps its traceback. Exit functions run and output is
-flushed, then the process is left without the interpreter's own teardown: under Python 3.11 a native thread that lets go
-of a Python object meanwhile (gloo's did) aborts the process ("terminate called without an active exception"), which
-made finished work look failed in 1 of 6 runs on two ranks. Leaves out signals: who is killed leaves what any killed
-process leaves.
+`environment` makes a process import our packages and no others of the same names. `run_and_leave` is the last line of
+every entry point: a UserError ends as one line on stderr, any other error keeps its traceback. Exit functions run and
+output is flushed, then the process ends without the interpreter's teardown: under Python 3.11 a native thread that
+releases a Python object during it (gloo's did) aborts the process ("terminate called without an active exception"),
+which made finished work look failed in 1 of 6 runs on two ranks. Leaves out signals.
 """
 
 import atexit
@@ -45,7 +44,7 @@ def status_of(work: Callable[[], Any], mistake: int = 1, prefix: str = "octo: ")
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too: this is the last frame, and every error becomes a status
         told = of_system(error) if isinstance(error, OSError) else error
         if not isinstance(told, UserError):
             sys.excepthook(type(error), error, error.__traceback__)
@@ -56,14 +55,14 @@ def status_of(work: Callable[[], Any], mistake: int = 1, prefix: str = "octo: ")
 
 
 def leave(status: int) -> NoReturn:
-    """End this process: its threads that are no daemons are waited for, exit functions run, output is flushed."""
+    """End this process: wait for its non-daemon threads, run exit functions, flush output."""
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # as the interpreter's own exit begins
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            pass  # whoever read has had enough
+            pass  # the reader of the pipe has stopped
         except OSError as error:
             status = 1
             print(f"octo: {error}", file=sys.__stderr__)

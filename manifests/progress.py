@@ -1,7 +1,7 @@
 """Progress on a terminal, silence elsewhere.
 
 `with progress("curate: read", total) as advance:` shows one rich bar on stderr when stderr is a terminal; nested calls
-share the display. In pipes, tests and CI nothing is drawn. Leaves out logging: what must be kept goes to the ledgers.
+share the display. In pipes, tests and CI nothing is drawn. Leaves out logging: what must be kept is in the ledgers.
 """
 
 import sys
@@ -57,5 +57,5 @@ def _shared_display() -> Iterator[Progress]:
 
 
 def warn(what: str) -> None:
-    """One line on stderr for what was done and may not be what was meant."""
+    """Print a warning on stderr: one line about something that was done and may not be intended."""
     print(f"octo: {what}", file=sys.stderr)

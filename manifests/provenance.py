@@ -1,4 +1,4 @@
-"""What is worth remembering about a build and is no part of its identity: code, host, time.
+"""Provenance of a build, which is not part of its identity: code, package versions, host, time.
 
 Leaves out absolute paths and environment variables: they name machines and may hold secrets.
 """

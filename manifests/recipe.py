@@ -1,9 +1,9 @@
 """Recipes: YAML files that people write, checked by frozen pydantic models, with dotted overrides.
 
 A recipe has two kinds of field. A plain field is *semantic*: it changes what is built and so enters the identity. One
-annotated `Local` (a path, a place, a name, a worker count) says where or how and never does. `semantic()` draws that
-line once, by the type, so no caller keeps a list of exclusions. Leaves out: templating, inheritance and code. A recipe
-is data; reading one runs nothing.
+annotated `Local` (a path, a place, a name, a worker count) says where or how and never does. `semantic()` separates
+them by type, so no caller keeps a list of exclusions. Leaves out templating, inheritance and code: reading a recipe
+runs nothing.
 """
 
 import re
@@ -21,7 +21,7 @@ from manifests.shipped import shipped
 
 
 class Local:
-    """Marks a field that is no part of the identity: `path: Annotated[str | None, Local]`, around the whole type."""
+    """Marks a field that is not part of the identity: `path: Annotated[str | None, Local]`, around the whole type."""
 
 
 class Recipe(BaseModel):
@@ -31,7 +31,8 @@ class Recipe(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Refuse a `Local` inside a type (`Annotated[str, Local] | None`): it would enter the identity in silence."""
+        """Refuse a `Local` inside a type (`Annotated[str, Local] | None`): the field would silently enter the
+        identity."""
         for name, field in cls.model_fields.items():
             if _mentions_local(field.annotation):
                 raise TypeError(f"{cls.__name__}.{name}: put Local around the whole type")
@@ -77,7 +78,7 @@ Amount = Annotated[int, BeforeValidator(_amount)]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its numbers to base 60: 3:32 is no 212, and a time limit of 24:00:00 no 86400."""
+    """YAML without numbers in base 60: 3:32 is not 212, and a time limit of 24:00:00 is not 86400."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -104,7 +105,7 @@ R = TypeVar("R", bound=Recipe)
 def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...] = ()) -> R:
     """The recipe in the YAML file `path` as a `model`, with dotted overrides (`budget.tokens=20B`) applied.
 
-    A path that is not there may be that of a recipe of the project (`recipes/quickstart/corpus.yaml`). Raises UserError
+    A path that does not exist may name a recipe of the project (`recipes/quickstart/corpus.yaml`). Raises UserError
     naming the file and the field for anything wrong with either.
     """
     try:
@@ -123,7 +124,7 @@ def load(path: str | Path, model: type[R], overrides: list[str] | tuple[str, ...
 
 
 def recipe_file(path: str | Path) -> Path:
-    """The file at `path`; where there is none, the recipe of the project that bears this name."""
+    """The file at `path`; if there is none, the recipe of the project with this name."""
     return Path(path) if Path(path).exists() else shipped(path)
 
 
@@ -174,7 +175,7 @@ def _child(node: Any, part: str, name: str) -> Any:
         node[part] = {}
     child = node[part]
     if not isinstance(child, dict | list):
-        raise UserError(f"override {name}: `{part}` is a value and has no parts", "See the recipe's fields")
+        raise UserError(f"override {name}: `{part}` is a single value and has no fields", "See the recipe's fields")
     return child
 
 
@@ -185,10 +186,9 @@ def _position(node: list[Any], part: str, name: str) -> int:
 
 
 def semantic(recipe: BaseModel) -> dict[str, Any]:
-    """The part of `recipe` that bears identity, as plain JSON: all fields but those marked Local, at any depth.
+    """The part of `recipe` that enters the identity, as plain JSON: all fields but those marked Local, at any depth.
 
-    A field that is None is left out: not given is the same as not known yet, so that a new optional field does not
-    change the identity of what was built before it existed.
+    A field that is None is left out, so that a new optional field does not change the identity of earlier builds.
     """
     fields = type(recipe).model_fields
     dumped = recipe.model_dump(mode="json")

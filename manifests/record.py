@@ -1,9 +1,9 @@
-"""The shape of a record: types that hold nothing but what a record may say.
+"""The schema of a record: types that admit only what a record may contain.
 
-`complaint(plain)` says what is wrong with a record's JSON, and where, in one line. Promises: of a record without a
-complaint every name is one part of a path, every checksum is one, every count is a whole number from 0 to 2**63 - 1, a
-file lies where its checksum says, and the numbers agree with each other. Whether the claims are true is not decided
-here: `manifests.manifest` recomputes the digest, `verify` and `octo pull` the content.
+`complaint(plain)` says what is wrong with a record's JSON, and where, in one line. Promises: in a record without a
+complaint every name is one part of a path, every checksum has the form of one, every count is a whole number from 0 to
+2**63 - 1, the path of a file follows from its checksum, and the numbers agree with each other. Whether the claims are
+true is checked elsewhere: `manifests.manifest` recomputes the digest, `verify` and `octo pull` the content.
 """
 
 import math
@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 MANIFEST_ID = rf"^({'|'.join(KINDS)})-[0-9a-f]{{12}}$"
 LARGEST = 2**63 - 1
-"""Of a count: what Arrow, DuckDB and the tables hold."""
+"""The largest count that Arrow, DuckDB and the tables can hold."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ManifestID = Annotated[str, Field(pattern=MANIFEST_ID)]
@@ -60,7 +60,7 @@ class FileRecord(_Strict):
     def _lies_where_its_checksum_says(self) -> "FileRecord":
         match = OBJECT.fullmatch(self.path)
         if match is None or match["sha256"] != self.sha256 or len(match["suffix"]) > 128:
-            raise ValueError(f"{self.path[:80]!r} is not where {self.sha256[:12]} lies")
+            raise ValueError(f"{self.path[:80]!r} is not the path of the file with checksum {self.sha256[:12]}")
         return self
 
 
@@ -94,9 +94,9 @@ class FamilyRecord(_Strict):
         if self.rows != sum(file.rows for file in self.files):
             raise ValueError(f"it has {self.rows} rows, its files {sum(file.rows for file in self.files)}")
         if self.parts and sum(part.files for part in self.parts) != len(self.files):
-            raise ValueError("its parts are not of its files")
+            raise ValueError("its parts do not match its files")
         if self.parts and self.columns != digest_of_parts([part.columns for part in self.parts]):
-            raise ValueError("its columns are not those of its parts")
+            raise ValueError("its columns do not match its parts")
         return self
 
 
@@ -115,7 +115,7 @@ class Counts(BaseModel):
 
 
 def _counted(value: Any) -> Any:
-    """ValueError for a number, at any depth, that counts nothing."""
+    """ValueError for a number, at any depth, that cannot be a count."""
     match value:
         case bool() | None | str():
             pass
@@ -158,7 +158,7 @@ class LaunchedWith(BaseModel):
 
 
 class Run(BaseModel):
-    """What every record of a run has; a run notes more about itself."""
+    """The fields of every run record; runs add further ones."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -204,7 +204,7 @@ def _valid(model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:
 
 
 def complaint(plain: dict[str, Any], model: type[BaseModel] = Record) -> str | None:
-    """What is wrong with `plain`, the fields of a record, and where; None when nothing is."""
+    """What is wrong with `plain`, the fields of a record, and where; None if nothing is."""
     try:
         model.model_validate(plain)
     except ValidationError as error:

@@ -1,15 +1,16 @@
-"""Runs: what happened, with the manifest it was launched from and a ledger that grows while it goes on.
+"""Runs: the record of each launch, the manifests it read, and the ledgers and checkpoints that it writes.
 
     runs/<id>/run.json                  the record, replaced whole at each change of status
     runs/<id>/<table>.parquet/<first>-<last>-<part>.parquet
                                         a ledger: one part per append, first and last step in its name
     runs/<id>/checkpoints/<step>/…      files, then complete.json with their sizes and checksums, last
 
-Promises. The ID comes from what a run was launched with, so the same launch finds the same run. A part of a ledger and
-a checkpoint are there whole or not at all; a torn checkpoint is never listed, and no flipped byte of one is loaded.
-`truncate(step)` forgets what came after a checkpoint, so that a resumed ledger equals an uninterrupted one. Only one
-process at a time may hold a run of a local store (a lock the kernel drops when the process dies). Leaves out: processes
-and scheduling, see `training.launch`; locking in a remote store; checksums of ledgers, which are not identity.
+Promises. The ID is computed from the settings of the launch, so the same launch finds the same run. A part of a ledger
+and a checkpoint are complete or absent; an incomplete checkpoint is never listed, and a damaged one is never loaded.
+`truncate(step)` removes the rows after a checkpoint, so that a resumed ledger equals an uninterrupted one. Only one
+process at a time may hold a run of a local store (the kernel releases the lock when the process dies). Leaves out:
+processes and scheduling, see `training.launch`; locking in a remote store; checksums of ledgers, which are not
+identity.
 """
 
 import contextlib
@@ -34,12 +35,12 @@ from manifests.paths import refuse_links_out
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
 from manifests.record import Run, complaint
-from manifests.store import Store, file_sha256, try_lock
+from manifests.store import Store, file_sha256, lock_holder, try_lock
 
 RunKind = Literal["curate", "train", "rl", "eval", "pass-rate", "study"]
 RunStatus = Literal["created", "running", "done", "failed", "stopped"]
 UNDER_WAY: tuple[RunStatus, ...] = ("created", "running")
-"""Of a run that may still change by itself."""
+"""Statuses of a run that may still change."""
 RUN_ID = re.compile(r"run-[0-9a-f]{12}")
 LEDGER_PART = re.compile(
     r"runs/(?P<run>run-[0-9a-f]{12})/(?P<table>[a-z][a-z0-9_]*)\.parquet/(?P<first>\d+)-(?P<last>\d+)-\d+\.parquet",
@@ -93,6 +94,18 @@ class RunDirectory:
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
 
+    def stop(self, reason: str) -> None:
+        """Mark a run as stopped whose status is under way although no process works on it any more."""
+        self._take_lock()
+        self.reload()
+        if self.status in UNDER_WAY:
+            self._update(status="stopped", finished=now(), reason=reason)
+        self.release()
+
+    def holder(self) -> tuple[str, int] | None:
+        """Host and process ID of the process that works on the run, in a local store; None when none does."""
+        return lock_holder(self.path / "lock")
+
     def reload(self) -> RunStatus:
         """Read the record again, which another process may have changed; returns the status."""
         self.record = _load_record(self.store, self.id)
@@ -104,8 +117,8 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """`start`, and whatever ends the block but `finish` is written down: an interrupt as stopped, an error as
-        failed. Either way the same launch goes on from what is stored."""
+        """`start` the run, and record what ends the block: an interrupt as stopped, an error as failed. In both cases
+        the same launch resumes from what is stored."""
         self.start()
         try:
             yield
@@ -113,12 +126,12 @@ class RunDirectory:
             self._update(status="stopped", finished=now(), reason="interrupted")
             self.release()
             raise
-        except BaseException as error:
+        except BaseException as error:  # a SystemExit too: the record says what ended the run
             self.fail(str(error) or type(error).__name__)
             raise
 
     def release(self) -> None:
-        """Give the run up without a change of status, as the end of the process would."""
+        """Release the run without a change of status, as the end of the process would."""
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -132,17 +145,19 @@ class RunDirectory:
             return
         self._lock = try_lock(self.path / "lock")
         if not self._lock:
-            raise UserError(f"{self.id} is held by another process", "Wait until it ends, or stop it, then try again")
+            raise UserError(
+                f"{self.id} is held by another process", f"Wait until it ends, or end it: octo runs cancel {self.id}"
+            )
 
     def lines(self, name: str, folder: str) -> list[dict[str, Any]]:
-        """The JSON lines of the file `name`, or, while it is not there, those of the files in `folder`."""
+        """The JSON lines of the file `name`, or, while it does not exist, those of the files in `folder`."""
         paths = [self._at(name)] if self.store.exists(self._at(name)) else self.store.list(self._at(folder))
         return [json.loads(line) for path in paths for line in self.store.read(path).splitlines()]
 
     # -- ledgers ---------------------------------------------------------------------------------------------------
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """Add `rows` (with an int64 column `step`, ascending over appends) as one part file, whole or not at all."""
+        """Add `rows` (with an int64 column `step`, ascending over appends) as one part file, atomically."""
         if not rows.num_rows:
             return
         steps = rows["step"].to_numpy()
@@ -151,7 +166,7 @@ class RunDirectory:
         self.store.put(self._at(f"{table}.parquet/{first:010d}-{last:010d}-{part:06d}.parquet"), _parquet(rows))
 
     def truncate(self, step: int) -> None:
-        """Forget every ledger row after `step`, the newest first, so that a crash leaves no hole."""
+        """Remove every ledger row after `step`, the newest first, so that a crash leaves no gap."""
         for path in reversed(self.store.list(self._at(""))):
             if not (part := LEDGER_PART.fullmatch(path)):
                 continue
@@ -229,7 +244,8 @@ class RunDirectory:
         raise UserError(f"{self.id}: the list of files of checkpoint {step} is damaged", "Use an earlier checkpoint")
 
     def _remove(self, checkpoint: str) -> None:
-        """Remove the files below `checkpoint`, complete.json first, so that no half checkpoint is ever listed."""
+        """Remove the files below `checkpoint`, complete.json first, so that an incomplete checkpoint is never
+        listed."""
         last = f"{checkpoint}/complete.json"
         for path in sorted(self.store.list(checkpoint), key=lambda path: path != last):
             self.store.delete(path)
@@ -241,8 +257,8 @@ class Ledger:
     """Rows of a run that are not stored yet.
 
     `schemas` maps tables to their Arrow schemas. `flush` stores them in that order, so the table named last, `steps`,
-    never holds a step whose other rows are missing. As a context manager it stores what was added however the block
-    ends: the rows before an error are what explains it.
+    never holds a step whose other rows are missing. As a context manager it stores the added rows however the block
+    ends: the rows before an error explain it.
     """
 
     def __init__(self, run: RunDirectory, schemas: dict[str, pa.Schema]):
@@ -281,7 +297,7 @@ def _record_bytes(record: dict[str, Any]) -> bytes:
 
 
 def without_nan(value: Any) -> Any:
-    """`value` with null for NaN and infinities (a diverged loss), which JSON and SQL over it cannot say."""
+    """`value` with null for NaN and infinities (a diverged loss), which JSON cannot represent."""
     match value:
         case float() if not math.isfinite(value):
             return None
@@ -315,11 +331,11 @@ def open_run(
     inputs: dict[str, str] | None = None,
     resume: bool = False,
 ) -> RunDirectory:
-    """The run that this launch is: a new one, or the one begun before by the same launch. With `resume` the latter
-    alone, and UserError when there is none.
+    """The run of this launch: a new one, or the one that the same launch started before. With `resume` only the latter,
+    and UserError when there is none.
 
     The ID covers kind, manifests' digests, the semantic part of `config` (a Recipe, or plain JSON taken whole),
-    backend, parent and `inputs` (name → checksum of what is neither manifest nor run, such as a model folder).
+    backend, parent and `inputs` (name → checksum of inputs that are neither manifest nor run, such as a model folder).
     """
     manifests = list(manifests)
     identity = _identity(kind, manifests, config, backend, parent, inputs)
@@ -328,8 +344,8 @@ def open_run(
         return found
     if resume:
         raise UserError(
-            f"nothing to resume: {run_id}, which this launch would be, was never begun in {store.url}",
-            "Leave --resume out to begin it, or compare the recipe with that of `octo runs list`",
+            f"nothing to resume: this launch would be {run_id}, which was never started in {store.url}",
+            "Leave --resume out to start it, or compare the recipe with that of `octo runs list`",
         )
     record = identity | {
         "id": run_id,

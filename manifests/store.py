@@ -1,16 +1,16 @@
-"""Where everything lies: a folder or any fsspec URL, written so that a reader sees a file whole or not at all.
+"""The store: a folder or any fsspec URL, in which a file is visible completely or not at all.
 
     objects/<2 hex>/<sha256><suffix>   data files named by checksum; writing one twice is harmless
     manifests/<name>/<version>.json    records, put once and never replaced
     runs/<run-id>/…                    ledgers and checkpoints of runs
 
-Promises. What was written is durable when the call returns (file and folders fsynced on a local disk). `put_once` is
-put-if-absent: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put` replaces
-atomically. A process killed at any moment leaves at most orphans, under `tmp/` or `objects/`, for `octo manifest gc`.
-
-`OCTO_CRASH_AT=n` stops the process dead (`os._exit`) at the n-th numbered point of writing, so that a test can walk
-through all of them. Leaves out: locking of a store, file systems that cannot create a file exclusively (records are
-refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle rule should expire.
+Promises. What was written is durable when the call returns (file and folders fsynced on a local disk). `put_once` is an
+exclusive write: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put`
+replaces atomically. A process killed at any moment leaves at most orphaned files under `tmp/` or `objects/`, which
+`octo manifest gc` removes. `OCTO_CRASH_AT=n` ends the process at once (`os._exit`) at the n-th numbered point of
+writing, so that a test can visit all of them. Leaves out: locking of a store, file systems that cannot create a file
+exclusively (records are refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle
+rule should expire.
 """
 
 import errno
@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import inspect
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -44,8 +45,10 @@ CRASH_EXIT = 86
 OBJECT = re.compile(r"objects/(?P<head>[0-9a-f]{2})/(?P<sha256>(?P=head)[0-9a-f]{62})(?P<suffix>(\.[A-Za-z0-9._-]+)?)")
 """What the path of a data file looks like."""
 
+HOST = platform.node()
+"""The name of this machine."""
 CONFLICTS = 5
-"""Attempts at a conditional put before giving up: S3 answers 409 while another writer's put is under way."""
+"""Attempts at a conditional write: S3 answers 409 while another writer's request is in progress."""
 
 _points_passed = 0
 
@@ -82,7 +85,7 @@ class Store:
             self.fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
         except Exception as error:  # each kind of archive raises exceptions of its own
             said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"no store can be at {url}: {said}", "Give a folder or an fsspec URL") from error
+            raise UserError(f"cannot open a store at {url}: {said}", "Give a folder or an fsspec URL") from error
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(Path(root).resolve()) if self.is_local else root.rstrip("/")
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
@@ -97,7 +100,7 @@ class Store:
         return f"Store({self.url!r})"
 
     def full(self, path: str) -> str:
-        """`path` as the file system of the store knows it. UserError for a path that would lie outside."""
+        """`path` in the form that the file system of the store expects. UserError for a path outside the store."""
         names = path.split("/") if path else []
         return str(below(self.root, *names)) if self.is_local else "/".join([self.root, *parts(*names)])
 
@@ -129,7 +132,7 @@ class Store:
         return self.fs.open(self._file(path), "rb")
 
     def _file(self, path: str) -> str:
-        """`full`; FileNotFoundError for what is not a regular file of a local store: reading a pipe never ends."""
+        """`full`; FileNotFoundError if it is not a regular file of a local store: reading a pipe would never end."""
         place = self.full(path)
         if self.is_local and not os.path.isfile(place):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
@@ -159,7 +162,8 @@ class Store:
         return self.fs.modified(self.full(path)).timestamp()
 
     def local(self, path: str) -> Path:
-        """A local file with the content of `path`: itself in a folder, else a copy (of an object, made only once)."""
+        """A local file with the content of `path`: the file itself in a local store, else a copy (of an object only
+        one)."""
         if self.is_local:
             return Path(self.full(path))
         copy, known = below(self._cache(), *path.split("/")), OBJECT.fullmatch(path)
@@ -179,7 +183,8 @@ class Store:
     def put_object(self, source: bytes | Path, suffix: str) -> Blob:
         """Store `source` under the name of its checksum. A local file given as Path is moved, not copied.
 
-        Written even when it is there: that repairs a damaged file and makes an orphan too young for garbage collection.
+        Written even when it exists: that repairs a damaged file, and makes an orphaned one too recent for garbage
+        collection.
         """
         digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else file_sha256(source)
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -201,7 +206,7 @@ class Store:
         crash_point(f"after {path}")
 
     def put_once(self, path: str, data: bytes) -> bool:
-        """Write `path` only if nothing is there. True for the writer that won, False for every other."""
+        """Write `path` only if it does not exist. True for the writer that succeeded, False for every other."""
         self.full(path)
         crash_point(f"before {path}")
         won = self._link_once(path, data) if self.is_local else self._put_if_absent(path, data)
@@ -209,7 +214,7 @@ class Store:
         return won
 
     def delete(self, path: str) -> None:
-        """Remove a file, for good when the call returns."""
+        """Remove a file; the removal is durable when the call returns."""
         crash_point(f"before removing {path}")
         if self.is_local:
             os.unlink(self.full(path))
@@ -256,12 +261,14 @@ class Store:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def refuse_unless_exclusive(self) -> None:
-        """UserError where records cannot be written: two writers of one name would both believe that they had won."""
+        """UserError if records cannot be written: two writers of one name would both believe that they had
+        succeeded."""
         if not self.is_local and not self._creates_exclusively():
             raise UserError(f"{self.url} cannot create a file exclusively", "Use a local folder or an S3 store")
 
     def _creates_exclusively(self) -> bool:
-        """Whether the file system's own pipe_file knows mode="create"; fsspec's default only looks before it writes."""
+        """Whether the file system's own pipe_file knows mode="create"; fsspec's default only checks before it
+        writes."""
         own = type(self.fs)._pipe_file if isinstance(self.fs, AsyncFileSystem) else type(self.fs).pipe_file
         return own is not fsspec.AbstractFileSystem.pipe_file and "mode" in inspect.signature(own).parameters
 
@@ -285,7 +292,7 @@ class Store:
     # -- local working folders --------------------------------------------------------------------------------------
 
     def scratch(self, name: str) -> Path:
-        """A local folder for the intermediate files of one build; stays after a crash so that the build can go on.
+        """A local folder for the intermediate files of one build; it stays after a crash so that the build can resume.
 
         Inside a local store under work/; for a remote store under $OCTO_SCRATCH or the user's cache folder.
         """
@@ -295,7 +302,7 @@ class Store:
 
     @contextmanager
     def alone(self, name: str) -> Iterator[Path]:
-        """`scratch(name)`, held by this process alone; UserError while another process of this machine holds it."""
+        """`scratch(name)`, locked by this process; UserError while another process of this machine holds it."""
         while True:
             folder = self.scratch(name)
             refuse_links_out(folder, folder)
@@ -309,7 +316,7 @@ class Store:
                     return
 
     def scratch_path(self, name: str) -> Path:
-        """Where `scratch` is or would be; makes nothing."""
+        """The path of `scratch`, without creating it."""
         return below(self.root if self.is_local else self._cache(), "work", name)
 
     @contextmanager
@@ -321,21 +328,38 @@ class Store:
             yield Path(folder)
 
     def _cache(self) -> Path:
-        """A folder of this user alone: in one that others can write, a copy could be put under our feet."""
+        """A folder that only this user can write: in another one, somebody could replace a copy."""
         users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octothinker"
         base = Path(os.environ.get("OCTO_SCRATCH") or users)
         return base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """The file `path`, open and locked for this process until it is closed; None while another process holds it."""
-    lock = path.open("w")
+    """The file `path`, open and locked for this process until it is closed; None while another process holds it.
+
+    The file then says who holds it: host and process ID.
+    """
+    lock = path.open("a")  # not "w": what the holder has written stays until it lets go
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         return None
+    lock.truncate(0)
+    lock.write(f"{HOST} {os.getpid()}\n")
+    lock.flush()
     return lock
+
+
+def lock_holder(path: Path) -> tuple[str, int] | None:
+    """Host and process ID of the process that holds the lock `path`; None when none does."""
+    if not path.exists():
+        return None
+    if lock := try_lock(path):
+        lock.close()
+        return None
+    host, _, pid = path.read_text(encoding="utf-8").strip().partition(" ")
+    return host, int(pid or 0)
 
 
 def _s3_code(error: OSError) -> str:
@@ -352,7 +376,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Make the content of a file, or the names in a folder, durable."""
+    """Make the content of a file, or the entries of a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -53,7 +53,7 @@ class ComponentRecipe(Recipe):
     @model_validator(mode="after")
     def _has_a_size(self) -> "ComponentRecipe":
         if not (self.manifest or self.known or self.declared):
-            raise ValueError("give `manifest`, or only for a plan `known` or `declared`")
+            raise ValueError("give `manifest`; `known` and `declared` are for plans only")
         return self
 
 
@@ -81,7 +81,7 @@ class BudgetRecipe(Recipe):
         return self
 
     def count(self, sequence_length: int) -> int:
-        """The budget in whole sequences of `sequence_length` tokens, or in prompts. UserError when that is none."""
+        """The budget in whole sequences of `sequence_length` tokens, or in prompts. UserError when that is zero."""
         if self.steps is not None and self.batch is not None:
             return self.steps * self.batch
         asked = self.tokens // sequence_length if self.tokens is not None else self.sequences or self.prompts or 0
@@ -124,7 +124,7 @@ class MixRecipe(NamedRecipe):
             if missing:
                 raise ValueError(f"a mixture needs {', '.join(missing)}")
         if self.budget and (self.budget.prompts is not None) != (self.kind == "prompts"):
-            raise ValueError("a budget in prompts is for kind prompts, and no other is")
+            raise ValueError("`kind: prompts` takes a budget in prompts, and no other kind does")
         return self
 
     @field_validator("formats")
@@ -145,7 +145,7 @@ class MixRecipe(NamedRecipe):
         return self
 
     def template(self, component: ComponentRecipe) -> str | None:
-        """The text of the template that `component` is written with, if any."""
+        """The text of the template that renders `component`, if any."""
         return self.formats[component.format] if component.format else None
 
 

@@ -1,14 +1,14 @@
-"""A manifest of any kind as files of the field: what `octo manifest export` calls.
+"""A manifest of any kind as files for other tools: what `octo manifest export` calls.
 
-Of a mixture come the documents of each component, with the text as it was tokenised, or its token files for Datatrove
-and nanotron:
+A mixture is exported as the documents of each component, with the text that was tokenised, or as its token files for
+Datatrove and nanotron:
 
     FOLDER/<component>/<component>.ds, .ds.index     tokens and ends of documents, as `mixtures.tokens` has them
     FOLDER/tokenizer/tokenizer.json                  the tokenizer
     FOLDER/nanoset.yaml                              what nanotron's `data.dataset` takes, with the shares as weights
 
-Other kinds are `manifests.exports.export`'s. Promises: as there. Leaves out the order of a mixture and its epochs: no
-format here has a place for them, nanotron draws an order of its own (`octo train --backend nanotron` reads ours).
+For other kinds and for what is promised see `manifests.exports.export`. Leaves out the order of a mixture and its
+epochs, which none of these formats can hold: nanotron draws its own order (`octo train --backend nanotron` reads ours).
 """
 
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def _texts_of(members: pa.Table, corpus: Manifest, template: str | None) -> Iter
 
 
 def _as_tokenised(texts: pa.Table, template: str | None) -> pa.Table:
-    """`texts` with what was written into the token file as `text`."""
+    """`texts`, with the text that was written into the token file as `text`."""
     if template is None or not len(texts):
         return texts
     (batch,) = texts.combine_chunks().to_batches()

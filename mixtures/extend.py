@@ -1,10 +1,10 @@
-"""Going on from the middle of a mixture with other weights: the first part of the order stays, sequence for sequence.
+"""Extends a mixture from any step with other weights: the first part of the order stays the same, sequence for
+sequence.
 
-A component that keeps its name goes on in its stream of documents where the old mixture left it, so none is lost or
-repeated; that takes the same corpus, condition, template, seed, tokenizer and length, and anything else is refused. A
-component that the recipe does not name any more ends there; a new name begins a stream of its own. Caps and minima
-count what was read before. Leaves out a new component whose documents an old one has read: make their `where`s
-disjoint.
+A component that keeps its name continues its stream of documents where the old mixture left it, so none is lost or
+repeated; its corpus, condition, template, seed, tokenizer and length must be the same. A component that the recipe no
+longer names ends there; a new name starts a new stream. Caps and minima include what was read before. Leaves out a new
+component whose documents an old one has read: make their `where` conditions disjoint.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from mixtures.config import ComponentRecipe, MixRecipe
 from mixtures.reader import order_of
 
 STREAM = ("corpus", "where", "allow", "template")
-"""Of a component, what its stream of documents depends on beside its name."""
+"""Fields of a component on which its stream of documents depends."""
 SHARED = ("seed", "sequence_length", "tokenizer")
-"""Of a mixture, what the streams of all components depend on."""
+"""Fields of a mixture on which the streams of all components depend."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The first `sequences` of `mixture`, from which another goes on."""
+    """The first `sequences` of `mixture`, which another mixture continues."""
 
     mixture: Manifest
     sequences: int
@@ -35,7 +35,7 @@ class Start:
 
     @property
     def used(self) -> dict[str, int]:
-        """Sequences of each component that are read by then."""
+        """Sequences of each component that have been read by then."""
         components = self.mixture.read("components", ["component", "sequences"])
         order = order_of(self.mixture.recipe, components["sequences"].to_pylist())
         before = order.counts_before(self.sequences).tolist()
@@ -54,7 +54,7 @@ class Start:
 
 
 def shared_with(store: Store, mixture: Manifest, other: Manifest) -> int:
-    """How many sequences of `other` `mixture` begins with, as an extension of it or of its extensions; else 0."""
+    """With how many sequences of `other` `mixture` begins, as an extension of it or of its extensions; otherwise 0."""
     shared = mixture.counts["sequences"]
     while first := mixture.recipe.get("first"):
         mixture, shared = resolve(store, first["mixture"]), min(shared, first["sequences"])
@@ -64,11 +64,11 @@ def shared_with(store: Store, mixture: Manifest, other: Manifest) -> int:
 
 
 def start_after(mixture: Manifest, step: int, batch: int | None) -> Start:
-    """After `step` steps of `batch` sequences of `mixture`. UserError where the mixture ends before."""
+    """The start after `step` steps of `batch` sequences of `mixture`. UserError if the mixture ends before that."""
     if mixture.kind != "mixture":
         raise UserError(f"{mixture.ref} is a {mixture.kind}; only a mixture is extended", "See `octo manifest list`")
     if batch is None:
-        raise UserError("the recipe says no batch, so that steps cannot be counted", "Give budget.batch=<sequences>")
+        raise UserError("the recipe gives no batch, so steps cannot be counted", "Give budget.batch=<sequences>")
     total = mixture.counts["sequences"]
     if not 1 <= step <= total // batch:
         raise UserError(f"{mixture.ref} has no step {step} of {batch}", f"It has {total // batch} whole steps")
@@ -76,9 +76,10 @@ def start_after(mixture: Manifest, step: int, batch: int | None) -> Start:
 
 
 def continued(recipe: MixRecipe, start: Start) -> MixRecipe:
-    """`recipe` with the components of the old mixture first, in their order; those it does not name weigh nothing."""
+    """`recipe` with the components of the old mixture first, in their order; those that it does not name have weight
+    0."""
     if recipe.kind != "mixture":
-        raise UserError("a set of prompts extends no mixture", "Leave out --extend")
+        raise UserError("a set of prompts cannot extend a mixture", "Leave out --extend")
     named = {part.name: part for part in recipe.components}
     old = [named.pop(part["name"], None) or _ended(part) for part in start.mixture.recipe["components"]]
     templates = {
@@ -94,7 +95,7 @@ def _format_of(part: dict[str, Any]) -> str:
 
 
 def _ended(part: dict[str, Any]) -> ComponentRecipe:
-    """A component of which nothing more is read. Built unchecked: no recipe may give it the weight 0."""
+    """A component of which nothing more is read. Built without validation, because no recipe may give the weight 0."""
     fields = {name: part[name] for name in ("name", "where", "max_epochs")}
     fields |= {"allow": tuple(part["allow"]), "manifest": part["corpus"]}
     fields["format"] = _format_of(part) if "template" in part else None
@@ -102,12 +103,12 @@ def _ended(part: dict[str, Any]) -> ComponentRecipe:
 
 
 def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
-    """UserError unless every component of the old mixture reads on in the same stream under `identity`."""
+    """UserError unless every component of the old mixture continues the same stream under `identity`."""
     old = start.mixture.recipe
     for name in SHARED:
         if old[name] != identity[name]:
             raise UserError(
-                f"{start.mixture.ref} has another {name}", "An extension keeps it; make a new mixture to change it"
+                f"{start.mixture.ref} has another {name}", "An extension must keep it; make a new mixture to change it"
             )
     now = {part["name"]: part for part in identity["components"]}
     for part in old["components"]:
@@ -115,5 +116,5 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
         if changed:
             raise UserError(
                 f"component `{part['name']}` of {start.mixture.ref} has another {' and '.join(changed)}",
-                "Keep it to read on where it was left, or give the component a new name",
+                "Keep it, so that reading continues where it stopped, or rename the component",
             )

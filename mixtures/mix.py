@@ -1,10 +1,10 @@
 """Freeze a mixture: select documents by SQL, apportion the budget in whole sequences, write tokens and order.
 
-`mix` makes the manifest, `plan` says beforehand what it would hold. Promises. The same recipe over the same corpora
-with the same tokenizer gives the same ID, and built again it is found, not made. Corpora are verified before they are
-read. Every number of a plan is counted, or marked as declared where the corpus is not there. Memory is some 30 bytes
-for each selected document; text and tokens stream. Sets of prompts, the other kind of recipe, are made by
-`mixtures.prompts`; trainers read through `mixtures.reader`; going on from another mixture is `mixtures.extend`.
+`mix` builds the manifest, `plan` shows what it would contain. Promises. The same recipe over the same corpora with the
+same tokenizer gives the same ID, and an existing manifest is found and not built again. Corpora are verified before
+they are read. Every number of a plan is counted, or marked as declared if the corpus does not exist yet. Memory is some
+30 bytes for each selected document; text and tokens are streamed. Sets of prompts, the other kind of recipe, are made
+by `mixtures.prompts`; trainers read through `mixtures.reader`; `mixtures.extend` extends a mixture.
 """
 
 import shutil
@@ -36,14 +36,13 @@ from mixtures.selection import Selection, select
 from mixtures.tokens import Places, count_tokens, write_tokens
 
 Tell = Callable[[Plan | PromptsPlan], None]
-"""Is given the plan before anything is written."""
+"""Called with the plan before anything is written."""
 
 
 def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell | None = None) -> Manifest:
-    """The manifest that `recipe` describes, built now or found. UserError for whatever the recipe gets wrong.
-
-    From a `start` the first part of the order is that of the mixture named there, and the recipe's budget counts it.
-    `tell` is given the plan before anything is written; of a manifest that is found there is none.
+    """The manifest that `recipe` describes, built now or found. UserError for an error in the recipe. With a `start`,
+    the first part of the order is that of the mixture named there, and the recipe's budget includes it. `tell` is
+    called with the plan before anything is written, unless the manifest is found.
     """
     asked = _Inputs.of(store, recipe, start)
     key = build_key(recipe.kind, asked.identity, asked.parents)
@@ -74,10 +73,9 @@ def _silent(_: Plan | PromptsPlan) -> None:
 
 
 def plan(store: Store, recipe: MixRecipe, start: Start | None = None) -> Plan | PromptsPlan:
-    """What `mix` would make, from the same selection and counts; writes nothing. Its `rows()` are a table.
-
-    Of a component whose manifest is not in the store the declared size stands for the count; with nothing but such
-    components neither data nor tokenizer are needed.
+    """What `mix` would make, from the same selection and counts; writes nothing. Its `rows()` are a table. For a
+    component whose manifest is not in the store, the declared size is used as the count; with only such components
+    neither data nor tokenizer are needed.
     """
     declared = {part.name for part in recipe.components if _is_declared(store, part)}
     if recipe.kind == "mixture" and declared:
@@ -92,7 +90,8 @@ def plan(store: Store, recipe: MixRecipe, start: Start | None = None) -> Plan | 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """A recipe with all that it names looked up: a corpus per component, a tokenizer unless it is for prompts."""
+    """A recipe with everything that it names resolved: a corpus per component, and a tokenizer unless it is for
+    prompts."""
 
     recipe: MixRecipe
     start: Start | None
@@ -129,7 +128,7 @@ def supplies(store: Store, recipe: MixRecipe) -> list[Supply]:
 
 
 def _is_declared(store: Store, part: ComponentRecipe) -> bool:
-    """Whether a plan must do with the declared size of a component, since its manifest is not there."""
+    """Whether a plan must use the declared size of a component because its manifest does not exist."""
     if part.manifest is None:
         return True
     try:
@@ -142,7 +141,7 @@ def _is_declared(store: Store, part: ComponentRecipe) -> bool:
 
 
 def _declared(part: ComponentRecipe) -> Supply:
-    """The supply of a component whose documents are not there, from the size that somebody gave."""
+    """The supply of a component whose documents do not exist yet, from its declared size."""
     known = lookup(part.known) if part.known else None
     tokens = part.declared or (known.tokens if known else None)
     size = "declared" if part.declared else "known" if tokens else "unknown"
@@ -151,7 +150,7 @@ def _declared(part: ComponentRecipe) -> Supply:
 
 
 def _planned_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, declared: set[str]) -> Plan:
-    """A plan of which the components in `declared` have their size from the recipe, the others from the store."""
+    """A plan in which the components in `declared` have their size from the recipe and the others from the store."""
     return _solved(recipe, _supplies_from_sizes(store, recipe, start, declared), start)
 
 
@@ -184,12 +183,12 @@ def _corpora(store: Store, recipe: MixRecipe) -> list[Manifest]:
 
 
 def _pass_rates(store: Store, recipe: MixRecipe) -> list[Manifest | None]:
-    """The pass rates that each component names, if it does."""
+    """The pass rates that a component names, for each that does."""
     found = [resolve(store, part.pass_rates) if part.pass_rates else None for part in recipe.components]
     for part, manifest in zip(recipe.components, found, strict=True):
         if manifest and manifest.kind != "pass_rates":
             raise UserError(
-                f"component `{part.name}`: {manifest.ref} is a {manifest.kind}, no pass rates",
+                f"component `{part.name}`: {manifest.ref} is a {manifest.kind}, not a manifest of pass rates",
                 "Measure some with `octo rl pass-rate`",
             )
     return found
@@ -206,8 +205,8 @@ def _length(recipe: MixRecipe) -> int:
 def _identity(
     recipe: MixRecipe, corpora: list[Manifest], rates: list[Manifest | None], vocabulary: Vocabulary | None
 ) -> dict[str, Any]:
-    """What the manifest is made of, resolved: corpora by ID, templates by text, the tokenizer by digest, the budget as
-    a count."""
+    """The inputs of the manifest, resolved: corpora by ID, templates by text, the tokenizer by digest, the budget as a
+    count."""
     components = [
         semantic(component)
         | {"corpus": corpus.id}
@@ -249,7 +248,7 @@ def _token_counts(recipe: MixRecipe, selections: list[Selection], vocabulary: Vo
 
 
 def _counted(part: ComponentRecipe, selection: Selection, tokens: np.ndarray, start: Start | None) -> Supply:
-    """The supply of a component whose documents are there."""
+    """The supply of a component whose documents exist."""
     documents, used = len(selection.rows), start.used.get(part.name, 0) if start else 0
     return Supply(part.name, part.weight, part.max_epochs, documents, int(tokens.sum()), part.min_tokens, used=used)
 
@@ -274,13 +273,13 @@ def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> P
     if start and budget <= read:
         raise UserError(
             f"the budget of {budget} sequences ends before the extension begins, at {read}",
-            "The budget counts what is kept of the old mixture: raise it",
+            "The budget includes what is kept of the old mixture: raise it",
         )
     return solve(supplies, budget - read, _length(recipe))
 
 
 def _parts(planned: Plan, start: Start | None) -> dict[str, Any]:
-    """What the recipe of an extended mixture says of its order: see `mixtures.reader.order_of`."""
+    """The description of the order in the recipe of an extended mixture: see `mixtures.reader.order_of`."""
     if not start:
         return {}
     counts = [part.sequences - part.supply.used for part in planned.allotments]
@@ -292,7 +291,7 @@ def _parts(planned: Plan, start: Start | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Members:
-    """The documents of one component that are read, beside where they go in its token file.
+    """The documents of one component that are read, and where each goes in its token file.
 
     `selection` holds them in the order of the corpus; `places` says where each of them goes.
     """
@@ -326,7 +325,7 @@ class _Members:
 def _members(
     part: ComponentRecipe, selection: Selection, counts: np.ndarray, given: Allotment, recipe: MixRecipe
 ) -> _Members:
-    """The documents that are read: the first of the first epoch's order, or all of them."""
+    """The documents that are read: the first ones in the order of the first epoch, or all of them."""
     order = permutation(selection.keys, recipe.seed, part.name, 0)
     needed = given.tokens + 1 if given.sequences else 0  # the last label looks one token ahead
     ends = np.cumsum(counts[order])
@@ -338,7 +337,8 @@ def _members(
 
 
 def _chosen(store: Store, asked: _Inputs, tell: Tell) -> tuple[Plan, list[_Members]]:
-    """The plan, and the documents that it reads. The selections, many times as long, are given up on return."""
+    """The plan, and the documents that it reads. The selections, which are many times as long, are released on
+    return."""
     planned, selections, counts = _selected(store, asked)
     tell(planned)
     parts = zip(asked.recipe.components, selections, counts, planned.allotments, strict=True)
@@ -405,7 +405,7 @@ def _sequence_tables(recipe: dict[str, Any], members: list[_Members], length: in
 
 
 def _token_files(members: list[_Members], vocabulary: Vocabulary, scratch: Path) -> dict[str, Path | bytes]:
-    """Token files of the components that are read at all, by logical name."""
+    """Token files of the components of which anything is read, by logical name."""
     files: dict[str, Path | bytes] = {}
     with progress("mix: tokenize", sum(len(part.places.counts) for part in members)) as advance:
         for part in filter(lambda part: part.tokens, members):

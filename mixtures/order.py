@@ -2,16 +2,16 @@
 
 `Order(counts)` interleaves nᵢ = `counts[i]` sequences of each component i, N in all. Promises: among the first p
 sequences, for every p, the number of component i differs from p·nᵢ/N by less than one; the order depends on the counts
-alone; any position is computed without walking from the start, in memory that does not grow with the stream, and so is
-the place of any sequence of a component. `Continued` goes on from a place in an order with other counts.
+alone; any position is computed without walking from the start, in constant memory, and so is the position of any
+sequence of a component. `Continued` continues an order from a position with other counts.
 
 How. The k-th sequence of component i must lie in the slots [⌊(k-1)N/nᵢ⌋, ⌈kN/nᵢ⌉): that is the promise, restated as
 unit jobs with release times and deadlines. Such a schedule always exists (Steiner and Yeomans 1993; Baruah, Cohen,
 Plaxton and Varvel 1996, whose fluid schedule is a fractional matching of jobs and slots; Tijdeman 1980 has the sharper
 bound), and earliest deadline first finds it. A greedy largest-deficit rule does not. For random access the stream is
-halved down to blocks of `BLOCK` sequences: `_counts_at_cut` settles which of the jobs that straddle a cut are done
-before it, and each block is then scheduled by itself. A position costs log₂(N/BLOCK) cuts and one block, 2 ms in a
-stream of 10⁹ sequences of 100 components; the next positions cost less, since the path to the block is kept.
+halved down to blocks of `BLOCK` sequences: `_counts_at_cut` decides which of the jobs that straddle a cut are done
+before it, and each block is then scheduled separately. A position costs log₂(N/BLOCK) cuts and one block, 2 ms in a
+stream of 10⁹ sequences of 100 components; nearby positions cost less, because the path to the block is kept.
 
 Documents within a component are permuted by `permutation`. Leaves out reading: see `mixtures.reader`.
 """
@@ -57,6 +57,7 @@ class Order:
         if positions.size and (positions.min() < 0 or positions.max() >= self.n_sequences):
             raise IndexError(f"positions {positions.min()}..{positions.max()} of {self.n_sequences} sequences")
         component, index = np.empty_like(positions), np.empty_like(positions)
+        # Schedule each block that is asked for once, and pick the positions out of it.
         blocks = positions // self.block
         for block in np.unique(blocks):
             here = blocks == block
@@ -66,7 +67,7 @@ class Order:
         return component, index
 
     def positions(self, component: int, indexes: np.ndarray) -> np.ndarray:
-        """Where the sequences `indexes` (int) of `component` stand, int64: the inverse of `at`, at the same cost each.
+        """Positions of the sequences `indexes` (int) of `component`, int64: the inverse of `at`, at the same cost each.
 
         IndexError outside [0, counts[component]).
         """
@@ -107,8 +108,8 @@ class Order:
         return self._used[components], indexes
 
     def _narrow(self, holds: Callable[["_Span"], bool]) -> "_Span":
-        """The one block that `holds`, as every span around it must. The path from the whole stream is kept: what is
-        asked next shares most of it."""
+        """The one block that `holds`, as every span around it must. The path from the whole stream is kept, because the
+        next request shares most of it."""
         while not holds(self._path[-1]):
             self._path.pop()
         while (span := self._path[-1]).last - span.first > 1:
@@ -125,9 +126,9 @@ class Order:
 class Continued:
     """The first `read` sequences of the order `first`, then an order of `counts[i]` more of each component.
 
-    Positions and indexes go on where `first` is left, so nothing is read twice or skipped. Of the second part, any
-    prefix holds each component within one sequence of its own weight. `counts` may name components that `first` has
-    not, after those that it has.
+    Positions and indexes continue where `first` ends, so nothing is read twice or skipped. Any prefix of the second
+    part holds each component within one sequence of its weight there. `counts` may add components after those of
+    `first`.
     """
 
     def __init__(self, first: "Order | Continued", read: int, counts: Sequence[int]):
@@ -191,22 +192,29 @@ def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, aft
     they never spoil the choice is not proved here but checked: `_schedule` raises if a block cannot be filled, and a
     mixture is frozen only after all of its blocks were.
     """
+    # 1. Each component has at least ⌊cut·nᵢ/N⌋ sequences before the cut; `rest`/N is the fraction fᵢ rounded away.
     down, rest = np.divmod(cut * counts, n)
+    # 2. Earlier cuts have already decided some straddling jobs: done before this span, or not to be done in it.
     resolved = (before > down) | (after == down)
     at_cut = np.maximum(down, before)
+    # 3. The others straddle the cut: [release, due) are the slots in which the next job of the component must lie.
     (straddling,) = np.nonzero(rest)
     release, due = down * n // counts, -(-(down + 1) * n // counts)
+    # 4. Walk the due dates upwards. Of the jobs due by each, at least ⌊Σ fᵢ⌋ must be done before the cut (Hall).
     by_due = straddling[np.argsort(due[straddling], kind="stable")]
     needed = np.cumsum(rest[by_due]) // n * (due[by_due] < after.sum())  # what is due beyond the span need not be done
     waiting: list[tuple[int, int]] = []
     taken = 0
     for job, need in zip(by_due.tolist(), needed.tolist(), strict=True):
+        # A job that an earlier cut placed before the span counts as taken.
         taken += int(at_cut[job] > down[job])
         if not resolved[job]:
             heapq.heappush(waiting, (int(release[job]), job))
+        # One more is needed: take the job that was released first, which leaves the others the most room.
         while taken < need and waiting:
             at_cut[heapq.heappop(waiting)[1]] += 1
             taken += 1
+    # 5. Fill up to exactly `cut` sequences, again with the jobs released first.
     for _, job in heapq.nsmallest(cut - int(at_cut.sum()), waiting):
         at_cut[job] += 1
     return at_cut
@@ -215,19 +223,23 @@ def _counts_at_cut(counts: np.ndarray, n: int, cut: int, before: np.ndarray, aft
 @numba.njit(cache=True)
 def _earliest_deadline_first(counts, n, start, stop, before, after):  # pragma: no cover (compiled)
     """Fill the slots [start, stop) with jobs before[i]..after[i] of each component: (component, index, complete)."""
+    # The next job of component i may start at `release[i]` and must have its slot before `deadline[i]`.
     done = before.copy()
     release = done * n // counts
     deadline = -((-(done + 1) * n) // counts)
     components = np.empty(stop - start, np.int64)
     indexes = np.empty(stop - start, np.int64)
     for slot in range(start, stop):
+        # Of the released jobs the one due first; of several, that of the first component.
         chosen, earliest = -1, 0
         for i in range(len(counts)):
             due = min(deadline[i], stop)
             if done[i] < after[i] and release[i] <= slot and (chosen < 0 or due < earliest):
                 chosen, earliest = i, due
+        # No job is ready, or the chosen one is too late: the span cannot be filled.
         if chosen < 0 or earliest <= slot:
             return components, indexes, False
+        # Give it the slot, and compute the window of the next job of its component.
         components[slot - start], indexes[slot - start] = chosen, done[chosen]
         done[chosen] += 1
         release[chosen] = done[chosen] * n // counts[chosen]
@@ -268,7 +280,9 @@ def permutation(keys: np.ndarray, seed: int, component: str, epoch: int) -> np.n
     out because numpy does not promise equal streams across its versions.
     """
     salt = hashlib.sha256(f"{seed}/{epoch}/{component}".encode()).digest()[:8]
+    # The salt makes each seed, epoch and component a permutation of its own.
     mixed = keys ^ np.frombuffer(salt, "<u8")
+    # The three steps of splitmix64: a Weyl increment and two rounds of shift and multiply.
     mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,9 +1,10 @@
 """The arithmetic of a mixture: weights, caps and a budget in, whole sequences per component out.
 
 `solve` apportions by largest remainder, so that the budget is met exactly and every component is within one sequence of
-its share. Promises: exact (fractions, no floats), pure (no store, no clock), and never silent: when weights, budget,
-`max_epochs` and `min_tokens` cannot all hold, the error names the components whose constraints conflict and the nearest
-choices that were checked to be feasible. Leaves out redistribution: a share is what the recipe says, or an error.
+its share. Promises: exact (fractions, no floats), pure (no store, no clock), and with errors that explain: when
+weights, budget, `max_epochs` and `min_tokens` cannot all hold, the error names the components whose constraints
+conflict and the nearest choices that were checked to be feasible. Leaves out redistribution: a share is as the recipe
+gives it, or there is an error.
 
 Every token is an input at most once per epoch and the last label of a sequence looks one token ahead, so n sequences of
 S tokens need n·S + 1 ≤ max_epochs · tokens.
@@ -21,10 +22,9 @@ from mixtures.order import MOST_SEQUENCES
 
 @dataclass(frozen=True)
 class Supply:
-    """What a component offers and asks for. `tokens` count one EOS per document; None where nobody knows.
-
-    `size` says where the numbers are from: counted, declared, known or unknown. `used` are sequences that an earlier
-    part of the mixture has read; they count towards `max_epochs` and `min_tokens`.
+    """What a component offers and asks for. `tokens` include one EOS per document; None if the number is unknown.
+    `size` is the origin of the numbers: counted, declared, known or unknown. `used` are sequences that an earlier part
+    of the mixture has read; they count towards `max_epochs` and `min_tokens`.
     """
 
     name: str
@@ -37,20 +37,20 @@ class Supply:
     used: int = 0
 
     def most(self, length: int) -> int:
-        """Most whole sequences of `length` tokens that `max_epochs` allows beside those that are used."""
+        """The most whole sequences of `length` tokens that `max_epochs` allows in addition to the used ones."""
         if self.tokens is None:
             return MOST_SEQUENCES
         return max(0, (math.floor(_exact(self.max_epochs) * self.tokens) - 1) // length - self.used)
 
     def least(self, length: int) -> int:
-        """Fewest sequences that, with those that are used, hold `min_tokens`."""
+        """The fewest sequences that hold `min_tokens` together with the used ones."""
         return max(0, -(-self.min_tokens // length) - self.used)
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """What a component gets: whole sequences, and what that comes to. `sequences` and `tokens` hold what was used; the
-    shares are of what is apportioned."""
+    """What a component gets: whole sequences, and the tokens and shares that follow. `sequences` and `tokens` include
+    the used ones; the shares refer to what is apportioned."""
 
     supply: Supply
     share_wanted: float
@@ -68,7 +68,7 @@ class Allotment:
 
 @dataclass(frozen=True)
 class Plan:
-    """A mixture made exact: `sequences` of `sequence_length` tokens, apportioned. Of prompts the length is 1."""
+    """An exact mixture: `sequences` of `sequence_length` tokens, apportioned. For prompts the length is 1."""
 
     sequences: int
     sequence_length: int
@@ -79,7 +79,7 @@ class Plan:
         return self.sequences * self.sequence_length
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per component: what is there, what is wanted, what it gets."""
+        """One row per component: what is available, what is wanted, what it gets."""
         return [
             {
                 "component": part.supply.name,
@@ -100,8 +100,8 @@ class Plan:
 
 
 def solve(supplies: Sequence[Supply], sequences: int, length: int) -> Plan:
-    """The plan for `sequences` of `length` tokens, beside those that are used. UserError names what conflicts and what
-    would do."""
+    """The plan for `sequences` of `length` tokens in addition to the used ones. UserError names the conflict and
+    feasible choices."""
     if sequences < 1:
         raise UserError(f"the budget holds no sequence of {length} tokens", "Raise the budget or shorten the sequences")
     if empty := [f"`{supply.name}`" for supply in supplies if 0 in (supply.documents, supply.tokens)]:
@@ -113,7 +113,7 @@ def solve(supplies: Sequence[Supply], sequences: int, length: int) -> Plan:
 
 
 def allotted(supplies: Sequence[Supply], counts: Sequence[int], length: int) -> Plan:
-    """The plan that gives each component `counts[i]` sequences of `length` tokens, beside those that are used."""
+    """The plan that gives each component `counts[i]` sequences of `length` tokens in addition to the used ones."""
     n, parts = sum(counts), []
     for supply, share, count in zip(supplies, _shares(supplies), counts, strict=True):
         total, possible = supply.used + count, min(1.0, supply.most(length) / n)
@@ -125,8 +125,8 @@ def allotted(supplies: Sequence[Supply], counts: Sequence[int], length: int) -> 
 def apportion(weights: Sequence[Fraction], n: int, least: Sequence[int], most: Sequence[int]) -> list[int] | None:
     """`n` whole things by `weights`: each count is its quota rounded down or up and within [least, most].
 
-    Hamilton's method of largest remainders; ties go to the earlier. Bounds shift the rounding, never the quota: where
-    that cannot be, the answer is None.
+    Hamilton's method of largest remainders; ties go to the earlier. Bounds change the rounding, never the quota; if
+    that is not possible, the result is None.
     """
     total = sum(weights)
     quotas = [weight * n / total for weight in weights]
@@ -177,7 +177,7 @@ def _conflict(supplies: Sequence[Supply], n: int, length: int) -> UserError:
 
 
 def _complaint(supply: Supply, quota: Fraction, low: int | Fraction, high: int | Fraction, n: int, length: int) -> str:
-    """What keeps a component from having `low` to `high` sequences; empty when nothing does."""
+    """Why a component cannot have `low` to `high` sequences; empty if it can."""
     most, least = supply.most(length), supply.least(length)
     wanted, tokens = f"{_percent(quota / n)} of {short(n * length)}", short(supply.tokens or 0)
     if least > most:
@@ -219,7 +219,7 @@ def _other_shares(supplies: Sequence[Supply], n: int, length: int) -> str:
 
 
 def _at_bounds(weights: list[Fraction], n: int, least: list[int], most: list[int]) -> dict[int, int]:
-    """Which components sit at a bound, and at what count, when the others share the rest of `n` by weight.
+    """Which components are at a bound, and with what count, when the others share the rest of `n` by weight.
 
     Each round fixes the side that is further out (as CSS lays out flexible boxes), so it ends after at most m rounds.
     """

@@ -1,9 +1,9 @@
 """Prompts for reinforcement learning: questions with verifiable answers, chosen by SQL, in an order fixed by a seed.
 
 Promises. Each selected document is one prompt at most; with a budget, prompts are apportioned over the components by
-weight, and any prefix of the order holds them so (as sequences of a mixture, see `mixtures.order`). A document without
-a question or an answer is an error with its count, never a silent gap. Leaves out prompt templates: they are the
-trainer's.
+weight, and any prefix of the order has these proportions (as with the sequences of a mixture, see `mixtures.order`). A
+document without a question or an answer is an error that gives their number. Leaves out prompt templates, which the
+trainer applies.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def choose_prompts(recipe: MixRecipe, selections: list[Selection]) -> PromptsPla
     if counts is None:
         offered = ", ".join(f"`{p.name}` has {n}" for p, n in zip(recipe.components, available, strict=True))
         hint = "Lower budget.prompts or change the weights"
-        raise UserError(f"{wanted} prompts cannot be had by weight: {offered}", hint)
+        raise UserError(f"{wanted} prompts cannot be drawn with these weights: {offered}", hint)
     return PromptsPlan(recipe, selections, counts)
 
 

@@ -1,10 +1,10 @@
-"""What a trainer reads: the sequences of a mixture at any positions, with what each consists of.
+"""What a trainer reads: the sequences of a mixture at any positions, with the documents in each.
 
 A component is one long stream of tokens: its documents in the order of epoch 0, then of epoch 1, and so on, an EOS
-after each. Sequence k of it has the S tokens from k·S on as inputs and one more for the last label, so every token is
-an input exactly once per epoch. Promises. Positions determine everything: batch size, ranks and workers do not.
-Consumption is exact: per step the tokens sum to sequences · S. Work is vectorised over memory maps, with no Python
-loop over tokens or documents. Leaves out shuffling: `mixtures.order` fixed the order.
+after each. Its sequence k has the S tokens from k·S on as inputs and one more as the last label, so every token is an
+input exactly once per epoch. Promises. Positions determine everything: batch size, ranks and workers do not.
+Consumption is exact: per step the tokens sum to sequences · S. Everything is vectorised over memory-mapped files, with
+no Python loop over tokens or documents. Leaves out shuffling: `mixtures.order` fixed the order.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,8 @@ class Batch:
 
     @property
     def label_mask(self) -> np.ndarray:
-        """Whether each label, tokens[:, 1:], is to be learned: bool [B, S], False for the first token of a document."""
+        """Whether each label, tokens[:, 1:], contributes to the loss: bool [B, S], False for the first token of a
+        document."""
         return self.segment[:, 1:] == self.segment[:, :-1]
 
     @property
@@ -240,14 +241,14 @@ class _Component:
         return pa.table([pa.repeat(self.name, len(held)), sources, self.doc_ids.take(held), read[held]], names=names)
 
     def read(self, pieces: _Pieces) -> np.ndarray:
-        """The tokens of all pieces end to end."""
+        """The tokens of all pieces, concatenated."""
         begin = self.starts[pieces.document] + pieces.start - (np.cumsum(pieces.length) - pieces.length)
         return self.tokens[np.repeat(begin, pieces.length) + np.arange(int(pieces.length.sum()))]
 
     def consumption(self, pieces: _Pieces) -> list[tuple[str, str, int, int]]:
         """(component, source, sequences, tokens) of each source, by name."""
         source, n = self.source[pieces.document], len(self.sources)
-        tokens = np.bincount(source, pieces.length, n).astype(np.int64)  # exact: doubles hold integers to 2⁵³
+        tokens = np.bincount(source, pieces.length, n).astype(np.int64)  # exact: float64 holds integers to 2⁵³
         sequences = np.bincount(np.unique(pieces.window * n + source) % n, minlength=n)
         rows = zip(self.sources, sequences.tolist(), tokens.tolist(), strict=True)
         return [(self.name, name, held, read) for name, held, read in sorted(rows) if held]

@@ -1,12 +1,12 @@
-"""Which documents of a corpus a component is made of: an SQL condition, judged by DuckDB's own parser, then run.
+"""Which documents of a corpus a component consists of: an SQL condition, checked by DuckDB's parser and then run.
 
 A `where` is one expression over the columns of `documents` and nothing else: no subquery, no second statement, no
-function whose value changes from call to call, since the same recipe must select the same documents for ever. It runs
-in the locked catalog, which reads nothing but the store.
+function whose value changes from call to call, because the same recipe must always select the same documents. It runs
+in the locked catalog, which reads only the store.
 
-Dropped documents are left out by themselves. A `where` that names `drop_reason` and selects dropped documents is
-refused with their numbers, unless the component allows those reasons by name (`allow: [too_short]`), in which case
-they are in.
+Dropped documents are left out automatically. A `where` that names `drop_reason` and selects dropped documents is
+refused with their numbers, unless the component allows those reasons by name (`allow: [too_short]`), in which case they
+are in.
 """
 
 import json
@@ -27,13 +27,14 @@ from mixtures.config import ComponentRecipe
 from mixtures.order import document_keys
 
 PLACES = {"manifest", "shard", "row"}
-"""Columns of the catalog that say where a row lies and not what it is."""
+"""Columns of the catalog that locate a row and do not describe it."""
 
 CLOCKS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
-"""What SQL writes like a column and is the time of day."""
+"""Names that look like columns in SQL and are the current time."""
 
 _CHANGING = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT' OR function_name = 'ago'"
-"""Functions whose value is not given by their arguments: random(), now(), uuid(), …; ago() is a macro over now()."""
+"""Functions whose value does not follow from their arguments: random(), now(), uuid(), …; ago() is a macro over
+now()."""
 
 
 _DOCUMENTS = "FROM documents WHERE manifest = $1"
@@ -78,7 +79,7 @@ class Selection:
 def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe, rates: Manifest | None = None) -> Selection:
     """The documents of `component`; `rates` are the pass rates that its `where` may name.
 
-    UserError names the component for a `where` that is wrong, refused or empty.
+    UserError, with the name of the component, for a `where` that is wrong, refused or selects nothing.
     """
     names = _check_expression(component)
     sql = (

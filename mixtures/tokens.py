@@ -1,14 +1,14 @@
-"""Tokens of a component, written once: Datatrove's `.ds` layout, which nanotron and Datatrove read as it is.
+"""Tokens of a component, written once, in Datatrove's `.ds` layout, which nanotron and Datatrove can read.
 
-    <component>.ds        token IDs end to end, uint16 where the vocabulary fits and uint32 otherwise, little-endian
+    <component>.ds        token IDs, concatenated, uint16 where the vocabulary fits and uint32 otherwise, little-endian
     <component>.ds.index  the end of each document in tokens, uint64
 
-Documents stand in the order of the component's first epoch, one EOS after each; the `members` table says which is
-which. What is written of a document is its `text`, or what a template makes of its fields. Promises. Tokens stay in
-flat arrays from tokenizer to file; memory is bounded by one batch of texts. Each document goes straight to its final
-place, so the corpus is read once, in its own order. Text that spells a special token is plain text. What gigatoken
-encodes is held against Hugging Face, token for token, on a sample given by the seed, and a difference is refused. What
-was written before a crash is kept and used again.
+Documents are in the order of the component's first epoch, one EOS after each; the `members` table names them. A
+document is written as its `text`, or as a template renders its fields. Promises. Tokens stay in flat arrays from
+tokenizer to file; memory is bounded by one batch of texts. Each document goes straight to its final place, so the
+corpus is read once, in its own order. Text that spells a special token is encoded as plain text. On a sample determined
+by the seed, the tokens of gigatoken are compared with those of Hugging Face, and a difference is an error. What was
+written before a crash is used again.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from mixtures.config import parsed
 from mixtures.selection import Selection
 
 CHECKED = 64
-"""Documents of each component whose tokens are asked of both tokenizers: the first of its order, which is the seed's.
-Of pages of 2.5 kB that takes Hugging Face 0.1 s."""
+"""Documents of each component that both tokenizers encode: the first in its order, which depends on the seed. For pages
+of 2.5 kB that takes Hugging Face 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Places:
 def count_tokens(selection: Selection, vocabulary: Vocabulary, template: str | None = None) -> np.ndarray:
     """Tokens of each selected document with its EOS, int64.
 
-    The corpus's own counts hold where it was counted with this tokenizer and the text is written as it is; otherwise
-    its texts are read and encoded.
+    If the corpus was counted with this tokenizer and the text is written unchanged, its counts are used; otherwise its
+    texts are read and encoded.
     """
     if template is None and selection.corpus.recipe.get("tokenizer") == vocabulary.digest:
         return selection.n_tokens + 1
@@ -66,7 +66,7 @@ def write_tokens(
     """Write `selection` to `target` (a .ds) and its index, each document at its place.
 
     Raises UserError when a document does not have as many tokens as counted, or when two tokenizers disagree on one. A
-    complete `target` is left as it is.
+    complete `target` is left unchanged.
     """
     size, dtype = int(places.counts.sum()), np.dtype(vocabulary.dtype).newbyteorder("<")
     if not (target.exists() and target.stat().st_size == size * dtype.itemsize):
@@ -86,7 +86,7 @@ def _columns(template: str | None) -> list[str]:
 
 
 def written(batch: pa.RecordBatch, template: str | None) -> list[str]:
-    """What is trained on of each document: its text, or the template filled in."""
+    """The text of each document as it is trained on: its `text`, or the rendered template."""
     pieces = []
     for text, field in parsed(template or "{text}"):
         pieces += [pa.scalar(text), *([batch.column(field)] if field else [])]
@@ -114,7 +114,7 @@ def _place(tokens: np.ndarray, texts: list[str], places: Places, vocabulary: Voc
 
 
 def _check(texts: list[str], flat: np.ndarray, offsets: np.ndarray, sample: np.ndarray, vocabulary: Vocabulary) -> None:
-    """UserError where the tokens of `sample` are not those that Hugging Face gives."""
+    """UserError if the tokens of `sample` differ from those of Hugging Face."""
     if not vocabulary.fast or not len(sample):
         return
     oracle = vocabulary.tokenizer.encode_batch_fast([texts[i] for i in sample], add_special_tokens=False)

@@ -1,7 +1,7 @@
 """Provenance of a mixture's tokens: the documents behind its sequences, and the sequences behind a document.
 
-Computed from the order when asked, never stored: `trace` says what sequences hold, with source, scores and, on request,
-the text; `uses` says where a document is read. Both are exact, since the reader that trains is the one that is asked.
+Computed from the order on demand, never stored: `trace` shows the content of sequences, with source, scores and, on
+request, the text; `uses` shows where a document is read. Both are exact, because they use the same reader as training.
 Leaves out runs and their steps: see `training.consumed`.
 """
 
@@ -22,16 +22,16 @@ from mixtures.selection import PLACES
 
 
 def trace(store: Store, manifest: Manifest, sequences: np.ndarray, text: bool = False) -> pa.Table:
-    """What the sequences at `sequences` (int) of a mixture hold, a row per document and sequence, in reading order.
-
-    Columns of `Batch.spans`, then of the document role, url and scores (JSON: every column that is not of all
-    documents); with `text`, that of the span, decoded from the very tokens that are read. UserError for a sequence that
-    is not there.
+    """The content of the sequences at `sequences` (int) of a mixture: a row per document and sequence, in reading
+    order. Columns of `Batch.spans`, then role, url and scores of the document (JSON: every column that not all
+    documents have); with `text`, the text of the span, decoded from its tokens. UserError for a sequence that does not
+    exist.
     """
     reader = MixtureReader(store, manifest)
     if outside := [int(n) for n in sequences if not 0 <= n < reader.n_sequences]:
         raise UserError(
-            f"{manifest.ref} has no sequence {outside[0]}", f"They count from 0 to {reader.n_sequences - 1}"
+            f"{manifest.ref} has no sequence {outside[0]}",
+            f"Its sequences are numbered from 0 to {reader.n_sequences - 1}",
         )
     batch = reader.batch(sequences)
     spans = _with_documents(store, manifest, batch.spans)
@@ -58,7 +58,7 @@ def _uses_of(store: Store, mixture: Manifest, doc_id: str) -> pa.Table:
 
 
 def _with_documents(store: Store, manifest: Manifest, spans: pa.Table) -> pa.Table:
-    """`spans` with what the corpora say of their documents."""
+    """`spans` with the columns that the corpora have for their documents."""
     corpora = manifest.read("components", ["component", "corpus"])
     corpus = corpora["corpus"].take(pc.index_in(spans["component"], corpora["component"].combine_chunks()))
     wanted = [corpora["corpus"].unique().to_pylist(), spans["doc_id"].unique().to_pylist()]
@@ -80,7 +80,7 @@ def _key(manifests: pa.ChunkedArray, doc_ids: pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def _texts(manifest: Manifest, tokens: np.ndarray, spans: pa.Table) -> pa.Array:
-    """The text of each span: those of one sequence lie end to end in its row of `tokens` [B, S + 1]."""
+    """The text of each span; the spans of one sequence follow each other in its row of `tokens` [B, S + 1]."""
     tokenizer = Tokenizer.from_file(str(manifest.local("tokenizer")["tokenizer.json"]))
     cuts = np.cumsum(spans["length"].to_numpy())[:-1]
     pieces = np.split(tokens[:, :-1].ravel(), cuts)

@@ -1,4 +1,4 @@
-"""A document's life: what the store knows of it, from its source to the losses and rewards on it."""
+"""The history of a document: everything the store records about it, from its source to its losses and rewards."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ SELECT run, step, count(*) AS responses, avg(reward) AS reward FROM rollouts WHE
 
 
 def life_of(home: Store, doc_id: str) -> dict[str, list[dict[str, Any]]]:
-    """What the store knows of a document, part by part; UserError when it holds none of this ID."""
+    """Everything the store records about a document, part by part; UserError when no document has this ID."""
     asked = {"documents": WHY_DOCUMENT, "annotations": WHY_ANNOTATED, "mixtures": None, "steps": None,
              "losses": WHY_LOSS, "prompts": WHY_PROMPT, "rollouts": WHY_ROLLOUTS}  # fmt: skip
     with Catalog(home) as catalog:

@@ -20,7 +20,7 @@ RowsFormat = Literal["table", "csv", "json", "parquet"]
 
 
 def identity(made: "Manifest | RunDirectory") -> dict[str, Any]:
-    """What every verb that builds says of what it built, as the first keys of its JSON."""
+    """The first keys of the JSON of every building verb, which identify what it built."""
     from manifests.manifest import Manifest
 
     if isinstance(made, Manifest):
@@ -31,7 +31,7 @@ def identity(made: "Manifest | RunDirectory") -> dict[str, Any]:
 def show_made(
     made: "Manifest | RunDirectory", json_: bool, **tables: "tuple[str, pa.Table | list[dict[str, Any]]]"
 ) -> None:
-    """What a verb built: tables (title and rows by name) and its ID last; or one object with all of it."""
+    """Print what a verb built: tables (title and rows by name) and then its ID, or one JSON object with everything."""
     rows = {name: table if isinstance(table, list) else table.to_pylist() for name, (_, table) in tables.items()}
     if json_:
         print_json(identity(made) | rows)
@@ -56,7 +56,7 @@ def show_path(path: Path, json_: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One line; NaN and infinities, which JSON lacks, as null."""
+    """Print `value` as one line of JSON, with null for NaN and infinities."""
     from manifests.runs import without_nan
 
     print(json.dumps(without_nan(value), ensure_ascii=False, default=str))
@@ -125,7 +125,7 @@ def write(rows: "pa.Table", format: RowsFormat) -> None:
 
 
 def show_run(run: "RunDirectory") -> None:
-    """A curation as it stands now; its ID last."""
+    """Print the present status of a curation, and its ID last."""
     from curation.execution.status import status_of
 
     now = status_of(run)

@@ -1,11 +1,11 @@
-"""The recipes of the quickstart, which the project brings along."""
+"""The recipes of the quickstart, which are installed with the project."""
 
 import json
 from typing import Any
 
 
 def quickstart_recipe(name: str, model: type) -> Any:
-    """A recipe of recipes/quickstart; the tokenizer lies beside it, wherever the command is run."""
+    """A recipe of recipes/quickstart, with the path of the tokenizer beside it, from any working directory."""
     from manifests.recipe import load
     from manifests.shipped import shipped
 

@@ -1,4 +1,4 @@
-"""Building a manifest again from its record, in a scratch store."""
+"""Rebuilds a manifest from its record, in a scratch store."""
 
 from curation.classifiers.config import ClassifierRecipe
 from curation.classifiers.fit import train as train_classifier
@@ -15,12 +15,14 @@ from mixtures.mix import mix as build_mixture
 
 
 def build_again(home: Store, manifest: Manifest, scratch: Store, workers: int) -> Manifest:
-    """`manifest` built anew in `scratch` from its parents and the recipe that its record keeps."""
+    """`manifest`, rebuilt in `scratch` from its parents and the recipe in its record."""
     settings = manifest.provenance.get("settings")
     if not settings:
-        raise UserError(f"the record of {manifest.ref} keeps no recipe", "It cannot be rebuilt from here")
+        raise UserError(f"the record of {manifest.ref} holds no recipe", "It cannot be rebuilt from here")
     if manifest.kind in ("annotations", "pass_rates"):
-        raise UserError(f"{manifest.ref} holds what a model answered", "It cannot be made again; see `manifest verify`")
+        raise UserError(
+            f"{manifest.ref} holds answers of a model", "They cannot be rebuilt; see `octo manifest verify`"
+        )
     for known in load_all(home)[0]:  # under every name, since the recipe may call a parent by any of them
         if known.id in manifest.parents:
             copy_manifest(known, scratch)

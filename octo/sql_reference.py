@@ -1,6 +1,6 @@
 """`docs/sql.md`: the views of the catalog, column by column, and queries to begin with.
 
-Made from `manifests.tables`, so that the page cannot differ from what is written. Each worked query runs in a test.
+Generated from `manifests.tables`, so that the page cannot differ from the tables. A test runs each worked query.
 """
 
 import textwrap

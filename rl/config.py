@@ -33,22 +33,22 @@ ObjectiveName = Literal["dr_grpo"]
 
 
 STOP = ("\nQuestion:", "\nAnswer:\n", "\nUser:", "\nAssistant:")
-"""The labels that the templates of `evaluation.protocols.templates` put at the start of a line, "Answer:" on one of its
-own: a response may end in "Final Answer: \\boxed{5}" or in "Answer: 5" and is not cut there. OctoThinker's released
-script has the labels wherever they stand."""
+"""The labels that the templates of `evaluation.protocols.templates` put at the start of a line, "Answer:" on a line of
+its own: a response that ends in "Final Answer: \\boxed{5}" or in "Answer: 5" is not cut there. OctoThinker's released
+script stops at the labels anywhere."""
 BOX = r"\boxed{}"
-"""An answer counts in it alone, so that nothing in it may end a response."""
+"""An answer counts only in this box, so no part of it may end a response."""
 
 
 class GrowthRecipe(Recipe):
-    """Longer responses once the model ends nearly all of them by itself."""
+    """Raises the cap on responses once the model ends nearly all of them before it."""
 
     caps: tuple[Count, ...] = Field(min_length=1)
-    """The lengths that follow `max_new_tokens`, ascending. The declared cap of a step holds where it is longer."""
+    """The caps that follow `max_new_tokens`, ascending. The declared cap of a step is used if it is longer."""
     truncated_below: Share
-    """Share of truncated responses below which a step speaks for the next cap."""
+    """Share of truncated responses below which a step counts towards the next cap."""
     steps: Count
-    """Steps in a row, all under the cap that holds, that must do so."""
+    """Number of such steps in a row, all with the current cap, that raise it."""
 
     @model_validator(mode="after")
     def _ascends(self) -> "GrowthRecipe":
@@ -58,20 +58,21 @@ class GrowthRecipe(Recipe):
 
 
 class AlarmRecipe(Recipe):
-    """A limit on one column of `steps`, and what happens when a run is beyond it."""
+    """A limit on one column of `steps`, and what happens when a run exceeds it."""
 
     signal: Signal
     """truncated_share; repetition_share (a passage five times in a row); length_ratio (mean length to cap);
-    boxed_share; entropy (nats per token); zero_spread_share (groups that teach nothing); kl_to_start; reward."""
+    boxed_share; entropy (nats per token); zero_spread_share (groups whose rewards are all equal); kl_to_start;
+    reward."""
     above: float | None = None
     """Beyond the limit is above it …"""
     below: float | None = None
     """… or below it."""
     steps: Count = 3
-    """Steps in a row that must be beyond the limit."""
+    """Steps in a row that must exceed the limit."""
     action: Action = "warn"
-    """`warn` says so; `stop` ends the run with a checkpoint; `fall_back` puts the weights and the optimizer back to
-    the last checkpoint before the first of those steps and goes on with new prompts."""
+    """`warn` prints a warning; `stop` ends the run with a checkpoint; `fall_back` restores the weights and the
+    optimizer of the last checkpoint before the first of those steps and continues with new prompts."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> "AlarmRecipe":
@@ -87,18 +88,19 @@ class AlarmRecipe(Recipe):
 
 
 class WatchRecipe(Recipe):
-    """The collapse watch: what is looked at after every step."""
+    """The collapse watch: alarms that are checked after every step."""
 
     alarms: tuple[AlarmRecipe, ...] = Field(min_length=1)
-    """Every one that is met acts; stopping goes before falling back."""
+    """Every alarm that is met acts; stopping takes precedence over falling back."""
     good_every: Count = 20
-    """Steps between the checkpoints that a run may fall back to; before the first, to where it started."""
+    """Steps between the checkpoints to which a run may fall back; before the first one, it falls back to its start."""
     fall_backs: Count = 3
-    """Falls back after which the next one is a stop."""
+    """Number of fall-backs after which the next one stops the run."""
 
 
 class ValidationRecipe(Recipe):
-    """Evaluation on the way: the same floor as `octo eval`, a run of its own for each step, the scores in both."""
+    """Evaluation during training: as `octo eval` does it, with a separate run for each step and the scores in both
+    runs."""
 
     every: Count
     """Steps between evaluations. The start (step 0) and the last step are evaluated too."""
@@ -110,14 +112,14 @@ class ValidationRecipe(Recipe):
         if not self.evaluation.benchmarks:
             raise ValueError("`evaluation.benchmarks` names none")
         if self.evaluation.endpoint:
-            raise ValueError("`evaluation.endpoint` is another model than the one that learns")
+            raise ValueError("`evaluation.endpoint` names another model than the one that is trained")
         if said := self.evaluation.contradiction():
             raise ValueError(f"`evaluation`: {said[0]}")
         return self
 
 
 def check_stop(stop: tuple[str, ...]) -> None:
-    """ValueError where one of the strings would end every response that is about to give its answer."""
+    """ValueError if one of the strings would end every response before it can give its answer."""
     if cut := next((one for one in stop if one in BOX), None):
         raise ValueError(f"`stop` {cut!r} stands in {BOX}, which no response could then finish")
 
@@ -132,84 +134,86 @@ class RLRecipe(Recipe):
     stop: tuple[Stop, ...] = STOP
     """Strings that end a response; by default the templates' labels at the start of a line."""
     reward: RewardName = "binary"
-    """What a right and a wrong answer earn: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict
-    punish missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
+    """Rewards of a right and a wrong answer: 1 and 0 (binary), or 1 and -1 (signed); format, repetition and strict also
+    penalise missing or several boxes and repetition, see rl/rewards.py. An answer counts only in `\\boxed{}`."""
     overlong_penalty: Count | None = None
-    """DAPO: the last so many tokens before the cap cost up to 1 of the reward, linearly; 4096 in its paper, of a cap of
-    20480. No more than the smallest cap of the run."""
+    """DAPO: over this many tokens before the cap the reward falls linearly by up to 1; 4096 with a cap of 20480 in its
+    paper. At most the smallest cap of the run."""
     steps: Count
     """Steps. The prompts are read in the manifest's order, from the start again when they run out."""
     prompts_per_step: Count
     """Prompts of one step."""
     max_prompt_tokens: Count | None = None
-    """Prompts with more tokens, template included, are left out and named in the run. By default none is, and one that
-    leaves no room for its response is refused."""
+    """Prompts with more tokens, template included, are left out and listed in the run. By default none is left out, and
+    a prompt that leaves no room for its response is refused."""
     group_size: Annotated[int, Field(ge=2)]
-    """Responses per prompt; a response is judged against the others of its group."""
+    """Responses per prompt; the advantage of a response is relative to the others of its group."""
     minibatch_prompts: Count | None = None
-    """Prompts of one update; by default all of the step. Fewer give several updates per step, clipped."""
+    """Prompts of one update; by default all of the step. With fewer there are several clipped updates per step."""
     micro_batch_responses: Count = 64
-    """Responses of one forward pass. Gradients add up to those of the whole minibatch."""
+    """Responses of one forward pass. Gradients accumulate over the whole minibatch."""
     micro_batch_tokens: Annotated[Count | None, Local] = None
-    """Tokens of one forward pass, padding included, in place of a number of responses: those of a minibatch are
-    bucketed by length. Sums are rounded differently under another number."""
+    """Tokens of one forward pass, padding included, instead of a number of responses: the responses of a minibatch are
+    grouped by length. Another number rounds sums differently."""
     precision: HalfPrecision | None = None
-    """Arithmetic of forward passes and of sampling; by default float32. Weights and optimizer are float32 always."""
+    """Precision of forward passes and of sampling; by default float32. Weights and optimizer are always float32."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the policy that is sampled and trained."""
     max_new_tokens: dict[int, Count]
-    """Longest response by the step from which it holds, as {0: 2048, 100: 4096}; the first is for the start."""
+    """Cap on the tokens of a response, by the step from which it applies, as {0: 2048, 100: 4096}; the first applies
+    from the start."""
     growth: GrowthRecipe | None = None
-    """Longer responses by trigger, beside the declared schedule."""
+    """Raises the cap by a trigger, in addition to the declared schedule."""
     optimizer: OptimizerRecipe
     """The optimizer; its learning rate is constant. Its state is fresh."""
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """How far the probability ratio may leave 1 before a token's gradient is cut off."""
+    """How far the probability ratio may differ from 1 before a token's gradient is clipped."""
     objective: ObjectiveName | None = None
     """`dr_grpo`: advantages are not divided by the deviation of the group, and the loss is divided by the number of
-    responses and the longest cap of the run in place of the tokens sampled. By default GRPO's advantages with the loss
-    averaged over all sampled tokens, and no KL term: as in OctoThinker's script and DAPO, whereas published GRPO
-    averages over each response first and has a KL term."""
+    responses times the longest cap of the run instead of by the sampled tokens. By default GRPO's advantages with the
+    loss averaged over all sampled tokens, and no KL term: as in OctoThinker's script and DAPO. Published GRPO averages
+    over each response first and has a KL term."""
     clip_higher: Annotated[float, Field(gt=0)] | None = None
-    """DAPO: how far the ratio may rise above 1, in place of `ratio_clip`; 0.28 in its paper."""
+    """DAPO: how far the ratio may rise above 1, instead of `ratio_clip`; 0.28 in its paper."""
     dynamic_sampling: Count | None = None
-    """DAPO: groups whose rewards are all equal are set aside and further prompts are read in their place, in up to so
-    many rounds of sampling per step; 10 in its paper."""
+    """DAPO: groups whose rewards are all equal are not used and further prompts are read instead, in up to this many
+    rounds of sampling per step; 10 in its paper."""
     watch: WatchRecipe | None = None
     """The collapse watch."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the sampling; each response of the run has a stream of its own."""
+    """Seed of the sampling; each response of the run has its own random stream."""
     validation: Annotated[ValidationRecipe | None, Local] = None
-    """Evaluation on the way. It changes nothing of what is learned."""
+    """Evaluation during training. It does not change what is learned."""
     rollout_texts: Annotated[bool, Local] = True
     """Whether the ledger `rollouts` holds prompts and responses; without, it is some 50 bytes a row."""
     checkpoint_every: Annotated[Count, Local] = 20
-    """Steps between checkpoints. The last step always has one."""
+    """Steps between checkpoints. The last step always writes one."""
     keep: Annotated[int, Field(ge=0), Local] = 2
     """Checkpoints to keep; 0 keeps all."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Processor time after which grading one response is given up and the response counts as wrong."""
+    """Processor time limit for grading one response; a response that exceeds it counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
     track: Annotated[tuple[TrackerName, ...] | None, Local] = None
-    """Where to show the rows of `steps` besides the ledgers; by default TensorBoard files in the run, where it is
+    """Trackers that receive the rows of `steps`; by default TensorBoard files in the folder of the run, if it is
     installed."""
     gpus: Annotated[Count, Local] = 1
-    """GPUs of this machine that verl spreads the model over; without a GPU as many processes do."""
+    """GPUs of this machine over which verl shards the model; without a GPU, the number of processes."""
     patience_seconds: Annotated[float, Field(gt=0), Local] = 1800.0
-    """Time without a sign of life after which verl is ended; launched again, the run goes on from its checkpoint."""
+    """Seconds without activity after which verl is stopped; when it is launched again, the run resumes from its
+    checkpoint."""
     threads: Annotated[int | None, Field(gt=0), Local] = None
-    """Threads of a CPU run. Sums are rounded differently under another number, so bit-exact resume needs the same."""
+    """Threads of a CPU run. Another number rounds sums differently, so bit-exact resume needs the same number."""
 
     @field_validator("max_new_tokens", mode="before")
     @classmethod
     def _one_cap(cls, value: object) -> object:
-        """`max_new_tokens: 512` holds from step 1, and what is said of step 0 does."""
+        """`max_new_tokens: 512` applies from step 1, and so does a value for step 0."""
         if not isinstance(value, dict):
             return {1: value}
         for start, cap in value.items():
             if cap is None and str(start).replace(":", "", 1).isdecimal():
-                raise ValueError(f"write {{{str(start).replace(':', ': ')}}}, with a blank behind the colon, and a cap")
+                raise ValueError(f"write {{{str(start).replace(':', ': ')}}}, with a space after the colon, and a cap")
         return value if 1 in value else {1 if start in (0, "0") else start: cap for start, cap in value.items()}
 
     @model_validator(mode="after")
@@ -217,7 +221,7 @@ class RLRecipe(Recipe):
         if min(self.max_new_tokens, default=0) != 1:
             raise ValueError("`max_new_tokens` needs a cap for step 1 and none before it")
         if self.minibatch_prompts and self.prompts_per_step % self.minibatch_prompts:
-            raise ValueError("`prompts_per_step` is no multiple of `minibatch_prompts`")
+            raise ValueError("`prompts_per_step` is not a multiple of `minibatch_prompts`")
         return self
 
     @model_validator(mode="after")
@@ -226,7 +230,7 @@ class RLRecipe(Recipe):
         if self.overlong_penalty and self.overlong_penalty > least:
             raise ValueError(
                 f"`overlong_penalty` {self.overlong_penalty} is more than `max_new_tokens` {least} of step {step}: "
-                "every response there would be punished from its first token"
+                "every response there would be penalised from its first token"
             )
         if self.growth and self.growth.caps[-1] <= least:
             raise ValueError(f"`growth.caps` end at {self.growth.caps[-1]}, which `max_new_tokens` allows at any step")
@@ -234,7 +238,8 @@ class RLRecipe(Recipe):
         return self
 
     def cap(self, step: int) -> int:
-        """Most tokens of a response in `step` (from 1), as declared; `rl.watch.cap_of` heeds the trigger too."""
+        """The declared cap on the tokens of a response in `step` (from 1); `rl.watch.cap_of` also applies the
+        trigger."""
         return self.max_new_tokens[max(start for start in self.max_new_tokens if start <= step)]
 
     @property

@@ -1,10 +1,10 @@
 """Launches reinforcement learning from a prompts manifest and a model, and refuses everything that does not fit.
 
 `reinforce` checks the manifest's digest and files, the template and the lengths before an engine is loaded, opens the
-run that this launch is, and goes on where it stopped. Before the first step prompts longer than the recipe allows are
-left out, and every other reference answer passes controls (`evaluation.grading.controls`) or is left out: both are
-named in the run's record, and the same when the run goes on. A run that is done is returned at once. Leaves out what
-the backends do.
+run of this launch, and resumes it where it stopped. Before the first step, prompts that are longer than the recipe
+allows are left out, and so are prompts whose reference answer fails the controls (`evaluation.grading.controls`): both
+are listed in the run's record, and are the same when the run resumes. A finished run is returned at once. Leaves out
+what the backends do.
 """
 
 import importlib
@@ -31,7 +31,7 @@ from training.launch import check_start, last_checkpoint
 from training.trackers import check_trackers
 
 Start = RunDirectory | Path
-"""A run that is done, or a Hugging Face folder."""
+"""A finished run, or a Hugging Face folder."""
 
 
 def reinforce(
@@ -46,8 +46,8 @@ def reinforce(
     in its order.
 
     UserError when manifest, recipe and parent do not fit together, when a file of the manifest is damaged, when another
-    process holds the run, when no reference passes the controls, or when the loss is no number. A run that failed goes
-    on from its last checkpoint when launched again; with `resume`, UserError when it was never begun.
+    process holds the run, when no reference passes the controls, or when the loss is not a number. A failed run resumes
+    from its last checkpoint when it is launched again; with `resume`, UserError when it was never started.
     """
     start = _check(store, prompts, recipe, parent, backend)
     of_run, inputs = (None, checksums(parent)) if isinstance(parent, Path) else (parent, None)
@@ -83,7 +83,7 @@ def plan(
 
 
 def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend) -> Path:
-    """The folder to start from, once everything fits."""
+    """The folder to start from, after all checks."""
     check_trackers(recipe.track)
     for name in recipe.validation.evaluation.benchmarks if recipe.validation else ():
         check_launch(store, resolve(store, name))
@@ -93,7 +93,7 @@ def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, bac
 
 
 def _check_verl(store: Store, recipe: RLRecipe) -> None:
-    """What verl cannot do is refused before anything starts."""
+    """UserError, before anything starts, for what verl cannot do."""
     to_verl(recipe, Job("", "", "", 1, is_cuda()))
     if not store.is_local:
         raise UserError("verl writes into a folder of this machine", "Use a local --store, and publish what it made")
@@ -104,9 +104,8 @@ def _check_verl(store: Store, recipe: RLRecipe) -> None:
 def check_prompts(
     store: Store, prompts: Manifest, template: TemplateName, cap: int, start: Start, limit: int | None = None
 ) -> Path:
-    """The model folder of `start`, once it is one and `prompts`, under `template` and with responses of up to `cap`
-    tokens, are prompts that fit into its context; those of more than `limit` tokens need not. UserError for whatever
-    does not."""
+    """The model folder of `start`. UserError unless it is one and `prompts` are prompts that fit into its context, with
+    `template` and responses of up to `cap` tokens; prompts of more than `limit` tokens need not fit."""
     if prompts.kind != "prompts":
         raise UserError(f"{prompts.ref} is a {prompts.kind}, not prompts", "Make one with `octo mix` and kind: prompts")
     check_launch(store, prompts)
@@ -173,7 +172,7 @@ def _run(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path) ->
 
 
 def short_enough(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path) -> list[dict[str, Any]]:
-    """The rows of `prompts` that have no more tokens than the recipe allows. Those that have are said, and kept in the
+    """The rows of `prompts` that have no more tokens than the recipe allows. The others are reported and listed in the
     run's record."""
     rows = prompts.read("prompts").to_pylist()
     if recipe.max_prompt_tokens is None:
@@ -191,8 +190,8 @@ def short_enough(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: 
 
 
 def controlled(run: RunDirectory, rows: list[dict[str, Any]], recipe: RLRecipe) -> list[dict[str, Any]]:
-    """The `rows` whose reference passes the controls. What fails is said, and kept in the run's record: a run that goes
-    on leaves out the same, whatever the grader's clock says this time."""
+    """The `rows` whose reference passes the controls. Failures are reported and listed in the run's record: a resumed
+    run leaves out the same ones, even if the grader would time out differently."""
     if "controls" not in run.record:
         run.note(controls=_controls(rows, recipe))
     failed = run.record["controls"]["failed"]
@@ -211,7 +210,7 @@ def controlled(run: RunDirectory, rows: list[dict[str, Any]], recipe: RLRecipe) 
 
 
 def _controls(rows: list[dict[str, Any]], recipe: RLRecipe) -> dict[str, Any]:
-    """How many references were checked, and each that failed, with the control and what the grader said."""
+    """How many references were checked, and each that failed, with the control and the reason of the grader."""
     with Grader(recipe.grading_workers, recipe.grading_seconds) as grader:
         found = check_references([row["answer"] for row in rows], grader)
     failed = [
@@ -226,8 +225,8 @@ def _controls(rows: list[dict[str, Any]], recipe: RLRecipe) -> dict[str, Any]:
 
 
 def validate(run: RunDirectory, recipe: RLRecipe, step: int, folder: Path) -> None:
-    """Evaluate the model in `folder`, that of `step`, if the recipe asks for it and it has not been done; its scores go
-    into the ledger `scores` of `run` under that step, the responses into a run of their own."""
+    """Evaluate the model in `folder`, that of `step`, if the recipe asks for it and it has not been done. Its scores go
+    into the ledger `scores` of `run` under that step, the responses into a separate run."""
     wanted = recipe.validation
     if not wanted or (step % wanted.every and step != recipe.steps):
         return
@@ -241,7 +240,7 @@ def validate(run: RunDirectory, recipe: RLRecipe, step: int, folder: Path) -> No
 
 
 def _summary(run: RunDirectory) -> dict[str, Any]:
-    """What the run came to, for run.json; rewards are means over the first and the last tenth of the steps."""
+    """The result of the run, for run.json; rewards are means over the first and the last tenth of the steps."""
     ledger = run.table("steps")
     assert ledger is not None
     alarms, controls = run.table("alarms"), run.record.get("controls", {"failed": []})
@@ -267,5 +266,5 @@ def _stopped_by(alarms: Any) -> str | None:
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """None where no value is a number: run.json is plain JSON."""
+    """None for a value that is not a number: run.json is plain JSON."""
     return None if np.isnan(values).all() else float(np.nanmean(values))

@@ -1,9 +1,9 @@
 """The GRPO objective as pure functions of tensors.
 
 Group-relative policy optimisation (Shao et al. 2024, DeepSeekMath): the value of a state is the mean reward of a group
-of responses to the same prompt. Variants: Dr.GRPO (Liu et al. 2025, arXiv 2503.20783) leaves the deviation out; DAPO
-(Yu et al. 2025, arXiv 2503.14476) clips higher than lower. No KL term: its coefficient is 0 in OctoThinker's released
-script; `divergence` measures it.
+of responses to the same prompt. Variants: Dr.GRPO (Liu et al. 2025, arXiv 2503.20783) omits the division by the
+deviation; DAPO (Yu et al. 2025, arXiv 2503.14476) clips higher than lower. No KL term: its coefficient is 0 in
+OctoThinker's released script; `divergence` measures it.
 
 Shapes: P prompts, G responses of a group, N = P·G responses, T tokens of the longest response; masks are 1 where a
 token was sampled. Leaves out entropy bonuses and dual clipping.
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 EPSILON = 1e-6
 """Added to the standard deviation, as in verl's GRPO."""
 MAX_LOGITS = 1 << 28
-"""Logits that are taken in float32 at a time, 1 GiB; 16,384 tokens of a vocabulary of 128,256 are eight times as many,
+"""Logits converted to float32 at a time, 1 GiB; 16,384 tokens with a vocabulary of 128,256 have eight times as many,
 and some four copies of them are needed at once."""
 
 
@@ -24,8 +24,9 @@ def advantages(rewards_PG: Tensor, ruled_PG: Tensor, scaled: bool = True) -> Ten
     """(r - mean) / (std + ε) within each group, [P, G]; std is the sample's, with G - 1 (as in verl). Not `scaled`:
     r - mean (Dr.GRPO).
 
-    Only responses with a ruling count (`ruled_PG`, bool): where the grader failed the advantage is 0 and nothing enters
-    mean or std. So it is, exactly, where fewer than two were ruled on or all rewards are equal.
+    Only responses with a ruling count (`ruled_PG`, bool): where the grader failed, the advantage is 0 and the reward
+    does not enter mean or std. The advantage is also exactly 0 if fewer than two have a ruling or all rewards are
+    equal.
     """
     n_P1 = ruled_PG.sum(1, keepdim=True)
     # away from the first of the group, so that equal rewards give zeros whatever they are: a mean of many is rounded
@@ -47,9 +48,10 @@ def policy_loss(
     clip_higher: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum over sampled tokens of the clipped surrogate, negated (Schulman et al. 2017, equation 7), and how many tokens
-    the clip cut off: two scalars. The ratio is held within [1 - clip, 1 + clip_higher]; both are `clip` by default.
+    were clipped: two scalars. The ratio is held within [1 - clip, 1 + clip_higher]; both are `clip` by default.
 
-    The caller divides by the tokens of the whole minibatch, which makes it the token mean however it was cut.
+    The caller divides by the tokens of the whole minibatch, which gives the mean over tokens for any number of forward
+    passes.
     """
     ratio_NT = torch.exp(logprobs_NT - old_logprobs_NT)
     advantages_N1 = advantages_N[:, None]
@@ -60,15 +62,15 @@ def policy_loss(
 
 
 def divergence(logprobs_NT: Tensor, start_logprobs_NT: Tensor) -> Tensor:
-    """KL of the policy to the one it started from, estimated at each sampled token, [N, T], in nats, never below 0:
-    q/p - 1 - log q/p, unbiased for tokens drawn from p (Schulman 2020, "Approximating KL divergence", k3)."""
+    """KL divergence of the policy from its start, estimated at each sampled token, [N, T], in nats, never below 0: q/p
+    - 1 - log q/p, unbiased for tokens drawn from p (Schulman 2020, "Approximating KL divergence", k3)."""
     log_ratio_NT = start_logprobs_NT - logprobs_NT
     return log_ratio_NT.exp() - 1 - log_ratio_NT
 
 
 def token_logprobs(logits_NTV: Tensor, tokens_NT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probability of each token under the tempered policy and that policy's entropy, both [N, T], in nats. Entropy
-    bears no gradient. Where there are many logits they are taken in parts, which the backward pass computes again."""
+    carries no gradient. Many logits are processed in parts, which the backward pass recomputes."""
     size = max(1, MAX_LOGITS // logits_NTV.shape[-1])
     if tokens_NT.numel() <= size:
         return _token_logprobs(logits_NTV, tokens_NT, temperature)

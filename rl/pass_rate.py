@@ -1,13 +1,13 @@
-"""How often a given model solves each prompt: `octo rl pass-rate`, so that difficulty is a SQL `where`.
+"""How often a given model solves each prompt: `octo rl pass-rate`, so that `octo mix` can select by difficulty.
 
-Manifests never change, so what is measured of documents is a manifest of its own, as with `octo annotate`: kind
+Manifests never change, so measurements of documents are a separate manifest, as with `octo annotate`: kind
 `pass_rates`, made from the prompts manifest, one row per prompt with the document it comes from. A recipe of `octo mix`
-names it beside a component (`pass_rates: NAME@VERSION`), and `pass_rate` is then a column of that component's `where`,
+names it for a component (`pass_rates: NAME@VERSION`), and `pass_rate` is then a column of that component's `where`,
 NULL for documents that were not measured. Every response is a row of `rollouts` of a run of kind `pass-rate`, which the
 manifest names.
 
 Promises. Same prompts, recipe and model: the same run, and on one kind of machine the same rates. A measurement that
-was killed goes on with the prompts that are missing. A prompt whose reference fails the grader's controls has no rate.
+was killed resumes with the prompts that are missing. A prompt whose reference fails the grader's controls has no rate.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ from manifests.tables import PASS_RATES, ROLLOUTS
 from rl.config import STOP, check_stop
 from rl.launch import Start, check_prompts
 from rl.rewards import RULE, repeats
+from rl.rollouts import graded
 from training.config import Count
 
 Row = dict[str, Any]
@@ -40,7 +41,7 @@ BACKEND = "torch"
 
 
 class PassRateRecipe(NamedRecipe):
-    """How the responses are sampled that a pass rate is counted from."""
+    """How the responses are sampled from which a pass rate is counted."""
 
     template: TemplateName = "cpt_base"
     """Prompt template, as in RL."""
@@ -53,13 +54,13 @@ class PassRateRecipe(NamedRecipe):
     max_new_tokens: Count
     """Longest response, in tokens."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the sampling; each response has a stream of its own."""
+    """Seed of the sampling; each response has its own random stream."""
     rollout_texts: Annotated[bool, Local] = True
     """Whether the ledger `rollouts` holds prompts and responses."""
     batch_prompts: Annotated[Count, Local] = 64
-    """Prompts sampled, graded and written together: what a killed measurement loses at most."""
+    """Prompts sampled, graded and written together: at most so many are lost when a measurement is killed."""
     grading_seconds: Annotated[float, Field(gt=0), Local] = 5.0
-    """Processor time after which grading one response is given up and the response counts as wrong."""
+    """Processor time limit for grading one response; a response that exceeds it counts as wrong."""
     grading_workers: Annotated[int, Field(gt=0), Local] = 2
     """Processes that grade."""
 
@@ -107,7 +108,7 @@ def _measure(run: RunDirectory, prompts: Manifest, recipe: PassRateRecipe, folde
 
 
 def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader, recipe: PassRateRecipe) -> list[Row]:
-    """Rows of `rollouts` but for their step; a prompt draws from the stream of its position."""
+    """Rows of `rollouts` without their step; a prompt uses the random stream of its position."""
     texts = [render(recipe.template, row["question"]) for row in batch]
     params = SamplingParams(recipe.max_new_tokens, recipe.temperature, recipe.samples, recipe.stop, recipe.seed)
     groups = sample(model, tokenizer, texts, params, streams=[row["position"] for row in batch])
@@ -123,14 +124,7 @@ def _responses(batch: Sequence[Row], model: Any, tokenizer: Any, grader: Grader,
         {
             **{name: row[name] for name in ("prompt_id", "doc_id", "source")},
             "sample": number,
-            "prompt": text if recipe.rollout_texts else None,
-            "response": completion.text if recipe.rollout_texts else None,
-            "tokens": completion.tokens,
-            "truncated": completion.truncated,
-            "stopped_by": completion.stopped_by,
-            "verdict": grade.verdict.value,
-            "extracted": grade.extracted,
-            "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
+            **graded(text, completion, grade, recipe.rollout_texts),
             "reward": None if grade.verdict is Verdict.ERROR else float(grade.verdict is Verdict.CORRECT),
             "repetition": repeats(completion.text),
         }

@@ -1,4 +1,4 @@
-"""Rewards: what a verdict earns. An answer counts only in `\\boxed{}`, as in the OctoThinker runs.
+"""Rewards for verdicts. An answer counts only in `\\boxed{}`, as in the OctoThinker runs.
 
 The variants, by name (OctoThinker's released code calls the last four default, v2, v3 and v4):
 
@@ -9,12 +9,12 @@ The variants, by name (OctoThinker's released code calls the last four default, 
     repetition     +1      -1   repetition: -2
     strict         +1      -1   repetition, or several boxes: -2
 
-What stands under "otherwise" goes before right and wrong. Repetition is a passage of five characters or more that
-stands five times in a row (`repeats`). A response that goes on behind its last box until it is cut off at the cap is
-wrong whatever it has boxed: else a box and then words without end would earn as much as an answer, as in the
+The column "otherwise" takes precedence over right and wrong. Repetition is a passage of five characters or more that
+occurs five times in a row (`repeats`). A response that continues after its last box until it is cut off at the cap is
+wrong whatever is in the box: otherwise a box followed by endless text would earn as much as an answer, as in the
 OctoThinker runs. An answer that could not be ruled on within the limits is UNPARSED, and wrong
-(`evaluation.grading.answers`). A failure of the grader earns nothing, not zero: the response is left out of the group's
-mean and of the loss.
+(`evaluation.grading.answers`). A failure of the grader has no reward, which is not the same as zero: the response is
+left out of the group's mean and of the loss.
 """
 
 import re
@@ -34,12 +34,12 @@ LEAST_PERIOD, TIMES = 5, 5
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 RIGHT = 1.0
-"""What a right answer earns under every name."""
+"""The reward of a right answer under every name."""
 
 
 def reward(verdict: Verdict, name: RewardName, response: str, truncated: bool = False) -> float | None:
-    """What `response` earns; None where there is no ruling. One that goes on behind its last box until it is
-    `truncated` earns as a wrong one."""
+    """The reward of `response`; None without a ruling. A response that continues after its last box until it is
+    `truncated` counts as wrong."""
     if verdict is Verdict.ERROR:
         return None
     wrong, special = _row(name, response)
@@ -49,7 +49,8 @@ def reward(verdict: Verdict, name: RewardName, response: str, truncated: bool = 
 
 
 def _row(name: RewardName, response: str) -> tuple[float, float | None]:
-    """The row of the table above: what a wrong answer earns, and what form alone decides, if it does."""
+    """The row of the table above: the reward of a wrong answer, and the reward that the form alone decides, if it
+    does."""
     match name:
         case "binary":
             return 0.0, None
@@ -71,17 +72,16 @@ def boxes(response: str) -> int:
 
 
 def overlong_penalty(tokens: int, cap: int, buffer: int) -> float:
-    """DAPO's soft punishment of length (arXiv 2503.14476, equation 13): 0 up to `cap` - `buffer` tokens, from there
+    """DAPO's soft penalty for length (arXiv 2503.14476, equation 13): 0 up to `cap` - `buffer` tokens, from there
     falling linearly to -1 at `cap`."""
     return -max(0, tokens - (cap - buffer)) / buffer
 
 
 def repeats(text: str) -> bool:
-    """Whether a passage of LEAST_PERIOD characters or more stands TIMES times in a row; line breaks are characters.
-
-    Takes n log n steps for ordinary text of n characters: where a passage of length p repeats, characters p apart are
-    equal over 4p places, of which four are multiples of p. So only those are looked at, and what is around them if they
-    are equal.
+    """Whether a passage of LEAST_PERIOD characters or more occurs TIMES times in a row; line breaks count as
+    characters. Takes n log n steps for ordinary text of n characters: where a passage of length p repeats, characters p
+    apart are equal over 4p places, of which four are multiples of p. So only multiples of p are compared, and their
+    surroundings if they are equal.
     """
     return len(text) >= LEAST_PERIOD * TIMES and bool(
         _repeats(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))

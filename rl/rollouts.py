@@ -1,7 +1,7 @@
-"""The responses of one step, graded and rewarded, and what the ledgers say of them: the same for every backend.
+"""The graded and rewarded responses of one step, and their rows in the ledgers, the same for every backend.
 
-Promises. Every response is a row of `rollouts`, those too that no update used. Rates are over all responses sampled;
-reward and accuracy over those that got a ruling. Loads no torch.
+Promises. Every response is a row of `rollouts`, also if no update used it. Rates are over all sampled responses; reward
+and accuracy over those with a ruling. Loads no torch.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from rl.watch import Alarm
 
 METRICS = ("reward", "accuracy", "length_mean", "length_p95", "truncated_share", "entropy", "zero_spread_share")
 METRICS += ("length_ratio", "boxed_share", "repetition_share", "clip_share", "kl_to_start")
-"""Numbers in `steps` beyond those of training."""
+"""Columns of `steps` in addition to those of training."""
 STEPS_SCHEMA = pa.schema(
     [
         *STEPS.schema,
@@ -42,7 +42,7 @@ SCHEMAS = {
 
 
 class Learned(TypedDict):
-    """What the updates of a step came to: columns of `steps` that a backend must give, every one of them."""
+    """The result of the updates of a step: columns of `steps` that every backend must give."""
 
     loss: float
     grad_norm: float
@@ -53,14 +53,14 @@ class Learned(TypedDict):
 
 
 COMPONENT = "prompts"
-"""What the one component of a prompts manifest is called in `consumption`."""
+"""The name in `consumption` of the single component of a prompts manifest."""
 
 
 @dataclass(frozen=True)
 class Rollouts:
     """The responses of one step, in the order of prompts and then of samples: N of each.
 
-    `advantages_N` are float32, `used_N` tells which entered an update, `prompts_read` counts from the start of the run.
+    `advantages_N` are float32, `used_N` says which entered an update, `prompts_read` counts from the start of the run.
     """
 
     step: int
@@ -93,7 +93,7 @@ class Rollouts:
 
 
 def earned(completions: list[Completion], grades: list[Grade], recipe: RLRecipe, cap: int) -> list[float | None]:
-    """What each response earns; None where the grader failed."""
+    """The reward of each response; None where the grader failed."""
     rewards: list[float | None] = []
     for completion, grade in zip(completions, grades, strict=True):
         value = reward(grade.verdict, recipe.reward, completion.text, completion.truncated)
@@ -140,14 +140,7 @@ def _rollout(rollouts: Rollouts, i: int, with_text: bool) -> dict[str, Any]:
         "doc_id": prompt["doc_id"],
         "source": prompt["source"],
         "sample": i % rollouts.group_size,
-        "prompt": rollouts.texts[i] if with_text else None,
-        "response": completion.text if with_text else None,
-        "tokens": completion.tokens,
-        "truncated": completion.truncated,
-        "stopped_by": completion.stopped_by,
-        "verdict": grade.verdict.value,
-        "extracted": grade.extracted,
-        "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
+        **graded(rollouts.texts[i], completion, grade, with_text),
         "reward": reward,
         "advantage": None if reward is None else rollouts.advantages_N[i].item(),
         "repetition": bool(rollouts.repetition_N[i]),
@@ -155,8 +148,22 @@ def _rollout(rollouts: Rollouts, i: int, with_text: bool) -> dict[str, Any]:
     }
 
 
+def graded(prompt: str, completion: Completion, grade: Grade, with_text: bool) -> dict[str, Any]:
+    """Columns of `rollouts` with the prompt, the response and its grade."""
+    return {
+        "prompt": prompt if with_text else None,
+        "response": completion.text if with_text else None,
+        "tokens": completion.tokens,
+        "truncated": completion.truncated,
+        "stopped_by": completion.stopped_by,
+        "verdict": grade.verdict.value,
+        "extracted": grade.extracted,
+        "reason": None if grade.verdict is Verdict.CORRECT else grade.reason,
+    }
+
+
 def metrics(rollouts: Rollouts, sources: np.ndarray) -> dict[str, Any]:
-    """Columns of `steps` that the responses say; NaN where there is nothing to take a mean of."""
+    """Columns of `steps` computed from the responses; NaN for the mean of nothing."""
     ruled = np.array([reward is not None for reward in rollouts.rewards])
     correct = np.array([grade.verdict is Verdict.CORRECT for grade in rollouts.grades])
     lengths = np.array([completion.tokens for completion in rollouts.completions])

@@ -1,16 +1,17 @@
-"""Plain torch GRPO: sample, grade, compare within the group, update. The reference for every other backend.
+"""GRPO in plain torch: sample, grade, compute advantages within the group, update. The reference for every other
+backend.
 
-One process, one device, float32 weights; with `precision: bfloat16` forward passes in it, and sampling from a copy of
-the weights in it. Each step takes the next prompts of the manifest, samples a group of responses to each from the
-current policy, grades them in killable child processes, and takes one update per minibatch on the clipped surrogate
-(`rl.objective`), averaged over the sampled tokens.
+One process, one device, float32 weights; with `precision: bfloat16`, forward passes are in bfloat16, and sampling uses
+a copy of the weights in bfloat16. Each step takes the next prompts of the manifest, samples a group of responses to
+each from the current policy, grades them in killable child processes, and takes one update per minibatch on the clipped
+surrogate (`rl.objective`), averaged over the sampled tokens.
 
-Promises. What a step reads and samples depends on its number, the seed, the weights and, under a trigger or dynamic
-sampling, on the steps before it as the ledger has them: `run(10)` equals `run(5)` and `resume(5)`, response for
-response, on a CPU with the same number of threads. A failure of the grader is no reward. What a run has done is in its
-ledgers however it ends, and so is the step whose loss is no number. After a fall back (`rl.watch`) steps count on from
-where they are, with the weights of an earlier one: nothing that happened is taken out of a ledger. Leaves out critics,
-a KL term in the loss, asynchrony.
+Promises. What a step reads and samples depends on its number, the seed, the weights and, with a trigger or dynamic
+sampling, on the steps before it in the ledger: `run(10)` equals `run(5)` and `resume(5)`, response for response, on a
+CPU with the same number of threads. A failure of the grader is not a reward. The ledgers hold every completed step
+however a run ends, and also the step whose loss is not a number. After a fall-back (`rl.watch`) step numbers continue,
+with the weights of an earlier step: nothing is removed from a ledger. Leaves out critics, a KL term in the loss,
+asynchrony.
 
 Shapes: P prompts, G responses of a group, N = P·G responses, L tokens of the longest prompt with its response.
 """
@@ -54,7 +55,7 @@ Validate = Callable[[int, Path], None]
 
 
 class _Policy:
-    """The model that learns, its optimizer, what it samples with, and the model it started from."""
+    """The model that is trained, its optimizer, the model that samples, and the model at the start."""
 
     def __init__(self, recipe: RLRecipe, start: Path, tokenizer: Any):
         self.recipe, self.start, self.tokenizer = recipe, start, tokenizer
@@ -67,33 +68,35 @@ class _Policy:
         self._sampler: Any = copy.deepcopy(self.reference) if self.low else self.model
 
     def load(self, folder: Path) -> None:
-        """Weights and optimizer of a checkpoint; of the start, its weights and a fresh optimizer."""
+        """Load weights and optimizer of a checkpoint; from the start, the weights and a new optimizer."""
         self.model.load_state_dict(load_weights(folder).state_dict())
         self.optimizer = self._optimizer()
         if folder != self.start:
             load_optimizer(folder, self.optimizer)
 
     def _optimizer(self) -> torch.optim.AdamW:
-        """On a CPU the plain kernel, as verl: the fused one rounds differently, and both are to draw alike."""
+        """On a CPU the plain kernel, as in verl: the fused one rounds differently, and both backends should sample the
+        same responses."""
         return adamw(self.model, self.recipe.optimizer, is_fused=self.device == "cuda")
 
     def sampler(self) -> Any:
-        """The model to sample from: itself, or its copy in bfloat16 brought up to date."""
+        """The model to sample from: itself, or its updated copy in bfloat16."""
         if self.low:
             self._sampler.load_state_dict(self.model.state_dict())
         return self._sampler
 
     def logprobs(self, part: "_Padded", model: Any = None) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy at each target [n, L-1]. Right padding needs no mask: no token looks at one after
-        it."""
+        """Log-probability and entropy at each target [n, L-1]. Right padding needs no mask, because no token attends to
+        later ones."""
         with torch.autocast(self.device, self.low or torch.bfloat16, enabled=bool(self.low)):
             logits = (model or self.model)(input_ids=part.inputs, use_cache=False).logits
         return token_logprobs(logits, part.targets, self.recipe.temperature)
 
     @contextmanager
     def thrifty(self) -> Iterator[None]:
-        """Within, on a GPU, the backward pass computes each layer again in place of keeping what is in it, which would
-        be 80 GiB of 16,384 tokens of Llama-3.2-3B. The layers alone are told that they train: dropout stays off."""
+        """In this block, on a GPU, the backward pass recomputes each layer instead of keeping its activations, which
+        would take 80 GiB for 16,384 tokens of Llama-3.2-3B. Only the layers are set to training mode: dropout stays
+        off."""
         modules = self.model.modules() if self.device == "cuda" else ()
         layers: list[Any] = [one for one in modules if isinstance(one, GradientCheckpointingLayer)]
         for layer in layers:
@@ -109,7 +112,7 @@ class _Policy:
 
 @dataclass
 class Past:
-    """The steps so far as the ledgers have them; `fallen` are those after which the run fell back."""
+    """The steps so far, from the ledgers; `fallen` are those after which the run fell back."""
 
     history: list[dict[str, Any]]
     fallen: list[int]
@@ -167,7 +170,8 @@ def run_reinforcement(
 
 
 def _has_checkpoint(recipe: RLRecipe, step: int) -> bool:
-    """Every so many steps, at the end, where a run may fall back to, and where a step is validated."""
+    """Whether a step writes a checkpoint: at the interval of the recipe, at the end, for a possible fall-back, and for
+    validation."""
     every = [recipe.checkpoint_every]
     every += [recipe.watch.good_every] if recipe.watch else []
     every += [recipe.validation.every] if recipe.validation else []
@@ -175,8 +179,8 @@ def _has_checkpoint(recipe: RLRecipe, step: int) -> bool:
 
 
 def _good_checkpoint(run: RunDirectory, recipe: RLRecipe, past: Past) -> int:
-    """The checkpoint that a fall back would return to; 0 is the start. Of those that the watch asks for, so that how
-    often others are written decides nothing."""
+    """The checkpoint to which a fall-back would return; 0 is the start. Only checkpoints of the watch count, so that
+    the interval of the others does not matter."""
     if not recipe.watch:
         return 0
     last, every = last_good(recipe.watch, past.history, past.fallen), recipe.watch.good_every
@@ -184,8 +188,8 @@ def _good_checkpoint(run: RunDirectory, recipe: RLRecipe, past: Past) -> int:
 
 
 def _watch(run: RunDirectory, policy: _Policy, ledger: Ledger, past: Past, good: int) -> bool:
-    """Say and record every alarm that the last step set off, and do what the gravest asks for; whether the run stops or
-    has fallen back to checkpoint `good`."""
+    """Report and record every alarm of the last step, and act on the gravest; returns whether the run stops or has
+    fallen back to checkpoint `good`."""
     met = alarms(policy.recipe.watch, past.history, past.fallen)
     for place, alarm in enumerate(met):
         falls = place == 0 and alarm.action == "fall_back"
@@ -216,7 +220,7 @@ def _step(
     step: int,
     history: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Sample, grade, learn, record; the row of `steps`. UserError when the loss is no number."""
+    """Sample, grade, update, record; returns the row of `steps`. UserError when the loss is not a number."""
     began = time.perf_counter()
     cap, before = cap_of(policy.recipe, step, history), (step - 1) * policy.recipe.prompts_per_step
     first = history[-1].get("prompts_read", before) if history else 0
@@ -316,7 +320,7 @@ class _Padded:
 
 @dataclass(frozen=True)
 class _Before:
-    """What the policy that was sampled said of one forward pass, [n, L-1] each."""
+    """Log-probabilities under the policy that was sampled, for one forward pass, [n, L-1] each."""
 
     logprobs: Tensor
     entropy: Tensor
@@ -324,11 +328,10 @@ class _Before:
 
 
 def _learn(policy: _Policy, rollouts: Rollouts, began: float) -> Learned:
-    """The updates of one step: loss, gradient norm and share of tokens cut off over them; entropy and divergence of the
-    policy that was sampled; the seconds since `began`. Ends with the first loss that is not a number.
-
-    Log-probabilities before the updates are computed again and not taken from the sampler: with a cache the same sums
-    are rounded differently, and the ratio of the first update should be exactly 1.
+    """The updates of one step: their loss, gradient norm and share of clipped tokens; entropy and divergence of the
+    policy that was sampled; the seconds since `began`. Ends at the first loss that is not a number. Log-probabilities
+    before the updates are recomputed and not taken from the sampler: with a cache the same sums are rounded
+    differently, and the ratio of the first update should be exactly 1.
     """
     recipe, minibatches = policy.recipe, _minibatches(rollouts, policy.recipe, policy.device)
     before = [[_looked_at(policy, part) for part in parts] for parts in minibatches]
@@ -363,13 +366,14 @@ def _looked_at(policy: _Policy, part: _Padded) -> _Before:
 
 
 def _divisor(parts: list[_Padded], tokens: float, recipe: RLRecipe) -> float:
-    """What the sum over the tokens of a minibatch is divided by."""
+    """The divisor of the sum over the tokens of a minibatch."""
     responses = sum(len(part.inputs) for part in parts)
     return objective_of(recipe.objective).divisor(tokens, responses, recipe.longest_cap)
 
 
 def _backward(policy: _Policy, parts: list[_Padded], old: list[_Before], divisor: float) -> tuple[float, float]:
-    """Gradients of the loss of a minibatch, whatever its parts; the loss, and how many tokens were cut off."""
+    """Accumulate the gradients of the loss of a minibatch over its parts; returns the loss and the number of clipped
+    tokens."""
     total, cut_off, recipe = 0.0, 0.0, policy.recipe
     for part, seen in zip(parts, old, strict=True):
         with policy.thrifty():
@@ -404,7 +408,8 @@ def _minibatches(rollouts: Rollouts, recipe: RLRecipe, device: Any) -> list[list
 
 
 def _cut(chosen: np.ndarray, rollouts: Rollouts, recipe: RLRecipe) -> Iterator[np.ndarray]:
-    """`chosen` responses cut into forward passes: so many at a time, or by length, so many tokens at a time."""
+    """`chosen` responses split into forward passes: a number of responses each, or grouped by length, a number of
+    tokens each."""
     if not recipe.micro_batch_tokens:
         micro = recipe.micro_batch_responses
         yield from (chosen[i : i + micro] for i in range(0, len(chosen), micro))

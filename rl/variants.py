@@ -1,7 +1,7 @@
 """The variants of the objective: for each name that a recipe may give, one row that every backend reads.
 
-A new name in `ObjectiveName` needs a row in `objective_of`: pyright refuses one without. Holds facts and loads no
-torch; the tensors are in `rl.objective`, which takes these facts as arguments.
+A new name in `ObjectiveName` needs a row in `objective_of`: pyright refuses one without. Loads no torch: the tensors
+are in `rl.objective`, which takes these settings as arguments.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from rl.config import ObjectiveName
 
 @dataclass(frozen=True)
 class Objective:
-    """What tells one variant from another.
+    """The settings of a variant.
 
     `is_scaled`: advantages are divided by the standard deviation of their group. `has_fixed_divisor`: the sum of the
-    loss over the tokens of a minibatch is divided by responses × longest cap, in place of the number of tokens.
+    loss over the tokens of a minibatch is divided by responses × longest cap, instead of by the number of tokens.
     """
 
     is_scaled: bool
     has_fixed_divisor: bool
 
     def divisor(self, tokens: float, responses: int, longest_cap: int) -> float:
-        """What the sum over the tokens of a minibatch is divided by."""
+        """The divisor of the sum over the tokens of a minibatch."""
         return float(responses * longest_cap) if self.has_fixed_divisor else tokens
 
     def verl_aggregation(self, longest_cap: int) -> dict[str, Any]:

@@ -1,17 +1,17 @@
-"""Runs verl 0.9.1, unmodified, on prompts in the manifest's order, and keeps the run's ledger and checkpoints for it.
+"""Runs verl 0.9.1, unmodified, on prompts in the manifest's order, and writes the ledgers and checkpoints of the run.
 
-verl computes: rollouts, FSDP2, the update, its own checkpoints. We write the files it starts from (`to_verl`, prompts
-as Parquet, what our hooks are told), start its `main_ppo` as a process, and read what it leaves: a line per response
+verl computes: rollouts, FSDP2, the update, its own checkpoints. We write the files that it starts from (`to_verl`,
+prompts as Parquet, settings of our hooks), start its `main_ppo` as a process, and read its output: a line per response
 from `rl.verl_hooks`, a line of metrics per step from verl. A step is recorded once verl has logged it, by the code that
 records the torch backend's. A checkpoint of the run holds the model as a Hugging Face folder and, beside it, verl's own
-`global_step_N`, from which the same launch goes on.
+`global_step_N`, from which the same launch resumes.
 
-Promises. The prompts of a step depend on its number alone, on resume too. On the CPU so do, with seed and weights, its
-responses and its update: they are those of the torch backend, up to rounding. The length schedule, declared or by
-trigger, holds across resume. A driver that gives no sign of life for `patience_seconds` is ended, and however a launch
-ends, none of its processes is left: they bear the engine's folder in their environment, and the next launch of a run
-ends those of one that was itself killed. Where the watch stops a run, its last checkpoint is verl's last: it saves on
-its own beat. Leaves out several machines, dynamic sampling, falling back (docs/guides/verl.md says why).
+Promises. The prompts of a step depend only on its number, also after a resume. On the CPU its responses and its update
+depend only on the number, the seed and the weights: they are those of the torch backend, up to rounding. The length
+schedule, declared or by trigger, continues after a resume. A driver that shows no activity for `patience_seconds` is
+stopped, and no process is left however a launch ends: they have the engine's folder in their environment, and the next
+launch ends the processes of one that was killed. If the watch stops a run, its last checkpoint is the last one that
+verl saved at its interval. Leaves out several machines, dynamic sampling, falling back (docs/guides/verl.md says why).
 """
 
 import contextlib
@@ -60,7 +60,7 @@ LOOK_SECONDS = 0.5
 _ERROR = re.compile(r"(?:\x1b\[\d+m|\([^)]*pid=[^)]*\)|\s)*((?:\w+\.)*\w*(?:Error|Exception)\b.*?)(?:\x1b|$)")
 """A line of the log that names an exception, after the colours and the name of the actor that Ray puts before it."""
 END_SECONDS = 20.0
-"""How long processes may take to vanish after SIGKILL."""
+"""Seconds in which processes must end after SIGKILL."""
 
 
 def run_reinforcement(
@@ -118,8 +118,8 @@ def _write_yaml(file: Path, plain: Any) -> None:
 
 
 def laid_out(prompts: list[dict[str, Any]], texts: list[str]) -> pa.Table:
-    """`texts`, the prompts of all steps one after the other, in verl's form; `prompts` are read again and again.
-    `extra_info.index` is the place, the IDs are for people who read the file."""
+    """`texts`, the prompts of all steps in order, in verl's format; `prompts` are repeated as needed.
+    `extra_info.index` is the position, the IDs are for people who read the file."""
     which = [prompts[place % len(prompts)] for place in range(len(texts))]
     return pa.table(
         {
@@ -146,7 +146,7 @@ def _eos_ids(folder: Path) -> list[int]:
 
 
 def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
-    """Of the driver, and through it of every process of Ray."""
+    """Environment of the driver, which every process of Ray inherits."""
     plain = {
         ENGINE: str(engine),
         LAUNCHER: str(os.getpid()),
@@ -171,7 +171,8 @@ def _environment(engine: Path, recipe: RLRecipe) -> dict[str, str]:
 
 
 def _supervise(engine: Path, recipe: RLRecipe, follower: "_Follower") -> None:
-    """Run the driver to its end, or that of the run, recording as it goes on. UserError when it fails, or is hung."""
+    """Run the driver to its end, or to the end of the run, and record its steps meanwhile. UserError when it fails or
+    hangs."""
     command = [sys.executable, "-m", "rl.verl_worker", "--config-path", str(engine), "--config-name", "verl"]
     with (engine / LOG).open("w", encoding="utf-8") as log, progress(f"rl: {recipe.stage}", recipe.steps) as advance:
         advance(follower.step)
@@ -194,7 +195,7 @@ def _supervise(engine: Path, recipe: RLRecipe, follower: "_Follower") -> None:
 
 
 def _signs_of_life(process: "subprocess.Popen[bytes]", engine: Path, patience: float) -> Iterator[None]:
-    """Yields now and then until `process` ends. UserError when it does nothing for `patience` seconds."""
+    """Yield at intervals until `process` ends. UserError when it shows no activity for `patience` seconds."""
     seen, since = None, time.monotonic()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -205,13 +206,13 @@ def _signs_of_life(process: "subprocess.Popen[bytes]", engine: Path, patience: f
             seen, since = sizes, time.monotonic()
         elif time.monotonic() - since > patience:
             raise UserError(
-                f"verl gave no sign of life for {patience:g} s and was ended",
-                f"The same command goes on from the last checkpoint; see {engine / LOG}",
+                f"verl did not respond for {patience:g} s and was stopped",
+                f"The same command resumes from the last checkpoint; see {engine / LOG}",
             )
 
 
 def _sizes(engine: Path) -> list[tuple[str, int]]:
-    """Of the files that grow while verl is at work, and of the list of checkpoints."""
+    """Sizes of the files that verl appends to, and the list of checkpoints: they change while it is active."""
     files = [*engine.glob("*.txt"), *engine.glob("*.jsonl"), *engine.glob("rollouts/*"), *engine.glob("checkpoints/*")]
     return sorted((path.name, path.stat().st_size) for path in files)
 
@@ -224,8 +225,8 @@ def _failure(engine: Path, status: int) -> UserError:
 
 
 def end_processes(engine: Path) -> None:
-    """Kill every process that bears `engine` in its environment, until none is left. Elsewhere than on Linux the
-    driver's own end must do."""
+    """Kill every process that has `engine` in its environment, until none is left. On other systems than Linux the
+    driver's end must suffice."""
     ends = time.monotonic() + END_SECONDS
     while found := _bearers(engine):
         for pid in found:
@@ -237,7 +238,7 @@ def end_processes(engine: Path) -> None:
 
 
 def _bearers(engine: Path) -> list[int]:
-    """Processes with the mark of this engine; those that are dead already and wait to be buried have none to show."""
+    """Processes with `engine` in their environment; zombies have none."""
     mark, found = f"{ENGINE}={engine}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -250,7 +251,7 @@ def _bearers(engine: Path) -> list[int]:
 
 
 class _Follower:
-    """Reads what verl has done since it last looked, into the ledger and the checkpoints of the run."""
+    """Copies what verl has done since the last call into the ledger and the checkpoints of the run."""
 
     def __init__(
         self,
@@ -277,12 +278,12 @@ class _Follower:
 
     @property
     def caps(self) -> list[dict[str, Any]]:
-        """What the trigger of the length needs to know of the steps before this launch."""
+        """The columns of the steps before this launch that the length trigger needs."""
         return [{name: row[name] for name in ("cap", "truncated_share")} for row in self._past.history]
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the watch has ended the run, and a checkpoint is there to end with."""
+        """Whether the watch has stopped the run and there is a checkpoint to end with."""
         return self._past.stopped and bool(self._run.checkpoints())
 
     @property
@@ -300,13 +301,13 @@ class _Follower:
             self.validate(step, self._run.checkpoint(step))
 
     def _lines(self) -> list[bytes]:
-        """Whole lines of verl's metrics, one per step of this launch."""
+        """Complete lines of verl's metrics, one per step of this launch."""
         with contextlib.suppress(FileNotFoundError):
             return (self._engine / METRICS).read_bytes().split(b"\n")[:-1]
         return []
 
     def _record(self, logged: dict[str, Any]) -> None:
-        """The rows of a step, and what the watch says of it."""
+        """The rows of a step, and the alarms of the watch."""
         rollouts, recipe = self._rollouts(logged["step"]), self._recipe
         found = ledger_rows(rollouts, _learned(logged["data"], rollouts, recipe), recipe)
         for table, rows in found.items():
@@ -351,7 +352,7 @@ class _Follower:
         return []
 
     def _move(self, step: int, folder: Path) -> None:
-        """A checkpoint of the run out of one of verl's."""
+        """A checkpoint of the run, made from one of verl's."""
         source = self._engine / "checkpoints" / f"global_step_{step}"
         exported = source / "actor" / "huggingface"
         config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
@@ -379,8 +380,8 @@ def _stops(action: Action) -> bool:
 
 
 def _learned(logged: dict[str, Any], rollouts: Rollouts, recipe: RLRecipe) -> Learned:
-    """What verl says of the updates, under our names. With a fixed divisor (Dr.GRPO) it divides entropy and KL as it
-    does the loss, by the longest cap and the number of responses: of those with a ruling, and of all."""
+    """verl's metrics of the updates, under our names. With a fixed divisor (Dr.GRPO) it divides entropy and KL as it
+    does the loss, by the longest cap and the number of responses: with a ruling for one, all of them for the other."""
     ruled = [c.tokens for c, reward in zip(rollouts.completions, rollouts.rewards, strict=True) if reward is not None]
     is_fixed = objective_of(recipe.objective).has_fixed_divisor
     unit = recipe.longest_cap / max(sum(ruled), 1) if is_fixed else None

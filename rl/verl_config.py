@@ -1,8 +1,8 @@
 """verl's configuration of a run, made from ours: a pure function of plain values, with neither verl nor a GPU.
 
 The file is what `python -m verl.trainer.main_ppo --config-name` reads on top of verl's own defaults, so it names only
-what differs from them, and what a reader of a GRPO run looks for. Steps, prompts, groups, minibatches, clip and
-optimizer are the recipe's; both backends train the same objective. Leaves out what a configuration cannot say, which
+the settings that differ, and those that a reader of a GRPO run looks for. Steps, prompts, groups, minibatches, clip and
+optimizer are the recipe's; both backends train the same objective. Leaves out what a configuration cannot express and
 `rl.verl_hooks` does: prompts as tokens, the cap of a step, stop strings, our grader, responses without a ruling.
 """
 
@@ -17,22 +17,23 @@ from rl.variants import objective_of
 HOOKS = "rl.verl_hooks"
 """The module whose classes and functions verl calls."""
 ENGINE = "OCTO_ENGINE"
-"""Environment variable with the engine's folder; every process of a run bears it, so that none is left behind."""
+"""Environment variable with the engine's folder; every process of a run has it, so that all of them can be found and
+ended."""
 ESTIMATOR, AGENT, CPU_ROLLOUT = "octo_grpo", "octo_response", "octo_transformers"
-"""What our advantage estimator, agent loop and rollout on the CPU are registered as."""
+"""The name under which our advantage estimator, agent loop and CPU rollout are registered."""
 TOKENS_PER_GPU = 16_384
 """Tokens of one forward pass on a GPU, as in OctoThinker's released script."""
 RAY_SLOTS = 16
-"""CPUs Ray is told of on a machine without a GPU: verl reserves a dozen, most of which wait."""
+"""CPUs declared to Ray on a machine without a GPU: verl reserves a dozen, most of which are idle."""
 _DYNAMIC = {"ppo": "use_dynamic_bsz", "log_prob": "log_prob_use_dynamic_bsz"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a configuration needs to know beside the recipe: where things lie, and on which kind of machine."""
+    """What a configuration needs besides the recipe: folders and the kind of machine."""
 
     model: str
-    """Folder with the weights that the run started from, to which its KL is measured."""
+    """Folder with the weights from which the run started and from which its KL is measured."""
     folder: str
     """Folder of the engine: it holds `prompts.parquet` and takes `checkpoints`."""
     scratch: str
@@ -41,7 +42,7 @@ class Job:
     """Tokens of the longest prompt."""
     has_cuda: bool
     resume: str | None = None
-    """Folder `global_step_N` of verl's own checkpoint to go on from."""
+    """Folder `global_step_N` of verl's checkpoint from which to resume."""
 
     def context(self, config: RLRecipe) -> int:
         """Tokens of the longest prompt with the longest response."""
@@ -49,7 +50,7 @@ class Job:
 
 
 def to_verl(config: RLRecipe, job: Job) -> dict[str, Any]:
-    """The configuration verl 0.9.1 reads, as plain YAML values. UserError where verl cannot do what is asked for."""
+    """The configuration verl 0.9.1 reads, as plain YAML values. UserError for settings that verl does not support."""
     _refuse_impossible(config, job)
     return {
         "defaults": ["ppo_trainer", "_self_"],
@@ -70,7 +71,7 @@ def to_verl(config: RLRecipe, job: Job) -> dict[str, Any]:
 
 
 def agent_loop() -> list[dict[str, Any]]:
-    """The file that tells verl of our agent loop."""
+    """The file that registers our agent loop with verl."""
     return [{"name": AGENT, "_target_": f"{HOOKS}.Response"}]
 
 
@@ -78,7 +79,8 @@ def _refuse_impossible(config: RLRecipe, job: Job) -> None:
     responses = _minibatch(config) * config.group_size
     if responses % config.gpus:
         raise UserError(
-            f"{responses} responses of a minibatch cannot be shared evenly by {config.gpus} GPUs", "Choose a divisor"
+            f"{responses} responses of a minibatch cannot be divided evenly among {config.gpus} GPUs",
+            "Choose a divisor",
         )
     if config.dynamic_sampling:
         raise UserError("the verl backend does not sample dynamically", "Use --backend torch")
@@ -93,7 +95,7 @@ def _minibatch(config: RLRecipe) -> int:
 
 
 def _micro_batch(config: RLRecipe) -> int:
-    """Responses of a forward pass on one GPU: as many as asked for, or fewer, for verl wants a divisor."""
+    """Responses of a forward pass on one GPU: as many as the recipe says, or fewer, because verl needs a divisor."""
     mine = _minibatch(config) * config.group_size // config.gpus
     return max(n for n in range(1, min(mine, config.micro_batch_responses) + 1) if mine % n == 0)
 
@@ -174,8 +176,8 @@ def _adamw(config: RLRecipe) -> dict[str, Any]:
 
 
 def _fsdp(config: RLRecipe, job: Job) -> dict[str, Any]:
-    """Weights and optimizer are float32, forward passes in the recipe's precision; on a GPU what rests lies in main
-    memory."""
+    """Weights and optimizer are float32, forward passes in the recipe's precision; on a GPU, idle weights are kept in
+    main memory."""
     plain = {"model_dtype": "fp32", "use_torch_compile": job.has_cuda}
     plain |= {
         "mixed_precision": {"param_dtype": _dtype(config.precision), "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
@@ -237,12 +239,12 @@ def _trainer(config: RLRecipe, job: Job) -> dict[str, Any]:
 
 
 def _save_every(config: RLRecipe) -> int:
-    """verl saves at multiples of one number: one that meets every step at which a checkpoint is wanted."""
+    """verl saves at multiples of one interval: the one that includes every step at which a checkpoint is needed."""
     return math.gcd(config.checkpoint_every, config.validation.every if config.validation else 0)
 
 
 def _ray(config: RLRecipe, job: Job) -> dict[str, Any]:
-    """A Ray of its own, which ends with the run. GPUs are a number to Ray: on a CPU it hands out ranks."""
+    """A separate Ray, which ends with the run. To Ray, GPUs are only a number: on a CPU it assigns ranks with it."""
     own = {"address": "local", "include_dashboard": False, "_temp_dir": job.scratch}
     if job.has_cuda:
         return own

@@ -1,12 +1,12 @@
-"""What verl 0.9.1 calls of ours, in its own processes and through its own settings: four points of extension.
+"""Our code that verl 0.9.1 calls in its own processes, at four extension points that its settings offer.
 
     Response        puts a prompt to the policy as the torch backend does: its tokens, the cap of its step, stop strings
     graded          the reward: our grader in killable child processes, and one line of `rollouts/<step>.jsonl` each
     grouped         the advantage: `rl.objective.advantages`, so that a response without a ruling counts for nothing
     OrderedBuffer   gives a step its responses in the order of prompts and samples, whichever was finished first
 
-The launcher says where the engine's folder is (ENGINE); `launch.json` there holds the recipe. The line of a response is
-written before verl knows its reward, so when verl has logged a step all lines of it are there. Leaves out validation.
+The launcher passes the engine's folder (ENGINE), in which `launch.json` holds the recipe. The line of a response is
+written before verl receives its reward, so all lines of a step exist once verl has logged it. Leaves out validation.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from rl.verl_config import CPU_ROLLOUT, ENGINE, ESTIMATOR
 from rl.watch import cap_of
 
 POLL_SECONDS = 0.1
-"""How often finished responses are looked for; verl's own 2 s would be most of a step of a small model."""
+"""Interval at which finished responses are checked; verl's own 2 s would be most of a step of a small model."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def told() -> Told:
 
 @cache
 def cap_at(step: int) -> int:
-    """Most tokens of a response in `step`: declared, or grown by what the steps before it came to."""
+    """The cap on the tokens of a response in `step`: declared, or raised by the steps before it."""
     recipe = told().recipe
     return cap_of(recipe, step, [_seen(before) for before in range(1, step)] if recipe.growth else [])
 
 
 @cache
 def _seen(step: int) -> dict[str, Any]:
-    """Cap and truncated share of a step that is over."""
+    """Cap and truncated share of a finished step."""
     if step <= len(told().history):
         return told().history[step - 1]
     lines = [json.loads(line) for line in told().rollouts(step).read_text(encoding="utf-8").splitlines()]
@@ -93,8 +93,8 @@ def _seen(step: int) -> dict[str, Any]:
 
 
 class Response(AgentLoopBase):
-    """One response to one prompt; verl makes one for each. It needs nothing of the base class, which would build a chat
-    template every time."""
+    """One response to one prompt; verl makes one for each. It does not call the initialiser of the base class, which
+    would build a chat template every time."""
 
     def __init__(self, trainer_config: Any, server_manager: Any, tokenizer: Any, **_: Any):
         self._rollout = trainer_config.config.actor_rollout_ref.rollout.name
@@ -129,7 +129,7 @@ class Response(AgentLoopBase):
 
 
 class _Output(AgentLoopOutput):
-    """A response without a ruling (its reward is no number) is left out of the loss: none of its tokens counts."""
+    """A response without a ruling (its reward is not a number) is left out of the loss: none of its tokens counts."""
 
     def as_dict(self) -> dict[str, Any]:
         plain = super().as_dict()
@@ -156,8 +156,8 @@ async def graded(
 
 
 class _Grading:
-    """One `Grader` for the many responses that verl hands over one by one: what has come in is graded together, in one
-    thread, for a Grader is not for several."""
+    """One `Grader` for the many responses that verl passes one by one. Waiting responses are graded together, in one
+    thread, because a Grader must not be shared by several."""
 
     def __init__(self, recipe: RLRecipe):
         self._grader = Grader(recipe.grading_workers, recipe.grading_seconds)
@@ -178,7 +178,7 @@ class _Grading:
             responses, references, rulings = (list(column) for column in zip(*batch, strict=True))
             try:
                 grades = await asyncio.to_thread(self._grader.grade_all, responses, references, RULE)
-            except Exception as error:
+            except Exception as error:  # whatever ended the batch goes to everyone who waits for it
                 for ruling in rulings:
                     ruling.set_exception(error)
                 continue
@@ -214,13 +214,14 @@ def _groups(index: np.ndarray) -> Iterator[Tensor]:
 
 class OrderedBuffer(ReplayBuffer):
     """verl's buffer of finished responses. On one rank a minibatch holds the prompts that it holds in the torch
-    backend; on several verl cuts each rank's part of them."""
+    backend; on several ranks verl splits each rank's part of them."""
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **{**named, "poll_interval": POLL_SECONDS})
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
-        """The responses of `batch_size` prompts. RuntimeError where some failed, for their group would be another."""
+        """The responses of `batch_size` prompts. RuntimeError if some failed, because their group would be
+        incomplete."""
         batch, metrics = super().sample(global_steps, partition_id, batch_size)
         wanted = batch_size * told().recipe.group_size
         if len(batch.keys) != wanted:

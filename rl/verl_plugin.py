@@ -1,11 +1,11 @@
 """What every process of verl 0.9.1 loads with `import verl`, through verl's own hook (VERL_USE_EXTERNAL_MODULES).
 
-Nothing of verl is copied, or changed on disk. On any machine checkpoints are read as tensors and plain values alone,
-where verl would unpickle them. Where there is no CUDA the launcher sets VERL_PLATFORM=cpu, and then this module
+No file of verl is copied or changed. On any machine, checkpoints are read as tensors and plain values only, where verl
+would unpickle them. Where there is no CUDA the launcher sets VERL_PLATFORM=cpu, and then this module
 
-1. registers the platform `cpu`: what verl asks about devices, memory and process groups;
-2. registers a rollout that samples with transformers, `rl.verl_rollout`;
-3. lets process groups be gloo, and leaves offloaded weights in plain memory: to pin it takes the driver of a GPU.
+1. registers the platform `cpu`: what verl asks about devices, memory and process groups; 2. registers a rollout that
+samples with transformers, `rl.verl_rollout`; 3. makes process groups use gloo, and leaves offloaded weights in unpinned
+memory, because pinning needs a GPU driver.
 
 Where there is CUDA none of the three happens. Leaves out critics, FSDP1 and Megatron on the CPU: what is missing
 raises.
@@ -37,7 +37,7 @@ def install() -> None:
 
 
 def _unpickle_no_file() -> None:
-    """Files are loaded as weights; what actors send each other in memory is as it was."""
+    """Load files with `weights_only`; data that actors exchange in memory is unchanged."""
     stock: Callable[..., Any] = torch.load
     # the state of numpy's generator lies in a checkpoint of verl
     rebuild: Any = importlib.import_module("numpy._core.multiarray")._reconstruct
@@ -59,7 +59,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _device_module() -> types.ModuleType:
-    """torch.cpu with what verl calls of torch.cuda."""
+    """torch.cpu with the functions of torch.cuda that verl calls."""
     module = types.ModuleType("torch_cpu")
     vars(module).update({name: value for name, value in vars(torch.cpu).items() if not name.startswith("__")})
     for name in ("empty_cache", "ipc_collect", "synchronize", "set_device", "reset_peak_memory_stats"):
@@ -81,7 +81,7 @@ def _device_module() -> types.ModuleType:
 
 
 class Platform(PlatformBase):
-    """The CPU, as verl's table of devices wants it described."""
+    """The CPU as an entry of verl's table of devices."""
 
     device_name = vendor_name = "cpu"
     device_module = _device_module()
@@ -145,7 +145,7 @@ def _register_rollout() -> None:
 
 
 def _use_gloo() -> None:
-    """verl asks for `cpu:gloo,cpu:gloo`, which torch refuses as a device named twice."""
+    """verl requests `cpu:gloo,cpu:gloo`, which torch refuses because a device is named twice."""
     distributed: Any = importlib.import_module("verl.utils.distributed")
     stock: Callable[..., Any] = distributed.initialize_global_process_group_ray
 

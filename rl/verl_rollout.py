@@ -1,10 +1,9 @@
-"""A rollout of verl 0.9.1 that samples with transformers, through our own sampler. For machines without CUDA.
+"""A rollout for verl 0.9.1 that samples with transformers through our sampler, for machines without CUDA.
 
 verl's rollouts are servers: a replica starts an actor that takes requests one by one, and an adapter in the training
-worker hands it new weights after each update. `Server` waits until the requests of a step are there, so that they are
-sampled in batches whose make-up does not depend on when each came in. Each response draws from the stream that the
-torch backend would draw from: the same weights give the same responses. Leaves out top-k, top-p, several servers with
-one model, images.
+worker sends it new weights after each update. `Server` waits until the requests of a step have arrived, so that its
+batches do not depend on the time of arrival. Each response uses the same random stream as in the torch backend: the
+same weights give the same responses. Leaves out top-k, top-p, several servers with one model, images.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from evaluation.samplers.transformers_sampler import complete
 from training.checkpoints import load_weights
 
 QUIET_SECONDS = 0.5
-"""No request for so long: no more will come."""
+"""After this many seconds without a request, no more are expected."""
 
 
 @dataclass(eq=False)
@@ -86,7 +85,7 @@ class Server:
             batch.sort(key=lambda waiting: (waiting.request.stream, waiting.request.number))
             try:
                 await asyncio.to_thread(self._answer, batch)
-            except Exception as error:
+            except Exception as error:  # whatever ended the batch goes to everyone who waits for it
                 for waiting in batch:
                     if not waiting.answer.done():
                         waiting.answer.get_loop().call_soon_threadsafe(waiting.answer.set_exception, error)
@@ -125,7 +124,7 @@ class Replica(RolloutReplica):
 
 
 class Adapter(BaseRollout):
-    """Lives in the training worker and hands the server its weights."""
+    """Runs in the training worker and sends the server its weights."""
 
     def __init__(self, config: Any, model_config: Any, device_mesh: Any, replica_rank: int = -1):
         super().__init__(config, model_config, device_mesh)
@@ -139,7 +138,7 @@ class Adapter(BaseRollout):
     async def update_weights(
         self, weights: Iterator[tuple[str, Any]], global_steps: int | None = None, **_: Any
     ) -> None:
-        """Every rank draws from the generator, which gathers; each has a server of its own."""
+        """Every rank reads the generator, which gathers the weights; each rank has its own server."""
         named = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
         server: Any = ray.get_actor(_server_name(self._rank))
         await server.update_weights.remote(named, global_steps)

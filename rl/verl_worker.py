@@ -1,6 +1,6 @@
-"""verl's driver as a process of ours: `python -m rl.verl_worker --config-path FOLDER --config-name verl`.
+"""verl's driver as one of our processes: `python -m rl.verl_worker --config-path FOLDER --config-name verl`.
 
-Ends with the launcher, and otherwise runs verl's own `main_ppo`, with the arguments as they are.
+Ends with the launcher; otherwise runs verl's `main_ppo` with unchanged arguments.
 """
 
 import runpy

@@ -1,10 +1,9 @@
-"""What the steps so far say of the next one: its length cap, and whether the run collapses.
+"""Decides from the steps so far: the length cap of the next one, and whether the run collapses.
 
-Pure functions of the ledger `steps`, so that a run that goes on after a kill decides as one that was never stopped.
-OctoThinker's RL runs failed in a few ways (arXiv 2506.20512): the model answers first and then loops to the cap,
-repeats one word to the cap, or lengthens in spikes and then drops. Each shows in `truncated_share`,
-`repetition_share`, `length_ratio`, `boxed_share` or `entropy` some steps before the reward falls. Leaves out acting on
-it: backends do.
+Pure functions of the ledger `steps`, so that a resumed run decides as one that was never stopped. OctoThinker's RL runs
+failed in a few ways (arXiv 2506.20512): the model answers first and then loops to the cap, repeats one word to the cap,
+or lengthens in spikes and then drops. Each shows in `truncated_share`, `repetition_share`, `length_ratio`,
+`boxed_share` or `entropy` some steps before the reward falls. Leaves out the actions, which backends take.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ Row = dict[str, Any]
 
 
 def cap_of(recipe: RLRecipe, step: int, history: Sequence[Row]) -> int:
-    """Most tokens of a response in `step`; `history` are the rows of `steps` before it, in order."""
+    """The cap on the tokens of a response in `step`; `history` are the rows of `steps` before it, in order."""
     declared = recipe.cap(step)
     if not recipe.growth or not history:
         return declared
@@ -26,7 +25,8 @@ def cap_of(recipe: RLRecipe, step: int, history: Sequence[Row]) -> int:
 
 
 def _grown(growth: GrowthRecipe, history: Sequence[Row]) -> int:
-    """The cap of the last step, or the next one where all of the last `steps` were under it and ended by themselves."""
+    """The cap of the last step, or the next cap if all of the last `steps` had it and ended nearly all responses before
+    it."""
     held = history[-1]["cap"]
     recent = history[-growth.steps :]
     ready = len(recent) == growth.steps and all(
@@ -37,7 +37,7 @@ def _grown(growth: GrowthRecipe, history: Sequence[Row]) -> int:
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm that was met at `step`, and what follows. `good` is the last step before it went beyond the limit."""
+    """An alarm that was met at `step`, and its action. `good` is the last step before the limit was exceeded."""
 
     step: int
     good: int
@@ -54,8 +54,8 @@ class Alarm:
 
 
 def alarms(watch: WatchRecipe | None, history: Sequence[Row], fallen: Sequence[int] = ()) -> list[Alarm]:
-    """What the last row of `history` sets off, the gravest first. `fallen` are the steps after which the run fell back:
-    what was before counts no more."""
+    """The alarms of the last row of `history`, the gravest first. `fallen` are the steps after which the run fell back:
+    earlier rows no longer count."""
     if not watch or not history:
         return []
     since, found = max(fallen, default=0), []
@@ -68,14 +68,14 @@ def alarms(watch: WatchRecipe | None, history: Sequence[Row], fallen: Sequence[i
 
 
 def last_good(watch: WatchRecipe | None, history: Sequence[Row], fallen: Sequence[int] = ()) -> int:
-    """The last step before any alarm that may lead to a fall back began to be beyond its limit."""
+    """The last step before any alarm with a fall-back began to exceed its limit."""
     since, last = max(fallen, default=0), history[-1]["step"] if history else 0
     rules = [rule for rule in watch.alarms if rule.action == "fall_back"] if watch else []
     return last - max((_streak(rule, history, since) for rule in rules), default=0)
 
 
 def _streak(rule: AlarmRecipe, history: Sequence[Row], since: int) -> int:
-    """How many of the last steps in a row, later than `since`, were beyond the limit."""
+    """How many of the last steps in a row, later than `since`, exceeded the limit."""
     streak = 0
     for row in reversed(history):
         if row["step"] <= since or not _beyond(rule, row[rule.signal]):
@@ -85,7 +85,7 @@ def _streak(rule: AlarmRecipe, history: Sequence[Row], since: int) -> int:
 
 
 def _beyond(rule: AlarmRecipe, value: float) -> bool:
-    """A value that is no number is beyond nothing."""
+    """Whether `value` exceeds the limit; a value that is not a number never does."""
     if rule.above is not None:
         return value > rule.above
     assert rule.below is not None

@@ -109,6 +109,8 @@ def verbs(run: str, document: str, folder: Path, proposals: str = "") -> dict[st
         "runs list": (None, []),
         "runs show": (None, [run]),
         "runs compare": (None, []),
+        "runs cancel": (None, [run]),
+        "runs logs": (None, [run]),
         "sql": (None, ["SELECT count(*) FROM documents"]),
         "why": (None, [document]),
         "trace": (None, [run, "--step", "1", "--text"]),

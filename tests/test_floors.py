@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -62,6 +63,19 @@ LOOKERS = {"manifests/extras.py", "octo/__init__.py", "training/doctor.py", "tra
 def test_one_place_knows_whether_a_package_is_installed():
     found = {str(path.relative_to(ROOT)) for path in MODULES if "find_spec" in path.read_text(encoding="utf-8")}
     assert found == LOOKERS, "ask `manifests.extras.need` or `is_installed`"
+
+
+BROAD = re.compile(r"^ *except(:| (Base)?Exception(Group)?\b).*$", re.MULTILINE)
+
+
+def test_a_broad_except_gives_its_reason():
+    """On its line: why any error is meant, and not the one that was thought of."""
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in MODULES
+        if (lines := [one[0] for one in BROAD.finditer(path.read_text(encoding="utf-8")) if "  # " not in one[0]])
+    }
+    assert found == {}
 
 
 def test_no_module_bears_the_name_of_another():

@@ -91,7 +91,7 @@ def test_every_manifest_verifies_and_a_flipped_byte_stops_a_launch(walk):
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     try:
-        with pytest.raises(UserError, match=r"is not what mixture-.* names.*checksum differs"):
+        with pytest.raises(UserError, match=r"its ID mixture-.* names.*checksum differs"):
             train(store, walk["stable"], recipe("train-stable", TrainRecipe, "seed=99"))
     finally:
         path.write_bytes(sound)
@@ -291,7 +291,7 @@ def test_prompts_are_chosen_by_how_often_a_model_solves_them(walk, tmp_path):
     assert measured.id in unsolved.parents
     with pytest.raises(UserError, match="pass_rate"):
         chosen("pass_rate = 1")
-    with pytest.raises(UserError, match="is a corpus, no pass rates"):
+    with pytest.raises(UserError, match="is a corpus, not a manifest of pass rates"):
         chosen("pass_rate = 1", pass_rates=walk["corpus"].id)
 
 

@@ -1,12 +1,12 @@
-"""Checkpoints: a Hugging Face folder that any tool opens, with the state that exact resume needs beside it.
+"""Checkpoints: a Hugging Face folder that any tool opens, and beside it the state that exact resume needs.
 
-    config.json  generation_config.json  model.safetensors     the model, as transformers saves it
-    tokenizer.json  tokenizer_config.json                      byte for byte those that the run started with
-    resume.pt                                                  optimizer and random states; tensors and numbers alone
+    config.json  generation_config.json  model.safetensors     the model, as transformers saves it tokenizer.json
+    tokenizer_config.json                      identical to those that the run started with resume.pt optimizer and
+    random states; only tensors and numbers
 
-Both backends write and read this one format, so a run of one goes on from a run of the other, at any number of ranks.
-`resume.pt` is read with `weights_only=True`: nothing in a store is unpickled. A float32 checkpoint written and loaded
-leaves no bit changed. Leaves out checkpoints in shards: one process writes all, 12 bytes per weight.
+Both backends write and read this format, so a run of either can continue a run of the other, at any number of ranks.
+`resume.pt` is read with `weights_only=True`: nothing in a store is unpickled. Writing and loading a float32 checkpoint
+changes no bit. Leaves out sharded checkpoints: one process writes everything, 12 bytes per weight.
 """
 
 import json
@@ -29,8 +29,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 
 
 def write_checkpoint(folder: Path, model: Any, optimizer: dict[str, Any], tokenizer: Path) -> None:
-    """Fill `folder`. `optimizer` is the state of AdamW over `model.parameters()`, whichever engine it comes from;
-    `tokenizer` is a folder whose tokenizer files are copied as they are."""
+    """Fill `folder`. `optimizer` is the state of AdamW over `model.parameters()`, from any engine; `tokenizer` is a
+    folder whose tokenizer files are copied unchanged."""
     model.save_pretrained(folder)
     copy_tokenizer(tokenizer, folder)
     random = {"random": torch.get_rng_state()}
@@ -49,8 +49,8 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 def load_weights(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """The model of a Hugging Face folder on the CPU, its weights as `dtype`; UserError when there is none.
 
-    Rotary frequencies are float32 always. `model.to(torch.bfloat16)` rounds them too, and a token at place 1,000 is
-    then turned by up to 2 radians too much or too little.
+    Rotary frequencies are float32 always. `model.to(torch.bfloat16)` rounds them too, and a token at position 1,000 is
+    then rotated by up to 2 radians too much or too little.
     """
     try:
         return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
@@ -63,13 +63,13 @@ def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
     """Give `optimizer` the running means of the checkpoint in `folder`; its own settings (betas, decay) stay."""
     state = resume_state(folder)["optimizer"]
     if len(state["state"]) != sum(len(group["params"]) for group in optimizer.param_groups):
-        raise UserError(f"the optimizer state in {folder} is of another model", "Set carry_optimizer: false")
+        raise UserError(f"the optimizer state in {folder} belongs to another model", "Set carry_optimizer: false")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
 
 def load_random_state(folder: Path) -> None:
-    """Set torch's random state, and a GPU's if there was one, to what it was when the checkpoint was written."""
+    """Set torch's random state, and a GPU's if there was one, to that of the checkpoint."""
     state = resume_state(folder, mmap=True)
     torch.set_rng_state(state["random"])
     if torch.cuda.is_available() and "random_on_gpu" in state:

@@ -27,7 +27,7 @@ Count = Annotated[Amount, Field(gt=0)]
 
 
 def is_half(precision: Precision) -> bool:
-    """Whether forward passes are computed in bfloat16 in place of float32."""
+    """Whether forward passes are computed in bfloat16 instead of float32."""
     match precision:
         case "float32":
             return False
@@ -38,7 +38,7 @@ def is_half(precision: Precision) -> bool:
 
 
 def keeps_to_documents(attention: AttentionName | None) -> bool:
-    """Whether a token attends to its own document alone, in place of all before it in the sequence."""
+    """Whether a token attends only to its own document, instead of to all earlier tokens of the sequence."""
     match attention:
         case None:
             return False
@@ -105,9 +105,11 @@ class ModelRecipe(Recipe):
     def _heads_divide(self) -> "ModelRecipe":
         heads, keys = self.num_attention_heads, self.num_key_value_heads or self.num_attention_heads
         if self.hidden_size % heads or self.hidden_size // heads % 2:
-            raise ValueError(f"`hidden_size` {self.hidden_size} is no even multiple of `num_attention_heads` {heads}")
+            raise ValueError(
+                f"`hidden_size` {self.hidden_size} is not an even multiple of `num_attention_heads` {heads}"
+            )
         if heads % keys:
-            raise ValueError(f"`num_attention_heads` {heads} is no multiple of `num_key_value_heads` {keys}")
+            raise ValueError(f"`num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {keys}")
         return self
 
 

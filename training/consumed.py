@@ -1,8 +1,8 @@
-"""What training runs read: the documents behind a step, and the steps behind a document.
+"""What training runs read: the documents of a step, and the steps that read a document.
 
 Both follow from a run's record (its mixtures, its steps, its batch) and the order of the mixture; the ledger adds the
-loss and how far the run got. A data-parallel rank reads a contiguous part of each step's sequences; how many ranks
-there are is what the run was last launched with. Leaves out which micro-batch of the rank a sequence lay in.
+loss and the last step. A data-parallel rank reads a contiguous part of each step's sequences; the number of ranks is
+that of the last launch. Leaves out the micro-batch of a sequence.
 """
 
 import numpy as np
@@ -17,9 +17,8 @@ from training.readings import by_id, readings_of
 
 
 def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, text: bool = False) -> pa.Table:
-    """The documents behind `step` of a training run, or behind what `rank` read of it: see `mixtures.tracing.trace`.
-
-    UserError for a step, a rank or a run that is not there.
+    """The documents that `step` of a training run read, or that its `rank` read: see `mixtures.tracing.trace`.
+    UserError for a step, a rank or a run that does not exist.
     """
     if run.record["kind"] != "train":
         raise UserError(f"{run.id} is a run of kind {run.record['kind']}", "Trace a training run; see `octo runs list`")
@@ -31,7 +30,7 @@ def trace(store: Store, run: RunDirectory, step: int, rank: int | None = None, t
 
 
 def _share(run: RunDirectory, sequences: np.ndarray, rank: int | None) -> np.ndarray:
-    """The part of a step's sequences that a data-parallel rank reads; all of them where no rank is named."""
+    """The part of a step's sequences that a data-parallel rank reads; all of them if no rank is given."""
     ranks = (run.record["config"].get("parallel") or {}).get("dp", 1)
     if rank is None:
         return sequences
@@ -44,7 +43,7 @@ def steps_that_read(store: Store, uses: pa.Table) -> pa.Table:
     """The steps of training runs that read documents, from their `uses` (see `mixtures.tracing.uses`).
 
     A row per run, step and sequence: run, step, loss (of the step), mixture, sequence, epoch, start, length. Steps that
-    a run did not reach, by its ledger, are no rows.
+    a run has not reached, according to its ledger, are left out.
     """
     stored = by_id(store)
     stages = [

@@ -1,7 +1,7 @@
-"""What works on this machine: backends, samplers and places, and for each that does not, what is missing.
+"""Which backends, samplers and places work on this machine, and what the others need.
 
-Looks for packages and programs without importing an engine, and asks Slurm's controller whether it is there. Leaves out
-whether a package that is found also works: only a run tells.
+Looks for packages and programs without importing an engine, and checks whether Slurm's controller answers. Leaves out
+whether an installed package works, which only a run shows.
 """
 
 import importlib
@@ -32,7 +32,7 @@ VERL_NEEDS_ON_CUDA = ("vllm", "flash_attn")
 
 
 def doctor() -> list[dict[str, str]]:
-    """One row per thing: kind, name, whether it works (yes or no), what was found or is missing."""
+    """One row per item: kind, name, whether it works (yes or no), what was found or is missing."""
     checks: list[tuple[str, str, Callable[[], tuple[bool, str]]]] = [
         ("device", "cuda", _cuda),
         ("backend", "torch", lambda: _extra("train")),
@@ -57,7 +57,7 @@ def doctor() -> list[dict[str, str]]:
 
 
 def nanotron_lacks(precision: Precision = "bfloat16") -> tuple[str, str] | None:
-    """What keeps the nanotron backend from running here, and what to do; None when nothing does."""
+    """Why the nanotron backend cannot run here, and what to do; None if it can."""
     if not is_installed("nanotron"):
         return "nanotron is not installed", f"{INSTALL_NANOTRON}, or train with --backend torch"
     spec = importlib.util.find_spec("nanotron")
@@ -77,7 +77,7 @@ def nanotron_lacks(precision: Precision = "bfloat16") -> tuple[str, str] | None:
 
 
 def verl_lacks() -> tuple[str, str] | None:
-    """What keeps the verl backend from running here, and what to do; None when nothing does."""
+    """Why the verl backend cannot run here, and what to do; None if it can."""
     if lacking := [name for name in VERL_NEEDS if not is_installed(name)]:
         return f"{', '.join(lacking)} not installed", f"{INSTALL_VERL}, or reinforce with --backend torch"
     if is_cuda() and (lacking := [name for name in VERL_NEEDS_ON_CUDA if not is_installed(name)]):
@@ -110,7 +110,7 @@ def _version(package: str) -> str:
 
 
 def is_cuda() -> bool:
-    """Whether torch sees a CUDA device. Takes none of it into use: an engine may want it for itself."""
+    """Whether torch sees a CUDA device. Does not initialise it, because an engine may need it exclusively."""
     return is_installed("torch") and importlib.import_module("torch").cuda.is_available()
 
 

@@ -1,12 +1,12 @@
 """Launches mid-training from a mixture manifest, and refuses everything that does not fit.
 
 `train` checks each manifest's digest and files, the lengths, the vocabulary, the tokenizer, the start and the disk
-before an engine is loaded, opens the run that this launch is, goes on where it stopped, and at the end holds the ledger
-of consumed tokens against the mixtures' plans. A run that is done is returned at once.
+before an engine is loaded. It opens the run of this launch, resumes it where it stopped, and at the end compares the
+ledger of consumed tokens with the mixtures' plans. A finished run is returned at once.
 
-The torch backend on one rank runs in this process. Everything else is a command over the run's directory: the files
-`engine/launch.json` and, for nanotron, `engine/nanotron.yaml`, and `python -m training.worker`. Leaves out places other
-than this machine.
+The torch backend on one rank runs in this process. Every other engine is started as a command on the run's folder: the
+files `engine/launch.json` and, for nanotron, `engine/nanotron.yaml`, and `python -m training.worker`. Leaves out places
+other than this machine.
 """
 
 import json
@@ -39,7 +39,7 @@ STATE_BYTES = 12
 
 @dataclass(frozen=True)
 class _Launch:
-    """What a checked launch comes to."""
+    """A checked launch."""
 
     recipe: TrainRecipe
     stages: tuple[Stage, ...]
@@ -52,7 +52,7 @@ class _Launch:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Checksums of a start that is neither manifest nor run, by file name."""
+        """Checksums of a model folder to start from, by file name."""
         if self.parent or not self.start:
             return {}
         return checksums(self.start)
@@ -80,8 +80,8 @@ def train(
     """Train on the mixture `manifest` and on those of `recipe.then`, from the last checkpoint of `parent` if given.
 
     UserError when manifests, recipe and start do not fit together, when a file of a manifest is damaged, when another
-    process holds the run, or when the loss is no number. A run that failed goes on from its last checkpoint when
-    launched again; with `resume`, UserError when it was never begun.
+    process holds the run, or when the loss is not a number. A failed run resumes from its last checkpoint when it is
+    launched again; with `resume`, UserError when it was never started.
     """
     launch = _check(store, manifest, recipe, parent, backend)
     run = launch.open(store, backend, resume)
@@ -95,8 +95,8 @@ def train(
 
 
 def note_recipe(run: RunDirectory, recipe: TrainRecipe) -> None:
-    """Keep in the record what the run is launched with now: ranks, threads and checkpoints may be others than when it
-    was begun, and its processes take them from there."""
+    """Record the settings of this launch: ranks, threads and checkpoints may differ from those of the first launch, and
+    the processes read them from the record."""
     run.note(config=recipe.model_dump(mode="json"))
 
 
@@ -108,7 +108,8 @@ def prepare(
     backend: Backend,
     resume: bool = False,
 ) -> RunDirectory:
-    """The run that `train` would train, after all its checks, for a job elsewhere. UserError as there."""
+    """The run that `train` would train, after all its checks, for a job that trains it elsewhere. UserError as in
+    `train`."""
     launch = _check(store, manifest, recipe, parent, backend)
     ranks, nodes = recipe.parallel.dp * recipe.parallel.tp, recipe.place.nodes
     if ranks % nodes:
@@ -214,11 +215,11 @@ def _sizes(launch: _Launch) -> tuple[int | None, int]:
 
 
 def _check_backend(launch: _Launch, backend: Backend) -> None:
-    """What this backend cannot do is refused before anything starts."""
+    """UserError, before anything starts, for what this backend cannot do."""
     recipe = launch.recipe
     if backend == "torch":
         if recipe.parallel.tp > 1:
-            raise UserError("the torch backend does not spread layers over ranks", "Use --backend nanotron, or tp: 1")
+            raise UserError("the torch backend has no tensor parallelism", "Use --backend nanotron, or tp: 1")
         return
     for stage in launch.stages:
         whole = (stage.reader.n_sequences - stage.reading.begin) // recipe.batch_sequences
@@ -233,14 +234,14 @@ def _check_backend(launch: _Launch, backend: Backend) -> None:
 
 
 def _resolved(launch: _Launch) -> TrainRecipe:
-    """The recipe with the architecture it starts from named in `model`."""
+    """The recipe, with the architecture of its start in `model`."""
     if not launch.start:
         return launch.recipe
     return launch.recipe.model_copy(update={"model": described(launch.start), "start": None})
 
 
 def _check_disk(store: Store, launch: _Launch) -> None:
-    """There must be room for the checkpoints that are kept and for the one being written."""
+    """UserError unless there is space for the checkpoints that are kept and the one being written."""
     if not store.is_local:
         return
     size = STATE_BYTES * _weights(launch)
@@ -255,7 +256,7 @@ def _check_disk(store: Store, launch: _Launch) -> None:
 
 
 def _weights(launch: _Launch) -> int:
-    """How many weights the model has, roughly where it starts from a folder."""
+    """The number of weights of the model; approximate if it starts from a folder."""
     if launch.start:
         return sum(path.stat().st_size for path in launch.start.glob("*.safetensors")) // 4
     assert isinstance(launch.recipe.model, ModelRecipe)
@@ -263,9 +264,9 @@ def _weights(launch: _Launch) -> int:
 
 
 def check_start(start: Path, tokenizer_json: Path | None) -> None:
-    """Refuse a folder that is no model, or whose tokenizer is not the given one."""
+    """Refuse a folder that is not a model, or whose tokenizer differs from the given one."""
     if not (start / "config.json").is_file():
-        raise UserError(f"{start} is no model folder: config.json is missing", "Give a Hugging Face model folder")
+        raise UserError(f"{start} is not a model folder: config.json is missing", "Give a Hugging Face model folder")
     own = start / "tokenizer.json"
     if tokenizer_json and own.is_file() and file_sha256(own) != file_sha256(tokenizer_json):
         raise UserError(f"the mixture's tokenizer is not that of {start}", f"Mix with tokenizer={start}")
@@ -279,7 +280,7 @@ def _tokenizer(manifest: Manifest) -> Path:
 
 
 def _run(run: RunDirectory, launch: _Launch, backend: Backend) -> None:
-    """From the run's own last checkpoint if it has one, else from its start, else from random weights."""
+    """Train from the run's last checkpoint if it has one, else from its start, else from random weights."""
     from training.checkpoints import copy_tokenizer, write_tokenizer
     from training.torch_backend import run_training
 
@@ -298,7 +299,7 @@ def _run(run: RunDirectory, launch: _Launch, backend: Backend) -> None:
 
 
 def _run_engine(run: RunDirectory, launch: _Launch, begin: Begin, tokenizer: Path, backend: Backend) -> None:
-    """Write the files the engine starts from, run it, and clear away random weights made for it."""
+    """Write the files that the engine starts from, run it, and remove the random weights made for it."""
     engine, parallel = run.path / FOLDER, launch.recipe.parallel
     engine.mkdir(exist_ok=True)
     folder = begin.folder or _random_weights(engine / "start", launch)
@@ -317,7 +318,7 @@ def _run_engine(run: RunDirectory, launch: _Launch, begin: Begin, tokenizer: Pat
 
 
 def _random_weights(folder: Path, launch: _Launch) -> Path:
-    """A model folder with the random weights that the torch backend would begin with."""
+    """A model folder with the random weights that the torch backend would start from."""
     import torch
 
     from training.torch_backend import new_model
@@ -330,7 +331,7 @@ def _random_weights(folder: Path, launch: _Launch) -> Path:
 
 
 def _summary(run: RunDirectory, stages: tuple[Stage, ...]) -> dict[str, Any]:
-    """What the run came to, for run.json. Planned and achieved tokens per component must be equal."""
+    """The result of the run, for run.json. Planned and achieved tokens per component must be equal."""
     planned, achieved = _planned(stages), _achieved(run, stages)
     if planned != achieved:
         raise RuntimeError(f"{run.id} consumed {achieved}, planned were {planned}")
@@ -350,7 +351,7 @@ def _summary(run: RunDirectory, stages: tuple[Stage, ...]) -> dict[str, Any]:
 
 
 def _planned(stages: tuple[Stage, ...]) -> dict[str, int]:
-    """Tokens of each component; of several stages each under `stage/component`."""
+    """Tokens of each component; with several stages each under `stage/component`."""
     return {_key(stages, stage, name): n for stage in stages for name, n in stage.tokens().items()}
 
 

@@ -1,8 +1,8 @@
 """Architectures: from a recipe to transformers' configuration, and from a model folder back to a recipe.
 
-Knows Llama (3.1 and 3.2 with their rotary scaling) and Qwen2. `described` reads JSON alone and loads no torch. Leaves
-out weights, see `training.checkpoints`, and every other architecture: the torch backend starts from folders of any,
-the nanotron backend from these.
+Knows Llama (3.1 and 3.2 with their rotary scaling) and Qwen2. `described` reads only JSON and loads no torch. Leaves
+out weights, see `training.checkpoints`, and every other architecture: the torch backend starts from folders of any, the
+nanotron backend from these.
 """
 
 import json
@@ -16,7 +16,7 @@ from training.config import ArchitectureName, ModelRecipe
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one architecture from another; `has_biases`: on query, key and value."""
+    """The properties of an architecture. `has_biases`: on query, key and value."""
 
     model_type: str
     """transformers' name of it."""
@@ -40,7 +40,7 @@ ARCHITECTURES = {architecture_of(name).model_type: name for name in NAMES}
 
 
 def described(folder: Path) -> ModelRecipe:
-    """The architecture of the model in a Hugging Face folder; UserError when it is none that a recipe can name."""
+    """The architecture of the model in a Hugging Face folder; UserError if no recipe can name it."""
     config = read_config(folder)
     kind = config.get("model_type")
     if kind not in ARCHITECTURES:
@@ -61,9 +61,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{folder} is no model folder: config.json is missing", "Give a Hugging Face folder") from error
+        raise UserError(
+            f"{folder} is not a model folder: config.json is missing", "Give a Hugging Face folder"
+        ) from error
     except ValueError as error:
-        raise UserError(f"{folder}/config.json is no JSON", "Restore it") from error
+        raise UserError(f"{folder}/config.json is not valid JSON", "Restore it") from error
     return config
 
 
@@ -81,7 +83,7 @@ def _rotary(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def rope_parameters(recipe: ModelRecipe) -> dict[str, Any]:
-    """The rotary encoding as transformers 5 names it."""
+    """The rotary encoding in the terms of transformers 5."""
     if not recipe.rope_scaling:
         return {"rope_type": "default", "rope_theta": recipe.rope_theta}
     return {"rope_type": "llama3", "rope_theta": recipe.rope_theta} | recipe.rope_scaling.model_dump()

@@ -1,19 +1,18 @@
-"""Trains with nanotron's `DistributedTrainer`, fed with our order and held to our ledgers.
+"""Trains with nanotron's `DistributedTrainer` on our order of sequences, with our ledgers and checkpoints.
 
-Nanotron computes: model, pipeline engine, data and tensor parallelism, optimizer. We decide what it reads, at which
-learning rate, from which weights, and what is written down, through its own hooks and these three changes, which hold
-on a GPU too:
+Nanotron computes: model, pipeline engine, data and tensor parallelism, optimizer. We decide what it reads, the learning
+rate, the initial weights and what is recorded, through its own hooks and these three changes, which hold on a GPU too:
 
-- The loss of a micro-batch is its sum over the labels of the whole batch. Nanotron takes the mean of means, which
-  weighs a label by how many others stand beside it and changes with the cut into ranks and micro-batches.
-- The learning rate of a step comes from its number. Nanotron's own goes wrong when a run is resumed (its issue 233:
-  the decay takes the checkpoint's rate for its peak, and each resume skips a step).
-- Rotary frequencies are scaled as transformers scales them; nanotron reads `rope_scaling` and ignores it.
+- The loss of a micro-batch is its sum over the labels of the whole batch. Nanotron takes the mean of means, in which
+the weight of a label depends on the number of others beside it, and the result on the number of ranks and
+micro-batches. - The learning rate of a step comes from its number. Nanotron's own schedule is wrong after a resume (its
+issue 233: the decay takes the checkpoint's rate as its peak, and each resume skips a step). - Rotary frequencies are
+scaled as transformers scales them; nanotron reads `rope_scaling` and ignores it.
 
 Promises. The same tokens in the same order as the torch backend, losses within 1e-5 of it in float32, the same
-checkpoints: a run of either backend goes on from a run of the other, at another number of ranks too. Exact resume.
-Runs without CUDA through `training.nanotron_cpu`, which is inert where there is CUDA. Leaves out pipeline stages,
-ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
+checkpoints: a run of either backend can continue a run of the other, also at another number of ranks. Exact resume.
+Runs without CUDA through `training.nanotron_cpu`, which does nothing on a machine with CUDA. Leaves out pipeline
+stages, ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
 """
 
 import contextlib
@@ -44,7 +43,7 @@ from training.torch_backend import NO_LABEL, adamw, inputs_and_labels
 
 
 def _take_any_flash_attention() -> None:
-    """flash-attn 2.8 has dropped an argument of its rotary encoding, to which nanotron gives a value by its place."""
+    """flash-attn 2.8 has dropped an argument of its rotary encoding that nanotron passes by position."""
     rotary: Any = importlib.import_module("flash_attn.layers.rotary")
     stock = rotary.RotaryEmbedding
     if "pos_idx_in_fp32" in inspect.signature(stock).parameters:
@@ -74,7 +73,7 @@ from nanotron.nn.rotary import FlashRotaryEmbedding  # type: ignore[import-not-f
 def run_training(
     run: RunDirectory, stages: tuple[Stage, ...], recipe: TrainRecipe, begin: Begin, tokenizer: Path
 ) -> None:
-    """Train to the end of the last stage, as one of the ranks. UserError when the loss is no number."""
+    """Train to the end of the last stage, as one of the ranks. UserError when the loss is not a number."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     nanotron_trainer.wandb = None  # would start a run of its own wherever the package is installed
@@ -90,7 +89,7 @@ def run_training(
 
 
 def _scheduler(stages: tuple[Stage, ...], done: int) -> Callable[..., Any]:
-    """In the place of nanotron's `lr_scheduler_builder`: our rate for each step, at any point a run goes on from."""
+    """Replaces nanotron's `lr_scheduler_builder`: our rate for each step, from whichever step a run resumes."""
 
     def rate(finished: int) -> float:
         step = min(finished + 1, stages[-1].last)
@@ -106,7 +105,7 @@ def _scheduler(stages: tuple[Stage, ...], done: int) -> Callable[..., Any]:
 
 
 class _ParallelContext(nanotron_trainer.ParallelContext):
-    """Nanotron takes up to eight ranks for those of one node, and stops on two nodes of four GPUs."""
+    """Nanotron assumes that up to eight ranks are on one node, and stops on two nodes of four GPUs."""
 
     def _init_parallel_groups(self) -> None:
         self.local_world_size = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -137,7 +136,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         return model
 
     def _resume(self) -> None:
-        """Take up the optimizer and the count of steps where they were left."""
+        """Restore the optimizer and the number of steps."""
         begin, base = self.begin, self.optimizer.get_base_optimizer()
         assert begin.folder
         if self.grad_accumulator:
@@ -148,12 +147,12 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         self.metadata.last_stage_idx = self.stages.index(stage_at(self.stages, begin.done + 1))
 
     def pre_training(self, *_: Any, **__: Any) -> None:
-        """Nanotron would start Weights & Biases; trackers are the recorder's."""
+        """Nanotron would start Weights & Biases; the recorder handles trackers."""
 
     # -- data and loss ---------------------------------------------------------------------------------------------
 
     def reading(self, stage: Stage) -> Callable[[], Iterator[dict[str, Tensor]]]:
-        """What nanotron calls when `stage` begins, or goes on: the micro-batches of this rank."""
+        """Called by nanotron when `stage` begins or resumes: the micro-batches of this rank."""
 
         def read() -> Iterator[dict[str, Tensor]]:
             for step in range(self.iteration_step, stage.last + 1):
@@ -179,13 +178,13 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
             yield {name: tensor.contiguous() for name, tensor in micro.items()}  # on CUDA the copy there does it
 
     def _positions(self, batch: Batch) -> np.ndarray:
-        """Where positions are 0, nanotron begins a new stretch of attention: int64 [B, S]."""
+        """Positions, int64 [B, S]; nanotron begins a new segment of attention wherever one is 0."""
         if keeps_to_documents(self.recipe.attention):
             return batch.positions
         return np.tile(np.arange(batch.tokens.shape[1] - 1), (len(batch.tokens), 1))
 
     def _share_of_loss(self, nats_BS: Tensor, weights_BS: Tensor, dtype: torch.dtype) -> Tensor:
-        """In the place of nanotron's `masked_mean`: this micro-batch's part of the mean over the whole batch."""
+        """Replaces nanotron's `masked_mean`: this micro-batch's part of the mean over the whole batch."""
         if self.recipe.document_losses:
             self.nats.append(nats_BS.detach())
         return (nats_BS * weights_BS).sum(dtype=dtype)
@@ -209,7 +208,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         self.recorder.step(row, self.batch.consumption, losses)
 
     def _document_losses(self) -> Any:
-        """Of the whole batch, on every rank: the ranks hand each other theirs."""
+        """The losses of the whole batch, on every rank: the ranks exchange theirs."""
         if not self.nats:
             return None
         mine = torch.cat(self.nats).contiguous()
@@ -237,7 +236,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         torch.distributed.barrier()
 
     def _write(self, folder: Path) -> None:
-        """On the first rank: gather the pieces of all into the one format of checkpoints."""
+        """On the first rank: gather the pieces of all ranks into the common checkpoint format."""
         assert self.begin.folder
         aside = folder / "pieces"
         aside.mkdir()
@@ -248,7 +247,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         shutil.rmtree(aside)
 
     def _write_pieces(self, aside: Path | None) -> None:
-        """On every rank: the first tells the others where, and the first of each data-parallel group writes."""
+        """On every rank: the first broadcasts the folder, and the first of each data-parallel group writes."""
         told = [str(aside)]
         torch.distributed.broadcast_object_list(told, src=0)
         if dist.get_rank(self.parallel_context.dp_pg) == 0:
@@ -259,7 +258,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
 
 
 def _scale_rotary(model: Any, folder: Path) -> None:
-    """Give every layer the rotary frequencies of transformers where they are scaled."""
+    """If rotary frequencies are scaled, give every layer those of transformers."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     kind = config.rope_parameters["rope_type"]
     if kind == "default":

@@ -2,7 +2,7 @@
 
 Nanotron's Qwen2 model serves every architecture: without biases on query, key and value it computes what a Llama does,
 and it alone can keep attention within documents. Stages keep their names and steps, so that nanotron's logs and ours
-agree. Leaves out what a configuration cannot say, which `training.nanotron_backend` does: the order of the data, the
+agree. Leaves out what a configuration cannot express and `training.nanotron_backend` does: the order of the data, the
 weights to start from, the exact learning rate of a step, the scaling of rotary frequencies.
 """
 
@@ -14,7 +14,7 @@ from training.config import ModelRecipe, ScheduleRecipe, ShapeName, TrainRecipe,
 from training.models import architecture_of
 
 FOLDER = "engine"
-"""Folder within a run for the files of an engine; nanotron itself is told to write checkpoints there and never does."""
+"""Folder of a run for the files of an engine; nanotron is configured to write checkpoints there and never does."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def to_nanotron(config: TrainRecipe, mixture: Mixture) -> dict[str, Any]:
     """The configuration nanotron (7bc99232) reads, as plain YAML values.
 
     `config` must name its architecture in `model`: see `training.models.described` for a run that starts from a folder.
-    UserError where nanotron cannot do what is asked for.
+    UserError for settings that nanotron does not support.
     """
     assert config.model, "the launch describes the model it starts from"
     _refuse_impossible(config, config.model, mixture)
@@ -77,7 +77,9 @@ def _refuse_impossible(config: TrainRecipe, model: ModelRecipe, mixture: Mixture
     dp, tp, rows = config.parallel.dp, config.parallel.tp, config.batch_sequences
     vocab, heads = model.vocab_size or mixture.vocab_size, model.num_key_value_heads or model.num_attention_heads
     if rows % dp:
-        raise UserError(f"{rows} sequences cannot be shared evenly by dp={dp}", "Choose a divisor of batch_sequences")
+        raise UserError(
+            f"{rows} sequences cannot be divided evenly among dp={dp} ranks", "Choose a divisor of batch_sequences"
+        )
     if (rows // dp) % (config.micro_batch_sequences or rows // dp):
         raise UserError(
             f"nanotron cannot cut {rows // dp} sequences per rank into micro-batches of {config.micro_batch_sequences}",
@@ -161,7 +163,7 @@ def _learning_rate(config: TrainRecipe, steps: tuple[int, ...]) -> dict[str, Any
 
 
 def _decay_style(shape: ShapeName) -> Literal["cosine", "linear", "1-sqrt"] | None:
-    """Nanotron's name of a decay; it knows these three, and fails after the launch at any other."""
+    """Nanotron's name for a decay; it has these three, and fails after the launch with any other."""
     match shape:
         case "constant":
             return None

@@ -1,15 +1,15 @@
 """Lets nanotron (git main, 7bc99232) run where there is no CUDA. Where there is, `install` does nothing.
 
-Nothing of nanotron is copied, or changed on disk. Before its first import, `install`
+No file of nanotron is copied or changed. Before its first import, `install`
 
-1. registers plain torch functions in the place of the CUDA-only packages that it imports: flash_attn, grouped_gemm,
+1. registers plain torch functions instead of the CUDA-only packages that it imports: flash_attn, grouped_gemm,
    and its own two attention modules written in Triton;
 2. loads every `nanotron.*` module through a hook that reads the string "cuda" as "cpu": the device is written out;
 3. replaces the functions that talk to torch.cuda or nccl.
 
-What each is for, and what happens without it, was found by leaving out one after the other; see docs/log.md. Promises
-the numbers of an independent transformers loop within 1e-6 in float32. Leaves out context and expert parallelism,
-inference, and pipeline stages: what is missing raises.
+docs/log.md says what happens without each of them. Promises the same numbers as an independent transformers loop,
+within 1e-6 in float32. Leaves out context and expert parallelism, inference, and pipeline stages: what is missing
+raises.
 """
 
 import ast
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 
 def install() -> bool:
-    """Make nanotron importable on this machine; False, and nothing done, where CUDA is available."""
+    """Make nanotron importable on this machine; does nothing and returns False where CUDA is available."""
     if torch.cuda.is_available():
         return False
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}.items():
@@ -208,7 +208,7 @@ def _patch_nanotron() -> None:
 
 
 def _initialize_gloo() -> bool:
-    """Join the ranks torchrun started, or stand alone with a store in memory: no port is opened."""
+    """Join the ranks that torchrun started, or form a group of one with a store in memory, without opening a port."""
     if "MASTER_ADDR" in os.environ:
         dist.init_process_group("gloo", init_method="env://")
     else:
@@ -217,8 +217,8 @@ def _initialize_gloo() -> bool:
 
 
 def _waiting(reduce: Callable[..., Any]) -> Callable[..., Any]:
-    """`reduce`, done when it returns. nanotron keeps the handle of the last bucket alone: one stream orders them under
-    nccl, nothing does under gloo, and gradients would be wrong without a word."""
+    """A `reduce` that has finished when it returns. nanotron keeps only the handle of the last bucket: under nccl one
+    stream orders them, under gloo nothing does, and gradients would silently be wrong."""
 
     def reduce_and_wait(*arguments: Any, **named: Any) -> Any:
         work = reduce(*arguments, **named)

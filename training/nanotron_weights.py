@@ -1,9 +1,10 @@
-"""Between a model spread over nanotron's ranks and one Hugging Face folder: weights and the optimizer's running means.
+"""Converts between a model distributed over nanotron's ranks and one Hugging Face folder: weights and the optimizer's
+running means.
 
-A parameter of nanotron is one of transformers', or several end to end (query, key and value; gate and up), cut over the
-ranks of tensor parallelism. Nanotron says for each piece where it lies in the whole, so the way there and the way back
-are the same few lines at any number of ranks, for weights and running means alike. Float32 passes through unchanged.
-Leaves out pipeline stages and experts.
+A parameter of nanotron is one of transformers', or several concatenated ones (query, key and value; gate and up), split
+over the ranks of tensor parallelism. Nanotron records for each piece its location in the whole, so both directions are
+the same few lines at any number of ranks, for weights and for running means. Float32 values stay unchanged. Leaves out
+pipeline stages and experts.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ MEANS = ("exp_avg", "exp_avg_sq")
 
 
 def transformers_names(name: str) -> tuple[str, ...]:
-    """The parameters of transformers that stand end to end in nanotron's parameter `name`."""
+    """The parameters of transformers that are concatenated in nanotron's parameter `name`."""
     if name in PLAIN:
         return PLAIN[name]
     _, _, layer, _, rest = name.split(".", 4)  # model.decoder.3.pp_block.attn.qkv_proj.weight
@@ -46,7 +47,8 @@ def transformers_names(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Piece:
-    """A parameter of this rank: `data` is what the optimizer works on, float32; `model` what computes."""
+    """A parameter of this rank: `data` is the float32 copy of the optimizer, `model` the one that the model computes
+    with."""
 
     name: str
     data: Tensor
@@ -54,7 +56,7 @@ class Piece:
 
     @property
     def slices(self) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """Where parts of this piece (first) lie in the whole parameter (second)."""
+        """Slices of this piece (first) and their location in the whole parameter (second)."""
         parameter: Any = self.model
         if not parameter.is_sharded:
             return [((slice(None),) * parameter.dim(),) * 2]

@@ -1,9 +1,9 @@
-"""Runs an engine as processes, one per rank, and waits for them: on this machine, or on all nodes of a Slurm job.
+"""Runs an engine as processes, one per rank, on this machine or on all nodes of a Slurm job, and waits for them.
 
-On this machine the processes die with the one that launched them; on several nodes they end together, when one of them
-fails or with the job, whose first node launches. What they print goes to `log.txt` beside their files, on several nodes
-each line behind the number of its node; how far they are comes back through `progress.json`, a mistake that the user
-can put right through `failure.json`. Leaves out machines without Slurm.
+On this machine the processes end with the one that launched them. On several nodes the launch runs on the first node,
+and all processes end when one fails or when the job ends. Their output is in `log.txt` beside their files, on several
+nodes with the number of the node before each line; `progress.json` reports their progress, and `failure.json` a
+UserError. Leaves out several machines without Slurm.
 """
 
 import contextlib
@@ -24,20 +24,21 @@ FAILURE, PROGRESS, LOG = "failure.json", "progress.json", "log.txt"
 LAUNCHER = "OCTO_LAUNCHER"
 """Environment variable with the process ID that an engine's process must not outlive."""
 STEP_SECONDS = 300
-"""How long srun may wait for the nodes of its job: after one was lost Slurm 22.05 may take them for busy for ever."""
+"""Seconds that srun may wait for the nodes of its job: after a node was lost, Slurm 22.05 may consider them busy for
+ever."""
 LINE = re.compile(r"(?: *(?P<node>\d+): )?(?:\[rank\d+\]: ?)?(?P<said>.*)")
-"""A line of the log: the number that srun puts before it, the rank that torch does, and what was said."""
+"""A line of the log: the number that srun prepends, the rank that torch prepends, and the message."""
 KILLED = re.compile(
     r"srun: error: (Node failure on .*|Unable to create step .*|\S+: tasks? [\d,-]+: (?!Exited ).*)"
     r"|traceback : (Signal \d+ .*)"
 )
-"""How srun tells of a node or its torchrun that was lost, and torchrun of a rank."""
+"""How srun reports a node or a torchrun that was lost, and torchrun a rank."""
 ECHO = re.compile(r"ChildFailedError|SignalException|Dist\w+Error|NCCL|Connection (?:closed|reset|refused)|Broken pipe")
-"""What those say whose fellow has failed: it explains nothing."""
+"""Errors of ranks whose peer has failed; they do not explain the cause."""
 
 
 def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: int) -> None:
-    """Run `python ARGUMENTS` to its end, showing progress. `folder` takes its files; UserError when it fails."""
+    """Run `python ARGUMENTS` to its end, showing progress. Its files go to `folder`; UserError when it fails."""
     for name in (FAILURE, PROGRESS):
         (folder / name).unlink(missing_ok=True)
     variables = environment() | {LAUNCHER: str(os.getpid())}
@@ -50,7 +51,7 @@ def run_engine(folder: Path, arguments: list[str], what: str, done: int, steps: 
         process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             status = _watch(process, folder, what, done, steps)
-        except BaseException:
+        except BaseException:  # an interrupt too: no engine outlives its launcher
             process.terminate()
             process.wait()
             raise
@@ -64,7 +65,7 @@ def slurm_nodes() -> int:
 
 
 def slurm_hosts() -> list[str]:
-    """Names of these nodes in the order of Slurm's numbers for them. Within a job alone."""
+    """Names of these nodes in the order of their numbers in Slurm. Only within a job."""
     command = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
@@ -93,9 +94,9 @@ def _failure(folder: Path, status: int) -> UserError:
 
 
 def what_ended_it(log: str, hosts: list[str]) -> str:
-    """What ended the processes, by what they printed, with the node where there are several; "" when nothing tells.
-
-    An error of a rank; else the first that was killed, or lost with its node; else what the others made of that.
+    """What ended the processes, according to the log, with the node if there are several; "" if it does not say. An
+    error of a rank; otherwise the first process that was killed or lost with its node; otherwise the resulting errors
+    of the others.
     """
     lines = [(found["node"], found["said"]) for found in map(LINE.fullmatch, log.splitlines()) if found]
     errors = [(node, said.strip()) for node, said in lines if "Error" in said and not said.startswith(" ")]
@@ -111,19 +112,20 @@ def what_ended_it(log: str, hosts: list[str]) -> str:
 
 
 def follow_launcher() -> None:
-    """Ask the kernel for SIGKILL when the parent ends, so that no orphan writes into a run that goes on elsewhere."""
+    """Ask the kernel for SIGKILL when the parent ends, so that no orphan writes into a run that has resumed
+    elsewhere."""
     die_with_parent()
     if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
         os._exit(1)  # it ended while this process was starting
 
 
 def tell_failure(folder: Path, error: UserError) -> None:
-    """Say what went wrong, for the launcher to raise."""
+    """Write down the error, for the launcher to raise."""
     (folder / FAILURE).write_text(json.dumps({"what": error.what, "hint": error.hint}), encoding="utf-8")
 
 
 class Teller:
-    """Tells the launcher how far this process is, twice a second at most."""
+    """Reports the progress of this process to the launcher, at most twice a second."""
 
     def __init__(self, folder: Path):
         self._file, self._next = folder / PROGRESS, 0.0

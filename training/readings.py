@@ -1,8 +1,8 @@
-"""Which sequences of which mixture each step of a training run reads, from its recipe and the run it goes on from.
+"""Which sequences of which mixture each step of a training run reads, from its recipe and its parent run.
 
-A stage reads its mixture from the beginning, `batch` sequences a step. One whose mixture extends the mixture that was
-read just before it (see `mixtures.extend`) goes on where that was left, so that nothing is read twice or left out.
-Leaves out ranks and micro-batches, which cut a step's sequences.
+A stage reads its mixture from the beginning, `batch` sequences a step. If its mixture extends the one read just before
+it (see `mixtures.extend`), it continues where that one ended, so that nothing is read twice or left out. Leaves out
+ranks and micro-batches, which cut a step's sequences.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,13 +44,13 @@ class Reading:
         return self.begin + positions(step - self.first + 1, self.batch, total)
 
     def step_of(self, sequence: int) -> int | None:
-        """The step that reads `sequence`; None where none does."""
+        """The step that reads `sequence`; None if none does."""
         return self.first + (sequence - self.begin) // self.batch if self.begin <= sequence < self.end else None
 
 
 def readings(store: Store, mixtures: Sequence[Manifest], config: dict[str, Any], parent: str | None) -> list[Reading]:
     """The stages on `mixtures` of a run with this `config` (a TrainRecipe as JSON, or what an older version wrote),
-    after the run of the ID `parent`; UserError where a mixture is too short for one."""
+    after the run of the ID `parent`; UserError if a mixture is too short for a stage."""
     found: list[Reading] = []
     batch, then = config["batch_sequences"], config.get("then") or ()
     for mixture, steps in zip(mixtures, [config["steps"], *(stage["steps"] for stage in then)], strict=True):
@@ -62,8 +62,8 @@ def readings(store: Store, mixtures: Sequence[Manifest], config: dict[str, Any],
 
 
 def readings_of(store: Store, record: dict[str, Any], manifests: Mapping[str, Manifest]) -> list[Reading]:
-    """What the training run of this record reads; `manifests` are those of the store by ID. UserError where one is
-    gone."""
+    """What the training run of this record reads; `manifests` are those of the store by ID. UserError if one of them no
+    longer exists."""
     ids = [manifest["id"] for manifest in record["manifests"]]
     if lost := [one for one in ids if one not in manifests]:
         raise UserError(
@@ -79,13 +79,13 @@ def by_id(store: Store) -> dict[str, Manifest]:
 
 
 def _last_of(store: Store, mixture: Manifest, parent: str | None) -> Reading | None:
-    """What `parent` read last, where that can matter."""
+    """The last reading of `parent`, if it is a training run."""
     record = load_run(store, parent).record if parent and "first" in mixture.recipe else {"kind": None}
     return readings_of(store, record, by_id(store))[-1] if record["kind"] == "train" else None
 
 
 def _begin(store: Store, mixture: Manifest, before: Reading | None) -> int:
-    """Where `mixture` is read from after `before`."""
+    """The sequence from which `mixture` is read after `before`."""
     shared = shared_with(store, mixture, before.mixture) if before else 0
     if not before or not shared:
         return 0
@@ -98,7 +98,7 @@ def _begin(store: Store, mixture: Manifest, before: Reading | None) -> int:
 
 
 def _steps(mixture: Manifest, begin: int, batch: int, steps: int | None) -> int:
-    """Steps of a stage; UserError when the mixture is too short for those asked for."""
+    """Steps of a stage; UserError when the mixture is too short for them."""
     left = mixture.counts["sequences"] - begin
     if left <= 0:
         raise UserError(f"{mixture.ref} has been read to its end", "Mix with a greater budget")

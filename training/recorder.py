@@ -1,8 +1,8 @@
-"""What a training run says of itself while it goes on: ledgers, trackers, progress, and a word when the loss jumps.
+"""What a training run records while it runs: ledgers, trackers, progress, and a warning when the loss jumps.
 
-Every backend hands each step to `Recorder.step`. Ledgers are stored every 100 steps, every five minutes and before a
-checkpoint, so that `octo sql` can watch. A loss that is no number ends the run with the command that shows what the
-step read; a loss that jumps is reported with it and the run goes on. Leaves out evaluation.
+Every backend passes each step to `Recorder.step`. Ledgers are stored every 100 steps, every five minutes and before a
+checkpoint, so that `octo sql` can follow a run. A loss that is not a number ends the run with the command that shows
+what the step read; a loss that jumps is reported with that command, and the run continues. Leaves out evaluation.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ FLUSH_STEPS, FLUSH_SECONDS = 100, 300.0
 """Ledgers are stored after this many steps or seconds at the latest."""
 SPIKE_WINDOW, SPIKE_DEVIATIONS = 100, 10.0
 """A spike lies this many standard deviations above the mean of the losses in the window before it. At 6 the small
-batches of the quickstart give six alarms in 1,600 steps, and nothing is wrong."""
+batches of the quickstart give six false alarms in 1,600 steps."""
 
 
 def is_spike(loss: float, before: Sequence[float]) -> bool:
-    """Whether `loss` jumps out of the losses `before` it; never before a fifth of a window is known."""
+    """Whether `loss` is a spike above the losses `before` it; never until a fifth of a window is known."""
     window = before[-SPIKE_WINDOW:]
     if len(window) < SPIKE_WINDOW // 5:
         return False
@@ -46,7 +46,7 @@ def spikes(losses: Sequence[float]) -> list[int]:
 
 
 class Recorder:
-    """Takes each step of a run; get one from `recording`."""
+    """Records each step of a run; get one from `recording`."""
 
     def __init__(self, run: RunDirectory, show: Show, advance: Callable[..., None]):
         self._tell = Teller(run.path / FOLDER) if LAUNCHER in os.environ else None
@@ -62,8 +62,8 @@ class Recorder:
         consumption: Sequence[tuple[str, str, int, int]],
         losses: pa.Table | None = None,
     ) -> None:
-        """Record a step: its row of `steps`, what it consumed (component, source, sequences, tokens), and, where it is
-        kept, the loss on each document. UserError when the loss is no number."""
+        """Record a step: its row of `steps`, what it consumed (component, source, sequences, tokens), and, if the
+        recipe asks for it, the loss on each document. UserError when the loss is not a number."""
         names = ("component", "source", "sequences", "tokens")
         self._ledger.add("steps", [row])
         self._ledger.add(

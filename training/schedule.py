@@ -1,7 +1,7 @@
-"""What belongs to a step: the sequences it reads and its learning rate, as pure functions of its number.
+"""The sequences that a step reads and its learning rate, as pure functions of its number.
 
-Nothing is kept between calls, so a resumed run cannot slip by one. Shapes of the learning rate, with t the share of the
-steps after warmup that is done, in [0, 1), and m the minimum as a share of the peak:
+No state is kept between calls, so a resumed run cannot be off by one. Shapes of the learning rate, with t the completed
+share of the steps after warmup, in [0, 1), and m the minimum as a share of the peak:
 
     constant   1
     cosine     m + (1 - m) (1 + cos πt) / 2     Loshchilov and Hutter 2017; OctoThinker's decay branches, m = 0.1

@@ -1,11 +1,10 @@
-"""Training on Slurm: one job that runs the launch once more, on its first node, from the run's record.
+"""Training on Slurm: one job that repeats the launch on its first node, from the run's record.
 
-Everything is checked where `octo train --on slurm` is called; then the run is written down and its job submitted. The
-job finds the same run, since the ID follows from the record, and goes on from its last checkpoint: a job that was
-requeued, or submitted again after its time was up, loses what came after that checkpoint and nothing else. On several
-nodes the launch starts a torchrun on each by srun (see `training.places`): when a process dies the job fails and says
-which, when a node is lost Slurm puts the job back into its queue. Leaves out waiting: the run's record and ledger tell
-how far it is.
+`octo train --on slurm` checks everything, records the run and submits its job. The job finds the same run, because the
+ID follows from the record, and resumes from its last checkpoint: a job that was requeued, or submitted again after its
+time limit, loses only the steps after that checkpoint. On several nodes the launch starts a torchrun on each of them
+with srun (see `training.places`): when a process ends with an error, the job fails and names it; when a node is lost,
+Slurm requeues the job. Leaves out waiting: the run's record and ledger show its progress.
 
     python -m training.slurm STORE RUN     the job's command
 """
@@ -31,18 +30,20 @@ ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED")
 
 @dataclass(frozen=True)
 class Job:
-    """A job that Slurm has taken; `state` is for people: RUNNING n1,n2, or PENDING (Resources)."""
+    """A job in Slurm; `state` is for people: RUNNING n1,n2, or PENDING (Resources)."""
 
     id: str
     state: str
 
 
 def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
-    """The job that trains `run`: the one in the queue, or a new one. UserError where Slurm refuses."""
+    """The job that trains `run`: the one in the queue, or a new one. UserError if Slurm refuses."""
     if job := queued(run):
         return job
     if not run.store.is_local:
-        raise UserError(f"{run.store.url} is no folder", "A job on Slurm trains in a store that all nodes can write to")
+        raise UserError(
+            f"{run.store.url} is not a folder", "A job on Slurm trains in a store that all nodes can write to"
+        )
     run.reload()  # its last job may just have ended
     note_recipe(run, recipe)
     (job,) = Slurm(recipe.place).submit(work(run, recipe.place))
@@ -51,10 +52,9 @@ def submit(run: RunDirectory, recipe: TrainRecipe) -> Job:
 
 
 def queued(run: RunDirectory) -> Job | None:
-    """The job of `run` that waits or runs, by its name.
-
-    One that is ending counts no more: Slurm may take minutes over it when a node does not answer. Should it come back,
-    the next one waits for it (`singleton`); should its processes still be there, the lock of the run keeps others out.
+    """The pending or running job of `run`, found by its name. A job that is completing does not count: it may take
+    Slurm minutes when a node does not answer. If it is requeued, the next one waits for it (`singleton`); if its
+    processes still run, the lock of the run keeps others out.
     """
     alive = [element for element in Slurm().status(_name(run)) if element.state in ALIVE]
     return Job(alive[0].id, f"{alive[0].state} {alive[0].nodes or f'({alive[0].reason})'}") if alive else None
@@ -71,7 +71,7 @@ def _name(run: RunDirectory) -> str:
 
 
 def resume(store: Store, run_id: str) -> RunDirectory:
-    """Launch the run of this ID once more, from its record."""
+    """Launch the run with this ID again, from its record."""
     record = load_run(store, run_id).record
     recipe = parse(record["config"], TrainRecipe, run_id)
     parent = load_run(store, record["parent"]) if record["parent"] else None

@@ -1,7 +1,7 @@
-"""The stages of a run: what each step reads, token by token, and at which learning rate.
+"""The stages of a run: the tokens that each step reads, and its learning rate.
 
 Everything follows from the number of a step, so every backend, at any number of ranks, reads the same tokens in the
-same order, and a resumed run cannot slip. Steps count through the run; a stage's own schedule starts at its first.
+same order, also after a resume. Steps are numbered through the run; the schedule of a stage starts at its first step.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Stage:
         return learning_rate(step - self.first + 1, self.steps, self.peak, self.schedule)
 
     def tokens(self) -> dict[str, int]:
-        """Planned tokens of each component, by the manifest's own table of the order."""
+        """Planned tokens of each component, from the manifest's table of the order."""
         read = self.manifest.read("sequences", columns=["component"])
         read = read.slice(self.reading.begin, self.reading.end - self.reading.begin)
         counts = read["component"].value_counts()
@@ -65,8 +65,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Begin:
-    """Where a run begins: `folder` holds the weights (None: random ones), `done` counts the steps behind them,
-    `carries_optimizer` says that the folder's optimizer state goes on."""
+    """Where a run begins: `folder` holds the weights (None: random ones), `done` is the number of steps already done,
+    `carries_optimizer` says that the folder's optimizer state is used."""
 
     folder: Path | None
     done: int
@@ -75,7 +75,7 @@ class Begin:
 
 def lay_out(store: Store, manifests: list[Manifest], recipe: TrainRecipe, parent: str | None) -> tuple[Stage, ...]:
     """The stages of `recipe`, each on its manifest; UserError when a mixture is too short or does not fit the first.
-    `parent` is the ID of the run that it goes on from."""
+    `parent` is the ID of the run that it continues."""
     then = recipe.then or ()
     plans = [(recipe.stage, recipe.optimizer.lr, recipe.schedule)]
     plans += [(stage.stage, stage.lr or recipe.optimizer.lr, stage.schedule) for stage in then]
@@ -105,7 +105,7 @@ def stage_at(stages: tuple[Stage, ...], step: int) -> Stage:
 def per_document(batch: Batch, nats_BS: np.ndarray, labels_BS: np.ndarray, step: int) -> pa.Table:
     """The mean loss on each document of a batch, as rows of the ledger `losses`.
 
-    `nats_BS` is the loss at each input, `labels_BS` whether it counts. A document's last label may stand in the next
+    `nats_BS` is the loss at each input, `labels_BS` whether it counts. A document's last label may be in the next
     sequence; it is counted where its input is.
     """
     begins = batch.boundaries[:-1]

@@ -1,13 +1,13 @@
-"""The plain torch trainer: the reference that every other backend is checked against.
+"""The plain torch trainer: the reference for every other backend.
 
 Float32 weights on one device, or a copy of them on each of several that share the sequences of a batch. A step reads
 `batch_sequences` sequences of the mixture in its order, predicts each next token, and takes one AdamW step on the mean
-loss per label over the whole batch, however it is cut into ranks and micro-batches. The first token of a document is no
-label: nothing before it says what it is. Attention crosses documents unless the recipe keeps it within them.
+loss per label over the whole batch, however it is cut into ranks and micro-batches. The first token of a document is
+not a label, because nothing before it predicts it. Attention crosses documents unless the recipe restricts it.
 
-Promises. What a step reads depends on its number alone. `run(10)` equals `run(5)` and `resume(5)` loss for loss, bit
-for bit on a CPU in float32 with the same number of threads and ranks. The ledgers of a step are stored before its
-checkpoint is, and cut back to the checkpoint on resume. Leaves out weights that are spread over devices: see nanotron.
+Promises. What a step reads depends only on its number. `run(10)` equals `run(5)` and `resume(5)` loss for loss, bit for
+bit on a CPU in float32 with the same number of threads and ranks. The ledgers of a step are stored before its
+checkpoint is, and cut back to the checkpoint on resume. Leaves out weights sharded over devices: see nanotron.
 
 Shapes: B sequences of a batch, S tokens of a sequence.
 """
@@ -48,13 +48,13 @@ from training.stages import Begin, Stage, per_document, stage_at
 NO_LABEL = -100
 """What `cross_entropy` ignores."""
 CAUSAL = "octothinker_causal"
-"""What transformers calls attention to all that stands before, without a mask."""
+"""The name in transformers of causal attention without a mask."""
 AttentionInterface.register(CAUSAL, sdpa_attention_forward)  # it makes no mask for a name it has no mask function of
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that share a batch."""
+    """The rank of this process among those that share a batch."""
 
     rank: int = 0
     size: int = 1
@@ -74,7 +74,7 @@ class Ranks:
 
 @contextmanager
 def joined(dp: int) -> Iterator[Ranks]:
-    """Among the ranks that torchrun started, until work is done; alone when `dp` is 1."""
+    """Join the ranks that torchrun started for the duration of the block; a single process if `dp` is 1."""
     if dp == 1:
         yield Ranks()
         return
@@ -88,7 +88,7 @@ def joined(dp: int) -> Iterator[Ranks]:
 def run_training(
     run: RunDirectory, stages: tuple[Stage, ...], recipe: TrainRecipe, begin: Begin, tokenizer: Path
 ) -> None:
-    """Train to the end of the last stage. UserError when the loss is no number."""
+    """Train to the end of the last stage. UserError when the loss is not a number."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     with joined(recipe.parallel.dp) as ranks:
@@ -115,9 +115,8 @@ def _train(
 
 
 def _reading(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[int, Future[Batch]]]:
-    """The steps after `done` and what each reads; the next is read while one is computed.
-
-    To read 8 × 4,096 tokens takes 1.5 ms, for which a GPU would wait.
+    """The steps after `done` and what each reads. The next step is read during the current one: reading 8 × 4,096
+    tokens takes 1.5 ms, for which a GPU would wait.
     """
     with ThreadPoolExecutor(1) as reader:
         coming = None
@@ -167,10 +166,11 @@ def _random(architecture: ArchitectureName | None, shape: dict[str, Any]) -> Any
 
 
 def attend_without_mask(model: Any) -> None:
-    """Let a model that attends to all that stands before do so without a mask, which flash kernels do not take.
+    """Let a model with plain causal attention run without a mask, which flash kernels do not accept.
 
     The result is the same bit for bit. Without this transformers 5.9 makes a mask of [B, 1, S, S] of every batch when
-    it is compiled. Others than those of `training.models`, and windows of attention, keep the mask that they need.
+    it is compiled. Architectures other than those of `training.models`, and sliding windows, keep the mask that they
+    need.
     """
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if model.config.model_type in ARCHITECTURES and kinds == {"full_attention"}:
@@ -180,7 +180,7 @@ def attend_without_mask(model: Any) -> None:
 def adamw(model: Any, recipe: OptimizerRecipe, is_fused: bool = True) -> torch.optim.AdamW:
     """AdamW over all parameters in one group, as nanotron has it; the step sets the learning rate.
 
-    The fused kernel takes a third of the time of the other, 7 ms of a step of 410 on a CPU, and rounds differently.
+    The fused kernel takes a third of the time, 7 ms of a step of 410 ms on a CPU, and rounds differently.
     """
     return torch.optim.AdamW(
         model.parameters(),
@@ -198,9 +198,9 @@ LossOf = Callable[[Any, Tensor, Tensor, Tensor | None, Precision], tuple[Tensor,
 def loss_of(
     model: Any, inputs_BS: Tensor, labels_BS: Tensor, positions_BS: Tensor | None, precision: Precision
 ) -> tuple[Tensor, Tensor]:
-    """The loss summed over the labels, in nats, and the logits [B, S, V]: what `compile` makes one graph of.
-
-    The softmax belongs in it: alone it makes several passes over float32 logits, 2 GB for 16,384 tokens of 32,000.
+    """The loss summed over the labels, in nats, and the logits [B, S, V]: what `compile` compiles into one graph. The
+    softmax is included, because separately it makes several passes over float32 logits, 2 GB for 16,384 tokens of
+    32,000.
     """
     with torch.autocast(inputs_BS.device.type, torch.bfloat16, enabled=is_half(precision)):
         logits = model(input_ids=inputs_BS, position_ids=positions_BS, use_cache=False).logits
@@ -287,10 +287,10 @@ def accumulate(
 ) -> Tensor:
     """Add to the gradients those of the mean loss per label of the whole batch; the loss, in nats, float64 [].
 
-    Each micro-batch contributes its sum over the batch's number of labels: the mean of means would weigh a label by how
-    many others stand beside it. `n_labels` is that number where these rows are a part of the batch. Where
-    `positions_BS` begin again at 0, so does attention. The loss at each input is written into `nats_BS` if given.
-    Nothing else waits for the device: the next micro-batch is launched while one is computed.
+    Each micro-batch contributes its sum over the batch's number of labels: in the mean of means the weight of a label
+    would depend on the number of others in its micro-batch. `n_labels` is that number if these rows are only a part of
+    the batch. Attention restarts where `positions_BS` restart at 0. The loss at each input is written into `nats_BS` if
+    given. Nothing else waits for the device: the next micro-batch is launched while one is computed.
     """
     n_labels = n_labels or int((labels_BS != NO_LABEL).sum())
     total = torch.zeros((), dtype=torch.float64, device=model.device)

@@ -1,10 +1,9 @@
 """Shows the metrics of a run outside of the ledgers: TensorBoard files, Weights & Biases, trackio, MLflow.
 
-Each knows the recipe, the ID of the run, and the manifests that it reads with ID and digest, as its configuration; W&B
-and MLflow also as the data set that the run takes as input. A run that goes on goes on under its own name. What is
-written lies in the folder of the run unless the tracker's own variable says otherwise (WANDB_DIR, TRACKIO_DIR,
-MLFLOW_TRACKING_URI). The ledgers are what counts; a tracker may lose the last moments before a kill. Leaves out
-everything but scalars.
+Each receives the recipe, the ID of the run, and the manifests with ID and digest as its configuration; W&B and MLflow
+also as the input data set of the run. A resumed run keeps its name. Files are in the folder of the run unless the
+tracker's own variable says otherwise (WANDB_DIR, TRACKIO_DIR, MLFLOW_TRACKING_URI). Only the ledgers are complete; a
+tracker may lose the last seconds before a kill. Leaves out everything but scalars.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ class Tracker(Protocol):
 
 
 def check_trackers(names: tuple[TrackerName, ...] | None) -> None:
-    """UserError when a tracker that was asked for is not installed."""
+    """UserError when one of the trackers is not installed."""
     for name in names or ():
         if not is_installed(name):
             raise UserError(f"track names {name}, which is not installed", f"pip install {name}, or leave it out")
@@ -45,7 +44,8 @@ def check_trackers(names: tuple[TrackerName, ...] | None) -> None:
 @contextlib.contextmanager
 def tracking(run: RunDirectory, recipe: BaseModel, names: tuple[TrackerName, ...] | None, done: int) -> Iterator[Show]:
     """Open the trackers `names` (None: TensorBoard where it is installed) for a run that has done `done` steps; yields
-    what shows the numbers of a step, and closes them at the end. UserError when one is not installed."""
+    the function that shows the numbers of a step, and closes the trackers at the end. UserError when one is not
+    installed."""
     check_trackers(names)
     if names is None:
         names = ("tensorboard",) if is_installed("tensorboard") else ()
@@ -77,7 +77,8 @@ def _open(name: TrackerName, run: RunDirectory, config: dict[str, Any], done: in
 
 
 class _TensorBoard:
-    """Event files in the folder `tensorboard` of the run; steps after the checkpoint it goes on from are replaced."""
+    """Event files in the folder `tensorboard` of the run; steps after the checkpoint from which it resumes are
+    replaced."""
 
     def __init__(self, run: RunDirectory, config: dict[str, Any], done: int):
         writers = importlib.import_module("torch.utils.tensorboard")  # 1 s, only where it is used
@@ -141,7 +142,7 @@ class _MLflow:
         return known.experiment_id if known else self._client.create_experiment(PROJECT)
 
     def _find(self, name: str) -> str | None:
-        """A run of this name, when this one goes on."""
+        """The existing run of this name, if this one resumes."""
         known = self._client.search_runs([self._experiment()], f"attributes.run_name = '{name}'")
         return known[0].info.run_id if known else None
 

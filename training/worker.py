@@ -5,7 +5,7 @@
                                                 Slurm job with several its share of them
 
 The launch has checked everything and written `engine/launch.json`; a rank loads the engine and trains. Leaves out the
-run's status, which the launcher keeps.
+run's status, which the launcher records.
 """
 
 import importlib
@@ -36,15 +36,15 @@ def start(url: str, run_id: str, ranks: str) -> None:
 
 
 def _rendezvous(nodes: int) -> list[str]:
-    """How the torchruns of a Slurm job find each other: at its first node, where the launcher is and rank 0 shall be,
-    on a port that the job's number gives, below those that Linux lends to outgoing connections (from 32,768)."""
+    """Where the torchruns of a Slurm job meet: on its first node, which has the launcher and rank 0, at a port computed
+    from the job ID, below those that Linux uses for outgoing connections (from 32,768)."""
     node, job, head = os.environ["SLURM_NODEID"], os.environ["SLURM_JOB_ID"], slurm_hosts()[0]
     port = 20_000 + int(job) % 12_000
     return [f"--nnodes={nodes}", f"--node_rank={node}", f"--master_addr={head}", f"--master_port={port}"]
 
 
 def work(run: RunDirectory) -> None:
-    """Train as the launch has written it down."""
+    """Train as `engine/launch.json` says."""
     told = json.loads((run.path / FOLDER / "launch.json").read_text(encoding="utf-8"))
     recipe = parse(run.record["config"], TrainRecipe, run.id)
     stages, tokenizer = stages_of(run.store, run, recipe), Path(told["tokenizer"])

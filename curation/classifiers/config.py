@@ -16,16 +16,16 @@ class ClassifierRecipe(NamedRecipe):
     """Annotations manifest of task score: its good scores, 0 to 5, are the column `llm_score` in the conditions, NULL
     for other documents. Its ID enters the identity."""
     positive: str
-    """SQL condition over `documents` for the label positive. Dropped documents are in unless it says otherwise."""
+    """SQL condition over `documents` for the label positive. It includes dropped documents unless it excludes them."""
     negative: str
     """SQL condition for the label negative. No document may satisfy both."""
     domain: str = "regexp_extract(url, '^[A-Za-z]+://([^/:?#]+)', 1)"
-    """SQL expression for the domain of a document. A domain is held out whole or not at all; a document without one is
-    a domain of its own."""
+    """SQL expression for the domain of a document. A domain is held out completely or not at all; a document without
+    one is a domain by itself."""
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the domains that the report is measured on."""
     per_label: Annotated[Amount, Field(gt=0)] = 200_000
-    """Documents of each label at most, drawn by the seed. They are in memory, some 2 KB each."""
+    """Most documents of each label, drawn by the seed. They are kept in memory, some 2 KB each."""
     seed: int = 1
     """Seed of the split, of the draw and of the order of training."""
     dimensions: int = Field(default=64, ge=4)

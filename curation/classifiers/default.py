@@ -2,15 +2,15 @@
 
     python -m curation.classifiers.default FOLDER [--folds 3] [--write MODEL]
 
-FOLDER holds .jsonl files, a page a line: `site`, `label` (positive or negative) and `text`, as `octo curate` reads it
-out of a page; with `judge: true` it is measured and never trained on. recipes/default-classifier/sources.yml lists
-where the pages of the shipped model come from, and under which licences; none of their text is in the model, which
-holds single words and sums over hashed pairs.
+FOLDER holds .jsonl files, a page a line: `site`, `label` (positive or negative) and `text`, as `octo curate` extracts
+it; a page with `judge: true` is used only for measuring. recipes/default-classifier/sources.yml lists where the pages
+of the shipped model come from, and under which licences; none of their text is in the model, which holds single words
+and sums over hashed pairs.
 
-Promises. Equal pages give equal bytes. Figures are of sites that the measured model has not seen: sites are dealt into
-folds by their names, and each fold is judged by a model of the others; what is written is trained on all of them.
-Positive pages without mathematics (how to install an algebra system) are left out of training. Leaves out gathering
-pages, and tuning.
+Promises. Equal pages give equal bytes. Results are for sites that the measured model has not seen: sites are divided
+into folds by their names, and each fold is measured with a model of the others; the model that is written is trained on
+all of them. Positive pages without mathematics (how to install an algebra system) are left out of training. Leaves out
+gathering pages, and tuning.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from curation.measures.words import split
 
 ARGUMENTS = {"dim": 8, "wordNgrams": 2, "bucket": 30_000, "minCount": 8, "lr": 0.2, "epoch": 8, "seed": 1}
 PAGES_PER_SITE, CHARACTERS = 300, 3000
-"""What of a site and of a page is trained on: no site, and no long page, should outweigh the others."""
+"""Limits for a site and a page in training, so that no site and no long page outweighs the others."""
 LEAST_MATHEMATICS = 0.04
 """`math_density` of the positive pages that are trained on."""
 

@@ -2,7 +2,7 @@
 report.
 
 A manifest of kind `classifier`, made from its corpus, and from annotations where a language model labels: the model
-(`model.bin`, the one family in its identity), `labels` (which document was taken for what, held out or not, and its
+(`model.bin`, the one family in its identity), `labels` (the label of each document, whether it was held out, and its
 score), `thresholds` (precision and recall on the documents held out) and `features` (the words that weigh most).
 
 Promises. Equal corpus and recipe give equal bytes: one thread, one process, an order drawn from the seed and doc_id. No
@@ -37,8 +37,8 @@ LABEL_NAMES = ("negative", "positive")
 STEPS_OF_THRESHOLD = 20
 FEATURES_PER_LABEL = 50
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_PERTURB_": "255", "OMP_NUM_THREADS": "1"}
-"""For the process that trains: glibc takes blocks from 64 KiB on fresh from the system, and fills smaller ones with the
-complement of the byte 255; both are zeros. See `curation.classifiers.fit_worker`."""
+"""Environment of the training process: glibc maps blocks of 64 KiB and more from the system, and fills smaller ones
+with the complement of the byte 255; both are zeros. See `curation.classifiers.fit_worker`."""
 
 _LABELLED = """
 WITH asked AS (
@@ -90,7 +90,7 @@ def _parents(store: Store, recipe: ClassifierRecipe) -> list[Manifest]:
     """The corpus, and the annotations if the recipe names some."""
     corpus = resolve(store, recipe.corpus)
     if corpus.kind != "corpus":
-        raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name a corpus manifest")
+        raise UserError(f"{corpus.ref} is a {corpus.kind}, not a corpus", "Name a corpus manifest")
     if recipe.annotations is None:
         return [corpus]
     annotations = resolve(store, recipe.annotations)

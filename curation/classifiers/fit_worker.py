@@ -1,10 +1,10 @@
 """Trains a fastText classifier in a process of its own: `python -m curation.classifiers.fit_worker LINES MODEL
 ARGUMENTS`.
 
-fastText leaves nine tenths of its input matrix uninitialised when it has fewer than ten threads: what lay there, up to
-1e37, takes part in training. Here it is zeros, by the environment that `curation.classifiers.fit` gives this process.
-One thread, so that equal lines give equal bytes. Leaves out other allocators than glibc's: there only the check of the
-weights stands between the fault and a model."""
+fastText leaves nine tenths of its input matrix uninitialised when it has fewer than ten threads: whatever is in that
+memory, up to 1e37, takes part in training. Here it is zeros, because of the environment that `curation.classifiers.fit`
+sets. One thread, so that equal lines give equal bytes. Leaves out other allocators than glibc's: with them, only the
+check of the weights detects the fault."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ import fasttext
 import numpy as np
 
 LARGEST = 1e4
-"""A weight that no training at a sane rate reaches; memory read as a number is mostly beyond it, or none at all."""
+"""A weight that no training at a reasonable rate reaches; uninitialised memory mostly exceeds it or is not a number."""
 
 
 def fit(lines: str, path: str, arguments: dict[str, float]) -> None:

@@ -1,19 +1,19 @@
-"""A corpus with more documents: a dump or a source added to what is there, and only what is new read and compared.
+"""Appends to a corpus: reads and compares only the files that it lacks, such as a new dump or source.
 
-`octo curate RECIPE --append-to CORPUS`. The recipe is that of the whole: every source, old and new, best first. Files
-whose checksums `CORPUS` knows are passed over; those that it read need not exist any more. Promises: the documents and
-every decision about them are those of a full run of the recipe over all files, whatever was there first. Texts,
-signatures and the rest of what was written about a document stay the files that they are, with new ones after them;
-`documents` (which hold the decisions), `leaks` and `doubts` are written anew, and `origins` where twins change places.
+`octo curate RECIPE --append-to CORPUS`. The recipe lists every source, old and new, best first. Files whose checksums
+are recorded in `CORPUS` are skipped and need not exist any more. Promises: the documents and every decision about them
+are those of a full run of the recipe over all files, in whatever order they were added. Files of texts, signatures and
+the like stay, with new ones after them; `documents` (which hold the decisions), `leaks` and early drop reasons are
+rewritten, and `origins` if colliding documents change places.
 
-The ID is another than a full run's: rows of the corpus come first, in its order, then what is new by source and doc_id,
-and the corpus is a parent. So the ID says which corpus was added to which; `octo manifest diff` says that nothing else
-differs.
+The ID differs from that of a full run: rows of the corpus come first, in its order, then the new ones by source and
+doc_id, and the corpus is a parent. So the ID records what was appended to which corpus; `octo manifest diff` shows that
+nothing else differs.
 
-How. Every key of every band is sorted anew, for a new document may stand between old ones. Candidates connect documents
-into groups; in a group without a new document, or one that changed places with it, all is as it was, so what the corpus
-says of it is taken. In the others texts are compared, but for pairs of old documents that the corpus has in two
-clusters: they were compared for it. Leaves out a change of rules at the same time, and removal.
+How. Every key of every band is sorted again, because a new document may come between old ones. Candidate pairs connect
+documents into groups. In a group without a new document, or one that changed places with a new one, nothing has
+changed, so the decisions of the corpus are taken. In the other groups texts are compared, except pairs of old documents
+in two clusters of the corpus, which were compared before. Leaves out a change of rules at the same time, and removal.
 """
 
 import json
@@ -78,19 +78,19 @@ SELECT alike.row, sorted.row AS takes FROM alike JOIN sorted USING (base_id, ord
 def check_addable(onto: Manifest, identity: dict[str, Any]) -> None:
     """UserError unless `onto` is a corpus of these rules, whose sources the recipe has, decided as it decides."""
     if onto.kind != "corpus":
-        raise UserError(f"{onto.ref} is a {onto.kind}, no corpus", "Name a corpus manifest")
+        raise UserError(f"{onto.ref} is a {onto.kind}, not a corpus", "Name a corpus manifest")
     if onto.counts.get("rules") != RULES_VERSION or "twins" not in onto.families:
-        raise UserError(f"{onto.ref} was made by other rules than these", "Run `octo curate` without --append-to")
+        raise UserError(f"{onto.ref} was made by another version of the rules", "Run `octo curate` without --append-to")
     theirs = [source["name"] for source in onto.recipe["sources"]]
     ours = [source for source in identity["sources"] if source["name"] in theirs]
     if missing := [name for name in theirs if name not in {source["name"] for source in ours}]:
-        hint = "List every source of the corpus: their order says which copy is kept; their files need not be there"
+        hint = "List every source of the corpus, since their order decides which copy is kept; their files may be gone"
         raise UserError(f"source {missing[0]} of {onto.ref} is not in the recipe", hint)
     if differing := changes(onto, identity | {"sources": ours}):
-        hint = "Keep the rules of the corpus; decide it anew by --refilter first where that is possible"
-        raise UserError(f"the recipe does not decide as {onto.ref} does: {differing[0]}", hint)
+        hint = "Keep the rules of the corpus, or re-filter it first where possible (--refilter)"
+        raise UserError(f"the recipe has other rules than {onto.ref}: {differing[0]}", hint)
     if [source["name"] for source in ours] != theirs:
-        hint = f"Their order is {', '.join(theirs)}; new ones may stand anywhere between"
+        hint = f"Their order is {', '.join(theirs)}; new sources may come anywhere between them"
         raise UserError(f"the recipe has the sources of {onto.ref} in another order", hint)
 
 
@@ -102,20 +102,20 @@ def check_compared(onto: Manifest, benchmarks: list[Manifest], training: tuple[M
         known = {parent for parent in theirs if parent.startswith(kind)} - {onto.counts.get("onto")}
         if known != {one.id for one in wanted}:
             hint = f"Name the same {what}, or run `octo curate` without --append-to"
-            raise UserError(f"the recipe keeps out other {what} than {onto.ref}", hint)
+            raise UserError(f"the recipe decontaminates against other {what} than {onto.ref}", hint)
 
 
 def check_free(store: Store, name: str, version: str) -> None:
-    """UserError when name@version is taken: the corpus that is added to bears it, most likely."""
+    """UserError when name@version is taken, most likely by the corpus to which files are appended."""
     if store.exists(record_path(name, version)):
         hint = "A version is never replaced: give the recipe another version, or add version=…"
-        raise UserError(f"{name}@{version} is there already", hint)
+        raise UserError(f"{name}@{version} already exists", hint)
 
 
 def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
     """Those of `files` that `onto` was not made from. A file that is there twice counts twice.
 
-    UserError when there is none, or for pages in groups that cannot be told apart any more.
+    UserError when there is none, or for HTML pages in groups that can no longer be distinguished.
     """
     known = Counter((file.source, file.format, file.sha256) for file in files_of(onto))
     new = []
@@ -130,7 +130,7 @@ def added(onto: Manifest, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]
     grouped = {source for source, format_, _ in known if format_ == "html"}
     if mixed := [file for file in new if file.parts and file.source in grouped]:
         hint = "Give the new pages a source of their own"
-        raise UserError(f"source {mixed[0].source}: HTML pages are known by groups, and these are others", hint)
+        raise UserError(f"source {mixed[0].source}: HTML pages are recorded in groups, and these groups are new", hint)
     return tuple(new)
 
 
@@ -187,9 +187,11 @@ class Decided(Stored):
         vars(self).pop("decided", None)
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
+        # The item that decided is the evidence of a contaminated document.
         contaminated = pc.equal(self.decided["drop_reason"], DropReason.CONTAMINATED)
         held = pc.if_else(contaminated, self.decided["drop_evidence"], pa.scalar(None, pa.string()))
         leaks = self.corpus.read("leaks")
+        # All items come from `leaks`: cut that table into one list per document, and put each list in its row.
         each = leaks["doc_id"].combine_chunks().value_counts()  # in their order: rows of one document stand together
         items = leaks.select([field.name for field in LEAK]).to_struct_array().combine_chunks()
         offsets = pa.array(np.cumsum([0, *each.field("counts").to_numpy()]), pa.int32())
@@ -199,8 +201,8 @@ class Decided(Stored):
 
 @dataclass(frozen=True)
 class Grown(Documents):
-    """The documents of a corpus, and after them those that tasks wrote. `twins`: doc_id, base_id and ordinal of the old
-    ones that a new one is like in source, url, identifier and texts."""
+    """The documents of a corpus, and after them those that tasks wrote. `collisions`: doc_id, base_id and ordinal of
+    the old ones that have the same source, url, identifier and texts as a new one."""
 
     old: Decided
     new: Assembly
@@ -242,9 +244,10 @@ class Grown(Documents):
 
     @cached_property
     def moved(self) -> pa.Table:
-        """Where old and new twins change places, for a full run numbers them in one order: `row`, and the row from
-        which it `takes` what tells them apart."""
+        """Where old and new documents with an ID collision change places, because a full run numbers them in one order:
+        `row`, and the row from which it `takes` the distinguishing columns."""
         names = told_apart(self.recipe)
+        # The old documents that collide with new ones, with the columns by which a full run would number them.
         row = pc.index_in(self.collisions["doc_id"], value_set=self.old.decided["doc_id"].combine_chunks())
         theirs = self.old.rows.take(row)
         columns = [theirs[name] if name in theirs.column_names else pa.nulls(len(row)) for name in names]
@@ -252,6 +255,7 @@ class Grown(Documents):
             [self.collisions["base_id"], self.collisions["ordinal"], row, *columns],
             ["base_id", "ordinal", "row", *names],
         )
+        # Number old and new together, and return the rows whose number changes.
         self.new.database.register("old", old)
         query = CHANGED_PLACES.format(names=", ".join(names), order=", ".join(f"{name} NULLS FIRST" for name in names))
         return self.new.database.sql(query, params={"first": self.first}).to_arrow_table()
@@ -276,39 +280,46 @@ class Grown(Documents):
         yield from self.new.texts(rows[cut:] - self.first)
 
     def resolved(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies, np.ndarray]:
-        """What the corpus says of the documents that no chain of candidates connects with a new one, or with one that
-        has changed places with a new one; and of the others the pairs that it does not know to be no copies."""
+        """The decisions of the corpus about documents that no chain of candidates connects with a new document, or with
+        one that changed places with a new one; and, of the other documents, the pairs that may be duplicates."""
         label = connected(pairs, len(rows))
         touched = np.zeros(len(rows), np.bool_)
-        changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that stands for another twin now
+        changed = np.isin(rows, self.moved["row"].to_numpy())  # an old row that now holds another colliding document
         touched[label[(rows >= self.first) | changed]] = True
+        # 1. Groups without a new or changed document: the corpus has decided them, and its decisions are read.
         known = np.flatnonzero(~touched[label])
         keeper, similarity, cluster = np.full(len(rows), -1), np.ones(len(rows)), np.arange(len(rows))
         keeper[known] = known
+        # 2. Their clusters: each is named by its smallest rank, as `duplicates.cluster` names it.
         members = known[pc.is_valid(self.old.decided["cluster_id"]).to_numpy()[rows[known]]]
         said = self.old.decided.take(rows[members])
         cluster[members] = _least(said["cluster_id"], members)
+        # 3. Their near-duplicates: the keeper, the similarity and the differences come from the evidence.
         near = pc.equal(said["drop_reason"], DropReason.NEAR_DUPLICATE).fill_null(False)
         copies, kept = members[near.to_numpy()], pc.index_in(said["keeper_id"].filter(near), value_set=said["doc_id"])
         keeper[copies] = members[kept.to_numpy()]
         evidence = list(map(json.loads, said["drop_evidence"].filter(near).to_pylist()))
         similarity[copies] = [one["similarity"] for one in evidence]
         differs = {int(copy): one["differs"] for copy, one in zip(copies, evidence, strict=True)}
+        # 4. What is left to compare: pairs of the other groups, but for those that the corpus found to be no copies.
         open_ = pairs[keeper[pairs[:, 0]] < 0]
         open_ = open_[~self._known_apart(rows, open_, label, changed)]
         return Copies(keeper, similarity, cluster, np.zeros(len(rows), np.bool_), differs), open_
 
     def _known_apart(self, rows: np.ndarray, pairs: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
-        """Which `pairs` were compared for the corpus and found to be no copies: those of old documents in two clusters,
-        for who stands within a WINDOW of another now did so then. That does not hold in the group (`label`) of a
-        document that is `changed`, or that has taken the place of an old one: there nothing is known."""
+        """Which `pairs` were compared for the corpus and are not duplicates: those of old documents in two clusters,
+        because documents that are within a WINDOW of each other now were so then. That does not hold in the group
+        (`label`) of a document that is `changed`, or that has taken the place of an old one: there nothing is known."""
+        # 1. Documents that competed for the corpus: kept, or near-duplicates. Those that still compete are taken off.
         before = self.old.decided["drop_reason"]
         competed = pc.or_kleene(pc.is_null(before), pc.equal(before, DropReason.NEAR_DUPLICATE)).to_numpy()
         competed[rows[rows < self.first]] = False
+        # 2. A document that now stands for the text of one of these has taken its place: its group is unknown.
         digests = self.rows["text_digest"]
         replaced = pc.is_in(digests.take(rows), value_set=digests.take(np.flatnonzero(competed)).combine_chunks())
         unknown = np.zeros(len(rows), np.bool_)
         unknown[label[changed | replaced.to_numpy()]] = True
+        # 3. Old documents of different clusters, or of none, were compared and are not duplicates.
         named = self.old.decided["cluster_id"].combine_chunks().dictionary_encode().indices
         cluster = np.full(len(self.rows), -1)
         cluster[: self.first] = pc.fill_null(named, -1).to_numpy()
@@ -318,7 +329,7 @@ class Grown(Documents):
 
 
 def _least(names: pa.ChunkedArray, numbers: np.ndarray) -> np.ndarray:
-    """For each of `names` the least of the `numbers` beside it and its likes."""
+    """For each of `names`, the smallest of the `numbers` beside equal names."""
     codes = names.combine_chunks().dictionary_encode().indices.to_numpy()
     least = np.full(codes.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(least, codes, numbers)

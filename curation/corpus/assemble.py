@@ -1,9 +1,9 @@
-"""From the output of all tasks to the families of a corpus manifest.
+"""Assembles the families of a corpus manifest from the output of all tasks.
 
-Every document gets its doc_id, its place by (source, doc_id), and what `curation.corpus.decide` decides of it. Sorting
-and joining of texts is DuckDB's, which spills to the scratch folder. While documents are decided, their rows without
-texts and signatures are in memory, some 700 bytes a document; `curation.corpus.duplicates` says what it adds. What is
-written after that holds none of it. Leaves out nothing that was read: a record is one row here or one in quarantine.
+Every document gets its doc_id, its position by (source, doc_id), and the decision of `curation.corpus.decide`. DuckDB
+sorts and joins texts, and spills to the scratch folder. While documents are decided, their rows without texts and
+signatures are in memory, some 700 bytes a document; `curation.corpus.duplicates` says what it adds. Later steps need
+none of it. Every record that was read is one row here or one in quarantine.
 """
 
 import os
@@ -45,11 +45,11 @@ from manifests.tables import DOCUMENTS, DOUBTS, INPUTS, LEAKS, ORIGINS, QUARANTI
 
 ROWS_PER_BATCH = 4096
 MEMORY_LIMIT, MOST_THREADS = "2GB", 8
-"""Of DuckDB, which wants 125 MB for each thread."""
+"""Memory limit of DuckDB, which needs 125 MB for each thread."""
 
-# Twins of one base_id may differ in what a source's `only` says of columns that no document holds. So they are numbered
-# by that first; twins that do not are the same document, and which file it is called after is seen in no row. The first
-# numbers are those of twins that another corpus holds.
+# Documents with an ID collision may differ in columns that only a source's `only` reads. So they are numbered
+# by that first; those that do not differ are the same document, and no row shows the file it is named after. The first
+# numbers are those of colliding documents that another corpus has.
 NUMBERED = """
 CREATE TABLE numbered AS
 WITH told_apart AS (
@@ -80,18 +80,18 @@ def spilling_database(folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def carried_columns(recipe: CurateRecipe) -> list[pa.Field]:
-    """What sources bring beside the parts of a document: metadata and scores."""
+    """Columns of sources besides the parts of a document: metadata and scores."""
     metadata = [pa.field("metadata", pa.string())] if any(source.metadata for source in recipe.sources) else []
     return [*metadata, *(pa.field(name, pa.float64()) for name in recipe.source_scores)]
 
 
 def told_apart(recipe: CurateRecipe) -> list[str]:
-    """Columns by which documents that are alike in source, url, identifier and texts are ordered, NULL first."""
+    """Columns by which documents with equal source, url, identifier and texts are ordered, NULL first."""
     return ["early_reason", "early_evidence", *OF_PAGES, *(field.name for field in carried_columns(recipe))]
 
 
 def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
-    """What was measured of each document: the scores, and what the recipe asks for beside them."""
+    """The measurements of each document: the scores, and those that the recipe adds."""
     columns = [pa.field(name, pa.float64()) for name in (*SCORES, "contamination")]
     if recipe.boilerplate_lines:
         columns.append(pa.field("boilerplate_chars", pa.int64()))
@@ -101,13 +101,14 @@ def measured_columns(recipe: CurateRecipe) -> list[pa.Field]:
 
 
 def document_schema(recipe: CurateRecipe) -> pa.Schema:
-    """The columns of `documents`: the documented ones, what was measured, and what sources bring."""
+    """The columns of `documents`: the documented ones, the measurements, and those of sources."""
     return pa.schema([*DOCUMENTS.schema, *measured_columns(recipe), *carried_columns(recipe)])
 
 
 @dataclass(frozen=True)
 class Documents(ABC):
-    """All documents of a corpus in their final order, and the recipe that decides of them; `folder` is for scratch."""
+    """All documents of a corpus in their final order, and the recipe that decides about them; `folder` is scratch
+    space."""
 
     recipe: CurateRecipe
     folder: Path
@@ -115,7 +116,7 @@ class Documents(ABC):
     @property
     @abstractmethod
     def rows(self) -> pa.Table:
-        """What was measured of every document; no texts and no signatures."""
+        """The measurements of every document, without texts and signatures."""
 
     @property
     @abstractmethod
@@ -131,12 +132,12 @@ class Documents(ABC):
         """The texts of `rows`, in the final order, in pieces."""
 
     def resolved(self, rows: np.ndarray, pairs: np.ndarray) -> tuple[Copies | None, np.ndarray]:
-        """What is known of `rows`, best first, of which `pairs` (ranks) are candidates, and those pairs that have to be
-        compared; `keeper` is -1 where they decide. None: nothing is known."""
+        """The known duplicates among `rows`, best first, of which `pairs` (ranks) are candidates, and the pairs that
+        have to be compared; `keeper` is -1 where these decide. None: nothing is known."""
         return None, pairs
 
     def forget(self) -> None:
-        """Let go of `rows`, which are most of what is in memory. Who asks for them again has them made again."""
+        """Release `rows`, which take most of the memory. They are computed again if needed."""
         vars(self).pop("rows", None)
 
     @cached_property
@@ -185,12 +186,13 @@ class Assembly(Documents):
 
     @property
     def collisions(self) -> pa.Table:
-        """The documents that bear a number beside the base_id."""
+        """The documents that have a number in addition to the base_id."""
         query = "SELECT doc_id, base_id, ordinal FROM numbered WHERE ordinal > 0 ORDER BY row"
         return self.database.sql(query).to_arrow_table().cast(TWINS.schema)
 
     def _without_training(self, table: pa.Table) -> pa.Table:
-        """`table` with a doubt at every prompt without one that a training document holds."""
+        """`table` with an early drop reason for every prompt that a training document contains and that has none
+        yet."""
         prompts = np.flatnonzero(pc.and_(pc.equal(table["role"], "rl"), pc.is_null(table["early_reason"])).to_numpy())
         questions = pa.chunked_array([*self.texts(prompts)], pa.string()).combine_chunks()
         held = held_by_training(questions, list(self.training), self.recipe.decontaminate)
@@ -229,7 +231,7 @@ class Assembly(Documents):
 
 
 def whole_files(job: Job) -> list[InputFile]:
-    """The input files in order, each once though several tasks may have read pieces of it; these follow each other."""
+    """The input files in order, each once, although several consecutive tasks may have read pieces of it."""
     return list({(file.source, file.name): file for file in job.files}.values())
 
 
@@ -239,7 +241,7 @@ def written_files(job: Job) -> list[str]:
 
 
 def documents_of(found: Documents) -> pa.Table:
-    """What was measured of every row, and what is decided of it."""
+    """The measurements of every row, and the decision about it."""
     decided = decide(found.rows, found.recipe, lambda ranked: _copies(found, ranked))
     table = found.rows
     for name in DECIDED.names:
@@ -248,7 +250,7 @@ def documents_of(found: Documents) -> pa.Table:
 
 
 def _copies(found: Documents, ranked: np.ndarray) -> Copies:
-    """Exact and near copies among `ranked` rows."""
+    """Exact duplicates and near-duplicates among `ranked` rows."""
     settings = found.recipe.near_duplicates
     first = exact_keepers(found.rows["text_digest"].combine_chunks().take(pa.array(ranked)))
     distinct = np.unique(first)
@@ -265,7 +267,7 @@ def _copies(found: Documents, ranked: np.ndarray) -> Copies:
 
 
 def _with_strictness(found: Documents, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    """The texts of `rows` in pieces, and whether each is one in which every number tells."""
+    """The texts of `rows` in pieces, and whether each has a role in which no number may differ."""
     strict = pc.is_in(found.rows["role"].take(rows), pa.array(STRICT, pa.string())).to_numpy()
     start = 0
     for texts in found.texts(rows):
@@ -292,7 +294,7 @@ def write_families(draft: Draft, assembly: Assembly, recipe: CurateRecipe) -> di
 
 
 def write_documents(draft: Draft, documents: pa.Table, recipe: CurateRecipe) -> None:
-    """The families that hang on the thresholds of `recipe`."""
+    """The families that depend on the limits of `recipe`."""
     draft.write("documents", [documents], document_schema(recipe))
     draft.write("leaks", [_leaks(documents)], LEAKS.schema, identity=False)
 
@@ -301,8 +303,8 @@ Rows = Iterable[pa.Table | pa.RecordBatch]
 
 
 def families_of(assembly: Assembly, found: Documents) -> Iterator[tuple[str, Rows, pa.Schema]]:
-    """What the tasks wrote, family by family, beside documents and origins. In `found` it comes last. Takes no `rows`:
-    memory is DuckDB's, and 16 bytes a document."""
+    """The families that tasks wrote, except documents and origins. Uses no `rows`: memory is that of DuckDB, and 16
+    bytes a document."""
     settings = assembly.recipe.near_duplicates
     signature = pa.list_(pa.uint32(), settings.bands * settings.rows)
     texts = assembly.joined("written.text, written.question, written.response, written.answer")
@@ -319,7 +321,7 @@ def families_of(assembly: Assembly, found: Documents) -> Iterator[tuple[str, Row
 
 
 def _leaks(documents: pa.Table) -> pa.Table:
-    """A row for each item that a document holds."""
+    """A row for each benchmark item that a document contains."""
     holding = documents.filter(pc.is_valid(documents["held"]))
     held = holding["held"].combine_chunks()
     rows = pa.Table.from_struct_array(pc.list_flatten(held))

@@ -1,11 +1,12 @@
-"""Why each document is kept or dropped, from what was measured of it: the one place where that is decided.
+"""Decides for each document whether it is kept or dropped, and why, from its measurements: the only place where this is
+decided.
 
 A full run decides from what its tasks wrote, `--refilter` from the columns of a manifest; both call `decide`. A
-document has at most one reason. Of several the first is named, and only a document without an earlier one
-competes as a copy, so that the keeper of a copy is always a kept document. The reasons and their order are those of
-`manifests.drop_reasons`.
+document has at most one reason. If several apply, the first is recorded, and only a document without an earlier one
+competes as a duplicate, so that the keeper of a duplicate is always a kept document. The reasons and their order are
+those of `manifests.drop_reasons`.
 
-Leaves out measuring: which item a document holds, its scores and its copies are given.
+Leaves out measuring: the items that a document contains, its scores and its duplicates are given.
 """
 
 import json

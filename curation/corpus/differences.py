@@ -1,9 +1,10 @@
-"""What differs between a copy and the document kept in its place, in a few words of both, for people to read.
+"""What differs between a near-duplicate and the document that is kept instead, in a few words of both, for people.
 
-Words between blanks are compared from the beginning on; where they part, the two places are looked for from which the
-next IN_STEP words are the same again, nearest first and at most AHEAD words on. At most MOST differences are told, each
-shortened to LONGEST characters a side: `1034 → 1061`, `+ by Ann Smith` for what the copy has more and `− …` for what it
-lacks; `…` stands for what is not told. Never a decision. Leaves out the smallest difference of all, and moved passages.
+Words between blanks are compared from the beginning on; where they differ, the nearest two positions are searched from
+which the next IN_STEP words are equal again, nearest first and at most AHEAD words on. At most MOST differences are
+reported, each shortened to LONGEST characters a side: `1034 → 1061`, `+ by Ann Smith` for what the copy has more and `−
+…` for what it lacks; `…` stands for what is left out. Never a decision. Leaves out the smallest difference of all, and
+moved passages.
 """
 
 import numba

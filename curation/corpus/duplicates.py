@@ -1,21 +1,22 @@
-"""Which documents are copies of which, decided by content and the recipe alone: never by arrival, files or workers.
+"""Which documents are duplicates of which, decided only by content and the recipe: never by order of arrival, files or
+workers.
 
 Everything works on `ranked` documents: sorted by the keeper rule (rank of the source, mathematics, length, doc_id), so
 that the smaller number is the one to keep.
 
-1. Exact copies share a text digest; the first is kept.
-2. Candidates for near copies share a band of their MinHash signatures; within a bucket each document is paired with the
+1. Exact duplicates share a text digest; the first is kept. 2. Candidates for near-duplicates share a band of their
+MinHash signatures; within a bucket each document is paired with the
    WINDOW documents after it, which is all pairs in all but enormous buckets.
 3. Every candidate is verified on the texts: exact Jaccard similarity of the shingle sets at or above the threshold, and
    no more numbers and operators moved than a page fetched twice has (`curation.measures.figures`; `numbers_differ` of
-   the recipe), so that two problems of one template are not taken for one. In texts of roles STRICT none may move. A
-   pair that verified pairs connect already is passed over.
+   the recipe), so that two problems of one template are not taken for one. In texts of roles STRICT none may differ. A
+   pair that verified pairs already connect is skipped.
 4. Verified pairs make clusters (connected components). Within a cluster, in rank order, a document is dropped if it is
-   a verified copy of one that is kept: similarity is not carried over from neighbour to neighbour. In a cluster with
-   more than KEPT kept documents later ones are compared with the first KEPT alone, so that time stays linear.
+   a verified copy of one that is kept: similarity is not transitive. In a cluster with more than KEPT kept documents,
+   later ones are compared only with the first KEPT, so that time stays linear.
 
-Texts are compared in their one spelling (`curation.measures.spellings`): emphasis, bullets, rules and the ways to write
-a formula make no difference. What differs between a copy and its keeper is told in words of both.
+Texts are compared in canonical spelling (`curation.measures.spellings`): emphasis, bullets, rules and the notation of a
+formula make no difference. The evidence quotes what differs between a near-duplicate and its keeper.
 
 Memory, in bytes: 8 a document and 16 more for each of BANDS_AT_ONCE bands, which are read one after the other; 8 a
 candidate pair and up to 40 while bands are merged; 100 a document when clusters are made. Texts of the documents in a
@@ -56,8 +57,8 @@ STRICT: tuple[Role, ...] = ("qa", "long_cot", "instruct", "rl")
 @dataclass(frozen=True)
 class Copies:
     """For each ranked document: `keeper`, the one kept in its place (itself if kept); `similarity` to it; `cluster`,
-    the smallest number in its cluster; `exact`, whether it is an exact copy of another; `differs`, by document, what
-    differs between a near copy and its keeper."""
+    the smallest number in its cluster; `exact`, whether it is an exact duplicate of another; `differs`, by document,
+    what differs between a near-duplicate and its keeper."""
 
     keeper: np.ndarray
     similarity: np.ndarray
@@ -66,7 +67,7 @@ class Copies:
     differs: dict[int, list[str]] = field(default_factory=dict)
 
     def where_open(self, resolved: "Copies") -> "Copies":
-        """These where the keeper of `settled` is below 0, else those."""
+        """`resolved` where it has a keeper (0 or above), these elsewhere."""
         known = resolved.keeper >= 0
         keeper = np.where(known, resolved.keeper, self.keeper)
         similarity = np.where(known, resolved.similarity, self.similarity)
@@ -84,7 +85,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Something of each of some texts end to end: that of the k-th from `offsets[k]` to `offsets[k + 1]`."""
+    """Values of several texts, concatenated: those of the k-th are from `offsets[k]` to `offsets[k + 1]`."""
 
     values: np.ndarray
     offsets: np.ndarray
@@ -158,7 +159,7 @@ class Texts:
 
     @property
     def compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        """What the compiled functions need to tell whether two documents are the same."""
+        """The arguments of the compiled functions that compare two documents."""
         runs, places = self.shingles, self.figures
         return runs.values, runs.offsets, places.values, places.offsets, self.allowed, self.settings.similarity
 
@@ -203,6 +204,7 @@ def candidate_pairs(keys_of: Callable[[int], np.ndarray], bands: int, ranks: np.
 
     `ranks` (int32, below 0: does not compete) in any order; `keys_of(band)` are the documents' keys beside it. It is
     called by BANDS_AT_ONCE threads."""
+    # Where each competing rank stands in the columns of keys.
     place = np.full(ranks.max(initial=-1) + 1, -1, np.int32)
     competing = np.flatnonzero(ranks >= 0).astype(np.int32)
     place[ranks[competing]] = competing
@@ -211,12 +213,15 @@ def candidate_pairs(keys_of: Callable[[int], np.ndarray], bands: int, ranks: np.
 
     def add(band: int) -> None:
         nonlocal pairs
+        # 1. Sort the documents by the upper half of their key: equal keys are now next to each other.
         keys = keys_of(band)
         entries = _entries(keys, ranks, len(competing))
         entries.sort()
+        # 2. Pair neighbours whose whole keys are equal.
         found = _sharing(entries, keys, place)
         del keys, entries
         found.sort()
+        # 3. Merge with the pairs of the other bands, so that a pair found twice is kept once.
         with merging:
             pairs = _merged(pairs, found)
 
@@ -243,8 +248,10 @@ def _sharing(entries, keys, place):
     together those whose keys are alike in the upper half; the rest is looked up at the rank's `place` in `keys`."""
     pairs, found = np.empty(1024, np.uint64), 0
     for first in range(len(entries)):
+        # Compare with the entries that follow, as long as the upper halves agree and fewer than WINDOW are equal.
         left, key, met, second = entries[first] & ~UPPER, np.uint64(0), 0, first + 1
         while met < WINDOW and second < len(entries) and entries[second] & UPPER == entries[first] & UPPER:
+            # The whole key of the first document is looked up only once there is a neighbour to compare it with.
             if second == first + 1:
                 key = keys[place[left]]
             right = entries[second] & ~UPPER
@@ -269,8 +276,10 @@ def _merged(left, right):
     out = np.empty(len(left) + len(right), left.dtype)
     i, j, found = 0, 0, 0
     while i < len(left) or j < len(right):
+        # Take the smaller of the two heads.
         from_left = j == len(right) or (i < len(left) and left[i] <= right[j])
         value = left[i] if from_left else right[j]
+        # Values come in order, so a repeated one equals the last that was written.
         if not found or out[found - 1] != value:
             out[found] = value
             found += 1
@@ -292,24 +301,30 @@ def connected(pairs: np.ndarray, documents: int, texts: Texts | None = None) -> 
 
 
 def cluster(pairs: np.ndarray, texts: Texts, documents: int) -> Copies:
-    """Verify `pairs`, make clusters of what holds, and choose the keepers. Exact copies are not among the pairs."""
+    """Verify `pairs`, make clusters of the verified ones, and choose the keepers. Exact duplicates are not among the
+    pairs."""
+    # 1. Clusters are the connected components of the verified pairs.
     labels = connected(pairs, documents, texts)
     keeper, similarity = np.arange(documents), np.ones(documents)
+    # 2. Members of clusters of two or more, cluster by cluster, in rank order within each.
     size = np.bincount(labels, minlength=documents)
     members = np.flatnonzero(size[labels] > 1)
     members = members[np.argsort(labels[members], kind="stable")]
     of = labels[members]
     places = texts.places(members)
+    # 3. `cuts` are where one cluster ends and the next begins; decide each cluster by itself.
     cuts = np.flatnonzero(np.diff(of, prepend=-1, append=-1)) if len(of) else np.zeros(1, np.int64)
     _choose(members, places, cuts, *texts.compared, keeper, similarity)
+    # 4. Describe what differs, for the dropped documents only: it reads both texts again.
     dropped = np.flatnonzero(keeper != np.arange(documents))
     differs = dict(zip(dropped.tolist(), texts.differences(keeper[dropped], dropped), strict=True))
     return Copies(keeper, similarity, labels, np.zeros(documents, np.bool_), differs)
 
 
 def with_exact(copies: Copies, first: np.ndarray, distinct: np.ndarray) -> Copies:
-    """`copies` of the `distinct` documents (ranks, ascending) extended to all: an exact copy has the fate of its
-    `first`, and stays an exact copy of it."""
+    """`copies` of the `distinct` documents (ranks, ascending) extended to all: an exact duplicate is decided like its
+    `first`, and stays an exact duplicate of it."""
+    # Every document takes what was decided about the first with its text.
     place = np.searchsorted(distinct, first)
     exact = first != np.arange(len(first))
     differs = {int(distinct[document]): said for document, said in copies.differs.items()}
@@ -330,6 +345,7 @@ def _overlap(left, right):
     """(common distinct values, all distinct values) of sorted arrays."""
     i, j, common, union = 0, 0, 0, 0
     while i < len(left) or j < len(right):
+        # The smallest value not yet counted, and how far it repeats on each side.
         from_left = j == len(right) or (i < len(left) and left[i] < right[j])
         value = left[i] if from_left else right[j]
         mine, theirs = i, j
@@ -345,10 +361,13 @@ def _overlap(left, right):
 @numba.njit(cache=True, nogil=True)
 def _same(a, b, runs, ends, places, limits, allowed, least):
     """(exact Jaccard similarity of the documents at places `a` and `b`, whether they are the same by the recipe)."""
+    # 1. Jaccard similarity of the sets of shingles.
     common, union = _overlap(runs[ends[a] : ends[a + 1]], runs[ends[b] : ends[b + 1]])
     similarity, allows = common / union if union else 0.0, min(allowed[a], allowed[b])
+    # 2. Where numbers may differ, similarity alone decides; where it is too small, numbers cannot help.
     if similarity < least or allows == np.inf:
         return similarity, similarity >= least
+    # 3. Otherwise compare the numbers and operators: how many of each kind stand in one text only.
     found = moved(places[limits[a] : limits[a + 1]], places[limits[b] : limits[b + 1]])
     if allows < 0:
         return similarity, found.sum() == 0
@@ -390,9 +409,11 @@ def _join(parents, pairs):
 def _join_same(parents, pairs, place, runs, ends, places, limits, allowed, least):
     for pair in range(len(pairs)):
         left, right = _root(parents, pairs[pair, 0]), _root(parents, pairs[pair, 1])
+        # Already connected, directly or through others: a comparison could change nothing.
         if left == right:
             continue
         first, second = place[pairs[pair, 0]], place[pairs[pair, 1]]
+        # The smaller root wins, so that the label of a cluster is its smallest rank.
         if _same(first, second, runs, ends, places, limits, allowed, least)[1]:
             parents[max(left, right)] = min(left, right)
 
@@ -404,11 +425,13 @@ def _choose(members, where, cuts, runs, ends, places, limits, allowed, least, ke
     for group in range(len(cuts) - 1):
         count = 0
         for member in range(cuts[group], cuts[group + 1]):
+            # The most similar of the kept documents of this cluster that it is a verified copy of.
             best, most = -1, -1.0
             for other in kept[:count]:
                 found, same = _same(where[other], where[member], runs, ends, places, limits, allowed, least)
                 if same and found > most:
                     best, most = other, found
+            # A copy is dropped in favour of it; any other member is kept, and later ones are compared with it.
             if best >= 0:
                 keeper[members[member]], similarity[members[member]] = members[best], most
             elif count < KEPT:

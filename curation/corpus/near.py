@@ -1,11 +1,12 @@
 """Near-duplicates of a text within a corpus manifest, for `octo near TEXT|FILE --manifest M`.
 
-The family `bands` holds, band by band, the upper half of each document's band key, sorted, with its row: the text is
-signed, and of each band only the row groups that can hold its key are read. What they give is read, signed and put into
-datasketch's MinHashLSH with the bands and rows that the corpus was made with, which says what shares a band indeed: the
-answer is that of a MinHashLSH of all signatures (tested). These documents are then compared with the text itself.
-Dropped documents are found too. A manifest without `bands`, made by an earlier version, has all its signatures put into
-MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts at once.
+The family `bands` holds, band by band, the upper half of each document's band key, sorted, with its row: the signature
+of the text is computed, and of each band only the row groups that can hold its key are read. The documents found are
+read, their signatures computed and put into datasketch's MinHashLSH with the bands and rows of the corpus, which
+decides which ones share a band: the result is that of a MinHashLSH of all signatures (tested). These documents are then
+compared with the text itself. Dropped documents are found too. For a manifest without `bands`, made by an earlier
+version, all signatures are put into MinHashLSH at each call, some 15,000 documents a second. Leaves out several texts
+at once.
 """
 
 import importlib
@@ -45,8 +46,8 @@ def band_table(band: int, keys: np.ndarray, rows: np.ndarray) -> pa.Table:
 
 @dataclass(frozen=True)
 class Near:
-    """A document like the text: exact Jaccard `similarity` of their shingles, its fate in the corpus, what the text has
-    in the place of what it has (`differs`), how it begins."""
+    """A document like the text: exact Jaccard `similarity` of their shingles, the decision about it, what differs
+    between the text and it (`differs`), and its beginning."""
 
     doc_id: str
     source: str
@@ -132,8 +133,8 @@ def sketch(signature: np.ndarray) -> "MinHash":
 
 @cache
 def _datasketch() -> Any:
-    """The package, without scipy.integrate, which takes 0.3 s to import and is there to choose bands and rows: whoever
-    lets datasketch choose gets it then."""
+    """The package, without scipy.integrate, which takes 0.3 s to import and is only needed to choose bands and rows: it
+    is imported if datasketch has to choose."""
 
     def quad(*arguments: Any, **named: Any) -> Any:
         return importlib.import_module("scipy.integrate").quad(*arguments, **named)

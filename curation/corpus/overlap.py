@@ -1,9 +1,9 @@
-"""Which prompts for RL stand in documents that a model is trained on: each with the document that holds it.
+"""Which prompts for RL occur in documents on which a model is trained, each with that document.
 
-The prompts are looked for in the texts of the training corpora as items of a benchmark are looked for in documents
-(`curation.measures.decontaminate`): same words, same limits, and other numbers are another problem. Dropped documents
-of those corpora are left out, for nothing trains on them. Memory is that of the prompts; texts stream, some 20,000
-documents a second. Leaves out chains of thought and answers without their question."""
+The prompts are searched in the texts of the training corpora as benchmark items are searched in documents
+(`curation.measures.decontaminate`): with the same words and limits, and other numbers make another problem. Dropped
+documents of those corpora are left out, because nothing trains on them. Memory is that of the prompts; texts stream,
+some 20,000 documents a second. Leaves out chains of thought and answers without their question."""
 
 import json
 from collections.abc import Iterator

@@ -1,12 +1,13 @@
-"""Another cut through a corpus that is there: its documents decided anew by other thresholds, and no source read.
+"""Re-filters a corpus: decides its documents again with other limits, without reading a source.
 
 `octo curate RECIPE --refilter CORPUS`. Promises: the manifest has the ID that a full run of the recipe gives on the
-same files, for both decide in `curation.corpus.decide`; texts, signatures, origins and quarantine are the files of the
-corpus, named once more; and what cannot be told from columns, signatures and texts is refused by its field. There
-remain `rules`, the limits of quality, the languages to keep, the classifier's `min` and `roles`, the similarity and
-`numbers_differ` of near-duplicates, which copy is kept (`prefer` and the order of sources), and a decontamination that
-finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. It is run again on the documents that it
-had found. Leaves out comparing the sources with what they were, and a corpus that was added to another.
+same files, because both decide in `curation.corpus.decide`; texts, signatures, origins and quarantine are the files of
+the corpus; and a change that cannot be computed from columns, signatures and texts is refused with the name of its
+field. What can change: `rules`, the limits of quality, the languages to keep, the classifier's `min` and `roles`, the
+similarity and `numbers_differ` of near-duplicates, which copy is kept (`prefer` and the order of sources), and a
+decontamination that finds no more than before: higher `coverage` or `numbers`, or fewer benchmarks. Decontamination
+runs again on the contaminated documents only. Leaves out comparing the sources with their former state, and a corpus
+that was appended to another.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from curation.corpus.decide import DECIDED, spread
 from curation.measures.decontaminate import ItemIndex
 from curation.reading.files import InputFile
 from curation.tasks import RULES_VERSION
-from manifests.errors import UserError
+from manifests.errors import UserError, shortened
 from manifests.manifest import Draft, Manifest, check_launch
 from manifests.progress import progress
 
@@ -61,11 +62,12 @@ class Change:
         return self.field.startswith(FREE)
 
     def __str__(self) -> str:
-        return f"{self.field} {_short(self.was)} → {_short(self.becomes)}"
+        return f"{self.field} {_said(self.was)} → {_said(self.becomes)}"
 
 
 def changes(base: Manifest, identity: dict[str, Any]) -> list[Change]:
-    """What a recipe, by its part of the identity, changes of the recipe of `base`; the order of sources aside."""
+    """What a recipe, given by its part of the identity, changes in the recipe of `base`, apart from the order of
+    sources."""
     was, becomes = dict(_fields(base.recipe, "")), dict(_fields(identity, ""))
     names = [*becomes, *(name for name in was if name not in becomes)]
     found = [Change(name, was.get(name), becomes.get(name)) for name in names]
@@ -73,21 +75,21 @@ def changes(base: Manifest, identity: dict[str, Any]) -> list[Change]:
 
 
 def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
-    """UserError unless `base` is a corpus of these rules and the recipe changes only what can be decided anew."""
+    """UserError unless `base` is a corpus of these rules and the recipe changes only what can be re-filtered."""
     if base.kind != "corpus":
-        raise UserError(f"{base.ref} is a {base.kind}, no corpus", "Name a corpus manifest")
+        raise UserError(f"{base.ref} is a {base.kind}, not a corpus", "Name a corpus manifest")
     if base.counts.get("rules") != RULES_VERSION:
-        raise UserError(f"{base.ref} was made by other rules than these", HINT)
+        raise UserError(f"{base.ref} was made by another version of the rules", HINT)
     if grown := base.counts.get("onto"):
-        hint = f"Decide {grown} anew and add to that by --append-to, or run `octo curate` on all files"
-        raise UserError(f"{base.ref} was added to {grown}", hint)
+        hint = f"Re-filter {grown} and append to the result (--append-to), or run `octo curate` on all files"
+        raise UserError(f"{base.ref} was appended to {grown}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
         lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""
-        raise UserError(f"{base.ref} cannot be decided anew: {wrong[0]}{lower}", HINT)
+        raise UserError(f"{base.ref} cannot be re-filtered: {wrong[0]}{lower}", HINT)
 
 
 def files_of(base: Manifest) -> tuple[InputFile, ...]:
-    """The files that `base` was made from; they are known by their checksums and not looked for."""
+    """The files that `base` was made from, from its record; they are not read."""
     rows = base.read("inputs").to_pylist()
     return tuple(InputFile(url="", name=row.pop("file"), **row) for row in rows)
 
@@ -97,7 +99,7 @@ def refilter(draft: Draft, base: Manifest, recipe: CurateRecipe, benchmarks: lis
     if more := [benchmark.ref for benchmark in benchmarks if benchmark.id not in base.parents]:
         raise UserError(f"decontaminate.benchmarks: {base.ref} was never compared with {', '.join(more)}", HINT)
     if recipe.decontaminate.training or any(parent.startswith("corpus-") for parent in base.parents):
-        raise UserError(f"{base.ref}: prompts are held against training documents in a full run alone", HINT)
+        raise UserError(f"{base.ref}: only a full run compares prompts with training documents", HINT)
     check_launch(base.store, base)
     index = ItemIndex.of(benchmarks, recipe.decontaminate)
     with progress("curate: reselect"), base.store.temporary() as folder:
@@ -119,7 +121,7 @@ class Stored(Documents):
 
     @cached_property
     def rows(self) -> pa.Table:  # type: ignore[override]
-        """What the manifest says was measured, `rank` by the recipe's order of sources, and items looked for again."""
+        """The measurements in the manifest, `rank` by the recipe's order of sources, and items searched again."""
         table = self.corpus.read("documents").drop_columns(DECIDED.names)
         names = pa.array([source.name for source in self.recipe.sources], pa.string())
         table = table.append_column("rank", pc.index_in(table["source"], value_set=names).cast(pa.int64()))
@@ -134,7 +136,8 @@ class Stored(Documents):
         return table.append_column("row", pa.array(places(table)))
 
     def _held(self) -> dict[str, pa.ChunkedArray]:
-        """Columns of the items held. A document that held none holds none now: it takes more, of fewer items."""
+        """Columns of the contained items. A document that contained none contains none now, because the limits are
+        higher and the items fewer."""
         coverage = self.corpus.read("documents", ["contamination"])["contamination"].to_numpy()
         candidates = np.flatnonzero(coverage > 0)
         empty = pa.table(self.index.columns(pa.array([], pa.string())))
@@ -173,7 +176,5 @@ def _fields(plain: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _fields(value, f"{name}.{key}" if name else key)
 
 
-def _short(value: Any) -> str:
-    """A value in a message; digests by their beginning."""
-    said = "unset" if value is None else str(value)
-    return said if len(said) <= 40 else f"{said[:12]}…"
+def _said(value: Any) -> str:
+    return "unset" if value is None else shortened(value)

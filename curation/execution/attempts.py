@@ -1,16 +1,15 @@
-"""Attempts at tasks: when and where each began and ended, what it read, or what it died of.
+"""Attempts at tasks: when and where each started and ended, what it read, or its error.
 
     <run>/attempts/<task>-<8 hex>.json     one JSON line, written when an attempt begins and again when it ends
     <run>/tasks.jsonl                      one JSON line per task, written when the build has ended
 
-An attempt that was killed has a beginning and no end: whether it is still going on is asked of the machine it runs on,
-or of Slurm. Nothing here decides what is done: that is a task's record alone (`curation.tasks`). Times are seconds
-since 1970 by the clock of the machine that writes them.
+An attempt that was killed has a start and no end; whether it is still running is checked on its machine or with Slurm.
+Only a task's record decides whether it is done (`curation.tasks`). Times are seconds since 1970 by the clock of the
+machine that writes them.
 """
 
 import json
 import os
-import platform
 import signal
 import time
 import traceback
@@ -23,18 +22,17 @@ from typing import Any, Literal
 
 from curation.tasks import RECORD, Job, replace_text
 from manifests.errors import UserError
+from manifests.store import HOST
 
 Line = dict[str, Any]
 COUNTS = ("records", "documents", "quarantined", "tokens")
 TAIL_LINES, METER_SECONDS = 12, 1.0
-HOST = platform.node()
 
 
 @contextmanager
 def attempt(job: Job, task: int, about: Line) -> Iterator[Line]:
-    """Keep the line of an attempt at `task` while the block runs it; what it adds to the line is kept at the end.
-
-    `about` is put into the line. Its `limit_seconds` ends the block with TimeoutError, in the main thread of a process.
+    """Record an attempt at `task` while the block runs it. The line holds `about`, and additions to it are stored at
+    the end. `limit_seconds` in `about` ends the block with TimeoutError, in the main thread of a process.
     """
     path, file = job.attempts / f"{task:06d}-{uuid.uuid4().hex[:8]}.json", job.files[task]
     line: Line = {"task": task, "source": file.source, "file": file.name, "bytes": file.size, "host": HOST}
@@ -43,7 +41,7 @@ def attempt(job: Job, task: int, about: Line) -> Iterator[Line]:
     try:
         with _limited(about.get("limit_seconds", 0)):
             yield line
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too: the attempt records what ended it
         line["error"] = _said(error)
         raise
     finally:
@@ -76,7 +74,7 @@ def _said(error: BaseException) -> str:
 
 
 def _peak_bytes() -> int | None:
-    """Most memory that this process has had, where the kernel tells."""
+    """The peak memory of this process, if the kernel reports it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -101,22 +99,25 @@ class Task:
         return self.attempts[-1] if self.attempts else {}
 
     def why(self) -> str:
-        """The last lines of what is known of a task that failed or was killed."""
+        """The last lines of the error or log of a task that failed or was killed."""
         if said := self.last.get("error"):
             return said
         log = Path(self.last.get("log") or "")
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        return "\n".join(lines[-TAIL_LINES:]) or "its process is gone and left no word: killed, out of memory perhaps"
+        return (
+            "\n".join(lines[-TAIL_LINES:])
+            or "its process ended without a message: it was killed, possibly for lack of memory"
+        )
 
 
 def process_continues(line: Line) -> bool:
-    """Whether the process of an attempt is there; believed of other machines."""
+    """Whether the process of an attempt exists; assumed for other machines."""
     return line["host"] != HOST or Path(f"/proc/{line['pid']}").exists()
 
 
 @dataclass
 class Survey:
-    """The tasks of `job` as their files tell; files that cannot change any more are read once."""
+    """The states of the tasks of `job`, from their files; files that can no longer change are read once."""
 
     job: Job
     continues: Callable[[Line], bool] = process_continues
@@ -135,7 +136,7 @@ class Survey:
         return sorted(found, key=lambda line: (line["task"], line["started"]))
 
     def done(self) -> set[int]:
-        """Tasks that have a record. Whether it is sound is asked before it is relied on, not here."""
+        """Tasks that have a record. Whether it is sound is not checked here, but before it is used."""
         files = enumerate(self.job.files)
         self._done |= {n for n, file in files if n not in self._done and (self.job.output(file) / RECORD).exists()}
         return self._done
@@ -164,7 +165,7 @@ class Survey:
 
 
 def totals(lines: list[Line]) -> dict[str, float]:
-    """What attempts that came to their end have read, and the seconds from the first beginning to the last end."""
+    """Counts of what finished attempts have read, and the seconds from the first start to the last end."""
     ended = [line for line in lines if "ended" in line and "error" not in line]
     counts = {name: sum(line.get(name, 0) for line in ended) for name in (*COUNTS, "bytes")}
     first = min((line["started"] for line in lines), default=0.0)
@@ -173,7 +174,7 @@ def totals(lines: list[Line]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Seen:
-    """How many attempts there have been, how many of these are at work and have ended, and how many tasks are done."""
+    """How many attempts there are, how many of them are running and have ended, and how many tasks are done."""
 
     begun: int
     running: int
@@ -182,7 +183,7 @@ class Seen:
 
 
 class Meter:
-    """Draws a survey as a bar, once a second: tasks done, what was read and how fast. The bar tells the time left."""
+    """Draws a survey as a progress bar, once a second: tasks done, what was read, how fast, and the time left."""
 
     def __init__(self, survey: Survey, advance: Callable[..., None]):
         self.survey, self.advance = survey, advance
@@ -212,7 +213,7 @@ def summary(lines: list[Line]) -> str:
 
 
 def history(tasks: list[Task]) -> str:
-    """One JSON line per task: its last attempt, its state, how many there were and what became of the others."""
+    """One JSON line per task: its last attempt, its state, the number of attempts, and the errors of the others."""
     return "".join(
         json.dumps(
             {"task": task.number, "state": task.state, "attempts": len(task.attempts)}

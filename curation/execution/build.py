@@ -1,11 +1,12 @@
 """A build between its launch and its manifest, kept in the run directory so that another process can finish it.
 
-    runs/<id>/job.json      the tasks, as the first launch cut them; every later launch of the same build has these
-    runs/<id>/build.json    what the end needs: store, key, identity, parents
-    runs/<id>/tasks.jsonl   one line per task, once the build has ended (`curation.execution.attempts`)
+    runs/<id>/job.json      the tasks, as the first launch cut them; later launches of the same build use them
+    runs/<id>/build.json    what freezing the manifest needs: store, key, identity, parents runs/<id>/tasks.jsonl   one
+    line per task, once the build has ended (`curation.execution.attempts`)
 
-The run's ID comes from what is built, not from where: a build that began on Slurm may go on here. `finish` refuses to
-begin while a task's output is missing or torn. When it has ended, nothing is left but these files and the manifest.
+The run's ID depends on what is built, not on where: a build that was started on Slurm can be resumed here. `finish`
+refuses to start while the output of a task is missing or damaged. Afterwards only these files and the manifest are
+left.
 """
 
 import json
@@ -38,8 +39,8 @@ def scratch_name(key: str) -> str:
 
 @dataclass(frozen=True)
 class Build:
-    """One build: the run that it is, its tasks, the draft of its manifest, the counts of benchmark items, the
-    corpora that no prompt may be of, and the corpus that its documents are added to."""
+    """One build: its run, its tasks, the draft of its manifest, the counts of benchmark items, the corpora from which
+    no prompt may come, and the corpus to which its documents are appended."""
 
     run: RunDirectory
     job: Job
@@ -60,9 +61,9 @@ class Build:
         training: tuple[Manifest, ...],
         onto: Manifest | None,
     ) -> "Build":
-        """The build of `draft`, new or as an earlier launch left it; `job.files` are whole files, added to `onto` if
-        there is one; no prompt may be a document of `training`. The built-in sample is taken over, for tasks elsewhere
-        outlive this process."""
+        """The build of `draft`, new or as an earlier launch left it. `job.files` are whole files, appended to `onto` if
+        given; no prompt may be a document of `training`. The built-in sample is moved into the build, because tasks
+        elsewhere outlive this process."""
         run = open_run(draft.store, KIND, parents, draft.recipe, BACKEND, inputs={"build": key})
         known = run.path / "job.json"
         if sample and not (kept := job.folder / "sample").exists():
@@ -77,7 +78,7 @@ class Build:
         return cls(run, job, draft, key, {}, training, onto)
 
     def save(self, items: pa.Table, counts: dict[str, int]) -> "Build":
-        """Write what tasks and the end need; `items` are those of the benchmarks, `counts` what is said of them."""
+        """Write the files that the tasks and the end need; `items` are those of the benchmarks, with their `counts`."""
         aside = self.job.items.with_name(uuid.uuid4().hex)
         pq.write_table(items, aside)
         aside.replace(self.job.items)
@@ -111,8 +112,8 @@ class Build:
         return manifest
 
     def unfinished(self) -> UserError:
-        """What is to be said of a build that has come to an end without its manifest."""
-        hint = f"`octo runs show {self.run.id}` has more; the same command does what is missing"
+        """The error of a build that has ended without its manifest."""
+        hint = f"`octo runs show {self.run.id}` shows more; the same command runs the missing tasks"
         missing = pending(self.job)
         if not missing:
             why = self.run.record.get("reason") or "killed, out of memory (place.finish.memory_gb) perhaps"
@@ -126,7 +127,7 @@ class Build:
         return UserError(said, hint)
 
     def close(self, manifest: Manifest) -> None:
-        """Tell the story of the tasks in the run directory and remove what only they needed."""
+        """Write the history of the tasks to the run directory and remove what only they needed."""
         if self.run.status != "done":
             survey = Survey(self.job)
             lines = history(survey.tasks()).encode()
@@ -139,5 +140,5 @@ class Build:
 
 
 def _moved(file: InputFile, sample: Path | None, folder: Path) -> InputFile:
-    """`file` where it lies once the sample has been taken over."""
+    """`file` at its location after the sample was moved."""
     return replace(file, url=file.url.replace(str(sample), str(folder / "sample"))) if sample else file

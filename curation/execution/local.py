@@ -1,9 +1,9 @@
 """Curation on this machine: `run_tasks` runs the tasks of a build that are not done.
 
-Each worker process (`python -m curation.execution.worker`) gets a share of the input files and is watched: it runs
-Datatrove's LocalPipelineExecutor over its share, one task after the other. Datatrove's own pool is not used: it waits
-for ever for a child that was killed, while the parent here sees a dead worker, lets the others finish and raises; what
-they wrote is found by the next run. A single share of no more than SMALL bytes is run in this very process."""
+Each worker process (`python -m curation.execution.worker`) gets a task group and is monitored: it runs Datatrove's
+LocalPipelineExecutor over its group, one task after the other. Datatrove's pool is not used, because it waits for ever
+for a child that was killed. Here the parent notices a dead worker, lets the others finish and raises; the next run
+finds what they wrote. A single task group of at most SMALL bytes runs in this process."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from manifests.places.place import Work
 from manifests.progress import progress
 
 SMALL = 32 << 20
-"""Bytes on disk: a worker takes 2.5 CPU s to start, as long as 45 MB of text take."""
+"""Bytes on disk. A worker takes 2.5 CPU seconds to start, as long as 45 MB of text take."""
 POLL_SECONDS = 0.05
 SINGLE = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 """Of one worker among several."""
@@ -28,7 +28,7 @@ LOG_TAIL = 3000
 def run_tasks(job: Job, workers: int) -> None:
     """Run every task of `job` that is not done yet, in up to `workers` processes; on return all have sound output.
 
-    Raises UserError when a worker was killed or met one itself, RuntimeError with the end of its log when one failed.
+    Raises UserError when a worker was killed or raised one, RuntimeError with the end of its log when one failed.
     """
     path = job.save()
     shares = _shares(job.files, pending(job), workers)
@@ -76,7 +76,7 @@ def _until_all_end(job: Job, place: Local, work: list[Work], advance: Callable[.
 
 
 def _shares(files: tuple[InputFile, ...], pending: list[int], workers: int) -> list[list[int]]:
-    """The tasks of each worker: the largest file first, each to whoever has least so far."""
+    """The tasks of each worker: the largest file first, each to the worker with the least so far."""
     shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(pending))))]
     loads = [0] * len(shares)
     for task in sorted(pending, key=lambda task: (-files[task].size, task)):
@@ -97,7 +97,7 @@ def _work(job: Path, logs: Path, shares: list[list[int]]) -> list[Work]:
 def _check(status: int, log: Path, folder: Path) -> None:
     if status < 0:
         raise UserError(
-            f"a curation worker was killed by signal {-status}, for lack of memory perhaps",
+            f"a curation worker was killed by signal {-status}, possibly for lack of memory",
             "Run the same command again, with fewer --workers if memory is short: finished files are kept",
         )
     if status == NO_ROOM:

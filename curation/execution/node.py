@@ -1,11 +1,10 @@
-"""What runs where `curation.execution.slurm` and `curation.execution.on_ray` send it: `python -m
+"""The program that `curation.execution.slurm` and `curation.execution.on_ray` submit: `python -m
 curation.execution.node JOB STAGE LAUNCH`.
 
-    annotate    the tasks of one element of a Slurm array
-    finish      the end of a build that Slurm has run the tasks of
-    ray         the driver of a Ray job; ends with the process that started it
+    annotate    the tasks of one element of a Slurm array finish      the end of a build whose tasks Slurm has run ray
+    the driver of a Ray job; ends with the process that started it
 
-A UserError ends it as one line with status USER_ERROR. What the end of a build died of is in its run's record.
+A UserError ends it as one line with status USER_ERROR. An error at the end of a build is in its run's record.
 """
 
 import json
@@ -27,7 +26,7 @@ LOCK_SECONDS = 120.0
 
 
 def annotate(job: Job, launch: Path) -> None:
-    """Run the shares of this element: which those are, Datatrove's executor reads from Slurm's variables."""
+    """Run the task groups of this element, which Datatrove's executor determines from Slurm's variables."""
     element = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     about = {"place": "slurm", "slurm": element, "log": f"{launch}/slurm_logs/{element}.out"}
     told = json.loads((launch / slurm.LAUNCH).read_bytes())
@@ -43,7 +42,7 @@ def annotate(job: Job, launch: Path) -> None:
 
 
 def finish(job: Job) -> None:
-    """Freeze the manifest, once whoever submitted this has let go of the build."""
+    """Freeze the manifest, once the submitting process has released the build."""
     build, end = Build.load(job.home), time.monotonic() + LOCK_SECONDS
     while True:
         try:

@@ -1,8 +1,8 @@
-"""Curation on Ray: Datatrove's RayPipelineExecutor runs the shares of tasks, and here is what it leaves to its user.
+"""Curation on Ray: Datatrove's RayPipelineExecutor runs the task groups; this module adds what it leaves out.
 
-`run_tasks` runs a driver in a process of its own and watches it. Datatrove's driver ends with status 0 though ranks are
-missing, and may wait for ever for a node that is gone; so the driver is asked again for what has no record, until
-nothing is missing or `place.retries` is used up. Ray is started on this machine, and ended with the driver, unless
+`run_tasks` runs a driver in a separate process and monitors it. Datatrove's driver ends with status 0 although ranks
+are missing, and may wait for ever for a lost node; so the driver is started again for tasks without a record, until
+none is missing or `place.retries` is used up. Ray is started on this machine, and ended with the driver, unless
 `place.address` names a cluster. Its nodes need the same Python packages and see the same store; the project itself is
 sent to them as Ray's `working_dir`. Leaves out clusters without a shared file system.
 """
@@ -33,12 +33,12 @@ from manifests.progress import progress
 SENT = ("curation", "evaluation", "manifests")
 """Packages that tasks import."""
 POLL_SECONDS, STALL_SECONDS = 0.2, 120.0
-"""A driver whose attempts have all ended, and to whom nothing new has happened for so long, waits for what is gone."""
+"""A driver whose attempts have all ended, and without any change for this time, waits for something that is lost."""
 GiB = 1 << 30
 
 
 def run_tasks(job: Job) -> None:
-    """Run the tasks that are missing. Afterwards some may be missing still; UserError where Ray cannot be had."""
+    """Run the missing tasks. Afterwards some may still be missing; UserError when Ray is not available."""
     path, launch = job.save(), job.logs
     with progress("curate: tasks on Ray", len(job.files)) as advance:
         meter = Meter(Survey(job), advance)
@@ -53,11 +53,11 @@ def run_tasks(job: Job) -> None:
             _watched(path, launch, meter)
     if not any(job.attempts.iterdir()):  # Ray itself failed: it gives a node half a minute to start, for one
         said = (launch / "driver.log").read_text(errors="replace").strip().splitlines()[-1:]
-        raise UserError(f"Ray ended before a task began: {' '.join(said)[:300]}", "Try again, or --on local")
+        raise UserError(f"Ray ended before a task began: {' '.join(said)[:300]}", "Try again, or use --on local")
 
 
 def _watched(job: Path, launch: Path, meter: Meter) -> None:
-    """One driver from its start to its end; it dies with this process, and Ray's own files go with it."""
+    """Run one driver to its end. It ends with this process, and Ray's files are removed with it."""
     place, driver = Ray(), Work("driver", ("-m", "curation.execution.node", str(job), "ray", str(launch)), launch)
     (pid,) = place.submit(driver)
     try:
@@ -83,8 +83,8 @@ def _until_it_ends(place: Ray, meter: Meter) -> None:
 
 
 class RankWorker(datatrove_ray.RankWorker):
-    """Runs ranks in the actor itself. Datatrove runs them in a pool below it, which waits for ever for a child that was
-    killed; of an actor that was killed Ray tells, and Datatrove submits its ranks again."""
+    """Runs ranks in the actor itself. Datatrove runs them in a pool in the actor, which waits for ever for a child that
+    was killed; an actor that was killed is reported by Ray, and Datatrove submits its ranks again."""
 
     def run_for_rank(self, executor_ref: Any, ranks: list[int], node_ips: list[str], node_idx: int) -> PipelineStats:
         for rank in ranks:
@@ -109,7 +109,7 @@ def drive(job: Job, launch: Path) -> None:
         ray.init(runtime_env=sent, log_to_driver=False, **where)
     except (ConnectionError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        hint = "Correct place.address; a cluster that wants a token is asked with RAY_AUTH_MODE=token"
+        hint = "Correct place.address; for a cluster that requires a token, set RAY_AUTH_MODE=token"
         raise UserError(f"no Ray at {place.address or 'this machine'}: {said}", hint) from error
     _check_resources(ray, place.annotate)
     datatrove_ray.RankWorker = RankWorker
@@ -128,14 +128,14 @@ def drive(job: Job, launch: Path) -> None:
 
 
 def _staged(folder: Path) -> Path:
-    """A copy of the packages alone: what lies beside them, a store perhaps, is not to be sent."""
+    """A copy of the packages only: other files beside them, such as a store, must not be sent."""
     for package in SENT:
         shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
 def _check_resources(ray: Any, wanted: Any) -> None:
-    """UserError if no node of the cluster could ever run a task, for Ray would wait in silence."""
+    """UserError if no node of the cluster could ever run a task, because Ray would wait silently."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     memory = wanted.memory_gb * GiB
     if not any(node.get("CPU", 0) >= wanted.cpus and node.get("memory", 0) >= memory for node in nodes):

@@ -1,10 +1,10 @@
-"""How the input is cut into tasks of minutes, whatever the sizes of files.
+"""How the input is split into tasks of a few minutes, for files of any size.
 
-`cut` divides large local files where their format has places to begin at (`cut` in `evaluation.formats.FORMATS`:
-Parquet between row groups, plain JSON Lines between lines), and leaves every other file a task: a compressed stream has
-no such places, and a remote file would be copied once per piece. `share` puts small tasks together, so that starting a
-process is no large part of the work. Neither leaves a trace in a corpus: positions are those in the whole file. What
-was cut at a run's first launch is kept by it and never cut anew.
+`cut` splits large local files where their format allows it (`cut` in `evaluation.formats.FORMATS`: Parquet between row
+groups, plain JSON Lines between lines), and makes every other file one task: a compressed stream cannot be split, and a
+remote file would be copied once per piece. `share` combines small tasks into task groups, so that starting a process is
+a small part of the work. Neither changes a corpus: positions are those in the whole file. The split is made at the
+first launch of a run and kept.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from evaluation.rows import BROKEN, group_start, lone_ends
 
 BLOCK = 1 << 20
 TEXT_PER_CPU_SECOND = 12e6
-"""Measured from reading to freezing, see docs/log.md; pages of html and warc take several times as long."""
+"""Measured for the whole build, see docs/log.md; HTML pages and WARC files take several times as long."""
 
 
 def cut(files: tuple[InputFile, ...], task_bytes: int) -> tuple[InputFile, ...]:
@@ -44,14 +44,15 @@ def share(files: tuple[InputFile, ...], task_bytes: int) -> tuple[tuple[int, ...
 
 
 def estimate(files: tuple[InputFile, ...], task_bytes: int) -> tuple[int, int]:
-    """About how many tasks and shares `files` give, by their sizes alone: row groups may be larger than a task."""
+    """Approximate numbers of tasks and task groups for `files`, from their sizes only: row groups may be larger than a
+    task."""
     pieces = [_cut_by_size(file, task_bytes) for file in files]
     made = tuple(replace(file, bytes=file.bytes // n) for file, n in zip(files, pieces, strict=True) for _ in range(n))
     return len(made), len(share(made, task_bytes))
 
 
 def cpu_seconds(files: tuple[InputFile, ...]) -> float:
-    """What one core would take for all of it, about."""
+    """Approximate time of one core for all of it."""
     return sum(file.bytes * _text_per_byte(file) for file in files) / TEXT_PER_CPU_SECOND
 
 
@@ -66,7 +67,7 @@ def _cut_by_size(file: InputFile, task_bytes: int) -> int:
 
 
 def _divides(file: InputFile) -> bool:
-    """Whether there are places in `file` that a task may begin at."""
+    """Whether `file` can be split."""
     kind = BY_NAME[file.format]
     named = kind.packed and packing_of(file.name)
     return bool(is_local(filesystem(file.url)[0]) and not file.parts and kind.cut and not named)
@@ -81,7 +82,7 @@ def _pieces(file: InputFile, task_bytes: int) -> list[InputFile]:
 
 
 def _groups(path: Path, task_bytes: int) -> Iterator[Span]:
-    """Runs of row groups; none for a file that cannot be read or whose groups do not lie in their order."""
+    """Ranges of row groups; none for a file that cannot be read or whose groups are not stored in order."""
     try:
         parquet = pq.ParquetFile(path)
         starts = [group_start(parquet, group) for group in range(parquet.num_row_groups)]
@@ -100,7 +101,7 @@ def _groups(path: Path, task_bytes: int) -> Iterator[Span]:
 
 
 def _lines(path: Path, task_bytes: int) -> Iterator[Span]:
-    """Runs of whole lines; none of a file that is compressed, whatever it is called."""
+    """Ranges of whole lines; none for a file that is compressed, whatever its name."""
     start = first = 0
     with path.open("rb") as stream:
         if is_packed(stream):

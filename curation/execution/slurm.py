@@ -1,11 +1,11 @@
-"""Curation on Slurm: which jobs a build needs, and how they stand. Submitting is `manifests.places.slurm`.
+"""Curation on Slurm: the jobs of a build and their states. `manifests.places.slurm` submits them.
 
-    octo-<run>-annotate     one array job (several above MaxArraySize), an element per share of tasks that are missing
-    octo-<run>-finish       one job after any end of these: freezes the manifest, or says what is missing
+    octo-<run>-annotate     one array job (several above MaxArraySize), an element per task group with missing tasks
+    octo-<run>-finish       one job after all of these have ended: freezes the manifest, or reports what is missing
 
 Jobs are found by their names, so a launch that was killed between two submissions is completed by the next, and none
-submits what is there already. On a node Datatrove's SlurmPipelineExecutor runs the shares of its element. The end
-depends on `afterany`, not `afterok`: it is what tells of failures, and no job waits for ever. States of tasks come from
+submits existing jobs again. On a node Datatrove's SlurmPipelineExecutor runs the task groups of its element. The last
+job depends on `afterany`, not `afterok`: it reports failures, and no job waits for ever. States of tasks come from
 their own files.
 """
 
@@ -29,16 +29,16 @@ from manifests.runs import RunDirectory
 
 ANNOTATE, FINISH = "annotate", "finish"
 LAUNCH, RANKS = "launch.json", "ranks_to_run.json"
-"""What a launch leaves for its jobs: the shares, and what Datatrove's executor reads of which of them are its own."""
+"""Files of a launch for its jobs: the task groups, and the ranks that Datatrove's executor reads."""
 POLL_SECONDS = 2.0
 SILENT = 20
-"""Polls without a job and without a result after which a launch counts as ended: the last word of a job may come late
-over a shared file system, and a controller that was restarted needs a moment. So long a job may be stuck, too."""
+"""Polls without a job and without a result after which a launch counts as ended: the last file of a job may arrive late
+over a shared file system, and a restarted controller needs time. A stuck job is tolerated for as many polls."""
 
 
 def submit(build: Build) -> None:
-    """Submit what is missing and not submitted yet, and anew what waits for more than there is. UserError where there
-    is no Slurm, or it refuses."""
+    """Submit what is missing and not submitted yet, and resubmit jobs that request more than the cluster has. UserError
+    if there is no Slurm, or it refuses."""
     alive = _without_stuck(elements(build.run.id))
     build.run.start()
     try:
@@ -81,8 +81,8 @@ def _work(job: Path, run: str, stage: str, recipe: PlaceRecipe, launch: Path, el
 
 
 def wait(build: Build) -> None:
-    """Wait until the manifest is frozen, asking Slurm again for what is missing as often as `place` allows; UserError
-    with the end of a log afterwards."""
+    """Wait until the manifest is frozen, resubmitting what is missing as often as `place` allows; after that UserError
+    with the end of a log."""
     retries, silent, stuck = build.job.recipe.place.retries, 0, 0
     survey = Survey(build.job, lambda line: True)
     with progress(f"curate: {build.run.id} on Slurm", len(build.job.files)) as advance:
@@ -107,25 +107,25 @@ def wait(build: Build) -> None:
 def _too_large(build: Build, element: Element) -> UserError:
     asked = f"place.{stage_of(element)}"
     wanted = getattr(build.job.recipe.place, stage_of(element))
-    said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than a node of Slurm's has"
-    hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and give the command again: it goes on from here"
+    said = f"{wanted.cpus} CPUs, {wanted.memory_gb:g} GB and {wanted.time} are more than any node of the cluster has"
+    hint = f"Lower {asked}.cpus, {asked}.memory_gb or {asked}.time and repeat the command to resume"
     return UserError(f"job {element.id} would wait for ever ({element.reason}): {said}", hint)
 
 
 def refuse_while_submitted(run: RunDirectory) -> None:
-    """UserError while jobs of Slurm are known to be at work on the same build: to do a task twice would be waste."""
+    """UserError while Slurm has jobs of the same build, so that no task is done twice."""
     alive: list[Element] = []
     with contextlib.suppress(UserError):
         alive = elements(run.id) if run.record.get("slurm") and run.status != "done" else []
     if alive:
         raise UserError(
             f"{run.id} is being built by Slurm",
-            f"See `octo runs show {run.id}`; scancel its jobs to build it elsewhere",
+            f"See `octo runs show {run.id}`; `octo runs cancel {run.id}` cancels its jobs",
         )
 
 
 def elements(run: str) -> list[Element]:
-    """Jobs of `run` that wait or run; UserError where Slurm does not answer."""
+    """Pending and running jobs of `run`; UserError if Slurm does not answer."""
     return Slurm().status(*(f"octo-{run}-{stage}" for stage in (ANNOTATE, FINISH)))
 
 
@@ -158,7 +158,7 @@ def _row(launch: Line, job: str, alive: list[Element], ended: dict[str, str]) ->
 
 
 def continues(run: RunDirectory) -> Any:
-    """What tells whether an attempt of `run` is still at work, by what Slurm says now."""
+    """A function that says whether an attempt of `run` is still running, according to Slurm now."""
     try:
         alive = {element.id for element in elements(run.id)} if run.record.get("slurm") else set()
     except UserError:
@@ -167,7 +167,7 @@ def continues(run: RunDirectory) -> Any:
 
 
 def scripts(recipe: PlaceRecipe, jobs: int) -> list[tuple[str, str]]:
-    """What would be submitted for `jobs` shares: a title with the dependency, and the script."""
+    """What would be submitted for `jobs` task groups: a title with the dependency, and the script."""
     place, titles = Slurm(recipe, recipe.max_array_size), {ANNOTATE: "no dependency"}
     titles |= {FINISH: f"--dependency=afterany:{ANNOTATE}"}
     found, folder = [], Path("STORE/runs/RUN")

@@ -1,4 +1,4 @@
-"""How a curation stands, for people: its jobs, its tasks, what failed and why, and what to do next."""
+"""The status of a curation for people: its jobs, its tasks, what failed and why, and what to do next."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from curation.tasks import Job
 from manifests.runs import RunDirectory
 
 SHOWN = 5
-"""Failed tasks whose last words are shown."""
+"""Failed tasks of which the last lines are shown."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Tables by their titles, the ends of the logs of failed tasks by theirs, and a sentence on what comes next."""
+    """Tables by title, the last lines of failed tasks by title, and a sentence on what to do next."""
 
     tables: dict[str, list[dict[str, Any]]]
     failures: dict[str, str]

@@ -1,11 +1,11 @@
-"""The steps a file goes through, as Datatrove pipeline steps that hand on batches of Arrow tables.
+"""The steps through which a file goes, as Datatrove pipeline steps that pass on batches of Arrow tables.
 
     Read → Normalise → Verify → Identify → Annotate → Score → Decontaminate → Sign → Write     one task per input file
 
-What goes from step to step is a `Batch`: so many records read, the documents made of them (columns are added on the
-way), and the rows for quarantine. Write puts a task's tables and, last, its record with checksums into a folder aside
-and renames that to the task's place; a task without a sound record has not been done, whatever Datatrove's own
-completion marks say (they are keyed by rank alone). What a step adds depends on the content of the documents alone.
+Steps pass a `Batch`: the number of records read, the documents made from them (steps add columns), and the rows for
+quarantine. Write puts a task's tables and, last, its record with checksums into a temporary folder and renames that; a
+task without a sound record is not done, whatever Datatrove's completion markers say (they are keyed by rank only). What
+a step adds depends only on the content of the documents.
 """
 
 import hashlib
@@ -47,7 +47,8 @@ from manifests.tables import QUARANTINE
 BATCH_RECORDS, BATCH_CHARACTERS = 2048, 16 << 20
 TEXT_FIELDS = ("text", "question", "response", "answer")
 VERIFY_SECONDS = 30.0
-"""Patience with one reference: so long that how busy a machine is hardly ever decides, for the ID hangs on it."""
+"""Time limit for one reference: long enough that the load of the machine hardly ever matters, because the ID depends on
+the result."""
 EARLY = ("early_reason", "early_evidence")
 OF_PAGE = [("text_share", pa.float64()), ("formulas_lost", pa.int64())]
 RAW = pa.schema(
@@ -68,7 +69,7 @@ class Batch:
     documents: pa.Table
     quarantine: pa.Table
     words: Words | None = None
-    """Words of the texts in their one spelling, once they have been split."""
+    """Words of the texts in canonical spelling, split once."""
 
     def with_columns(self, columns: dict[str, Any]) -> "Batch":
         """The batch with `columns` added to its documents, replacing those of the same name."""
@@ -158,7 +159,8 @@ class Normalise(PipelineStep):
 
 
 class Verify(PipelineStep):
-    """Whether the answer of each prompt for RL can be used to grade; one that fails the controls is in doubt."""
+    """Whether the answer of each prompt for RL can be used for grading; one that fails the controls gets an early drop
+    reason."""
 
     name, type = "Verify", "✅ curation"
 
@@ -308,7 +310,7 @@ class Write(PipelineStep):
 
 
 def _with_early_reasons(documents: pa.Table, failures: list[Failure | None]) -> dict[str, pa.Array]:
-    """The columns DOUBT, with a doubt where there was none and the reference fails."""
+    """The columns EARLY, with a reason where there was none and the reference fails."""
     reason, evidence = (documents[name].to_pylist() for name in EARLY)
     for place, failure in enumerate(failures):
         if failure and reason[place] is None:
@@ -338,7 +340,7 @@ def _answered(question: pa.Array, response: pa.Array) -> pa.Array:
 
 
 def _base_ids(source: str, documents: pa.Table) -> pa.Array:
-    """128-bit hash of a document's source, url, native ID and texts: what it is, not where it was read."""
+    """128-bit hash of a document's source, url, native ID and texts: its content, not where it was read."""
     columns = [[source] * len(documents), *(documents[name].to_pylist() for name in FIELDS)]
     rows = (b"[" + b", ".join(map(orjson.dumps, row)) + b"]" for row in zip(*columns, strict=True))
     return pa.array(map(_digest, rows), pa.string())
@@ -350,7 +352,7 @@ def _digest(data: bytes) -> str:
 
 @lru_cache(maxsize=1)
 def _vocabulary(path: str, digest: str) -> Vocabulary:
-    """Keyed by the file's digest too, for another may come to its place in the life of a process."""
+    """Keyed also by the file's digest, because the file may be replaced during the life of a process."""
     return Vocabulary.load(path)
 
 

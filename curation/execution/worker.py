@@ -1,8 +1,8 @@
 """Runs tasks: `python -m curation.execution.worker JOB NUMBER TASK…` runs those at these positions, for
 `curation.execution.local`.
 
-Its standard input is a pipe that nothing is written to; that it ends says that the parent is gone, however it went, and
-then the worker ends too. So do its own children, of which Datatrove's LocalPipelineExecutor has one.
+Its standard input is a pipe to which nothing is written; its end shows that the parent is gone, for whatever reason,
+and then the worker ends too. So do its children, of which Datatrove's LocalPipelineExecutor has one.
 """
 
 import os
@@ -23,8 +23,8 @@ from manifests.process import die_with_parent, run_and_leave
 
 
 def end_with_parent() -> None:
-    """Wait in a thread for the parent's end, and have the kernel do so for children that are forked. What it leaves
-    behind is what any killed worker leaves."""
+    """Wait in a thread for the end of the parent; forked children ask the kernel for that. It leaves behind the same as
+    any killed worker."""
 
     def wait() -> None:
         os.read(0, 1)  # not sys.stdin: its lock, held by a thread, aborts the interpreter's exit
@@ -35,9 +35,9 @@ def end_with_parent() -> None:
 
 
 class Shares(PipelineStep):
-    """A whole pipeline as one step of Datatrove's, so that one rank may be several tasks: rank r runs `shares[r]`,
-    those of them that are not done, one after the other. What fails is kept for the end, unless no room is left on the
-    disk: then the others have none either. `about` goes into the line of every attempt."""
+    """A whole pipeline as one Datatrove step, so that one rank can be a task group: rank r runs the tasks of
+    `shares[r]` that are not done, one after the other. An error is raised at the end, unless the disk is full: then the
+    other tasks cannot run either. `about` is recorded with every attempt."""
 
     name, type = "Curate", "📦 curation"
 
@@ -53,7 +53,7 @@ class Shares(PipelineStep):
         for position in self.shares[rank]:
             try:
                 run_task(self.job, position, self.about)
-            except Exception as error:
+            except Exception as error:  # the other tasks still run; it is raised after them
                 failed = failed or error
                 if isinstance(error, OSError) and error.errno in FULL:
                     break

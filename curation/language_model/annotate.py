@@ -1,15 +1,14 @@
-"""What a language model says of a corpus, as a manifest: `octo annotate RECIPE`.
+"""Annotations of a corpus by a language model, as a manifest: `octo annotate RECIPE`.
 
 A manifest of kind `annotations`, made from its corpus, with one family `annotations`: scores, rewritten texts or
 question-answer pairs, with the answer as received and a verdict (`curation.language_model.verdicts`). `octo curate`
 takes the rows as a source (`path: manifest://NAME@VERSION`), `octo curate train-classifier` the scores as labels
 (`annotations:`).
 
-Promises. Every chosen document is at least one row, in the order of the corpus. Answers are not the same twice, so the
-ID digests what came back; the same recipe again finds the manifest and asks nothing. A build that was stopped goes on
-with the answers that it had. A manifest with failed requests is no end of the work: under another version the recipe
-asks for those again, and for those alone. Leaves out several machines at once, and rebuilding: a model's answers cannot
-be made again.
+Promises. Every chosen document is at least one row, in the order of the corpus. Answers are not reproducible, so the ID
+is a digest of the answers; the same recipe again finds the manifest and sends no request. A build that was stopped
+resumes with the answers that it has. If a manifest has failed requests, the recipe with another version repeats only
+those. Leaves out several machines at once, and rebuilding: a model's answers cannot be made again.
 """
 
 import os
@@ -46,7 +45,8 @@ REPLIES = pa.schema(
     + [(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens")]
 )
 PARTLY = ":partly"
-"""Ends the build key of a manifest with failed requests: it is what its own name stands for, but not this work done."""
+"""Ends the build key of a manifest with failed requests: it is the manifest of its name, but the work is not
+finished."""
 
 _CHOSEN = "SELECT doc_id, source, url, n_tokens, n_chars FROM (FROM documents WHERE manifest = $1) WHERE (\n{where}\n)"
 _VERDICTS = """
@@ -58,7 +58,7 @@ FROM annotations WHERE manifest = $1 GROUP BY verdict ORDER BY verdict <> 'ok', 
 
 @dataclass(frozen=True)
 class _Work:
-    """One build: what is asked of which corpus, and the folder that keeps the answers."""
+    """One build: the recipe, the corpus, and the folder that keeps the answers."""
 
     store: Store
     recipe: AnnotateRecipe
@@ -69,13 +69,13 @@ class _Work:
     def of(cls, store: Store, recipe: AnnotateRecipe) -> "_Work":
         corpus = resolve(store, recipe.corpus)
         if corpus.kind != "corpus":
-            raise UserError(f"{corpus.ref} is a {corpus.kind}, no corpus", "Name a corpus manifest")
+            raise UserError(f"{corpus.ref} is a {corpus.kind}, not a corpus", "Name a corpus manifest")
         key = build_key("annotations", semantic(recipe), [corpus], [("verdicts", str(VERSION))])
         return cls(store, recipe, corpus, key)
 
     @property
     def folder(self) -> Path:
-        """Where the answers are kept; made by who writes there."""
+        """The folder of the answers, which its writer creates."""
         return self.store.scratch_path(f"annotate-{self.key[:16]}")
 
     def chosen(self) -> pa.Table:
@@ -86,7 +86,7 @@ class _Work:
     def built(self) -> Manifest | None:
         """The manifest of this work: whole under any name, or with failed requests under the recipe's own.
 
-        UserError when that name stands for another manifest: better now than after everything was asked.
+        UserError when that name stands for another manifest: before any request is sent.
         """
         ref, recipe = f"{self.recipe.name}@{self.recipe.version}", semantic(self.recipe)
         found = find_built(self.store, self.key, "annotations", recipe, [self.corpus])
@@ -94,7 +94,10 @@ class _Work:
         if named is None or (found and found.digest == named.digest):
             return found
         if named.build_key != self.key + PARTLY:
-            raise UserError(f"{ref} already names {named.id}, which is other work", "Give the recipe another version")
+            raise UserError(
+                f"{ref} already names {named.id}, which was made from another recipe or corpus",
+                "Give the recipe another version",
+            )
         return named
 
 
@@ -109,7 +112,7 @@ def annotate(store: Store, recipe: AnnotateRecipe) -> Manifest:
 
 
 def plan(store: Store, recipe: AnnotateRecipe) -> dict[str, Any]:
-    """What would be asked: documents, their tokens, and how many answers are kept from before. Asks nothing."""
+    """What would be requested: documents, their tokens, and how many answers are kept from before. Sends no request."""
     work = _Work.of(store, recipe)
     chosen = work.chosen()
     asked = chosen.filter(_askable(chosen["n_chars"], recipe))
@@ -131,7 +134,7 @@ def verdicts(store: Store, manifest: Manifest) -> pa.Table:
 
 
 def _key(recipe: AnnotateRecipe) -> str | None:
-    """The API key, from the environment alone."""
+    """The API key, only from the environment."""
     name = recipe.server.key_variable
     if name is None:
         return None
@@ -191,7 +194,7 @@ class _Replies:
         self.writer.close()
 
     def take(self, document: Asked, reply: Answer | str) -> None:
-        """A document with its answer, or with why there is none."""
+        """A document with its answer, or with the reason why there is none."""
         if isinstance(reply, str):
             self.failures += 1
             said = {"error": reply, "prompt_tokens": 0, "completion_tokens": 0}

@@ -1,6 +1,6 @@
-"""The answers of a language model that a build has had so far, in a file: asked again, it begins where it was.
+"""The answers of a language model that a build has received so far, in a file, so that a repeated build resumes.
 
-An answer counts once it is stored: a process that is killed loses none that it handed over."""
+An answer counts once it is stored: a process that is killed loses none that it has passed on."""
 
 import json
 import sqlite3
@@ -41,7 +41,7 @@ class Answers:
         return Answer(**json.loads(found[0])) if found else None
 
     def put(self, document: str, request: dict[str, Any], answer: Answer) -> None:
-        """Store it. UserError where there is no room."""
+        """Store the answer. UserError when there is no space."""
         row = document, json_digest(request), json.dumps(asdict(answer))
         try:
             self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row)

@@ -1,12 +1,11 @@
 """Asks a language model about documents, many at once: an endpoint that runs already, or a vLLM started here.
 
-Promises. Each document is handed over exactly once, with the answer or with why there is none; or UserError in one line
-and every answer so far is kept. A run that was killed asks again only for what was under way: an answer counts once it
-is stored (`curation.language_model.answers`). What may pass is tried again (`evaluation.samplers.completions_client`),
-all of it within `server.timeout`. An endpoint that is dead, or refuses the key or the model, ends the run. A vLLM
-started here ends with the process that started it, however that ends. Leaves out several machines that ask at once,
-streaming, and reasoning that a server returns beside the answer. One `ask` at a time in a process, from its main
-thread.
+Promises. Each document is passed on exactly once, with the answer or with the reason why there is none; or UserError,
+and every answer so far is kept. A run that was killed repeats only unfinished requests: an answer counts once it is
+stored (`curation.language_model.answers`). Temporary failures are retried (`evaluation.samplers.completions_client`),
+within `server.timeout` in all. An endpoint that is down, or refuses the key or the model, ends the run. A vLLM started
+here ends with the process that started it, however that ends. Leaves out several machines at once, streaming, and
+reasoning that a server returns beside the answer. One `ask` at a time in a process, from its main thread.
 """
 
 import asyncio
@@ -25,14 +24,14 @@ from manifests.extras import need
 from manifests.progress import progress
 
 IN_A_ROW = 20
-"""So many failures with no answer between them, and at least two for each request under way, mean a dead server."""
+"""This many failures in a row, and at least two for each concurrent request, mean that the server is down."""
 DEAD = (401, 403, 404)
-"""A status that every other request would get too: of the key, the address or the model's name."""
+"""Statuses that every other request would get too: wrong key, address or model name."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A document that is asked about: its text as it is put into the prompt, and what its rows need."""
+    """A document to annotate: its text in the prompt, and the columns that its rows need."""
 
     id: str
     text: str
@@ -52,8 +51,8 @@ def ask(
 ) -> None:
     """Ask about each of the `total` `documents`; `take` gets every one with its reply, in the order of arrival.
 
-    `folder` keeps the answers: asked again with the same `documents` and `recipe`, they come from there. UserError when
-    the server cannot be started or asked, or when more than `server.max_failed` of the requests failed.
+    `folder` keeps the answers, which are used again for the same `documents` and `recipe`. UserError when the server
+    cannot be started or asked, or when more than `server.max_failed` of the requests failed.
     """
     if recipe.server.engine == "vllm":
         need("vllm", "server.engine: vllm", "name a server that runs already, with server.engine: endpoint")
@@ -117,7 +116,7 @@ class _Asker:
     async def _while_it_runs(
         self, documents: Iterator[Asked], client: CompletionsClient, process: "asyncio.subprocess.Process"
     ) -> None:
-        """`_all`, given up when the server's process ends."""
+        """`_all`, cancelled when the server's process ends."""
         work, life = asyncio.create_task(self._all(documents, client)), asyncio.create_task(process.wait())
         try:
             await asyncio.wait({work, life}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,7 +142,7 @@ class _Asker:
             await _given_up(under_way)
 
     async def _one(self, document: Asked, client: CompletionsClient) -> None:
-        """Hand over one document with its answer, or with why there is none. Raises _Dead to end the run."""
+        """Pass on one document with its answer, or with the reason why there is none. Raises _Dead to end the run."""
         body = self._body(document)
         answer: Answer | str | None = self.answers.get(document.id, body)
         if answer is None:
@@ -184,7 +183,7 @@ class _Asker:
 
 
 async def _fewer(tasks: set["asyncio.Task[None]"]) -> set["asyncio.Task[None]"]:
-    """Those of `tasks` that go on once some have ended; raises what one of these has."""
+    """The unfinished ones of `tasks`, once some have ended; raises the error of an ended one."""
     ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in ended:
         task.result()
@@ -192,7 +191,7 @@ async def _fewer(tasks: set["asyncio.Task[None]"]) -> set["asyncio.Task[None]"]:
 
 
 async def _given_up(tasks: set["asyncio.Task[Any]"]) -> None:
-    """Cancel `tasks` and wait for their end; what they raise then, nobody wants."""
+    """Cancel `tasks` and wait for their end, ignoring their errors."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,8 +1,8 @@
-"""What a model is asked when a recipe gives no prompt of its own: one prompt per task of `octo annotate`.
+"""The default prompts of `octo annotate`, one per task.
 
 In our own words, after the rubric and the briefs that arXiv 2506.20512 (OctoThinker) and MegaMath name. The text comes
 last, so that a server can keep the part before it, which all requests share, in its prefix cache. A prompt enters the
-identity of what is made with it: to change a word here is to ask another question.
+identity of its annotations: changing a word here makes other manifests.
 """
 
 SCORE = """\

@@ -1,7 +1,7 @@
-"""From what a model answered to rows of `annotations`: the parts of an answer, and whether it can be used.
+"""Turns the answers of a model into rows of `annotations`: the parts of an answer, and whether it can be used.
 
-`rows` turns a batch of answers into rows, at least one per document, whatever the answer was. The first of these that
-holds is the verdict, the rest is `ok`:
+`rows` turns a batch of answers into rows, at least one per document, whatever the answer was. The verdict is the first
+of these that applies, otherwise `ok`:
 
     endpoint_error    the request failed in the end
     source_too_long   the document is longer than max_chars and was not asked about
@@ -31,7 +31,8 @@ from curation.measures.quality import MATHEMATICS, repetition
 from manifests.tables import ANNOTATIONS
 
 VERSION = 1
-"""Raised whenever code changes what is made of an answer, so that no old manifest is taken for the new rules'."""
+"""Incremented whenever code changes the rows made from an answer, so that an old manifest is not taken for one of the
+new rules."""
 
 FINAL_SCORE = re.compile(r"(?i)final\s+score\W{0,8}(?:boxed\{)?(\d+(?:\.\d+)?)")
 REFUSAL = re.compile(

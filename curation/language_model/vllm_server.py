@@ -1,6 +1,6 @@
-"""A vLLM on this machine, for one run, reached over loopback alone. Runs no code that comes with a model.
+"""A vLLM server on this machine, for one run, reachable only over loopback. Runs no code from a model repository.
 
-Promises. It ends with the run, and with the process that started it, however that ends. What it says is in `vllm.log`.
+Promises. It ends with the run, and with the process that started it, however that ends. Its output is in `vllm.log`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from manifests.process import die_with_parent, environment
 
 LOG = "vllm.log"
 STARTING_SECONDS, END_SECONDS, POLL_SECONDS = 3600.0, 30.0, 1.0
-"""How long vLLM may load a model, how long it may take to end, and how often it is asked whether it is ready."""
+"""Time limits for vLLM to load a model and to end, and the interval at which its health is checked."""
 
 
 class Ended(Exception):

@@ -1,11 +1,11 @@
-"""Lines of menus and notices taken out of pages, where a recipe asks for it.
+"""Removes lines of menus and notices from pages, if a recipe asks for it.
 
-A line goes when all of it is one of PHRASES: skip links, menus, prompts to log in, share or subscribe, comment counts,
-cookie and copyright notices, credits of the software. Promises. A line with a sign of mathematics (`$ \\ = ^ _ { }`),
-one inside a displayed formula, an environment or fenced code, and one over LONGEST bytes is never touched; what was
-taken is counted in characters; the rest is as `normalise` left it, and twice is once. Phrases are English and follow
-C4 (Raffel et al. 2020, 2.2: policy lines, "javascript") and RefinedWeb (Penedo et al. 2023, line-wise corrections:
-counters, log-ins, navigation). Leaves out what needs the page's HTML, and menus of words of the site's own.
+A line is removed if all of it is one of PHRASES: skip links, menus, prompts to log in, share or subscribe, comment
+counts, cookie and copyright notices, credits of the software. Promises. A line with a sign of mathematics (`$ \\ = ^ _
+{ }`), one inside a displayed formula, an environment or fenced code, and one over LONGEST bytes is never removed; the
+removed characters are counted; the rest is unchanged, and applying it twice changes nothing. Phrases are English and
+follow C4 (Raffel et al. 2020, 2.2: policy lines, "javascript") and RefinedWeb (Penedo et al. 2023, line-wise
+corrections: counters, log-ins, navigation). Leaves out what needs the page's HTML, and menus in the site's own words.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from curation.measures.normalise import normalise
 
 LONGEST = 300
-"""Bytes of the longest line that can go; longer ones are paragraphs."""
+"""Bytes of the longest line that can be removed; longer ones are paragraphs."""
 REST = r"[^$\\=^_{}]*"
 """Any words, but no mathematics."""
 MENU = (

@@ -1,10 +1,10 @@
 """A fastText classifier as a column of scores: text preparation, loading, scoring. `curation.classifiers.fit` trains
 one.
 
-Promises. `prepare` is the same for training and scoring. A model is known by the SHA-256 of its file, not by its path,
-and is loaded only after its file was found whole: fastText itself goes on reading past the end of a file cut off until
-memory is gone. Scores are probabilities in [0, 1] (fastText's own reach 1.00001). Leaves out scripts without spaces,
-whose sentences count as one over-long word.
+Promises. `prepare` is the same for training and scoring. A model is identified by the SHA-256 of its file, not by its
+path, and is loaded only after its file was found to be complete: fastText itself reads past the end of a truncated file
+until memory is exhausted. Scores are probabilities in [0, 1] (fastText's own reach 1.00001). Leaves out scripts without
+spaces, whose sentences count as one over-long word.
 """
 
 import mmap
@@ -26,9 +26,9 @@ from manifests.store import file_sha256
 
 PREFIX = "__label__"
 DEFAULT = Path(__file__).with_name("default_classifier.bin")
-"""The model that comes with the project: it tells pages on mathematics from news, recipes, shops and software manuals.
-`python -m curation.classifiers.default` makes it of pages listed in recipes/default-classifier/sources.yml, and says
-how well it judges sites that it has not seen. Quantised, so that it is small."""
+"""The model that comes with the project: it distinguishes pages on mathematics from news, recipes, shops and software
+manuals. `python -m curation.classifiers.default` makes it of pages listed in recipes/default-classifier/sources.yml,
+and says how well it judges sites that it has not seen. Quantised, so that it is small."""
 DEFAULT_SHA256 = "e2d048a93428fe4aa139716e507eec7546e30fbc5fa0b255c57a3623c1541e33"
 LONGEST = 100
 """Bytes of the longest word that is kept, as MegaMath's preparation has it; longer ones are base64, URLs and tables."""
@@ -54,7 +54,7 @@ TABLE = _table()
 def prepare(texts: pa.Array) -> list[bytes]:
     """Each text as the line that fastText sees: TABLE applied, words over LONGEST bytes dropped, one `\\n` at the end.
 
-    Digits are folded here alone (`1,024` and `2,048` are both `0 000`): what a page is about does not hang on them. One
+    Only here are digits folded (`1,024` and `2,048` are both `0 000`): the topic of a page does not depend on them. One
     `translate` and one search for spaces over the bytes of all texts.
     """
     newline, nothing = pa.scalar("\n", pa.large_string()), pa.scalar("", pa.large_string())
@@ -78,11 +78,11 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path, label: str, digest: str | None = None) -> "Classifier":
-        """From a file that must be whole and, where `digest` is given, must have it. UserError for anything else."""
+        """Load a file that must be complete and, if `digest` is given, have it. UserError for any other file."""
         model, found = load_model(path, digest)
         if PREFIX + label not in model.get_labels():
             known = ", ".join(sorted(name.removeprefix(PREFIX) for name in model.get_labels()))
-            raise UserError(f"{path} knows no label {label!r}", f"Its labels are {known}: set classifier.label")
+            raise UserError(f"{path} has no label {label!r}", f"Its labels are {known}: set classifier.label")
         return cls(model, found, label)
 
     def score(self, texts: pa.Array) -> np.ndarray:
@@ -101,19 +101,19 @@ class Classifier:
 
 
 def load_model(path: Path, digest: str | None = None) -> tuple[Any, str]:
-    """A fastText classifier and its file's SHA-256. The file must be whole and, where `digest` is given, have it;
-    UserError for anything else."""
+    """A fastText classifier and its file's SHA-256. The file must be complete and, if `digest` is given, have it;
+    UserError for any other file."""
     check_file(path)
     found = file_sha256(path)
     if digest not in (None, found):
-        raise UserError(f"{path} is another model than it was", "Run the command again")
+        raise UserError(f"{path} changed while it was in use", "Run the command again")
     return fasttext.FastText._FastText(str(path)), found  # its own load_model is the same with a warning on stderr
 
 
 def model_path(manifest: Manifest) -> Path:
     """The model of a classifier manifest, as a local file."""
     if manifest.kind != "classifier":
-        raise UserError(f"{manifest.ref} is a {manifest.kind}, no classifier", "Name a classifier manifest")
+        raise UserError(f"{manifest.ref} is a {manifest.kind}, not a classifier", "Name a classifier manifest")
     return manifest.local("model")["model.bin"]
 
 

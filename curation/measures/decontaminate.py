@@ -378,17 +378,21 @@ def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_word
         while high < len(places) and places[high] < offsets[document + 1]:
             high += 1
         items = seen[: _count(numbers[low:high], starts, item, common, seen)]
+        # 1. Of the items that share a run, keep those whose runs, if they did not overlap, would cover enough: few.
         hopeful = items[common[items] * n / item_words[items] >= share]
         start[items] = -1
         start[hopeful] = np.cumsum(common[hopeful]) - common[hopeful]
+        # 2. For these, collect the position of every match in the item, and its diagonal: place minus position.
         shifted = places[low:high] - offsets[document]
         positions, diagonals = _gather(numbers[low:high], shifted, starts, item, position, start, common[hopeful].sum())
         for one in hopeful:
             own = slice(start[one] - common[one], start[one])
+            # 3. Overlapping runs count once. The commonest diagonal says where the item lies in the document.
             if _covered(positions[own], n) / item_words[one] >= share:
                 pairs = _longer(pairs, 2 * found) if found == len(pairs) else pairs
                 pairs[found] = document, one, _commonest(diagonals[own])
                 found += 1
+        # Only the counts that were used are reset: most items do not occur in a document.
         common[items] = 0
         low = high
     return pairs[:found]

@@ -1,7 +1,7 @@
-"""The numbers of a text as near-duplicates are compared by: where each stands, and what it is there for.
+"""The numbers of a text that are compared between near-duplicates: the context and the purpose of each.
 
-A page fetched twice has another count of views, another date, another version of what made it; two problems of one
-template have other numbers too. What tells them apart is what the numbers are for:
+A page fetched twice has a different count of views, date and software version; two problems of one template also have
+different numbers. The purpose of the numbers distinguishes the two cases:
 
     CALM     the page's own record: years by ©, months and words like "updated" or "version"; dates; what is viewed,
              posted or asked so long ago; counts of comments, votes and the like in a line of their own
@@ -12,7 +12,7 @@ template have other numbers too. What tells them apart is what the numbers are f
 A figure is a number or an operator. It moved where two texts have the same CONTEXT words before it (numbers in them
 masked), or after it, and another figure there; contexts that occur several times are compared as multisets. Compiled
 loops over the words of a batch. Leaves out languages: words of the lists are English, with the months of some others;
-in another language a record counts as OPEN, and a question mark is one in most.
+in other languages such a record counts as OPEN, while most of them have the question mark.
 """
 
 from dataclasses import dataclass
@@ -82,8 +82,8 @@ def figures(words: Words) -> Figures:
 
 @numba.njit(cache=True, nogil=True)
 def moved(left, right):
-    """How many figures moved between two texts, by what they are for in either: [CALM, OPEN, TELLING]. A place that is
-    seen from both sides counts twice."""
+    """How many figures differ between two texts, by their purpose in either: [CALM, OPEN, TELLING]. A place with equal
+    context on both sides counts twice."""
     found = np.zeros(3, np.int64)
     i, j = 0, 0
     while i < len(left) and j < len(right):

@@ -1,12 +1,12 @@
-"""The language of each document, by its prose alone: formulas, LaTeX commands, code and addresses are no language.
+"""The language of each document, identified from its prose only, without formulas, LaTeX commands, code and addresses.
 
 The model is a fastText file with a label per language (lid.176 in either size, GlotLID, one of your own) or, when none
 is given, py3langid 0.4, which ships its model: it named 1,649 of 1,650 maths-rich English texts English, 3 of them
 below 0.65, and was right on 99.7% of 2,280 short texts in 36 languages (docs/log.md has its rivals). Promises. Equal
-model and text give equal labels; the score is rounded to four digits, so that the last bits of a processor's arithmetic
-enter no identity. A file that is no whole model is told in one line, before any work. A text with fewer than LEAST
-letters has no language: UNDETERMINED, score 0, never dropped for it. Leaves out the parts of a text in several
-languages: the first SAMPLE characters of prose speak for all.
+model and text give equal labels; the score is rounded to four digits, so that rounding differences between processors
+do not enter an identity. A file that is not a complete model is a UserError before any work. A text with fewer than
+LEAST letters is UNDETERMINED, with score 0, and never dropped for its language. Leaves out texts in several languages:
+the first SAMPLE characters of prose decide for the whole text.
 """
 
 import json
@@ -40,11 +40,11 @@ NO_PROSE = (
     r"|\\[A-Za-z]+|https?://\S+",
     r"[^\pL\pM]+",
 )
-"""What is taken out, in this order: formulas and code; commands and addresses; all but letters."""
+"""What is removed, in this order: formulas and code; commands and addresses; everything but letters."""
 
 
 def prose(texts: pa.Array) -> pa.Array:
-    """What the model is shown of each text: words with single spaces between them, SAMPLE characters at most."""
+    """The part of each text that the model sees: words with single spaces between them, at most SAMPLE characters."""
     texts = pc.utf8_slice_codeunits(texts.cast(pa.large_string()).fill_null(""), 0, LOOKED_AT)
     for pattern in NO_PROSE:
         texts = pc.replace_substring_regex(texts, pattern, " ")
@@ -53,7 +53,7 @@ def prose(texts: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True)
 class Identifier:
-    """What names languages. `digest` is the SHA-256 of the model's file, or the package and its version."""
+    """A language identifier. `digest` is the SHA-256 of the model's file, or the package and its version."""
 
     digest: str
     languages: frozenset[str]
@@ -77,7 +77,7 @@ class Identifier:
         if unknown := sorted(set(keep) - self.languages):
             near = [name for name in sorted(self.languages) if any(name[:2] == other[:2] for other in unknown)]
             hint = f"Write them as its labels do: {', '.join(near[:8] or sorted(self.languages)[:8])}"
-            raise UserError(f"the language model knows no {', '.join(unknown)}", hint)
+            raise UserError(f"the language model does not know {', '.join(unknown)}", hint)
 
     def identify(self, texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
         """(language, score in [0, 1]) of each text: string and float64."""
@@ -104,7 +104,7 @@ class OtherLanguage:
     reason = DropReason.OTHER_LANGUAGE
 
     def broken(self, rows: pa.Table) -> pa.ChunkedArray:
-        """Whether each row breaks it, by its language and its score; what has no language breaks nothing."""
+        """Whether each row violates it, by its language and its score; a row without a language never does."""
         judged = pc.is_in(rows["role"], pa.array(self.settings.roles, pa.string()))
         other = pc.invert(pc.is_in(rows["language"], pa.array(self.settings.keep, pa.string())))
         doubtful = pc.less(rows["language_score"], self.settings.min_score)

@@ -1,13 +1,12 @@
-"""Normalised text: what documents hold, digests are taken of, and models read.
+"""Normalised text: the text of documents, of which digests are computed and which models read.
 
 In order: encoding repaired where it shows the marks of wrong decoding (ftfy's heuristic); control characters,
 zero-width ones, marks of direction and MathML's invisible operators removed; Unicode NFC; line ends, page breaks among
 them, as \\n; spaces of any width made spaces; trailing blanks and more than one empty line in a row removed; ends
 stripped. Indentation, LaTeX, signs of mathematics, joiners that Persian and Indic scripts are spelled with (U+200C,
 U+200D), the ideographic space and everything else stay. Applying it twice changes nothing (tested). Works on Arrow
-columns; text in ASCII that is in order already, most of it, is only looked at. Code is no prose: of it `line_ends`
-alone is done, for its blanks, empty lines and odd characters mean something. Lines of menus and notices are
-`curation.measures.boilerplate`'s.
+columns; most ASCII text needs no change and is only checked. For code only `line_ends` is applied, because its blanks,
+empty lines and unusual characters have a meaning. Lines of menus and notices are `curation.measures.boilerplate`'s.
 """
 
 import ftfy
@@ -33,7 +32,7 @@ SPACES = (
     (r"^\s+|\s+$", ""),
 )
 PASSES = 4
-"""A repair can uncover another fault; a text that still changes after so many passes is left as it then is."""
+"""A repair can uncover another fault; a text that still changes after this many passes is left as it is."""
 
 
 def normalise(texts: pa.Array) -> pa.Array:
@@ -94,8 +93,8 @@ def _suspect(texts: pa.Array) -> pa.Array:
 
 
 def _repaired(texts: pa.Array) -> pa.Array:
-    """Wrongly decoded texts set right; the others are not looked at in Python. Comes before cleaning, which would take
-    away the control characters and no-break spaces that half of a wrongly decoded letter looks like."""
+    """Repair wrongly decoded texts; the others are not processed in Python. Comes before cleaning, which would remove
+    the control characters and no-break spaces that half of a wrongly decoded letter looks like."""
     suspect = _suspect(texts)
     fixed = [ftfy.fix_encoding(text) for text in texts.filter(suspect).to_pylist()]
     return pc.replace_with_mask(texts, suspect, pa.array(fixed, pa.large_string())) if fixed else texts

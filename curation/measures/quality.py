@@ -1,4 +1,4 @@
-"""Quality rules that respect mathematics: scores of every document, and the limits that they are held to.
+"""Quality rules that respect mathematics: scores of every document, and limits on them.
 
 Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols count only outside of mathematics. Scores:
 
@@ -7,14 +7,14 @@ Stock web rules drop nearly all LaTeX (alphabetic ratio, braces), so symbols cou
     symbol_ratio   symbols outside of $…$, \\[…\\], \\(…\\) and environments, per word
     repetition     share of 5-word runs that occurred before in the text and hold three different words, so that truth
                    tables, matrices and ruled lines do not count; 0 below 20 runs
-    loop           share of the words that go on repeating a passage, of any length, that stands five times or more
-                   without a break; 40 words at least, 400 of numbers and operators alone (a zero matrix is no loop)
+    loop           share of the words that continue a passage, of any length, that occurs five times or more
+                   without a break; 40 words at least, 400 if only numbers and operators (a zero matrix is not a loop)
     math_density   share of the text that is formulas ($…$ and the like), plus, per word: what stands in equations of
                    plain text (x = 3, 2 + 2 = 4), mathematical signs, LaTeX commands outside of formulas, and
                    mathematical terms, those that ordinary pages use as well counting a quarter; at most 1. A figure
-                   alone, a date, a price, a hyphen, a rule of ==== is no mathematics
+                   alone, a date, a price, a hyphen, a rule of ==== is not mathematics
 
-Each of RULES says why it is there and whose rule it follows; which of several is named, `manifests.drop_reasons` says.
+Each of RULES gives its reason and the rule that it follows; `manifests.drop_reasons` has the order of precedence.
 `python -m benchmarks.quality` shows what they drop from documents of your own. Leaves out classifiers, which are
 columns like these; loops whose passages differ in a number (a list of multiples is one); and loops within one word.
 """
@@ -46,13 +46,13 @@ class Limit:
     digits: int = 4
 
     def broken(self, rows: pa.Table) -> pa.ChunkedArray:
-        """Whether each row breaks it. A score that is NULL breaks nothing."""
+        """Whether each row violates it. A score that is NULL never does."""
         score = rows[self.score]
         beyond = pc.less(score, self.least) if self.least is not None else pc.greater(score, self.most)
         return pc.and_(pc.is_in(rows["role"], pa.array(self.roles, pa.string())), pc.fill_null(beyond, False))
 
     def evidence(self, rows: pa.Table) -> list[str]:
-        """JSON of rows that break it: the score, rounded, beside the limit."""
+        """JSON of rows that violate it: the rounded score and the limit."""
         limit = self.most if self.least is None else self.least
         values = (round(value, self.digits) for value in rows[self.score].to_pylist())
         return [json.dumps({"score": self.score, "value": value, "limit": limit}) for value in values]
@@ -217,7 +217,7 @@ PLAIN_OPERATORS = _hashes(["% !", *JOINING, *RELATING])
 
 
 def _table_of(*groups: np.ndarray) -> np.ndarray:
-    """By the upper bits of a hash: 499 words in 500 are told from those in `groups` without a search."""
+    """By the upper bits of a hash: 499 words in 500 are recognised as not in `groups` without a search."""
     table = np.zeros(1 << TERM_BITS, np.bool_)
     for hashes in groups:
         table[hashes >> np.uint64(64 - TERM_BITS)] = True
@@ -338,9 +338,9 @@ def _repeated_shares(runs, run_offsets, words, spelled, offsets):
 
 @numba.njit(cache=True, nogil=True)
 def _repeats(runs, words, spelled, text, table, owner, latest):
-    """(runs of several words that occurred before, words that go on with a loop). A slot of the hash table is free
-    unless `text` owns it; `latest` is where its run was last. Where a run stood `period` words before, the words from
-    here on are compared with those `period` before; the latest such comparison is not made twice."""
+    """(runs of several words that occurred before, words that continue a loop). A slot of the hash table is free unless
+    `text` owns it; `latest` is where its run was last. Where a run stood `period` words before, the words from here on
+    are compared with those `period` before; the latest such comparison is not made twice."""
     mask, least_slots = 0, 2 * len(runs)
     while mask + 1 < least_slots:
         mask = 2 * mask + 1

@@ -1,8 +1,8 @@
-"""Where in a text a benchmark item stands, for people to look at: never a decision.
+"""Locates a benchmark item in a text, for people to look at: never used for a decision.
 
 `curation.measures.decontaminate` decides on hashed words, which have no place in the text. For the few documents that
-it finds, the item is aligned once more with the whole text, both in one spelling (`curation.measures.spellings`), by
-fewest words replaced, left out or put in; the words that it lies over are told in characters of the text as it is."""
+it finds, the item is aligned with the whole text, both in canonical spelling (`curation.measures.spellings`), with the
+fewest words replaced, deleted or inserted; the aligned words are reported in characters of the original text."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -688,6 +688,7 @@ def _spell(data, offsets, glued, marking, classes, how, what, keys, values, text
     size = 0
     for text in range(len(offsets) - 1):
         start, end = offsets[text], offsets[text + 1]
+        # Room for the longest spelling of this text, so that nothing below checks for it.
         if size + ROOM * (end - start) + 64 > len(out):
             out = _longer(out, max(size + ROOM * (end - start) + 64, 2 * len(out)))
             marks = _longer(marks, len(out)) if marking else marks
@@ -695,12 +696,14 @@ def _spell(data, offsets, glued, marking, classes, how, what, keys, values, text
         while at < end:
             begin, first = size, at
             kind = classes[data[at]]
+            # A small character (x²) ends at the first that is not small: a space separates it from the next word.
             if small and kind != _LEAD:
                 small = False
                 if not glued:
                     out[size] = 32
                     size += 1
             if kind == _COPY:
+                # Most bytes are copied as they are.
                 while at < end and classes[data[at]] == _COPY:
                     out[size] = data[at]
                     size, at = size + 1, at + 1
@@ -710,6 +713,7 @@ def _spell(data, offsets, glued, marking, classes, how, what, keys, values, text
                 )
             elif kind == _BACKSLASH:
                 done, after = _command(data, at, end, keys, values)
+                # Three kinds of commands: \{ and the like, those with an argument in braces, and names (\alpha, \le).
                 if after == at + 1:
                     size, at = _escaped(data, at, end, out, size)
                 elif done < 0 and done >= ARGUMENT:
@@ -730,6 +734,7 @@ def _spell(data, offsets, glued, marking, classes, how, what, keys, values, text
                 size += 1
             elif kind == _CLOSE:
                 depth, at = max(depth - 1, 0), at + 1
+                # What the brace closes was noted when it was opened: a group, a numerator, or a script that is joined.
                 closed = kinds[min(depth, DEPTH - 1)]
                 kinds[min(depth, DEPTH - 1)] = _GROUP
                 if closed != _JOINED:
@@ -761,16 +766,19 @@ def _spell(data, offsets, glued, marking, classes, how, what, keys, values, text
                 before = kind == _DASH and _word_before(out, size, ends[text])
                 out[size], at = _sign(data, at, start, end, kind, before)
                 size += not (glued and kind == _STAR and at == first + 2)  # x**n
+            # Note what the brace opened, for the one that closes it.
             if opened >= 0:
                 kinds[min(depth, DEPTH - 1)] = opened
                 depth, opened = depth + 1, -1
             if kind != _COPY:
                 for place in range(begin, size):
                     starred |= out[place] == 42
+            # The place in the source of each byte that was written, for `spans`.
             if marking:
                 copied = size - (at - first)  # behind the space that a small character before may have left
                 for place in range(begin, size):
                     marks[place] = first - start + (max(place - copied, 0) if kind == _COPY else 0)
+        # Stars are multiplication signs only between numbers; that is known once the text is written.
         if starred:
             _keep_products_of_numbers(out, ends[text], size)
         ends[text + 1] = size

@@ -1,11 +1,11 @@
-"""Text as hashed words: the one tokenisation under quality rules, near-duplicates and decontamination.
+"""Text as hashed words: the tokenisation that quality rules, near-duplicates and decontamination share.
 
 A word is a run of letters, lower-cased where ASCII, or a number (`1,000` is 1000, `3.5` is one word), or one operator
-of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is no operator. Letters and digits never
-share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are the same
-words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter. Scripts that put no
-spaces between words (Chinese and Japanese, Thai, Lao, Burmese, Khmer) give a word per character, which for Thai and its
-neighbours is more than a reader would count; their punctuation separates.
+of `+ - * / = < > ^ % !` or of Unicode's; a hyphen within words (`two-digit`) is not an operator. Letters and digits
+never share a word, and braces, `$`, backslashes, punctuation and spaces only separate; so `2x`, `2 x` and `{2}x` are
+the same words, and the spacing of LaTeX does not matter. Every byte of other UTF-8 text counts as a letter. Scripts
+that put no spaces between words (Chinese and Japanese, Thai, Lao, Burmese, Khmer) give a word per character, which for
+Thai and its neighbours is more than a reader would count; their punctuation separates.
 
 All functions work on flat arrays over a whole batch: compiled loops over Arrow buffers, no Python per word.
 """
@@ -27,7 +27,7 @@ ASKS, LINE_END = np.uint8(8), np.uint8(16)
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 SHINGLE_PRIME = np.uint64(0x9E3779B97F4A7C15)
 MASKS = np.array([0, 0x6E756D626572, 0x6F70657261746F72], np.uint64)
-"""What stands for any number and any operator in a masked shingle."""
+"""The values that replace any number and any operator in a masked shingle."""
 
 _SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _ALONE, _LEAD = range(7)
 
@@ -35,7 +35,7 @@ _SPACE, _LETTER, _DIGIT, _OPERATOR, _BREAK, _ALONE, _LEAD = range(7)
 def _byte_classes() -> np.ndarray:
     classes = np.full(256, _SPACE, np.uint8)
     classes[0x80:] = _LETTER
-    classes[[0xC3, *range(0xE0, 0xEA), 0xEF, 0xF0]] = _LEAD  # the bytes after them tell, see _foreign
+    classes[[0xC3, *range(0xE0, 0xEA), 0xEF, 0xF0]] = _LEAD  # the bytes after them decide, see _foreign
     for characters, name in (
         ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER),
         ("0123456789", _DIGIT),
@@ -196,7 +196,7 @@ def _digit_at(data, at, end, classes):
 
 @numba.njit(cache=True, nogil=True)
 def _continues(data, at, end, classes):
-    """Whether a number goes on beyond the byte at `at`, which is no digit: 3.5 and 1,000."""
+    """Whether a number continues after the byte at `at`, which is not a digit: 3.5 and 1,000."""
     if at >= end or not _digit_at(data, at + 1, end, classes):
         return False
     if data[at] == 46:  # "."

@@ -30,7 +30,7 @@ def commit(source: SourceRecipe) -> str:
         )
     if not COMMIT.fullmatch(revision):
         raise UserError(
-            f"source {source.name}: {revision!r} is no commit of {repository}",
+            f"source {source.name}: {revision!r} is not a commit of {repository}",
             "Give revision=<commit>: a branch or tag may move",
         )
     return revision

@@ -41,7 +41,7 @@ REASONS = (
         "empty_file": "the file holds no record",
         "record_too_long": "longer than max_record_bytes",
         "invalid_utf8": "bytes that are no UTF-8",
-        "invalid_json": "the line is no JSON",
+        "invalid_json": "the line is not valid JSON",
         "not_an_object": "the line is JSON, but no object",
         "ragged_row": "a row of CSV has more cells than its header",
     }

@@ -1,10 +1,10 @@
 """The built-in sample: a small raw corpus with known faults, made from a seed, offline.
 
     web/        pages on mathematics with LaTeX, good and poor; boilerplate; copies; leaks; a shard with broken records
-    general/    pages on everything else
-    qa/         questions with brief answers          long_cot/   questions with reasoning in <think>
-    rl/         prompts with a verifiable answer      benchmark/  the held-out items that some pages leak
-    labels.jsonl   what curation should find: copy, near copy, leak, template, junk; curation never reads it
+    general/    pages on everything else qa/         questions with brief answers          long_cot/   questions with
+    reasoning in <think> rl/         prompts with a verifiable answer      benchmark/  the held-out items that some
+    pages leak labels.jsonl   what curation should find: exact and near-duplicates, leaks, templates, junk; curation
+    never reads it
 
 Promises. `(seed, documents)` give the same bytes everywhere. Every document has a `url` of its own, by which labels
 name it. Each source is written as JSONL, JSONL.zst and Parquet, its records in a shuffled order. Leaves out realism:
@@ -31,7 +31,8 @@ SHARES = {"web": 0.35, "general": 0.15, "qa": 0.25, "long_cot": 0.20, "rl": 0.05
 FAULTS = {"exact": 0.05, "near": 0.08, "template": 0.06, "boilerplate": 0.05, "poor": 0.10, "leak": 0.04}
 """Share of the web pages that are planted."""
 EDITS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15)
-"""Shares of words that near copies have changed; Jaccard similarity of 5-word shingles falls from about 0.95 to 0.3."""
+"""Shares of words that near-duplicates have changed; Jaccard similarity of 5-word shingles falls from about 0.95 to
+0.3."""
 
 Row = dict[str, Any]
 

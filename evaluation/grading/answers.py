@@ -2,14 +2,13 @@
 
 `grade` rules on one response in this process and is for trusted text; `Grader` rules on many in child processes that
 are killed when they take too long. Both promise that a wrong answer (INCORRECT), one that cannot be read (UNPARSED) and
-a failure of the grader (ERROR) stay three different things. Whose fault a failure is decides: where the reference
-passes its controls (`evaluation.grading.controls`), an answer that cannot be ruled on within the limits is UNPARSED
-with the reason `too_hard`, and counts as wrong. ERROR is left for a reference that fails its controls, and then all of
-its responses have it, and for a process that was ended from outside twice.
+a failure of the grader (ERROR) stay three different things. The cause of a failure decides: if the reference passes its
+controls (`evaluation.grading.controls`), an answer that cannot be ruled on within the limits is UNPARSED with the
+reason `too_hard`, and counts as wrong. ERROR is for a reference that fails its controls, and then for all of its
+responses, and for a process that was twice ended from outside.
 
-Leaves out: where the answer stands (`evaluation.grading.extraction`), when two are equal
-(`evaluation.grading.equality`, and by algebra `evaluation.grading.algebra`), rewards (`rl`), answers that are proofs or
-code.
+Leaves out: finding the answer (`evaluation.grading.extraction`), comparing two answers (`evaluation.grading.equality`,
+and by algebra `evaluation.grading.algebra`), rewards (`rl`), answers that are proofs or code.
 """
 
 import json
@@ -60,11 +59,11 @@ def _no_answer(response: str) -> Grade:
 
 
 Judge = Literal["ours"] | paper.Kind
-"""Who holds an answer against its reference: this grader, or the paper's harness by its kind of task."""
+"""Who compares an answer with its reference: this grader, or the paper's harness by its kind of task."""
 
 
 class Pair(NamedTuple):
-    """An answer and a reference, both normalised where it is ours to judge."""
+    """An answer and a reference; both are normalised if this grader judges them."""
 
     answer: str
     reference: str
@@ -74,15 +73,15 @@ class Pair(NamedTuple):
 BATCH_PAIRS, BATCH_BYTES = 32, 32_000
 """Bounds of one message to a worker: below the 64 KiB that a pipe holds, so that writing one never blocks."""
 START_SECONDS = 60.0
-"""A worker needs half a second to start; far beyond that something else is wrong."""
+"""A worker needs half a second to start; if it takes far longer, something else is wrong."""
 WALL_SECONDS, WALL_PER_SECOND = 60.0, 60.0
-"""A worker that says nothing for so long, and so long for each second of the limit, sleeps or hangs: on a machine with
-sixty processes for each processor one that works has used up its time by then."""
+"""A worker that is silent for this time, plus this time for each second of the limit, hangs: even on a machine with
+sixty processes per processor a working one has used up its processor time by then."""
 CACHE_PAIRS = 200_000
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 """Signals by which a process ends itself."""
 OUT_OF_MEMORY = 77
-"""What `evaluation.grading.grading_worker` exits with when it has no memory left."""
+"""Exit status of `evaluation.grading.grading_worker` when it has run out of memory."""
 
 
 @dataclass(eq=False)
@@ -139,8 +138,8 @@ class Grader:
             self._workers.pop().kill()
 
     def check(self, references: Sequence[str]) -> list[Failure | None]:
-        """What each reference fails first of its controls, or None; in their order. From then on every response to one
-        that fails is an ERROR, the right ones too: it is not for the model to say which references count."""
+        """The first control that each reference fails, or None, in their order. From then on every response to a
+        failing reference is an ERROR, even a right one: the responses must not decide which references count."""
         new = [reference for reference in dict.fromkeys(references) if reference not in self._checked]
         asked = {reference: _controls(reference) for reference in new}
         self._checked |= dict.fromkeys(new)
@@ -159,7 +158,7 @@ class Grader:
         return [self._checked[reference] for reference in references]
 
     def grade_all(self, responses: Sequence[str], references: Sequence[str], rule: Rule = "chain") -> list[Grade]:
-        """One grade per response, in order; responses[i] is held against references[i]."""
+        """One grade per response, in order; responses[i] is compared with references[i]."""
         return self.grade_found([extract(response, rule) for response in responses], responses, references)
 
     def grade_found(
@@ -185,7 +184,7 @@ class Grader:
         return Grade(Verdict.ERROR, text, f"reference fails a control ({failed.control}): {failed.reason}")
 
     def compare(self, pairs: Sequence[Pair]) -> list[Ruling]:
-        """The ruling of each pair's own judge on it as it is, neither extracted nor normalised; without controls."""
+        """The ruling on each unchanged pair by its own judge, without extraction, normalisation or controls."""
         rulings = self._rule(dict.fromkeys(pairs))
         return [rulings[pair] for pair in pairs]
 
@@ -216,7 +215,7 @@ class Grader:
         return rulings
 
     def _dismiss_dead(self) -> None:
-        """A worker that died while idle is no fault of the next pair."""
+        """A worker that died while idle must not count against the next pair."""
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._workers.remove(worker)
             worker.kill()
@@ -240,11 +239,12 @@ class Grader:
             worker.process.stdin.flush()
 
     def _backstop(self) -> float:
-        """When a worker has been silent too long for one that works; what a pair may cost, the worker counts itself."""
+        """The time at which a silent worker counts as hanging; the worker itself counts the processor time of a
+        pair."""
         return time.monotonic() + WALL_SECONDS + WALL_PER_SECOND * self._limit
 
     def _receive(self, rulings: dict[Pair, Ruling], waiting: deque[Pair], died: set[Pair]) -> None:
-        """Wait for rulings until the next deadline; take in what came, bury what died or hangs."""
+        """Wait for rulings until the next deadline; record those that came, and remove workers that died or hang."""
         busy = [worker for worker in self._workers if worker.pending or not worker.is_ready]
         with selectors.DefaultSelector() as selector:
             for worker in busy:
@@ -261,7 +261,7 @@ class Grader:
                 self._bury(worker, rulings, waiting, died)
 
     def _read(self, worker: _Worker, rulings: dict[Pair, Ruling]) -> bool:
-        """Take in what a readable worker said; False at end of file."""
+        """Record the rulings of a readable worker; False at end of file."""
         assert worker.process.stdout
         data = os.read(worker.process.stdout.fileno(), 65_536)
         *lines, worker.unread = (worker.unread + data).split(b"\n")
@@ -275,8 +275,8 @@ class Grader:
         return bool(data)
 
     def _bury(self, worker: _Worker, rulings: dict[Pair, Ruling], waiting: deque[Pair], died: set[Pair]) -> None:
-        """Rid of a worker that has ended or hangs. The pair it was at has had its time, or is tried once more; those
-        behind it wait for another worker."""
+        """Remove a worker that has ended or hangs. Its current pair is ruled too hard or tried once more; the pairs
+        after it wait for another worker."""
         self._workers.remove(worker)
         status = worker.ending() if time.monotonic() < worker.deadline else None
         worker.kill()
@@ -292,7 +292,7 @@ class Grader:
 
 
 STAGES = (("itself", "nothing"), ("off by one",), ("a constant",), ("a formula",))
-"""The controls in the order in which they are looked at."""
+"""The controls in the order in which they are checked."""
 NO_BOX = (Verdict.UNPARSED, "its box is not found again")
 
 

@@ -7,11 +7,11 @@ r"""Can a reference answer be used to reward? Controls that cost little and need
     a formula    so must an expression with a variable
 
 A reference that the grader cannot parse fails the third, where equal texts no longer help it. The last two go through
-algebra whatever the reference looks like: they find a reference that no wrong answer can be held against in time, which
-would be of use to right answers alone. Plain numbers are spared them: what they cost hangs on the answer only.
+algebra for every kind of reference: they detect a reference with which no wrong answer can be compared in time, and
+which would therefore only help right answers. Plain numbers skip them, because their cost depends only on the answer.
 
-Pure functions; `Grader.check` (`evaluation.grading.answers`) rules on them, and goes no further than the first that
-fails. Leaves out whether the reference is true.
+Pure functions; `Grader.check` (`evaluation.grading.answers`) rules on them, and stops at the first that fails. Leaves
+out whether the reference is true.
 """
 
 import re
@@ -28,14 +28,14 @@ TOO_HARD = "too_hard"
 """The reason of an answer that could not be ruled on within the limits; what the grader raised may follow it."""
 
 _WHOLE = re.compile(r"(?<![_^\d.,])(?<![_^]\{)\d+")
-"""Digits that are no exponent, index or base ("52_8", "cm^2"): math-verify reads some of those as words."""
+"""Digits that are not an exponent, index or base ("52_8", "cm^2"): math-verify reads some of those as words."""
 _CONSTANT = r"\frac{\sqrt{7}+\pi}{131}"
 _FORMULA = r"\sqrt{7}t+131"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a reference is of no use: the control, and what the grader said."""
+    """Why a reference cannot be used: the control, and the reason of the grader."""
 
     control: str
     verdict: str
@@ -43,7 +43,7 @@ class Failure:
 
 
 def check_references(references: Sequence[str], grader: "Grader") -> list[Failure | None]:
-    """What each reference fails first, or None; in their order."""
+    """The first control that each reference fails, or None, in their order."""
     return grader.check(references)
 
 
@@ -61,7 +61,7 @@ def off_by_one(reference: str) -> str:
 
 
 def failure(control: str, ruling: Ruling) -> Failure | None:
-    """What the ruling on the answer of a control says against the reference."""
+    """The failure that follows from the ruling on the answer of a control, or None."""
     verdict, reason = ruling
     wanted = {"itself": (Verdict.CORRECT,), "off by one": (Verdict.INCORRECT,)}
     passes = verdict in wanted.get(control, (Verdict.INCORRECT, Verdict.UNPARSED)) and not reason.startswith(TOO_HARD)

@@ -1,21 +1,21 @@
 r"""Finds the final answer in a response, by a named rule. Each rule is linear in the response.
 
-    boxed    content of the last \boxed{…} that holds something; boxes that only "and", "or" and commas join are one
+    boxed    content of the last \boxed{…} that is not empty; boxes that only "and", "or" and commas join are one
              list; none if every box is left open
-    phrase   what follows the last "answer is" or "answer:" in its sentence: the formula or number that stands there,
+    phrase   what follows the last "answer is" or "answer:" in its sentence: the formula or number right after it,
              else the last one; formulas or numbers joined by "and", "or" and commas are one list
     hashes   what follows the last ####, up to the end of the line
     number   the last number, fraction or percentage, thousands separators included ("1,234" is one number)
     choice   a letter: boxed, after "answer is", after "option", the last one in brackets that is not denied, or alone
              on the last line; or that of the option whose text is boxed
-    option   a letter like `choice`, else that of the option that is named last
-    minerva  what stands in "final answer is …. I hope", else as chain
-    chain    the default: a "final answer is" behind the last box, boxed, phrase, hashes, then the last formula or
+    option   a letter like `choice`, else that of the option that is named last minerva  the text in "final answer is ….
+    I hope", else as chain chain    the default: a "final answer is" behind the last box, boxed, phrase, hashes, then
+    the last formula or
              number, whichever stands later; never a part of a formula. A box that never closes yields none
 
-Every rule but `number` looks only behind the end of a thought (`</think>`), and finds nothing in a thought
-that does not end. An empty box and one copied from an instruction (\boxed{}, \boxed{...}) are passed over. What is
-around an answer (dollars, a box, bold) is left out.
+Every rule except `number` searches only after the end of a thought (`</think>`), and finds nothing in a thought that
+does not end. An empty box and one copied from an instruction (\boxed{}, \boxed{...}) are skipped. Markup around an
+answer (dollars, a box, bold) is removed.
 
 Loads neither sympy nor math-verify. Leaves out whether the answer is right: `evaluation.grading.answers`.
 """
@@ -32,14 +32,14 @@ __all__ = ["Rule", "continues", "extract"]
 Rule = Literal["boxed", "phrase", "hashes", "number", "choice", "option", "minerva", "chain"]
 
 TAIL = 20_000
-"""Characters at the end of a response in which the rules other than boxed look."""
+"""Characters at the end of a response that the rules other than boxed search."""
 PHRASES = 8
-"""Places at which an answer is announced that are looked at, from the last one on, until one has an answer."""
+"""How many announcements of an answer are examined, from the last one, until one has an answer."""
 CLOSE = 2_000
-"""Characters at the end in which the last formula or number of a response is looked for, if it announces none."""
+"""Characters at the end of a response that are searched for the last formula or number, if it announces no answer."""
 MOST_JOINED = 200
 JOINED = 120
-"""Most characters between two boxes that are one list."""
+"""Maximum number of characters between two boxes of one list."""
 
 # -- boxes ---------------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ _MARKS = re.compile(r"\$+|\\[()\[\]]|\\(?:quad|qquad|[,;: !]|\\)|\*\*|\n|\\(?:le
 
 
 def extract(response: str, rule: Rule = "chain", choices: Sequence[str] = ()) -> str | None:
-    """The final answer of `response` by `rule`, or None. The rules `choice` and `option` look at `choices`."""
+    """The final answer of `response` by `rule`, or None. The rules `choice` and `option` use `choices`."""
     if rule == "number":
         return _last(_NUMBER, response[-TAIL:])
     said = spoken(response)
@@ -85,7 +85,7 @@ def extract(response: str, rule: Rule = "chain", choices: Sequence[str] = ()) ->
 
 
 def continues(response: str) -> bool:
-    """Whether more than closing marks stands behind the last box of `response`."""
+    """Whether `response` continues after its last box with more than closing punctuation."""
     last = max(response.rfind(r"\boxed"), response.rfind(r"\fbox"))
     opening = response.find("{", last)
     if last < 0:
@@ -95,7 +95,7 @@ def continues(response: str) -> bool:
 
 
 def spoken(response: str) -> str:
-    """What is said behind the thought; nothing where the thought does not end."""
+    """The text after the thought; empty if the thought does not end."""
     behind = response.rpartition("</think>")[2]
     return "" if "<think>" in behind else behind
 
@@ -115,7 +115,7 @@ def _last_boxes(said: str) -> str | None:
 
 
 def _boxes(said: str) -> tuple[str | None, int, bool]:
-    """The last box with those that are joined to it, the place behind it, and whether a box with content is open."""
+    """The last box with those that are joined to it, the position after it, and whether a box with content is open."""
     found, is_open = _all_boxes(said)
     filled = [box for box in found if box[2] and not _PLACEHOLDER.fullmatch(box[2])]
     if not filled:
@@ -129,8 +129,8 @@ def _boxes(said: str) -> tuple[str | None, int, bool]:
 
 
 def _all_boxes(said: str) -> tuple[list[tuple[int, int, str]], bool]:
-    r"""Where each box begins and ends and what it holds. Of a box that holds nothing but another, the inner one. One
-    pass with a stack of open braces, so that a hundred thousand open boxes cost no more than their length."""
+    r"""Start, end and content of each box; if a box holds only another box, the inner one. One pass with a stack of
+    open braces, so that a hundred thousand open boxes take linear time."""
     stack: list[tuple[int, int, bool]] = []
     closed: list[tuple[int, int, int, int]] = []
     for match in _BRACES.finditer(said):
@@ -155,7 +155,7 @@ def _all_boxes(said: str) -> tuple[list[tuple[int, int, str]], bool]:
 
 
 def _are_joined(between: str) -> bool:
-    """Whether nothing but "and", "or" and commas stands between two boxes, perhaps with a name: x = … or x = …."""
+    """Whether only "and", "or" and commas are between two boxes, perhaps with a name: x = … or x = …."""
     if len(between) > JOINED:
         return False
     return bool(_JOIN.fullmatch(_MARKS.sub(" ", between).strip(" ")))
@@ -200,11 +200,11 @@ _HEDGE = re.compile(r"(?i)\b(?:or|maybe|perhaps|possibly|alternatively|either)\b
 _ARITHMETIC = re.compile(r"[\s\d.,+*/×÷^()$%=−-]+")
 _MINERVA = re.compile(r"(?i)final answer is:?[^\S\n]*([^\n]{1,1000}?)\s*\.?\s*I hope")
 Found = tuple[int, int, str]
-"""Where a formula or a number begins and ends in a text, and what it says."""
+"""Start and end of a formula or number in a text, and its content."""
 
 
 def _formulas(text: str) -> list[Found]:
-    """The formulas between delimiters. What has English words in it stands between two of them: $2 each, and $3."""
+    """The formulas between delimiters. Text with English words is between two formulas and not one: $2 each, and $3."""
     found, place = [], 0
     while match := _FORMULA.search(text, place):
         content = next(match[name] for name in ("display", "bracket", "round", "environment", "inline") if match[name])
@@ -231,7 +231,7 @@ def _numbers(text: str, formulas: Sequence[Found]) -> Iterator[Found]:
 
 
 def _pieces(text: str) -> list[Found]:
-    """Formulas and the numbers outside them, in their order."""
+    """Formulas, and the numbers outside them, in order."""
     formulas = _formulas(text)
     return sorted([*formulas, *_numbers(text, formulas)])
 
@@ -253,7 +253,7 @@ def _forward(text: str, pieces: Sequence[Found], first: int) -> int:
 
 
 def _sentence(rest: str) -> str:
-    """Up to the end of the sentence, or of the line; what a formula holds ends neither."""
+    """The text up to the end of the sentence or of the line; characters in a formula end neither."""
     rest = rest.lstrip()[:4_000]
     formulas = _formulas(rest)
     for match in _SENTENCE_END.finditer(rest):
@@ -263,7 +263,7 @@ def _sentence(rest: str) -> str:
 
 
 def _after_phrase(tail: str) -> str | None:
-    """The answer that the last "answer is" with one behind it announces."""
+    """The answer announced by the last "answer is" that is followed by one."""
     for match in _last_phrases(tail):
         if answer := _announced(_sentence(tail[match.end() :])):
             return answer
@@ -276,7 +276,7 @@ def _last_phrases(tail: str) -> list[re.Match[str]]:
 
 
 def _closing_phrase(behind: str) -> str | None:
-    """A formula or a number that "final answer is" announces behind the last box."""
+    """A formula or a number announced by "final answer is" after the last box."""
     matches = list(_FINAL.finditer(behind[:TAIL]))
     if not matches:
         return None
@@ -285,7 +285,7 @@ def _closing_phrase(behind: str) -> str | None:
 
 
 def _announced(sentence: str) -> str | None:
-    """What a sentence says after "the answer is"."""
+    """The answer in the sentence after "the answer is"."""
     text = sentence.strip("*_ \t")
     if not text:
         return None
@@ -322,7 +322,7 @@ def _is_expression(text: str) -> bool:
 
 
 def _result(text: str) -> str | None:
-    """Of "20 - 12 = 8 apples" what stands behind the last equals sign."""
+    """The text after the last equals sign: "8 apples" of "20 - 12 = 8 apples"."""
     run = _ARITHMETIC.match(text)
     equals = text.rfind("=", 0, run.end()) if run else -1
     behind = _PLAIN.match(text[equals + 1 :].lstrip(" $")) if equals > 0 else None
@@ -351,7 +351,7 @@ def _last_complete(tail: str) -> str | None:
 
 
 def _hoped(tail: str) -> str | None:
-    """What stands between "final answer is" and "I hope", without what is around it."""
+    """The text between "final answer is" and "I hope", without markup around it."""
     found = _last(_MINERVA, tail)
     if not found:
         return None
@@ -407,7 +407,7 @@ def _choice(said: str, tail: str, choices: Sequence[str]) -> str | None:
 
 
 def _letter(text: str) -> str | None:
-    """The letter that `text` begins with."""
+    """The letter at the beginning of `text`."""
     if match := _LETTER.match(text):
         return match[1]
     match = _SMALL.match(text)
@@ -427,7 +427,7 @@ def _affirmed(text: str) -> str | None:
 
 
 def _by_value(answer: str, choices: Sequence[str]) -> str | None:
-    """The letter of the one option that reads like `answer`."""
+    """The letter of the one option whose text equals `answer`."""
     plain = _folded(answer)
     same = [place for place, choice in enumerate(choices) if plain and _folded(choice) == plain]
     return chr(ord("A") + same[0]) if len(same) == 1 else None
@@ -438,7 +438,7 @@ def _folded(text: str) -> str:
 
 
 def _named_option(tail: str, choices: Sequence[str]) -> str | None:
-    """The letter of the option that is named last; of two that end at one place, the longer."""
+    """The letter of the option that is named last; of two that end at the same position, the longer."""
     folded = tail.casefold()
     places = [(folded.rfind(choice.casefold()), choice) for choice in choices]
     ends = [(place + len(choice), len(choice), chr(ord("A") + i)) for i, (place, choice) in enumerate(places)]

@@ -5,8 +5,9 @@ only: the child says `null` once it is ready; a line in is `[[answer, reference,
 reason]`, in order, flushed at once. Grading is in the main thread.
 
 Each pair may take SECONDS of this process's own time on a processor: a timer counts them and, left at its default
-action, ends the process even inside C code (SIGPROF). So the load of the machine decides nothing. A process that has
-run out of MEGABYTES ends too (OUT_OF_MEMORY), for what it keeps would cost the next pair. Loads neither torch nor Ray.
+action, ends the process even inside C code (SIGPROF). So the load of the machine has no influence. A process that has
+run out of MEGABYTES also ends (OUT_OF_MEMORY), because the memory it holds would be missing for the next pair. Loads
+neither torch nor Ray.
 """
 
 import json
@@ -36,12 +37,12 @@ def main(seconds: float, megabytes: int) -> None:
 
 
 def _ruling(answer: str, reference: str, by: Judge) -> Ruling:
-    """A ruling, also where sympy gives up: the pair is at fault then, and a worker that goes on can be trusted."""
+    """A ruling, also if sympy raises an error: that is a fault of the pair, and the worker can continue."""
     try:
         verdict, reason = _judged(answer, reference, by)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
-    except Exception as error:
+    except Exception as error:  # whatever sympy raises is a fault of the pair, not of the process
         return Verdict.UNPARSED, f"{TOO_HARD}: {type(error).__name__}"
     if reason == "MemoryError":
         os._exit(OUT_OF_MEMORY)

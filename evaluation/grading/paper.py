@@ -1,9 +1,9 @@
-r"""What the paper's evaluation harness calls right: GAIR-NLP/OctoThinker, `eval/`, at commit 2ee2b49, under Apache-2.0.
+r"""The rulings of the paper's evaluation harness: GAIR-NLP/OctoThinker, `eval/`, at commit 2ee2b49, under Apache-2.0.
 
-The rules are that harness's own, its oddities included, for verdicts hang on them; written anew, but for the lists of
-replacements. `find` takes the answer out of a response by the kind of its benchmark; `decided` holds it against the
-reference where no algebra is needed, else `evaluation.grading.paper_algebra` in a process that can be killed. Repeated
-are:
+The rules are those of that harness, including its oddities, because verdicts depend on them; reimplemented, except the
+lists of replacements. `find` extracts the answer from a response by the kind of its benchmark; `decided` compares it
+with the reference if no algebra is needed, else `evaluation.grading.paper_algebra` in a process that can be killed.
+Repeated are:
 
     words        the last run of digits before the next "Q: ", thousands separators split; 100 times and one hundredth
                  of the reference are right, so is what is within 1e-3 (gsm8k, svamp, asdiv, mawps, amc23)
@@ -31,7 +31,7 @@ from typing import Literal
 from evaluation.grading.equality import Ruling, Verdict
 
 Kind = Literal["words", "math", "math_text", "olympiad", "sat", "letter", "ocw", "tabmwp"]
-"""`math_text` is math where the reference is one text and not the list of a solution's boxes (math500)."""
+"""`math_text` is math with a text as reference instead of the list of a solution's boxes (math500)."""
 MOST = 20_000
 NOTHING = "[invalid]"
 CLOSE = 1e-3
@@ -42,7 +42,7 @@ PERCENT = (0.01, 1.0, 100.0)
 
 
 def find(kind: Kind, question: str, response: str, choices: Sequence[str] | None) -> str:
-    """What the harness takes for the answer, as JSON: a text, or for math a list of texts."""
+    """What the harness extracts as the answer, as JSON: a text, or for math a list of texts."""
     text = response[:MOST]
     match kind:
         case "words":
@@ -68,7 +68,7 @@ def find(kind: Kind, question: str, response: str, choices: Sequence[str] | None
 
 
 def reference(kind: Kind, question: str, answer: str, solution: str | None, choices: Sequence[str] | None) -> str:
-    """The reference that the harness makes of an item of ours, as JSON."""
+    """The reference that the harness makes from one of our items, as JSON."""
     match kind:
         case "math":
             return json.dumps(_parts(question, solution or f"\\boxed{{{answer}}}"))
@@ -82,14 +82,14 @@ def reference(kind: Kind, question: str, answer: str, solution: str | None, choi
 
 
 def shown(answer: str) -> str | None:
-    """What `find` gave, for people; None where it found nothing."""
+    """The result of `find`, for people; None if it found nothing."""
     found = json.loads(answer)
     text = ", ".join(found) if isinstance(found, list) else found
     return None if text in ("", NOTHING) else text
 
 
 def _option(text: str, choices: Sequence[str]) -> str:
-    """Of the options whose words stand in the response the one with the fewest, of those the last."""
+    """Of the options whose words occur in the response, the one with the fewest words; of several, the last."""
     words, found = [word.lower() for word in text.rstrip(".").split()], NOTHING
     for option in sorted(choices, key=lambda choice: len(choice.split()), reverse=True):
         wanted = option.strip(".").lower()
@@ -141,7 +141,7 @@ def _boxes(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """The harness's `strip_string`: what tells no two answers apart, and some that does, taken away."""
+    """The harness's `strip_string`: removes what does not distinguish answers, and some things that do."""
     text = text.strip().replace("\n", "").rstrip(".").replace("\\!", "")
     if text.startswith("\\text{") and text.endswith("}"):
         text = text.split("{", 1)[1][:-1]
@@ -205,7 +205,7 @@ _REMOVED = (
     "childrentickets", "multiples", "\\text{s}", "\\text{.}", "\\text{\ns}", "\\text{}^2", "\\text{}^3", "\\text{\n}",
     "\\text{}", r"\mathrm{th}", r"^\circ", r"^{\circ}", r"\;", r",\!", "{,}", '"', "\\dots",
 )  # fmt: skip
-"""Of Lewkowycz et al. 2022 (Minerva), appendix D."""
+"""Replacements of Lewkowycz et al. 2022 (Minerva), appendix D."""
 
 
 def tex(text: str) -> str:
@@ -228,7 +228,7 @@ def tex(text: str) -> str:
 
 
 def decided(answer: str, wanted: str, kind: Kind) -> Ruling | None:
-    """The ruling on `find` and `reference` of one item where no algebra is needed, else None."""
+    """The ruling on `find` and `reference` of one item if no algebra is needed, else None."""
     found, gold = json.loads(answer), json.loads(wanted)
     match kind:
         case "sat" | "letter":
@@ -248,7 +248,7 @@ def ruling(is_right: bool) -> Ruling:
 
 
 def by_numbers(found: str, gold: str) -> bool | None:
-    """What two numbers say, or two equal texts; None where algebra must."""
+    """The ruling on two numbers or two equal texts; None if it needs algebra."""
     try:
         if abs(float(found.replace(",", "")) - float(gold.replace(",", ""))) < CLOSE:
             return True

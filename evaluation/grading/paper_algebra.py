@@ -1,7 +1,7 @@
 """The part of the paper's harness that calculates: what `evaluation.grading.paper` could not decide by looking at the
 texts.
 
-It may take for ever or eat all memory: give it untrusted text only in a process that can be killed
+It may never end or use all memory: give it untrusted text only in a process that can be killed
 (`evaluation.grading.answers.Grader` does). Loads sympy. The rules and what is left out: `evaluation.grading.paper`.
 """
 
@@ -30,7 +30,7 @@ _UNITS = (
 
 
 def rule(answer: str, wanted: str, kind: Kind) -> Ruling:
-    """The ruling on `find` and `reference` of one item. It may take for ever: give it a process that can be killed."""
+    """The ruling on `find` and `reference` of one item. It may never end: call it in a process that can be killed."""
     if said := decided(answer, wanted, kind):
         return said
     found, gold = json.loads(answer), json.loads(wanted)
@@ -108,13 +108,13 @@ def _symbolic(found: str, gold: str) -> bool:
             return True
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # whatever sympy throws at two things it cannot subtract, the harness goes on
+    except Exception:  # the harness continues whatever sympy raises when it cannot subtract
         pass
     try:
         return math.isclose(float(N(one)), float(N(other)), rel_tol=1e-9, abs_tol=CLOSE)
     except (MemoryError, RecursionError):
         raise
-    except Exception:
+    except Exception:  # sympy has no number for one of them
         return False
 
 
@@ -134,7 +134,7 @@ def _by_math_verify(found: str, gold: str) -> bool:
         )
     except (MemoryError, RecursionError):
         raise
-    except Exception:
+    except Exception:  # as in the harness, whatever math-verify raises is a wrong answer
         return False
 
 
@@ -154,7 +154,8 @@ def _of_course(found: str, gold: str) -> bool:
 
 
 def _alike(one: float, other: float) -> bool:
-    """numpy's isclose; where either is 0, or they are next to each other, a bound that is none for most pairs."""
+    """numpy's isclose, except if either is 0 or they are adjacent: then with a bound that has no effect for most
+    pairs."""
     if _close(one, 0.0) or _close(other, 0.0) or _close(one - other, 0.0):
         return abs(one - other) < 0.01 * (one + other) / 2
     return _close(one, other)

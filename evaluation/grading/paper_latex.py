@@ -1,11 +1,12 @@
-r"""LaTeX as sympy 1.12 reads it (`sympy.parsing.latex.parse_latex`), which is what the paper's harness compares by.
+r"""Parses LaTeX as sympy 1.12 does (`sympy.parsing.latex.parse_latex`), which the paper's harness uses for comparisons.
 
-That parser needs a version of ANTLR that other packages here do not allow. This one reads the same language by hand,
-with what is odd about it, for verdicts hang on it: every letter is a variable, \pi, e and i too; words are products; a
-name before a bracket is a function; blanks mean nothing, so that "2 3" is 23; and what cannot follow is left unread, so
-that "2,3" is 2. Integrals, sums, limits, derivatives and brackets of physics are not read: LatexError.
+That parser needs a version of ANTLR that other packages here do not allow. This one is written by hand for the same
+language, including its oddities, because verdicts depend on them: every letter is a variable, also \pi, e and i; words
+are products; a name before a bracket is a function; blanks have no meaning, so that "2 3" is 23; and parsing stops at
+the first token that cannot follow, so that "2,3" is 2. Integrals, sums, limits, derivatives and brackets of physics are
+not read: LatexError.
 
-Leaves out nothing that evaluates text: no name is looked up and nothing is called but sympy's own constructors.
+Never evaluates text: no name is looked up, and only sympy's constructors are called.
 """
 
 import re
@@ -41,7 +42,8 @@ class LatexError(ValueError):
 
 
 class _NoToken(LatexError):
-    """A character that is in no token: reading ends, where of other mistakes only what leads to them is left unread."""
+    """A character that is not part of a token: parsing fails, whereas after other mistakes only the rest is left
+    unread."""
 
 
 def parse_latex(text: str) -> Any:
@@ -59,7 +61,8 @@ class _Reader:
         self._next()
 
     def _next(self) -> str:
-        """Go on to the next token; the one before. A character that is no token matters only where it is come to."""
+        """Advance to the next token and return the one before. A character that is not a token matters only when it is
+        reached."""
         before = self.token
         while True:
             found = _TOKEN.match(self._text, self._place)
@@ -74,7 +77,7 @@ class _Reader:
                 return before
 
     def _tried(self, rule: Callable[[], Any]) -> Any:
-        """What `rule` reads from here; None, and nothing is read, where it cannot."""
+        """The result of `rule` at this position; None, without advancing, if it does not apply."""
         state = self._place, self.kind, self.token, self._depth, self._in_bars
         try:
             return rule()
@@ -98,7 +101,7 @@ class _Reader:
         return left
 
     def _after(self, rule: Callable[[], Any]) -> Any:
-        """What `rule` reads behind the next token."""
+        """The result of `rule` after the next token."""
         self._next()
         return rule()
 
@@ -131,7 +134,7 @@ class _Reader:
         return self._factors(with_functions=True)
 
     def _factors(self, with_functions: bool) -> Any:
-        """Factors that stand side by side."""
+        """Adjacent factors."""
         found = [self._postfix()]
         while self._begins() and (with_functions or self.token[1:] not in _FUNCTIONS):
             if (factor := self._tried(self._postfix)) is None:
@@ -169,7 +172,7 @@ class _Reader:
         return base
 
     def _script(self) -> Any:
-        """What stands in an exponent or index: in braces, or one atom."""
+        """The content of an exponent or index: in braces, or one atom."""
         if self.token == "{":
             return self._group()
         if self.kind == "digit":  # a^12 is a^1 times 2 in TeX, a^12 here
@@ -297,7 +300,7 @@ class _Reader:
         return sympy.root(value, degree, evaluate=False) if degree is not None else sympy.sqrt(value, evaluate=False)
 
     def _function(self, name: str) -> Any:
-        """A function of what stands in brackets behind it, or beside it. Where nothing is left for it, its index or
+        """A function, with its argument in brackets or after it. If nothing is left for the argument, its index or
         exponent is one digit: "\\log_2 8"."""
         if (value := self._tried(lambda: self._applied(name))) is None:
             self._one_digit = True

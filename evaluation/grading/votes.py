@@ -1,8 +1,8 @@
-"""Which of the answers to one item are one vote: those that are equal among themselves, however they are written.
+"""Groups the answers to one item into votes: equal answers are one vote, however they are written.
 
 The reference has no part in it: 0.5, 1/2 and \\frac{1}{3} are two votes whether one of them is right or none. What
-needs no algebra is compared here; of the other pairs the most frequent answers' go to the grader, up to MOST_PAIRS
-for an item, so that an item of two hundred odd answers costs no minutes. Equality is taken as transitive.
+needs no algebra is compared here; of the other pairs the most frequent answers' go to the grader, up to MOST_PAIRS for
+an item, so that an item with two hundred unusual answers does not take minutes. Equality is taken as transitive.
 
 Leaves out which vote wins (`evaluation.estimates`).
 """

@@ -3,9 +3,9 @@ r"""Prompts of other harnesses, character for character, by the name of a protoc
     paper     GAIR-NLP/OctoThinker, `eval/`, commit 2ee2b49: the examples, the layout of the question and the stop
               string of each of its thirteen benchmarks (its configuration leaves out math500; here it has math's)
     lm-eval   EleutherAI/lm-evaluation-harness, commit 4e7e0d4: gsm8k_cot (gsm8k), minerva_math (math, math500) and
-              mmlu_flan_cot_zeroshot (mmlu_stem), its generative task without examples; that of log-likelihoods needs
-              what no sampler here gives. Prompts and stop strings only: verdicts are this project's, and the length
-              is the recipe's, where that harness stops after 256 tokens
+              mmlu_flan_cot_zeroshot (mmlu_stem), its generative task without examples; the one with log-likelihoods
+              needs values that no sampler here provides. Prompts and stop strings only: verdicts are this project's,
+              and the length is the recipe's, where that harness stops after 256 tokens
 
 Other benchmarks have no prompt there. Two things are made from the item and not read from its file: the full stop that
 the paper's harness puts behind a body of SVAMP that lacks one, and the options of MathQA, which it cuts at every comma.
@@ -43,7 +43,7 @@ class Released:
 
 
 def released(protocol: ProtocolName | None, benchmark: str) -> Released | None:
-    """How `benchmark` is asked under `protocol`, None where it is not there."""
+    """How `benchmark` is asked under `protocol`; None if the protocol does not have it."""
     return _ALL[protocol].get(benchmark) if protocol else None
 
 

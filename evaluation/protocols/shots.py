@@ -1,6 +1,6 @@
-r"""Worked examples that stand before a problem in few-shot prompts, written for this project; none is a benchmark item.
+r"""Worked examples that precede a problem in few-shot prompts, written for this project; none is a benchmark item.
 
-`SHOTS` maps a set to its examples; how they are laid out is said in `evaluation.tasks`. Their numbers are those of the
+`SHOTS` maps a set to its examples; `evaluation.tasks` says how they are laid out. Their numbers are those of the
 published protocol (8 for word problems, 4 for the others, 5 for GPQA), but for TabMWP, which has 4 about tables here
 and the 8 of the word problems there; the texts are our own, so a score obtained with them is not the published one to
 the last digit. The released texts are those of `protocol: paper` (`evaluation.protocols.released`). A test grades every
@@ -231,4 +231,4 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "courses": COURSES,
     "tables": TABLES,
 }
-"""Sets of examples by name; the empty name is no examples."""
+"""Sets of examples by name; the empty name has no examples."""

@@ -1,4 +1,4 @@
-"""Prompt templates by name: how a problem is put to a model, in RL and in evaluation alike.
+"""Prompt templates by name: how a problem is presented to a model, in RL and in evaluation.
 
 The layouts are those of the OctoThinker runs (arXiv 2506.20512), in our own words. A template is a pure function
 of the problem and of the pass over the prompts; options of a multiple-choice problem are part of the problem
@@ -19,7 +19,7 @@ TemplateName = Literal["cpt_base", "ua_base", "orz_base", "icl_base", "base_0221
 FewShot = Literal["few_shot"]
 Asked = Literal[TemplateName, FewShot]
 FEW_SHOT: FewShot = "few_shot"
-"""Stands where a template's name may: each benchmark is asked as its task says (`evaluation.tasks`)."""
+"""Used instead of a template's name: each benchmark is asked as its task says (`evaluation.tasks`)."""
 
 _ORZ = (
     "A conversation between a User and an Assistant. The User poses a problem; the Assistant first thinks it through "
@@ -78,13 +78,14 @@ THINK = "<think>"
 
 
 def with_thought(template: Asked, response: str) -> str:
-    """`response` with the `<think>` that the prompt ends with: what a thought holds that is not ended is no answer."""
+    """`response`, preceded by the `<think>` with which the prompt ends: text in an unfinished thought is not an
+    answer."""
     opened = template != FEW_SHOT and render(template, "").rstrip().endswith(THINK)
     return THINK + response if opened else response
 
 
 def _examples(epoch: int) -> str:
-    """What stands before the problem in the first pass."""
+    """The text before the problem in the first pass."""
     return "" if epoch else _ICL + "".join(f"{_simple(asked)}{worked}\n\n" for asked, worked in _EXAMPLES)
 
 

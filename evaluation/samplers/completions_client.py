@@ -1,8 +1,9 @@
-"""A client of servers that speak OpenAI's completions, plain or chat, which tries again what may pass.
+"""A client of servers with OpenAI's completions API, plain or chat, which retries temporary failures.
 
-What may pass: no connection, a status of PASSING, a body that is no completion. It is asked again after a pause that
-doubles, or as long as Retry-After asks; a request that waits holds no slot. Every other status is `Refused` at once.
-Promises. No key stands in what is raised. Leaves out streaming, and what follows from a failure: callers know.
+Temporary failures are: no connection, a status in PASSING, a body that is not a completion. The request is repeated
+after a pause that is doubled each time, or as long as Retry-After says; a waiting request holds no slot. Every other
+status raises `Refused` at once. Promises. Errors never contain the key. Leaves out streaming, and the handling of
+failures by callers.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class Answer:
 
 
 class Failed(Exception):
-    """A request that failed as often as it may be tried."""
+    """A request that failed in every attempt."""
 
     def __init__(self, failure: str, tries: int):
         super().__init__(failure)
@@ -43,7 +44,7 @@ class Failed(Exception):
 
 
 class Refused(Exception):
-    """A request that would fail again alike; `status` is None where there is no such address."""
+    """A request that would fail again in the same way; `status` is None if the address does not exist."""
 
     def __init__(self, failure: str, status: int | None = None):
         super().__init__(failure)
@@ -51,7 +52,7 @@ class Refused(Exception):
 
 
 class _Again(Exception):
-    """A request that may yet succeed, and how many seconds the server wants us to wait."""
+    """A request that may succeed later, and the seconds that the server asks to wait."""
 
     def __init__(self, failure: str, seconds: float = 0.0):
         super().__init__(failure)
@@ -59,8 +60,8 @@ class _Again(Exception):
 
 
 class CompletionsClient:
-    """Asks `url`, with up to `concurrency` requests under way. One try may take `seconds`, all of a request's together
-    `seconds_in_all`. An async context manager."""
+    """Sends requests to `url`, up to `concurrency` at a time. One attempt may take `seconds`, all attempts of a request
+    together `seconds_in_all`. An async context manager."""
 
     def __init__(
         self,

@@ -1,11 +1,10 @@
 """Decoding of one batch by a transformers causal LM: the model's cache, the next tokens, the rows that end.
 
-Where the time goes, and what is done about it: half of it is reading prompts, so what all of a batch begin with (the
-examples of a few-shot prompt) is read once, and prompts of like length are read together and padded little; a decoding
-step costs about the same for a row that has finished as for one that has not, so finished rows give up their place in
-the batch and in its cache; keys and values are written into buffers of the final length in place of being copied at
-each step; a prompt sampled n times is read once. Leaves out how rows become batches:
-`evaluation.samplers.transformers_sampler`.
+How time is saved: half of it is reading prompts, so the common beginning of a batch (the examples of a few-shot prompt)
+is read once, and prompts of similar length are read together with little padding; a decoding step costs about the same
+for a finished row as for another, so finished rows are removed from the batch and from its cache; keys and values are
+written into buffers of the final length instead of being copied at each step; a prompt sampled n times is read once.
+Leaves out how rows become batches: `evaluation.samplers.transformers_sampler`.
 """
 
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ DROP_SHARE = 1 / 32
 
 @dataclass(eq=False)
 class Row:
-    """One sequence to sample: its place among the requests, the stream of its prompt, its number among the samples of
-    that, and what came of it."""
+    """One sequence to sample: its position among the requests, the random stream of its prompt, its sample number, and
+    its result."""
 
     place: int
     stream: int
@@ -48,7 +47,7 @@ class Row:
 def decode(
     model: Any, batch: list[Row], temperature: float, uniforms: np.ndarray, ending: "Ending"
 ) -> Iterator[list[Row]]:
-    """Sample every row of `batch` to its end, note what came of it in the row, and give the rows that are dropped.
+    """Sample every row of `batch` to its end, record the result in the row, and yield the rows that are dropped.
 
     Shapes, here and below: B rows in all, N steps at most, A rows still in the model's cache (`alive_A` says which),
     V tokens in the vocabulary.
@@ -74,15 +73,15 @@ def decode(
 
 
 def _moved_up(going_A: Tensor, n_going: int) -> Tensor:
-    """Rows for the first `n_going` places: those that go on stay where they are, and the last of them take the places
-    of those that do not."""
+    """Rows for the first `n_going` positions: unfinished rows stay in place, and the last of them move to the positions
+    of finished ones."""
     rows = torch.arange(n_going, device=going_A.device)
     rows[~going_A[:n_going]] = going_A[n_going:].nonzero()[:, 0] + n_going
     return rows
 
 
 class _Tally:
-    """What was sampled in a batch so far. A row that has ended may stay in the cache; what it samples then is void."""
+    """The tokens sampled in a batch so far. A finished row may stay in the cache; its further tokens are ignored."""
 
     def __init__(self, batch: list[Row], device: torch.device):
         self._limits_B = torch.tensor([row.limit for row in batch], device=device)
@@ -97,7 +96,7 @@ class _Tally:
         self._logprobs_BN[alive_A, step] = logprobs_AV.gather(1, tokens_A[:, None])[:, 0]
 
     def close(self, step: int, alive_A: Tensor, ended_A: Tensor) -> Tensor:
-        """Close the rows that ended with this step or reached their limit; whether each row goes on, bool [A]."""
+        """Close the rows that ended with this step or reached their limit; whether each row continues, bool [A]."""
         full_A = self._limits_B[alive_A] <= step + 1
         newly_A = (ended_A | full_A) & (self._lengths_B[alive_A] == 0)
         self._lengths_B[alive_A[newly_A]] = step + 1
@@ -105,7 +104,7 @@ class _Tally:
         return self._lengths_B[alive_A] == 0
 
     def deliver(self, batch: list[Row], places_E: Tensor) -> list[Row]:
-        """The rows of `batch` at `places_E`, which have ended, with what came of them."""
+        """The rows of `batch` at `places_E`, which have ended, with their results."""
         columns = (self.tokens_BN, self._logprobs_BN, self._lengths_B, self._cut_B)
         rows = [batch[place] for place in places_E.tolist()]
         for row, tokens, logprobs, length, cut in zip(rows, *(one[places_E].tolist() for one in columns), strict=True):
@@ -323,7 +322,7 @@ def _grouped_attention(config: Any) -> Iterator[None]:
 
 
 def _attends_to_everything(model: Any) -> bool:
-    """Whether every layer is plain full attention, so that buffers and a ready-made mask say all there is to say."""
+    """Whether every layer is plain full attention, so that buffers and a prepared mask are sufficient."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     implementation = getattr(config, "_attn_implementation", None)

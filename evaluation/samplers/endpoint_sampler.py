@@ -1,9 +1,9 @@
-"""Samples from any server that speaks OpenAI's completions, many requests at once.
+"""Samples from any server with OpenAI's completions API, many requests at a time.
 
-A prompt is sent as it is (`/completions`, not chat): a base model has no chat template. Each sample is a request of
-its own with a seed of its own, because servers differ in what `n` and one seed mean. What may pass is tried again
-(`evaluation.samplers.completions_client`); after `retries` the run ends with one line, and what came before is kept:
-the same command asks for the rest. A refused key or an unknown model ends it at once. Leaves out streaming, and the
+A prompt is sent as it is (`/completions`, not chat): a base model has no chat template. Each sample is a separate
+request with its own seed, because servers differ in what `n` and one seed mean. Temporary failures are retried
+(`evaluation.samplers.completions_client`); after `retries` the run ends with one line, and earlier answers are kept:
+the same command requests the rest. A refused key or an unknown model ends it at once. Leaves out streaming, and the
 tokens themselves: lengths are as the server counts them.
 """
 
@@ -14,11 +14,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from evaluation.config import EndpointRecipe
 from evaluation.samplers.completions_client import Answer, CompletionsClient, Failed, Refused, plain
-from evaluation.samplers.sampling import Completion, SamplingParams, cut_at
+from evaluation.samplers.sampling import Completion, SamplingParams, cut_at, seed_of
 from manifests.errors import UserError
 
 
@@ -84,7 +82,7 @@ class Endpoint:
         done.put((place, await asyncio.gather(*(self._complete(client, body) for body in bodies))))
 
     def _body(self, prompt: str, params: SamplingParams, stream: int, number: int) -> dict[str, Any]:
-        seed = int(np.random.SeedSequence((params.seed, stream, number)).generate_state(1, np.uint32)[0])
+        seed = seed_of(params, stream, number)
         body = {
             "model": self._settings.model,
             "prompt": prompt,
@@ -107,8 +105,8 @@ class Endpoint:
 
 
 def _completion(answer: Answer, stop: tuple[str, ...]) -> Completion:
-    """What the server says. That a stop string ended it, and which, only some say (vLLM: `stop_reason`); one that
-    leaves the string in the text has it cut off here."""
+    """The completion in an answer. Only some servers report which stop string ended it (vLLM: `stop_reason`); if the
+    string is still in the text, it is cut off here."""
     text, stopped_by = cut_at(answer.text, stop)
     stopped_by = answer.stop_reason if answer.stop_reason in stop else stopped_by
     return Completion(text, answer.completion_tokens, answer.finish_reason == "length", stopped_by=stopped_by)
@@ -119,10 +117,10 @@ def _run(work: Any, done: Any) -> None:
     try:
         asyncio.run(work)
         done.put(None)
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # the errors of several requests at once: the first is raised
         told = group.split(UserError)[0]
         done.put(_first(told or group))
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too: the thread that waits raises it
         done.put(error)
 
 
@@ -133,7 +131,7 @@ def _first(error: BaseException) -> BaseException:
 
 
 class _Stopped(Exception):
-    """Whoever reads the completions has gone."""
+    """The reader of the completions has stopped."""
 
 
 async def _end_when(stopped: threading.Event, group: asyncio.TaskGroup) -> None:

@@ -1,4 +1,4 @@
-"""What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
+"""What all samplers share: sampling parameters, completions, and the interface of the three samplers.
 
 `evaluation.samplers.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
 """
@@ -6,6 +6,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
+
+import numpy as np
 
 SamplerName = Literal["transformers", "vllm", "endpoint"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
@@ -40,8 +42,13 @@ class Completion:
     stopped_by: str | None = None
 
 
+def seed_of(params: SamplingParams, stream: int, number: int) -> int:
+    """The seed, of 32 bits, with which an engine draws the sample `number` of the prompt with this random stream."""
+    return int(np.random.SeedSequence((params.seed, stream, number)).generate_state(1, np.uint32)[0])
+
+
 def cut_at(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
-    """`text` up to the first stop string in it, and that string; of two that begin at one place, the first named."""
+    """`text` up to the first stop string in it, and that string; of two at the same position, the first in `stop`."""
     places = [(text.find(one), number) for number, one in enumerate(stop) if one in text]
     if not places:
         return text, None
@@ -70,7 +77,7 @@ class Sampler(Protocol):
     ) -> Iterator[tuple[int, list[Completion]]]:
         """(position of a prompt, its `params.n` completions), each prompt once, as they come to an end.
 
-        `streams` names the random stream of each prompt. What was handed over before an error or an interrupt counts.
+        `streams` names the random stream of each prompt. Results yielded before an error or an interrupt are valid.
         """
         ...
 

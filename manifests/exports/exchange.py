@@ -1,13 +1,13 @@
 """Manifests from one store to another: `octo publish` and `octo pull`.
 
-A manifest is its record and the files that it names by checksum, so copying is: what the target lacks, each file
-checked on the way, the record last. Promises. A reader of the target never sees a manifest whose files are not all
+A manifest is its record and the files that it names by checksum. Copying sends the files that the target lacks, each
+checked on the way, and the record last. Promises. A reader of the target never sees a manifest whose files are not all
 there. What was copied before an interruption is not copied again. The copy has the ID of the original. Nothing is
-copied where the record could not be written in the end: a name@version that stands for other content there, a target
-that cannot create a file exclusively. The source may be a stranger's: what it says of itself is held against what lies
-there (the digest of the record, every file, the rows of every column) before the record is written, and a copy never
-stands for a build of the target (docs/decisions/0002-claims.md). On the Hugging Face hub all of it is one commit
-(`manifests.exports.hub_commit`). Leaves out runs, and going on within a file: the unit is one file.
+copied if the record could not be written in the end: because name@version has other content in the target, or because
+the target cannot create a file exclusively. The source may not be trustworthy: what its record claims is compared with
+its content (the digest of the record, every file, the rows of every column) before the record is written, and a copy
+never counts as a build of the target (docs/decisions/0002-claims.md). On the Hugging Face hub all of it is one commit
+(`manifests.exports.hub_commit`). Leaves out runs, and resuming within a file.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ from manifests.store import Store
 
 @dataclass(frozen=True)
 class Copied:
-    """A manifest that is now in the target: of its `files` and `bytes`, what had to be copied."""
+    """A manifest that is now in the target, and how many files and bytes had to be copied."""
 
     manifest: Manifest
     files: int
@@ -53,10 +53,9 @@ class Copied:
 
 
 def copy(source: Store, ref: str, target: Store, parents: bool = False) -> list[Copied]:
-    """Put the manifest that `ref` names in `source` into `target`, with `parents` its ancestors before it.
-
-    The last of the list is the manifest itself. UserError for a store that does not answer, a name taken by other
-    content, a damaged file, or an ancestor that `source` lacks.
+    """Copy the manifest that `ref` names in `source` to `target`; with `parents`, its ancestors first. The last item of
+    the list is the manifest itself. UserError for a store that does not answer, a name taken by other content, a
+    damaged file, or an ancestor that `source` lacks.
     """
     with reached(source):
         wanted = resolve(source, ref)
@@ -89,18 +88,20 @@ def _to_store(manifests: list[Manifest], missing: list[list[File]], target: Stor
 
 
 def _checked_copy(manifest: Manifest, target: Store, advance: Callable[..., None]) -> Manifest:
-    """`copy_manifest`, with the content held against the digest where the record is new to `target`."""
+    """`copy_manifest`; if the record is new to `target`, the content is first checked against the digest."""
     copy_files(manifest, target, advance)
     if not target.exists(record_path(manifest.name, manifest.version)):
         place = manifest.store if manifest.store.is_local and not target.is_local else target  # where reading is cheap
         if problems := content_problems(place, manifest):
-            said = f"{manifest.ref} in {manifest.store.url} is not what {manifest.id} names: {'; '.join(problems[:3])}"
-            raise UserError(said, "It was not copied. Get it again from whoever published it")
+            said = f"{manifest.ref} in {manifest.store.url} does not have the content that its ID {manifest.id} names"
+            raise UserError(
+                f"{said}: {'; '.join(problems[:3])}", "It was not copied. Get it again from whoever published it"
+            )
     return put_record(as_copy(manifest, target))
 
 
 def ancestors(manifest: Manifest) -> list[Manifest]:
-    """What `manifest` was made from, and so on, each before what was made from it, under every name that it has."""
+    """The ancestors of `manifest`, each before its descendants, under every name that it has."""
     known: dict[str, list[Manifest]] = {}
     for one in load_all(manifest.store)[0]:
         known.setdefault(one.id, []).append(one)
@@ -140,7 +141,8 @@ def reached(*stores: Store) -> Iterator[None]:
 
 
 def _refuse_absent_bucket(target: Store) -> None:
-    """FileNotFoundError where an object store has no such bucket: of a file in one it only says that it is missing."""
+    """FileNotFoundError when there is no such bucket: for a file in it the object store only says that the file is
+    missing."""
     if not target.is_local and "/" in target.root:
         target.fs.info(target.root.split("/")[0])
 

@@ -1,13 +1,13 @@
-"""A manifest as files of the field: a Hugging Face folder, JSON lines, WebDataset tars, Croissant, verl's prompts.
+"""A manifest as files for other tools: a Hugging Face folder, JSON lines, WebDataset tars, Croissant, verl's prompts.
 
     FOLDER/data/<part>/train-00000-of-00002.parquet      or .jsonl.zst, .tar; a part is a source or a component
     FOLDER/README.md, FOLDER/croissant.json              hf; croissant (which is hf and this file)
     FOLDER/train.parquet                                 verl
 
-Of a corpus the kept documents with their text are written, of any other kind the rows that it is named for. Promises.
-The manifest is checked before it is read. Memory is some row groups, however large the manifest. The folder is written
-aside and renamed: it is there whole or not at all, and a folder that holds anything is refused. Leaves out what was
-dropped and the evidence (they stay in the store), and mixtures, whose export is `mixtures.export`.
+A corpus is exported as its kept documents with their texts, any other kind as the rows that it is named for. Promises.
+The manifest is checked before it is read. Memory is a few row groups, however large the manifest is. The files are
+written to a temporary folder that is then renamed: the export is complete or absent, and a folder that is not empty is
+refused. Leaves out dropped documents and the evidence, which stay in the store, and mixtures: see `mixtures.export`.
 """
 
 import shutil
@@ -41,12 +41,12 @@ NOT_OF_THE_KEPT = ("drop_reason", "drop_evidence", "keeper_id")
 """Columns of documents that are NULL for every kept one."""
 MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, pa.ArrowException)
 MISSHAPEN += (duckdb.Error, IsADirectoryError, FileExistsError)
-"""What is raised over a manifest that does not hold what its kind promises."""
+"""Raised for a manifest that lacks tables or columns that its kind should have."""
 
 
 def export_rows(manifest: Manifest, format: str, folder: Path) -> Path:
-    """Write `manifest` into `folder`, which must not be there or be empty. UserError for a format that does not hold
-    its kind, a folder that holds something, or a manifest that is not what its ID names."""
+    """Write `manifest` into `folder`, which must not be there or be empty. UserError for a format that does not fit its
+    kind, a folder that is not empty, or a manifest whose content does not match its ID."""
     known = checked_format(manifest, format)
     with whole_folder(folder) as aside, in_one_line(manifest, known):
         check_launch(manifest.store, manifest)
@@ -84,9 +84,8 @@ def _a(kind: str) -> str:
 
 @contextmanager
 def in_one_line(manifest: Manifest, format: str) -> Iterator[None]:
-    """A UserError for whatever a manifest raises that does not hold what its kind promises: a column that is not there
-    or of another type, tables that do not belong together. Its digest says nothing of that, and its maker may be a
-    stranger."""
+    """Turn errors over a malformed manifest into one UserError: a missing column, one of another type, tables that do
+    not belong together. The digest does not cover that, and the manifest may come from a stranger."""
     try:
         yield
     except MISSHAPEN as error:
@@ -98,9 +97,9 @@ def in_one_line(manifest: Manifest, format: str) -> Iterator[None]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place at the end, or is gone after an error."""
+    """A temporary folder beside `folder` that is renamed to it at the end, or removed after an error."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there and not empty", "Name a folder that is not there yet")
+        raise UserError(f"{folder} exists and is not empty", "Give a folder that does not exist yet")
     aside = folder.absolute().with_name(f"{folder.absolute().name}.{uuid.uuid4().hex[:8]}.part")
     aside.mkdir(parents=True)
     try:
@@ -124,7 +123,7 @@ def rows_of(manifest: Manifest) -> Pieces:
 
 
 def _kept_documents(manifest: Manifest) -> Pieces:
-    """Documents and texts stand row for row beside each other, and in the order of sources."""
+    """The tables documents and texts have the same rows, in the order of sources."""
     documents = aligned(manifest, "documents", manifest.scan("documents"))
     for rows, texts in zip(documents, aligned(manifest, "texts", manifest.scan("texts")), strict=True):
         kept = pc.is_null(rows["drop_reason"])
@@ -145,7 +144,9 @@ def aligned(
 def with_texts(rows: pa.Table, texts: pa.Table) -> pa.Table:
     """`rows` with the columns of `texts` behind doc_id, the text first."""
     if not rows["doc_id"].equals(texts["doc_id"]):
-        raise UserError("documents and texts do not stand beside each other", "See `octo manifest verify`")
+        raise UserError(
+            "the tables documents and texts do not have the same rows in the same order", "See `octo manifest verify`"
+        )
     for place, name in enumerate(name for name in texts.column_names if name != "doc_id"):
         rows = rows.add_column(place + 1, texts.schema.field(name), texts[name])
     return rows

@@ -1,7 +1,7 @@
-"""Rows into the files of an export: Parquet, JSON lines, WebDataset tars, a folder for each part.
+"""Writes the files of an export: Parquet, JSON lines or WebDataset tars, in a folder for each part.
 
-Promises. Memory is one row group. A file ends after BYTES_PER_FILE of rows, and its name says of how many it is one, as
-loaders want it. Leaves out which rows those are, and what describes them: see `manifests.exports.export`.
+Promises. Memory is one row group. A file ends after BYTES_PER_FILE of rows, and its name gives the number of files, as
+loaders expect. Leaves out choosing the rows and describing them: see `manifests.exports.export`.
 """
 
 import tarfile
@@ -36,7 +36,7 @@ class Writer(Protocol):
 
 @dataclass
 class Part:
-    """What was written of one part: its files in order, its rows and their bytes in memory. `writer` has the last file
+    """The files written for one part, in order, with their rows and their bytes in memory. `writer` has the last file
     open while there is `room` in it."""
 
     name: str
@@ -56,7 +56,7 @@ class Part:
 
 @dataclass
 class Files:
-    """Rows into files of BYTES_PER_FILE, a folder for each part. `opened` begins a file of a schema."""
+    """Writes rows to files of BYTES_PER_FILE, in a folder for each part. `opened` opens a file for a schema."""
 
     folder: Path
     split: str
@@ -88,7 +88,7 @@ class Files:
         part.room -= table.nbytes
 
     def _end(self, part: Part) -> None:
-        """Give the files of `part` the names by which loaders tell how many there are."""
+        """Give the files of `part` their final names, which include the number of files."""
         part.close()
         of = f"of-{len(part.files):05d}.{self.suffix}"
         named = [path.with_name(f"{part.split}-{number:05d}-{of}") for number, path in enumerate(part.files)]

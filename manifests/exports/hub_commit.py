@@ -1,10 +1,10 @@
 """Publishing to the Hugging Face hub: what a data set's repository lacks of some manifests, as one commit.
 
 The hub has no file that is created exclusively, but its commits can name their parent, and one whose parent is no
-longer the head of the branch is refused. Promises. A reader of the repository sees a manifest whole or not at all. Of
-two who publish at once one wins and the other is told. Every file is checked on the way. What was uploaded before an
-interruption the hub knows by its checksum and does not ask for again. Leaves out making a repository, and logging in
-(`hf auth login`, or HF_TOKEN).
+longer the head of the branch is refused. Promises. A reader of the repository sees a manifest whole or not at all. If
+two publish at once, one succeeds and the other gets an error. Every file is checked on the way. The hub recognises by
+its checksum what was uploaded before an interruption. Leaves out creating a repository, and logging in (`hf auth
+login`, or HF_TOKEN).
 """
 
 import re
@@ -28,7 +28,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Head:
-    """A branch of a data set's repository as it stands: the commit that it ends in, and the folder of the store."""
+    """The present state of a branch in a data set's repository: its last commit, and the folder of the store."""
 
     repository: str
     branch: str
@@ -37,7 +37,7 @@ class Head:
 
     @property
     def store(self) -> Store:
-        """What is there at this commit, whatever happens to the branch."""
+        """The files at this commit, whatever happens to the branch."""
         return Store(f"hf://datasets/{self.repository}@{self.commit}/{self.folder}".rstrip("/"))
 
     def path(self, path: str) -> str:
@@ -46,15 +46,15 @@ class Head:
 
 
 def head_of(store: Store) -> Head | None:
-    """Where publishing to `store` would add a commit; None where it is no store on the hub. UserError for one commit,
-    which nothing can be added to, and for what is no data set."""
+    """Where publishing to `store` would add a commit; None if it is not on the hub. UserError for a store that names a
+    commit, which cannot be changed, and for a repository that is not a data set."""
     if not store.url.startswith("hf://"):
         return None
     if not (found := PLACE.fullmatch(store.url)):
         raise UserError(f"{store.url} is not a data set of the hub", "Give hf://datasets/ORG/NAME/FOLDER")
     repository, branch, folder = found[1], found[2] or "main", found[3] or ""
     if COMMIT.fullmatch(branch):
-        raise UserError(f"{store.url} is one commit, to which nothing can be added", "Leave the commit out")
+        raise UserError(f"{store.url} names a commit, which cannot be changed", "Leave the commit out")
     return Head(repository, branch, HfApi().dataset_info(repository, revision=branch).sha or "", folder)
 
 
@@ -84,7 +84,9 @@ def _checked(manifest: Manifest, file: File, scratch: Path) -> Path:
         path = scratch / file.sha256
         manifest.store.fs.get_file(manifest.store.full(file.path), str(path))
     if file_sha256(path) != file.sha256:
-        raise UserError(f"{file.path} in {manifest.store.url} is damaged", "Nothing was published; verify it")
+        raise UserError(
+            f"{file.path} in {manifest.store.url} is damaged", "Nothing was published. See `octo manifest verify`"
+        )
     return path
 
 
@@ -100,5 +102,6 @@ def _send(head: Head, added: list[CommitOperationAdd], title: str) -> None:
         if error.response is None or error.response.status_code != 412:
             raise
         raise UserError(
-            f"{head.repository} got another commit meanwhile", "Give the same command again; what was sent is kept"
+            f"{head.repository} received another commit in the meantime",
+            "Repeat the command; files that were sent are kept",
         ) from error

@@ -1,4 +1,4 @@
-"""Settings that places share: what one process may use, and how Slurm is asked."""
+"""Settings that places share: the resources of one process, and how jobs are submitted to Slurm."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from manifests.recipe import Recipe
 
 
 def _clock(value: Any) -> Any:
-    """YAML reads 24:00:00 without quotes as a number to the base 60: seconds."""
+    """YAML reads 24:00:00 without quotes as a number in base 60, which is the seconds."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return f"{value // 3600:02}:{value // 60 % 60:02}:{value % 60:02}"
     return value
@@ -26,7 +26,7 @@ def seconds(time: str) -> int:
 
 
 class NeedsRecipe(Recipe):
-    """What one process may use; what is not said is left to the place."""
+    """Resources of one process; what is not given is left to the place."""
 
     time: Time = "24:00:00"
     """Limit of time: hours:minutes:seconds, or days-hours:minutes:seconds."""
@@ -37,7 +37,7 @@ class NeedsRecipe(Recipe):
 
 
 class SlurmSettings(Recipe):
-    """How Slurm is asked, whatever the work."""
+    """Settings of every job that is submitted to Slurm."""
 
     partition: str | None = None
     """Partition of Slurm; by default the cluster's own default."""

@@ -1,5 +1,5 @@
-"""Processes on this machine. They end with the one that submitted them: at the end of their standard input, which it
-holds, and which a program that may be left alone must read (`curation.execution.worker.end_with_parent`)."""
+"""Processes on this machine. They end with the process that submitted them, at the end of their standard input, which
+that process holds open: a program that could outlive it must read it (`curation.execution.worker.end_with_parent`)."""
 
 import contextlib
 import subprocess
@@ -11,11 +11,11 @@ from manifests.places.place import Element, Work
 from manifests.process import environment
 
 END_SECONDS = 10.0
-"""How long a process may take to end by itself once it is told to."""
+"""Seconds in which a process must end after SIGTERM."""
 
 
 class Local:
-    """A Place. `variables` are added to each process's environment; numbers of elements are not told here."""
+    """A Place. `variables` are added to each process's environment. Leaves out arrays."""
 
     def __init__(self, variables: dict[str, str] | None = None):
         self._variables = variables or {}
@@ -39,7 +39,7 @@ class Local:
         ]
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """The processes are gone afterwards."""
+        """End the processes; none of them exists afterwards."""
         processes = [self._processes[pid][1] for pid in ids]
         for process in processes:
             if process.poll() is None:
@@ -56,5 +56,5 @@ class Local:
         return [work.folder / f"{work.name}.log"]
 
     def exit_status(self, pid: str) -> int | None:
-        """How a process ended; None while it runs."""
+        """The exit status of a process; None while it runs."""
         return self._processes[pid][1].poll()

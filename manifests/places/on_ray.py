@@ -1,6 +1,6 @@
-"""Ray: the driver is a process of this machine, its tasks run wherever Ray has room.
+"""Ray: the driver is a process on this machine; its tasks run wherever Ray has resources.
 
-Ray is started by the driver on this machine, in a folder that goes with it, unless the program joins a cluster."""
+The driver starts Ray on this machine, in a temporary folder, unless the program joins a cluster."""
 
 import tempfile
 from collections.abc import Sequence

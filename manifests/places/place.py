@@ -1,10 +1,9 @@
-"""What a place is: it takes work, says how that stands, gives it up, and knows where its words are.
+"""What a place is: work is submitted to it, and it reports the status of the work, cancels it and finds its logs.
 
-    local      processes on this machine, which end with the one that submitted them
-    slurm      jobs of a cluster, which go on without it
-    on_ray     a driver on this machine, which ends with it, and tasks wherever Ray has room
+    local      processes on this machine, which end with the one that submitted them slurm      jobs of a cluster, which
+    continue without it on_ray     a driver on this machine, which ends with it, and tasks wherever Ray has room
 
-Whoever submits knows what the work is and whether it is done; a place knows processes alone. Leaves out waiting.
+The submitter knows what the work is and whether it is done; a place knows only processes. Leaves out waiting.
 """
 
 from collections.abc import Sequence
@@ -23,10 +22,10 @@ NOTHING_SAID = NeedsRecipe()
 
 @dataclass(frozen=True)
 class Work:
-    """A Python program to run: `python ARGUMENTS`, found again by its `name`; its words go into `folder`.
+    """A Python program to run: `python ARGUMENTS`. It is found again by its `name`, and its logs are in `folder`.
 
-    With `elements` it is an array of so many, `at_once` of them at a time, each told its number; it begins after any
-    end of the jobs in `after`.
+    With `elements` it is an array of that many, `at_once` of them at a time, each with its number in its environment.
+    It starts when the jobs in `after` have ended, successfully or not.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Element:
-    """One job that waits or runs; of an array, one element of it. `reason` is why it waits, `nodes` where it runs."""
+    """One pending or running job, or one element of an array. `reason` is why it is pending, `nodes` where it runs."""
 
     id: str
     name: str
@@ -60,11 +59,11 @@ class Place(Protocol):
     """Where work runs."""
 
     def submit(self, work: Work) -> list[str]:
-        """Begin `work`, or queue it; the IDs of its jobs. UserError where the place cannot be had, or refuses."""
+        """Start or queue `work`; returns the IDs of its jobs. UserError when the place is not available or refuses."""
         ...
 
     def status(self, *names: str) -> list[Element]:
-        """What waits or runs of the work called so. UserError where the place does not answer."""
+        """The pending and running jobs of the work with these names. UserError when the place does not answer."""
         ...
 
     def cancel(self, ids: Sequence[str]) -> None:
@@ -72,5 +71,5 @@ class Place(Protocol):
         ...
 
     def logs(self, work: Work) -> list[Path]:
-        """The files that hold what `work` has said so far."""
+        """The log files of `work`."""
         ...

@@ -1,8 +1,9 @@
 """Slurm: jobs and arrays of jobs, submitted by sbatch and found again by their names.
 
-The one writer of batch scripts. A single job waits for those of its name to end (`singleton`), an array is cut into
-several where the cluster allows none so large; each element finds its number in SLURM_ARRAY_TASK_ID and RUN_OFFSET, as
-Datatrove's executor reads them. States come from squeue, of ended jobs from sacct where the cluster keeps accounts.
+The only module that writes batch scripts. A single job waits until other jobs of its name have ended (`singleton`). An
+array that is larger than the cluster allows is split into several; each element finds its number in SLURM_ARRAY_TASK_ID
+and RUN_OFFSET, as Datatrove's executor reads them. States come from squeue, and of ended jobs from sacct where the
+cluster keeps accounts.
 """
 
 import contextlib
@@ -24,14 +25,14 @@ from manifests.process import PROJECT
 DEFAULT_MAX_ARRAY = 1001
 ARRAY_LOGS = "slurm_logs"
 NEVER = ("BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit")
-"""Reasons of Slurm for which a job waits for ever: it asks for more than any node, or than the partition, has."""
+"""Slurm's reasons of jobs that wait for ever: they request more than any node or the partition has."""
 PLAIN = SlurmSettings()
-HINT = "Try again when Slurm's controller is there"
+HINT = "Try again when Slurm's controller answers"
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """A Place. `max_array` bounds the elements of one array; by default what the cluster says."""
+    """A Place. `max_array` limits the elements of one array; the default is the cluster's limit."""
 
     settings: SlurmSettings = PLAIN
     max_array: int | None = None
@@ -107,12 +108,12 @@ class Slurm:
 
 
 def is_stuck(element: Element) -> bool:
-    """Whether a job waits for what the partition does not have, and sbatch took it all the same."""
+    """Whether a job that sbatch accepted waits for resources that the partition does not have."""
     return element.state == "PENDING" and element.reason in NEVER
 
 
 def max_array_size() -> int:
-    """What the cluster says, or Slurm's default."""
+    """The cluster's limit, or Slurm's default."""
     with contextlib.suppress(UserError):
         if found := re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config")):
             return int(found[1])
@@ -134,9 +135,12 @@ def _sbatch(*arguments: str) -> str:
 
 
 def ask(program: str, *arguments: str, hint: str = HINT) -> str:
-    """What a program of Slurm prints; UserError where it is missing, fails, or says nothing for a minute."""
+    """The output of a program of Slurm; UserError when it is missing, fails, or does not end within a minute."""
     if not shutil.which(program):
-        raise UserError(f"there is no {program} on this machine", "Run it where Slurm's commands are, or --on local")
+        raise UserError(
+            f"there is no {program} on this machine",
+            "Run it where Slurm's commands are, such as a login node, or use --on local",
+        )
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired as error:

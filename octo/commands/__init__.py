@@ -1,4 +1,4 @@
-"""The verbs of the command line, a module for each noun: importing one puts its verbs into `app`."""
+"""The verbs of the command line, one module for each noun; importing a module adds its verbs to `app`."""
 
 from octo.commands import benchmark, corpus, document, machine, manifest, mixture, model, quickstart, run, store, study
 from octo.commands.groups import app

@@ -1,6 +1,5 @@
 """Commands for benchmarks: `benchmarks` freezes them, `eval` measures a model on them."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +130,8 @@ def evaluate_model(
 
 
 def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: list[str]) -> Any:
-    """The recipe given, else that of the project for what `parent` is: a base model, or one after RL."""
+    """The given recipe, or else the recipe of the project for a base model or for a model after RL, depending on
+    `parent`."""
     from evaluation.config import EvalRecipe
     from manifests.recipe import load
 
@@ -142,19 +142,18 @@ def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: li
 
 
 def chosen_benchmarks(home: "Store", suite: str | None, names: list[str]) -> "list[Manifest]":
-    """The manifests of a suite and those named; what a suite lacks here is said on stderr."""
+    """The manifests of a suite and those named. Benchmarks of the suite that are missing in the store are reported on
+    stderr."""
     from evaluation.benchmarks import suite as members
     from manifests.manifest import resolve
+    from manifests.progress import warn
 
     chosen = [resolve(home, name) for name in names] if names else []
     if suite is None:
         return chosen
     found, missing = members(home, suite)
     if missing:
-        print(
-            f"octo: {suite} without {', '.join(missing)}: not frozen in this store, see `octo benchmarks`",
-            file=sys.stderr,
-        )
+        warn(f"the suite {suite} is run without {', '.join(missing)}, not frozen in this store; see `octo benchmarks`")
     return [*found, *chosen]
 
 

@@ -85,7 +85,7 @@ def curate(
     append_to = append_to or renamed("--onto", "--append-to", onto)
     if refilter and append_to:
         hint = "Re-filter the corpus first, then append to the result"
-        raise UserError("--refilter and --append-to are two steps", hint)
+        raise UserError("--refilter and --append-to cannot be given together", hint)
     base, grown = (resolve(home, ref) if ref else None for ref in (refilter, append_to))
     if check:
         looked = pipeline.check(home, config)
@@ -108,14 +108,14 @@ def curate(
 
 
 def renamed(old: str, new: str, value: str | None) -> str | None:
-    """The value of an option under its old name, with a hint; old names are taken for one release."""
+    """The value of an option given under its old name, with a hint; old names work for one release."""
     if value is not None:
         print(f"octo: {old} is now called {new}; the old name will go in the next release", file=sys.stderr)
     return value
 
 
 def exit_if_barren(lines: list[str]) -> None:
-    """Exit status 3, and `lines` on stderr, where a source gave no document."""
+    """Print `lines` on stderr and exit with status 3 if a source gave no document."""
     from manifests.progress import warn
 
     for line in lines:

@@ -25,7 +25,7 @@ app = typer.Typer(
     help=("From raw mathematical text to an RL-ready model, with every token accounted for."),
 )
 manifest_app = typer.Typer(no_args_is_help=True, help="Inspect, check, export and import manifests; clean up.")
-runs_app = typer.Typer(no_args_is_help=True, help="Inspect runs.")
+runs_app = typer.Typer(no_args_is_help=True, help="Inspect and cancel runs.")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(runs_app, name="runs")
 study_app = typer.Typer(
@@ -35,7 +35,7 @@ app.add_typer(study_app, name="study")
 
 
 class RunUnlessNamed(TyperGroup):
-    """A verb with verbs of its own: what names none of these is the arguments of its `run`."""
+    """A group of verbs; arguments that name none of them are passed to its verb `run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = not args or args[0] in self.commands or args[0] in ("--help",)

@@ -91,9 +91,7 @@ def manifest_verify(ref: ManifestArgument, json_: JsonOption = False, store: Sto
     for problem in problems if not json_ else ():
         print(problem, file=sys.stderr)
     if problems:
-        raise UserError(
-            f"{manifest.ref} fails in {len(problems)} places", "Rebuild it, or restore the files named above"
-        )
+        raise UserError(f"{manifest.ref} has {len(problems)} problems", "Rebuild it, or restore the files named above")
     if not json_:
         print(f"{manifest.ref} is {manifest.id}: {manifest.bytes:,} bytes, every checksum and the digest agree")
 
@@ -114,12 +112,12 @@ def manifest_rebuild(
         again = build_again(home, manifest, Store(folder), workers)
     if again.id != manifest.id:
         raise UserError(
-            f"{manifest.ref} is {manifest.id}, built again it is {again.id}", "Its inputs or the code changed"
+            f"{manifest.ref} is {manifest.id}; the rebuilt manifest is {again.id}", "Its inputs or the code changed"
         )
     if json_:
         print_json(identity(manifest) | {"rebuilt": again.id})
     else:
-        print(f"built again: {again.id}, the same")
+        print(f"rebuilt: {again.id}, identical")
 
 
 @manifest_app.command(name="tag")

@@ -26,7 +26,7 @@ ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a
 
 
 def one_of(value: str, choices: Any) -> Any:
-    """`value`, which must be a name of the Literal `choices`; another makes the command line a wrong one."""
+    """`value`, which must be one of the names of the Literal `choices`; otherwise the command line is wrong."""
     if value not in (names := get_args(choices)):
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
     return value

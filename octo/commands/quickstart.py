@@ -1,4 +1,4 @@
-"""`octo quickstart`: read from top to bottom it is the whole walk, from source to corpus, mixtures, training, RL,
+"""`octo quickstart`: from top to bottom it is the whole pipeline, from source to corpus, mixtures, training, RL,
 evaluation and report."""
 
 from pathlib import Path

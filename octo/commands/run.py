@@ -1,4 +1,4 @@
-"""`octo runs …`: inspect runs."""
+"""`octo runs …`: inspect and cancel runs."""
 
 import json
 from typing import Annotated
@@ -7,7 +7,10 @@ import typer
 
 from octo.commands.groups import runs_app
 from octo.commands.options import JsonOption, StoreOption, open_store
-from octo.printing import print_json, show, show_rows, show_run
+from octo.printing import identity, print_json, show, show_rows, show_run
+
+RunArgument = Annotated[str, typer.Argument(help="Run ID or unique prefix.")]
+LOGS_SHOWN, LINES_SHOWN = 3, 20
 
 
 @runs_app.command(name="list")
@@ -21,7 +24,7 @@ def runs_list(json_: JsonOption = False, store: StoreOption = None) -> None:
 
 @runs_app.command(name="show")
 def runs_show(
-    run: Annotated[str, typer.Argument(help="Run ID or unique prefix.")],
+    run: RunArgument,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -35,6 +38,39 @@ def runs_show(
         show_run(found)
     else:
         print(json.dumps(found.record, indent=1, ensure_ascii=False))
+
+
+@runs_app.command(name="cancel")
+def runs_cancel(run: RunArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
+    """End all work on a run: its jobs on Slurm, or its process on this machine. The same command resumes the run."""
+    from manifests.runs import load_run
+    from octo.run_control import cancel
+
+    found = load_run(open_store(store), run)
+    said = cancel(found)
+    found.reload()
+    print_json(identity(found) | {"said": said}) if json_ else print(said)
+
+
+@runs_app.command(name="logs")
+def runs_logs(run: RunArgument, json_: JsonOption = False, store: StoreOption = None) -> None:
+    """Show where the processes and jobs of a run wrote what they printed, and the last lines of the newest logs."""
+    from manifests.errors import in_one_line
+    from manifests.progress import warn
+    from manifests.runs import load_run
+    from octo.run_control import last_lines, logs_of, why_none
+
+    found = load_run(open_store(store), run)
+    paths = logs_of(found)
+    if json_:
+        print_json([{"path": str(path), "lines": last_lines(path, LINES_SHOWN)} for path in paths])
+        return
+    if not paths:
+        warn(why_none(found))
+    for path in paths[:-LOGS_SHOWN]:
+        print(path)
+    for path in paths[-LOGS_SHOWN:]:
+        print(f"\n{path}", *map(in_one_line, last_lines(path, LINES_SHOWN)), sep="\n")
 
 
 @runs_app.command(name="compare")

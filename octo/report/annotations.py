@@ -1,4 +1,4 @@
-"""Annotations in the report: what a language model was asked, and what became of the answers."""
+"""Annotations in the report: the task of the language model, and the verdicts on its answers."""
 
 from manifests.catalog import main_rows
 from manifests.manifest import Manifest
@@ -14,7 +14,7 @@ FROM annotations WHERE manifest = $1 GROUP BY score, verdict ORDER BY verdict <>
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What was asked of how many documents, and what became of the answers."""
+    """The task, the number of documents, and the verdicts on the answers."""
     documents, rows = manifest.counts["documents"], number(main_rows(manifest), "row")
     lede = f"{number(documents, 'document')} shown to {manifest.recipe['model']} ({manifest.recipe['task']}); {rows}."
     found = report.rows(_ANSWERS, manifest.id)

@@ -13,7 +13,7 @@ SELECT split, subject, level, count(*) AS items FROM items WHERE manifest = $1 G
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What is told of a benchmark."""
+    """The part of a report about a benchmark."""
     groups = report.rows(_ITEM_GROUPS, manifest.id)
     first = report.rows("FROM items WHERE manifest = $1 ORDER BY item_id LIMIT $2", manifest.id, SAMPLES)
     shown = [question(f"item {row['item_id']}", row) for row in first]

@@ -1,6 +1,8 @@
-"""Charts that several kinds of things have: curves of runs, averaged where a run is long, and what their axes share."""
+"""Charts that several kinds share: curves of runs, averaged if a run is long, and their axes."""
 
-from manifests.runs import RunDirectory
+from collections.abc import Iterable
+
+from manifests.catalog import Catalog
 from octo.report import page
 from octo.report.frame import Report, Row
 from octo.report.page import Html, element
@@ -8,11 +10,11 @@ from octo.report.page import Html, element
 POINTS = 600
 """Points of a curve at most; a longer run is averaged over equal spans of steps."""
 LAYER_POINTS = 80
-"""The same for stacked areas, in which the pattern of single steps would flicker."""
+"""The same for stacked areas, in which single steps would be visual noise."""
 BINS = 40
 """Bars of a histogram."""
 NAMED = 9
-"""Sources with a layer of their own in one chart; the rest share one."""
+"""Sources with their own layer in one chart; the rest share one."""
 OTHERS = "other sources"
 SHARE_FORMAT = "~%"
 
@@ -21,18 +23,34 @@ def pictures(charts: list[Html | None]) -> Html:
     return element("div", charts, class_="pictures")
 
 
-_CURVE = """
-WITH mine AS (SELECT *, sum(tokens) OVER (ORDER BY step)::BIGINT AS read FROM steps WHERE run = $1),
-span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine)
-SELECT max(step) AS step, max(read) AS read{means} FROM mine, span GROUP BY (step - 1) // width ORDER BY step
+def over_spans(mine: str, columns: str, points: int, keys: str = "") -> str:
+    """SQL that sums up the rows of each run over equal spans of steps, at most `points` of them.
+
+    `mine` selects the rows, with their `run` and `step`; `columns` are aggregates over a span. `keys` names further
+    columns to group by, each with a comma behind it. The result has `span`, the number of the span, and `step`, its
+    last step.
+    """
+    return f"""
+WITH mine AS ({mine}),
+width AS (SELECT run, greatest(ceil(max(step) / {points}), 1)::BIGINT AS steps FROM mine GROUP BY run)
+SELECT run, {keys}(step - 1) // steps AS span, max(step) AS step, {columns}
+FROM mine JOIN width USING (run) GROUP BY run, {keys}span ORDER BY ALL
 """
 
 
-def curve(report: Report, run: RunDirectory, *columns: str) -> list[Row]:
-    """Rows (step, columns…) of `steps`, averaged over spans of steps when there are more than POINTS."""
-    present = report.catalog.query("FROM steps LIMIT 0").column_names
+_STEPS = """
+SELECT *, sum(tokens) OVER (PARTITION BY run ORDER BY step)::BIGINT AS read FROM steps WHERE list_contains($1, run)
+"""
+
+
+def curves(catalog: Catalog, runs: list[str], columns: Iterable[str]) -> list[Row]:
+    """Rows (run, step, read, columns…) of `steps`, averaged over spans of steps when a run has more than POINTS.
+
+    `read` is the number of tokens read up to the step. Columns that no run of the store has are left out.
+    """
+    present = catalog.query("FROM steps LIMIT 0").column_names
     means = "".join(f', avg("{column}") AS "{column}"' for column in columns if column in present)
-    return report.rows(_CURVE.format(means=means, points=POINTS), run.id)
+    return catalog.query(over_spans(_STEPS, f"max(read) AS read{means}", POINTS), [runs]).to_pylist()
 
 
 def over_steps(

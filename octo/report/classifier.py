@@ -8,7 +8,7 @@ from octo.report.page import count, element, fold
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What is told of a classifier."""
+    """The part of a report about a classifier."""
     precision = manifest.counts["average_precision"]
     lede = f"{count(main_rows(manifest))} labelled documents; average precision {precision:.4f} on those held out."
     cuts = report.rows("FROM thresholds WHERE manifest = $1 ORDER BY threshold", manifest.id)

@@ -7,7 +7,7 @@ from octo.report.page import Column, Html, code, count, percent, real
 
 
 def fine(value: float | None) -> str:
-    """A share to a hundredth of a percent, where rounding to whole sequences shows."""
+    """A share in hundredths of a percent, so that rounding to whole sequences is visible."""
     return percent(value, 2)
 
 
@@ -108,7 +108,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "prompt_tokens": ("Tokens of requests", count),
     "completion_tokens": ("Tokens of answers", count),
 }
-"""Heading of a column wherever it appears, and how its values are written when not as they are."""
+"""Heading of a column wherever it appears, and how its values are formatted, if they are."""
 
 
 def table_of(rows: list[dict[str, Any]], columns: str, caption: str = "") -> Html:

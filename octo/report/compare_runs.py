@@ -1,9 +1,9 @@
 """`octo report --compare`: several runs in one figure per benchmark, score and response length over their steps.
 
 A point is an evaluation (`octo eval RUN --step N`) of a checkpoint. A line joins the points of one run that were
-measured in one way; before the first step stands the run that it started from, where that was measured in the same way:
-a few-shot score is never joined to a zero-shot one. Raw points, no smoothing. Leaves out what runs recorded while they
-trained: `octo.report.write` shows that.
+measured in the same way. It starts with the parent run, as step 0, if that was measured in the same way: a few-shot
+score is never joined to a zero-shot one. The points are not smoothed. Leaves out what runs recorded during training:
+see `octo.report.write`.
 """
 
 import json
@@ -33,9 +33,8 @@ ORDER BY s.step, r.run
 
 
 def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
-    """Write the page about the runs `refs` (train or RL; of an evaluation, the run that it measured); where it lies.
-
-    Without `path` it is put into the store. UserError for what is no run, and when none has an evaluation.
+    """Write the page about the runs `refs` (train or RL; for an evaluation, the run that it measured) and return its
+    path. Without `path` it is written to the store. UserError if one is not a run, or if none has an evaluation.
     """
     runs = _measured(store, refs)
     with Catalog(store) as catalog:
@@ -45,18 +44,11 @@ def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
     if not any(lines.values()):
         named = ", ".join(parents)
         raise UserError(f"there is no evaluation of {named}", "Make one: octo eval RUN --step N --suite indicators")
-    text = _page(lines)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
-    name = f"reports/compare-{json_digest(list(lines))[:12]}.html"
-    store.put(name, text.encode())
-    return store.local(name)
+    return page.save(_page(lines), store, f"compare-{json_digest(list(lines))[:12]}", path)
 
 
 def _measured(store: Store, refs: list[str]) -> list[RunDirectory]:
-    """The runs, an evaluation replaced by what it measured; each once."""
+    """The runs, each once, with an evaluation replaced by the run that it measured."""
     found: dict[str, RunDirectory] = {}
     for ref in refs:
         run = load_run(store, ref)

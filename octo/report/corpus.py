@@ -12,9 +12,9 @@ from octo.report.frame import Part, Report, Row
 from octo.report.page import Html, count, element, fold, number, percent
 
 DIFF_CHARS = 8000
-"""Of a near-duplicate and of what was kept, compared word by word."""
+"""Characters of a near-duplicate and of the kept document that are compared word by word."""
 LEAKS = 10
-"""Documents shown of each benchmark that they hold items of."""
+"""Contaminated documents shown for each benchmark."""
 LEAK_CHARS = 300
 
 
@@ -42,7 +42,7 @@ FROM flow ORDER BY source
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What is told of a corpus."""
+    """The part of a report about a corpus."""
     flow = report.rows(_FUNNEL, manifest.id)
     sources = report.rows(_SOURCES, manifest.id)
     total = {key: sum(row[key] for row in sources) for key in ("documents_in", "tokens_in", "kept", "kept_tokens")}
@@ -82,8 +82,8 @@ def _outcome(row: Row) -> str:
 
 
 def _flow(report: Report, out: list[Row], key: str) -> Html | None:
-    """Where the documents or tokens of each source went; all that was quarantined is one outcome, for single
-    records are too thin to be seen."""
+    """The outcomes of the documents or tokens of each source. Quarantine is one outcome, because its reasons would be
+    too thin to see."""
     flows: dict[tuple[str, str], int] = {}
     for row in out:
         ends = row["source"], _outcome(row)
@@ -125,7 +125,7 @@ def _reasons_of(report: Report, manifest: Manifest) -> list[Html | None]:
 def _distributions(report: Report, manifest: Manifest) -> list[Html | None]:
     """Histograms of tokens per document and of every score: kept documents by source, dropped ones together.
 
-    Most scores pile up at one value, so their counts have a logarithmic axis.
+    Most scores are concentrated at one value, so the counts have a logarithmic axis.
     """
     schema = manifest.families["documents"].schema
     scores = [name for name, kind in schema.items() if kind == "double" and name not in DOCUMENTS.schema.names]
@@ -238,8 +238,8 @@ ORDER BY similarity, chosen.doc_id
 
 
 def _copies(report: Report, manifest: Manifest) -> list[Html | None]:
-    """Some near-duplicates beside what was kept in their place: those least alike, where a mistake would be, and
-    some that were chosen blindly."""
+    """Some near-duplicates beside the document that was kept instead: the least similar ones, where a mistake is most
+    likely, and an arbitrary sample."""
     pairs = report.rows(_PAIRS, manifest.id, SAMPLES // 2, DIFF_CHARS)
     return [fold(f"Near-duplicates beside what was kept ({len(pairs)} pairs)", list(map(_pair, pairs)))] * bool(pairs)
 
@@ -272,7 +272,7 @@ SELECT benchmark, count(*) AS n FROM items WHERE list_contains($1::VARCHAR[], ma
 
 
 def _contamination(report: Report, manifest: Manifest) -> list[Html | None]:
-    """Per benchmark: how many of its items are held by documents; benchmarks that nothing held are named too."""
+    """Per benchmark: how many of its items documents contain, including benchmarks without a contaminated item."""
     found = {row["benchmark"]: row for row in report.rows(_CONTAMINATION, manifest.id)}
     sizes = {row["benchmark"]: row["n"] for row in report.rows(_ITEMS, list(manifest.parents))}
     rows = [
@@ -301,7 +301,7 @@ ORDER BY benchmark, coverage DESC, doc_id
 
 
 def _leaks(report: Report, manifest: Manifest) -> list[Html | None]:
-    """Per benchmark the documents that cover most of an item: the item beside what the document holds."""
+    """Per benchmark, the documents that cover most of an item: the item beside the matching part of the document."""
     shown = report.rows(_LEAKS, manifest.id, list(manifest.parents), LEAKS, LEAK_CHARS)
     if not shown:
         return []
@@ -351,7 +351,7 @@ ORDER BY doc_id
 
 
 def _documents(report: Report, manifest: Manifest) -> list[Html | None]:
-    """A few documents that were kept and a few of each drop reason, over as many sources as there are."""
+    """A few kept documents and a few of each drop reason, from as many sources as possible."""
     chosen = report.rows(_FIRST_IDS, manifest.id, SAMPLES)
     total = {row["drop_reason"]: row["total"] for row in chosen}
     shown: dict[str | None, list[Html]] = {reason: [] for reason in total}

@@ -7,11 +7,11 @@ from octo.report.frame import Part, Report, Row
 from octo.report.page import Html, element, figure, number
 
 STRAGGLERS, BARS = 12, 2000
-"""Tasks of a curation that are listed, and that are drawn; of more the longest."""
+"""How many tasks of a curation are listed and drawn; if there are more, the longest ones."""
 
 
 def part(report: Report, run: RunDirectory) -> Part:
-    """The tasks over time, lane by lane, and those that took longest beside the median."""
+    """The tasks over time, lane by lane, and the longest ones compared with the median."""
     tasks = [row for row in run.lines("tasks.jsonl", "attempts") if "started" in row]
     ended = [row | {"seconds": row["ended"] - row["started"]} for row in tasks if "ended" in row]
     if not ended:

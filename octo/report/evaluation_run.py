@@ -15,7 +15,7 @@ SHARES = ("accuracy", "pass@", "maj@", "leaked", "unparsed", "truncated", "error
 
 
 def part(report: Report, run: RunDirectory) -> Part:
-    """What is told of an evaluation."""
+    """The part of a report about an evaluation."""
     scores = report.rows("FROM scores WHERE run = $1 ORDER BY benchmark, metric", run.id)
     if not scores:
         return Part("No score has been recorded.", [])

@@ -15,7 +15,7 @@ def question(heading: str, row: Row) -> Html:
 
 
 def response(row: Row, heading: str) -> Html:
-    """A prompt and what a model wrote, with the verdict and what it rests on."""
+    """A prompt and the response of a model, with the verdict and its reason."""
     verdict = element("span", row["verdict"], class_="verdict", style=f"background:{page.VERDICTS[row['verdict']]}")
     extracted = f" · answer found: {row['extracted']}" if row["extracted"] else ""
     reason = f" · {row['reason']}" if row["reason"] else ""

@@ -1,4 +1,4 @@
-"""The frame of a report: what its things are called, how they are linked and drawn, and the section of each."""
+"""The frame of a report: names, links and colours of the manifests and runs in it, and the section of each."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +48,7 @@ class Colours(dict[str, str]):
 
 @dataclass(frozen=True)
 class Part:
-    """What the page says of one thing: a sentence that sums it up, and what is shown below it."""
+    """The part of a page about one manifest or run: a summary sentence, and the content below it."""
 
     lede: str
     body: list[Html | None]
@@ -68,7 +68,7 @@ class Report:
         return self.catalog.query(sql, list(parameters)).to_pylist()
 
     def title(self, identity: str) -> str:
-        """What a thing is called: name@version, or what a run did to what."""
+        """The title of a manifest or run: name@version, or what kind of run on which manifest."""
         if known := self.refs.get(identity):
             return f"{known['name']}@{known['version']}"
         run = self.runs.get(identity)
@@ -90,12 +90,12 @@ class Report:
         return f"Evaluation after {after if after.startswith('RL') else after[:1].lower() + after[1:]}"
 
     def link(self, identity: str) -> Html:
-        """A thing's name, leading to its section if the page has one."""
+        """The title of a manifest or run, linked to its section if the page has one."""
         href = self.href(identity)
         return element("a" if href else "span", self.title(identity), href=href)
 
     def href(self, identity: str) -> str | None:
-        """Where a thing is told of: its section, if the page has one."""
+        """The address of the section about a manifest or run, if the page has one."""
         return f"#{identity}" if identity in self.here else None
 
     def contents(self, parts: dict[str, Part]) -> Html:
@@ -153,7 +153,7 @@ class Report:
         ]
 
     def lineage(self) -> Html:
-        """The things on the page and all their ancestors; many benchmarks are drawn as one box."""
+        """The manifests and runs on the page and all their ancestors; many benchmarks are drawn as one box."""
         found = self.relations()
         others = {row[end] for row in found for end in ("parent", "child")} - self.here
         names: list[str] = [*sorted(others), *(thing.id for thing in self.things)]

@@ -1,4 +1,4 @@
-"""What the report tells of a thing, by its kind."""
+"""The part of a report about a manifest or run, by its kind."""
 
 from manifests.manifest import Manifest
 from manifests.runs import RunDirectory
@@ -20,7 +20,7 @@ from octo.report.frame import Part, Report, Thing
 
 
 def part_of(report: Report, thing: Thing) -> Part:
-    """What the page says of `thing`, from the module of its kind."""
+    """The part about `thing`, from the module of its kind."""
     match thing:
         case Manifest(kind="corpus"):
             return corpus.part(report, thing)

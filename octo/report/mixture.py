@@ -12,7 +12,7 @@ STRIP = 500
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What is told of a mixture."""
+    """The part of a report about a mixture."""
     components = report.rows("FROM components WHERE manifest = $1 ORDER BY share DESC, component", manifest.id)
     sequences, length = main_rows(manifest), manifest.recipe.get("sequence_length")
     tokens = sum(row["tokens"] for row in components)

@@ -1,11 +1,12 @@
-"""Self-contained HTML pages: markup that escapes, tables that sort, bars, charts, mathematics, the sheet they stand on.
+"""Self-contained HTML pages: markup that escapes, tables that sort, bars, charts, mathematics, and the page around
+them.
 
 Promises. A string enters a page escaped unless it is `Html`, which only this module makes; JSON inside a script cannot
 close it; the page's Content-Security-Policy names its own scripts by their hash and allows no other and no network. So
-hostile text in a document is shown and never run. plotly.js is embedded once, compressed: 4.8 MB become 2.0 MB, which
-browsers since May 2023 inflate. KaTeX and its fonts (0.44 MB) are embedded where a page has a text with mathematics;
-what KaTeX refuses stays as its source. Tables, bars and strips are plain HTML and need no script. Leaves out: what is
-on the page, see `octo.report.write`.
+hostile text in a document is displayed and never executed. plotly.js is embedded once, compressed: 4.8 MB become 2.0
+MB, which browsers since May 2023 inflate. KaTeX and its fonts (0.44 MB) are embedded where a page has a text with
+mathematics; formulas that KaTeX refuses are shown as their source. Tables, bars and strips are plain HTML and need no
+script. Leaves out: what is on the page, see `octo.report.write`.
 """
 
 import base64
@@ -25,6 +26,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from manifests.runs import without_nan
+from manifests.store import Store
 
 COLOURS = (
     "#4f81d8",
@@ -44,7 +46,7 @@ WARM = ("#d9663d", "#d99a2b", "#b8506f", "#a5734c", "#c77f9c", "#8d6b94", "#d3b0
 KEPT, QUARANTINED = "#3f7fd0", "#7c879a"
 KATEX = Path(__file__).with_name("katex")
 MATHEMATICS = re.compile(r"\$|\\[(\[]|\\begin\{")
-"""What a text has somewhere if it has mathematics; `page.js` finds where."""
+"""A text without any of these has no mathematics; `page.js` finds the formulas."""
 VERDICTS = {"CORRECT": "#3a9d6e", "INCORRECT": "#d9663d", "UNPARSED": "#d3a72f", "ERROR": "#8d6b94"}
 
 
@@ -53,7 +55,7 @@ class Html(str):
 
 
 def markup(value: object) -> Html:
-    """`value` as markup: Html as it is, None as nothing, a sequence item by item, all else escaped."""
+    """`value` as markup: Html unchanged, None as nothing, a sequence item by item, everything else escaped."""
     if isinstance(value, Html):
         return value
     if value is None:
@@ -259,7 +261,7 @@ def _bar(label: str, parts: list[Segment], whole: float | None, write: Callable[
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that went on for a while in a lane: when it began, how long it took, colour and what it was."""
+    """A bar in a lane: start, duration, colour and description."""
 
     lane: str
     start: float
@@ -460,7 +462,7 @@ def flow(name: str, flows: dict[tuple[str, str], int], sources: dict[str, str], 
 
 
 def plotly_text(text: str) -> str:
-    """Text for a legend or an axis, where plotly would take <b> and <a href> for markup and $…$ for TeX."""
+    """Text for a legend or an axis, where plotly would interpret <b> and <a href> as markup and $…$ as TeX."""
     return html.escape(text, quote=False).replace("$", "&#36;")
 
 
@@ -532,3 +534,13 @@ def _packed(code: bytes) -> Html:
 def script_hash(script: bytes) -> str:
     """A script as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script).digest()).decode()
+
+
+def save(text: str, store: Store, name: str, path: Path | None) -> Path:
+    """Write a page to `path`, or to the store as reports/NAME.html; the path of the file."""
+    if path is None:
+        store.put(f"reports/{name}.html", text.encode())
+        return store.local(f"reports/{name}.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

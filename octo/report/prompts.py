@@ -13,7 +13,7 @@ SELECT source, count(*) AS prompts FROM prompts WHERE manifest = $1 GROUP BY ALL
 
 
 def part(report: Report, manifest: Manifest) -> Part:
-    """What is told of prompts."""
+    """The part of a report about prompts."""
     sources = report.rows(_PROMPT_SOURCES, manifest.id)
     first = report.rows("FROM prompts WHERE manifest = $1 ORDER BY position LIMIT $2", manifest.id, SAMPLES)
     lede = f"{number(main_rows(manifest), 'prompt')} with answers that can be verified, in one exact order."

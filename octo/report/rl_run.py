@@ -5,7 +5,17 @@ from itertools import pairwise
 
 from manifests.runs import RunDirectory
 from octo.report import page
-from octo.report.charts import LAYER_POINTS, NAMED, POINTS, SHARE_FORMAT, curve, dotted, over_steps, pictures
+from octo.report.charts import (
+    LAYER_POINTS,
+    NAMED,
+    POINTS,
+    SHARE_FORMAT,
+    curves,
+    dotted,
+    over_spans,
+    over_steps,
+    pictures,
+)
 from octo.report.columns import table_of
 from octo.report.excerpts import SAMPLE_CHARS, SAMPLES, response
 from octo.report.frame import Part, Report, Row
@@ -33,18 +43,18 @@ BY_SOURCE = {
 
 
 def part(report: Report, run: RunDirectory) -> Part:
-    """What is told of an RL run."""
-    steps = curve(report, run, *RL_CURVES, "length_p95", "cap", "loss", "lr")
+    """The part of a report about an RL run."""
+    steps = curves(report.catalog, [run.id], (*RL_CURVES, "length_p95", "cap", "loss", "lr"))
     if not steps:
         return Part("No step has been recorded.", [])
     met = report.rows("FROM alarms WHERE run = $1 ORDER BY step, action", run.id)
     acted = [{"first": row["step"] + 1} for row in met if row["action"] != "warn"]
     grown = [{"first": new["step"]} for old, new in pairwise(steps) if old.get("cap") != new.get("cap")]
     marks = [*acted, *grown]
-    curves = {key: {key: name} for key, name in RL_CURVES.items()}
-    curves["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile", "cap": "cap"}
+    lines = {key: {key: name} for key, name in RL_CURVES.items()}
+    lines["length_mean"] = {"length_mean": "mean", "length_p95": "95th percentile", "cap": "cap"}
     charts = [
-        over_steps(report, name, steps, curves[key], [{}, *marks], SHARE_FORMAT if key in RL_SHARES else None)
+        over_steps(report, name, steps, lines[key], [{}, *marks], SHARE_FORMAT if key in RL_SHARES else None)
         for key, name in RL_CURVES.items()
     ]
     charts += [*_by_source(report, run, marks), _verdicts(report, run)]
@@ -59,7 +69,7 @@ def measurement(report: Report, run: RunDirectory) -> Part:
 
 
 def _alarms(report: Report, met: list[Row]) -> list[Html | None]:
-    """What the collapse watch saw, when, and what followed."""
+    """The alarms of the collapse watch, with their steps and actions."""
     if not met:
         return []
     note = "Dotted lines in the charts: the run stopped, fell back to a checkpoint, or allowed longer answers."
@@ -121,19 +131,20 @@ def _reinforced(report: Report, run: RunDirectory) -> str:
     )
 
 
-_BY_SOURCE = """
-WITH mine AS (FROM rollouts WHERE run = $1),
-span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
-named AS (SELECT source FROM mine GROUP BY source ORDER BY count(*) DESC, source LIMIT $2)
-SELECT source, max(step) AS step, avg(reward) AS reward, avg((verdict = 'CORRECT')::INTEGER) AS accuracy,
-  avg(tokens) AS length, avg(truncated::INTEGER) AS truncated
-FROM mine JOIN named USING (source), span GROUP BY source, (step - 1) // width ORDER BY ALL
+_OF_LARGEST = """
+FROM rollouts WHERE run = $1 AND source IN (
+  SELECT source FROM rollouts WHERE run = $1 GROUP BY source ORDER BY count(*) DESC, source LIMIT $2)
 """
+_MEANS = """
+avg(reward) AS reward, avg((verdict = 'CORRECT')::INTEGER) AS accuracy, avg(tokens) AS length,
+avg(truncated::INTEGER) AS truncated
+"""
+_BY_SOURCE = over_spans(_OF_LARGEST, _MEANS, POINTS, "source, ")
 
 
 def _by_source(report: Report, run: RunDirectory, begins: list[Row]) -> list[Html | None]:
-    """What responses came to over steps, a line per source; of a single source its reward alone."""
-    found = report.rows(_BY_SOURCE.format(points=POINTS), run.id, NAMED)
+    """Reward, accuracy and length over steps, a line per source; with a single source only its reward."""
+    found = report.rows(_BY_SOURCE, run.id, NAMED)
     names = list(dict.fromkeys(row["source"] for row in found))
     drawn = list(BY_SOURCE.items())[: None if len(names) > 1 else 1] if names else []
     shapes = dotted([row["first"] - 0.5 for row in begins])
@@ -150,18 +161,12 @@ def _by_source(report: Report, run: RunDirectory, begins: list[Row]) -> list[Htm
     return charts
 
 
-_VERDICTS = """
-WITH mine AS (FROM rollouts WHERE run = $1),
-span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine)
-SELECT max(step) AS step, avg((verdict = 'CORRECT')::INTEGER) AS CORRECT,
-  avg((verdict = 'INCORRECT')::INTEGER) AS INCORRECT,
-  avg((verdict = 'UNPARSED')::INTEGER) AS UNPARSED, avg((verdict = 'ERROR')::INTEGER) AS ERROR
-FROM mine, span GROUP BY (step - 1) // width ORDER BY step
-"""
+_VERDICT_SHARES = ", ".join(f"avg((verdict = '{name}')::INTEGER) AS {name}" for name in page.VERDICTS)
+_VERDICTS = over_spans("FROM rollouts WHERE run = $1", _VERDICT_SHARES, LAYER_POINTS)
 
 
 def _verdicts(report: Report, run: RunDirectory) -> Html | None:
-    found = report.rows(_VERDICTS.format(points=LAYER_POINTS), run.id)
+    found = report.rows(_VERDICTS, run.id)
     steps = [row["step"] for row in found]
     traces = [page.area(name, steps, [row[name] for row in found], colour) for name, colour in page.VERDICTS.items()]
     layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"tickformat": ".0%", "range": [0, 1]}}

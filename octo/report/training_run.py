@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from manifests.errors import UserError
 from manifests.runs import RunDirectory
 from octo.report import page
-from octo.report.charts import LAYER_POINTS, NAMED, OTHERS, curve, dotted, pictures
+from octo.report.charts import LAYER_POINTS, NAMED, OTHERS, curves, dotted, over_spans, pictures
 from octo.report.columns import table_of
 from octo.report.frame import Part, Report, Row
 from octo.report.page import Html, element, fold, number, real
 from training.consumed import trace
 
 SPIKES, READ, BEFORE = 20, 100, 20
-"""Jumps of a loss that are told of, documents listed of each, and steps that it is compared with."""
+"""How many spikes of the loss are shown, how many documents are listed for each, and how many steps before it are
+averaged."""
 
 
 _STAGES = """
@@ -25,8 +26,8 @@ FROM steps WHERE run = $1 GROUP BY stage ORDER BY first
 
 
 def part(report: Report, run: RunDirectory) -> Part:
-    """What is told of a training run."""
-    steps = curve(report, run, "loss", "lr", "grad_norm")
+    """The part of a report about a training run."""
+    steps = curves(report.catalog, [run.id], ("loss", "lr", "grad_norm"))
     spikes = _spikes(report, run)
     stages = report.rows(_STAGES, run.id)
     if not steps:
@@ -49,7 +50,7 @@ def part(report: Report, run: RunDirectory) -> Part:
 def _over_tokens(
     report: Report, caption: str, steps: list[Row], column: str, stages: list[Row], marked: Sequence[Row] = ()
 ) -> Html:
-    """A column of `steps` over the tokens read; a dotted line where a stage begins, a dot at what is marked."""
+    """A column of `steps` over the tokens read; a dotted line where a stage begins, a dot at each marked step."""
     traces = [
         page.line(name, [row["read"] for row in rows], [row[column] for row in rows], colour,
                   text=[f"step {row['step']}" for row in rows], **more)
@@ -71,7 +72,7 @@ FROM mine WHERE list_contains($2::BIGINT[], step) ORDER BY step
 
 
 def _spikes(report: Report, run: RunDirectory) -> list[Row]:
-    """The steps whose loss jumps, as the run found them when it ended; the first of many."""
+    """The steps whose loss jumps, as recorded at the end of the run; only the first if there are many."""
     found = (run.record.get("summary") or {}).get("spikes") or []
     return report.rows(_SPIKES, run.id, found[:SPIKES])
 
@@ -104,22 +105,22 @@ SELECT source FROM consumption WHERE run = $1 GROUP BY source ORDER BY sum(token
 """
 
 
-_SHARES = """
-WITH mine AS (FROM consumption WHERE run = $1),
-span AS (SELECT greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine),
-spans AS (SELECT (step - 1) // width AS span, step, tokens,
-  if(list_contains($2::VARCHAR[], source), source, 'other sources') AS source FROM mine, span),
+_READ = f"""
+SELECT run, step, tokens, if(list_contains($2::VARCHAR[], source), source, '{OTHERS}') AS source
+FROM consumption WHERE run = $1
+"""
+_SHARES = f"""
+WITH spans AS ({over_spans(_READ, "sum(tokens) AS tokens", LAYER_POINTS, "source, ")}),
 ends AS (
   SELECT span, sum(tokens) AS whole, sum(sum(tokens)) OVER (ORDER BY span)::BIGINT AS read FROM spans GROUP BY span)
-SELECT ends.read, source, sum(tokens) / any_value(whole) AS share
-FROM spans JOIN ends USING (span) GROUP BY ALL ORDER BY ALL
+SELECT read, source, tokens / whole AS share FROM spans JOIN ends USING (span) ORDER BY ALL
 """
 
 
 def _consumed(report: Report, run: RunDirectory) -> Html | None:
     """Share of each source in what was consumed, over tokens."""
     named = [row["source"] for row in report.rows(_LARGEST_SOURCES, run.id, NAMED)]
-    found = report.rows(_SHARES.format(points=LAYER_POINTS), run.id, named)
+    found = report.rows(_SHARES, run.id, named)
     if not found:
         return None
     steps = sorted({row["read"] for row in found})
@@ -146,7 +147,7 @@ FROM consumption WHERE run = $1 GROUP BY ALL ORDER BY tokens DESC, source, compo
 
 
 def _achieved(report: Report, run: RunDirectory) -> list[Html | None]:
-    """Planned and achieved tokens of each component, and what each source gave."""
+    """Planned and achieved tokens of each component, and the tokens of each source."""
     manifests = [manifest["id"] for manifest in run.record["manifests"]]
     planned = (run.record.get("summary") or {}).get("planned_tokens")
     rows = report.rows(_ACHIEVED, run.id, manifests)

@@ -1,12 +1,12 @@
 """`octo report`: one self-contained HTML page about manifests and runs.
 
-Given one ID the page tells of that thing; given the corpus, its mixtures and the runs made from them it tells the whole
-walk in the order given, beginning with a picture of what was made from what.
+With one ID the page shows that manifest or run; with a corpus, its mixtures and the runs on them it shows all of them
+in the given order, after a graph of their lineage.
 
 Promises. Every number comes from SQL over the catalog, as an aggregate or a bounded sample, so that page and memory
-stay small whatever the corpus holds. Samples are the first by doc_id, which is a hash: the choice is arbitrary and the
-same every time, and so is the whole page. Text of documents and models is escaped (see `octo.report.page`). Leaves out:
-runs over their steps (`octo.report.compare_runs`).
+stay small for any corpus. Samples are the first by doc_id, which is a hash: the choice is arbitrary but reproducible,
+and so is the whole page. Text of documents and models is escaped (see `octo.report.page`). Leaves out: runs over their
+steps (`octo.report.compare_runs`).
 """
 
 from pathlib import Path
@@ -24,21 +24,15 @@ from octo.report.page import element
 
 
 def report(store: Store, refs: list[str], path: Path | None = None) -> Path:
-    """Write the page about the manifests and runs `refs`, in that order; returns where it lies.
-
-    Without `path` it is put into the store as reports/<id>.html (for several things, an ID made from theirs).
-    UserError for a reference that names nothing.
+    """Write the page about the manifests and runs `refs`, in that order, and return its path. Without `path` it is
+    written to the store as reports/<id>.html (for several things, an ID made from theirs). UserError for a reference
+    that names nothing.
     """
     things = {thing.id: thing for thing in (_find(store, ref) for ref in refs)}
     with Catalog(store) as catalog:
         text = _written(Report(catalog, list(things.values())))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
     name = next(iter(things)) if len(things) == 1 else f"report-{json_digest(list(things))[:12]}"
-    store.put(f"reports/{name}.html", text.encode())
-    return store.local(f"reports/{name}.html")
+    return page.save(text, store, name, path)
 
 
 def _find(store: Store, ref: str) -> Thing:

@@ -1,9 +1,8 @@
-"""What the pages of `octo ui` show: rows of the catalog, and what training and mixtures know, as markup.
+"""The pages of `octo ui` as markup: rows of the catalog, and provenance from training and mixtures.
 
-Promises. Every page is bounded: so many rows, so many characters of a text, so many points of a curve. Every string is
-escaped (see `octo.report.page`). IDs of things and documents lead to their pages. Things are told of by
-`octo.report`, word for word as in a report. Leaves out requests and limits, see `octo.web.server`; counting what a
-search would find.
+Promises. Every page is bounded in its rows, in the characters of a text and in the points of a curve. Every string is
+escaped (see `octo.report.page`). IDs are links to pages. Manifests and runs are shown as in a report, by the same code.
+Leaves out requests and limits, see `octo.web.server`; counting what a search would find.
 """
 
 import re
@@ -19,7 +18,7 @@ from manifests.manifest import Manifest
 from manifests.record import KINDS
 from manifests.runs import UNDER_WAY, RunDirectory
 from octo.report import page
-from octo.report.charts import POINTS, SHARE_FORMAT
+from octo.report.charts import SHARE_FORMAT, curves
 from octo.report.excerpts import response
 from octo.report.frame import Report
 from octo.report.kinds import part_of
@@ -38,7 +37,7 @@ TEXT_CHARS, RESPONSE_CHARS = 20_000, 3_000
 FOUND = 50
 """Documents shown of a search."""
 DRAWN = 60
-"""Things in the picture of a whole store; it says nothing any more with many."""
+"""Manifests and runs in the graph of a whole store; with more it would be unreadable."""
 COMPARED = 8
 """Runs in one chart."""
 
@@ -71,7 +70,7 @@ def link(text: object, path: str, /, **parameters: Any) -> Html:
 
 
 def grid(rows: Sequence[Row], caption: str = "") -> Html:
-    """Rows of any query as a table; IDs lead to what they name."""
+    """Rows of any query as a table, with IDs as links."""
     columns = [Column(key, key, _writer(key)) for key in (rows[0] if rows else ())]
     return page.table(rows, *columns, caption=caption)
 
@@ -135,20 +134,20 @@ def head(eyebrow: str, title: object, *children: object) -> Html:
 
 
 class _Told(Report):
-    """The report of things whose links lead to pages."""
+    """A report whose links lead to pages of the application."""
 
     def href(self, identity: str) -> str | None:
         return f"/things/{identity}" if identity in self.refs or identity in self.runs else None
 
     def relations(self) -> list[Row]:
-        """Ancestors and descendants; of no thing, all that the store holds."""
+        """Ancestors and descendants of a manifest or run, or everything in the store."""
         if not self.things:
             return self.rows("SELECT child, parent FROM lineage ORDER BY ALL")
         return [row for thing in self.things for row in self.rows(LINEAGE, thing.id)]
 
 
 def home(catalog: Catalog) -> Sheet:
-    """Every manifest and run, and how they hang together."""
+    """Every manifest and run, and their lineage."""
     told = _Told(catalog, [])
     manifests = told.rows(_MANIFESTS)
     runs = told.rows(_RUNS)
@@ -197,7 +196,7 @@ def _tick(run: str) -> Html:
 
 
 def thing(catalog: Catalog, of: Thing) -> Sheet:
-    """One manifest or run, told as in its report, with ways to go on from it."""
+    """One manifest or run, as in its report, with links to related pages."""
     told = _Told(catalog, [of])
     try:
         section = told.section(of, part_of(told, of))
@@ -225,7 +224,7 @@ def _ways_on(of: Thing) -> Html | None:
 
 
 def search(catalog: Catalog, words: str, manifest: str | None, source: str, reason: str) -> Sheet:
-    """Documents whose text holds every one of `words`, whatever their case; the first that are found.
+    """Documents whose text contains all of `words`, in any case; the first ones found.
 
     `manifest` is the ID of a corpus; None is the newest, and the empty string every one.
     """
@@ -247,7 +246,7 @@ def search(catalog: Catalog, words: str, manifest: str | None, source: str, reas
 
 
 def _search(catalog: Catalog, words: list[str], manifest: str, source: str, reason: str) -> list[Row]:
-    """Rows for `_hit`, one more than are shown. `%` and `_` in a word stand for themselves."""
+    """Rows for `_hit`, one more than are shown. `%` and `_` in a word are literal."""
     parameters: list[Any] = [words[0] if words else ""]
     of_corpus = [("manifest = ?", manifest)]
     of_document = [*of_corpus, ("source = ?", source), ("coalesce(drop_reason, 'kept') = ?", reason)]
@@ -264,7 +263,7 @@ def _search(catalog: Catalog, words: list[str], manifest: str, source: str, reas
 
 
 def _where(conditions: Sequence[tuple[str, str]], parameters: list[Any]) -> str:
-    """The conditions that have a value, with that as a further parameter in place of `?`."""
+    """The conditions that have a value, each with its value as a parameter instead of `?`."""
     written = []
     for condition, value in conditions:
         if value:
@@ -287,11 +286,11 @@ LIFE = {
     "prompts": "The prompts made of it",
     "rollouts": "The responses to them",
 }
-"""Headings for the parts of a document's life."""
+"""Headings for the parts of a document's history."""
 
 
 def document(catalog: Catalog, doc_id: str, life: dict[str, list[Row]]) -> Sheet:
-    """A document's text and life: what `octo why` tells, with the steps and sequences as links."""
+    """The text and history of a document: what `octo why` shows, with steps and sequences as links."""
     texts = catalog.query(_TEXT, [doc_id, TEXT_CHARS]).to_pylist()
     steps = [{"at": link("show", f"/runs/{row['run']}/steps/{row['step']}")} | row for row in life["steps"]]
     read = [
@@ -316,7 +315,7 @@ def document(catalog: Catalog, doc_id: str, life: dict[str, list[Row]]) -> Sheet
 
 
 FIRST = ("source", "role", "url", "license", "n_tokens", "drop_evidence", "cluster_id", "keeper_id")
-"""What is said of a document before it is asked for more."""
+"""The summary of a document."""
 
 
 def _record(row: Row) -> Html:
@@ -340,7 +339,7 @@ def _copies(catalog: Catalog, records: list[Row]) -> list[Html]:
 
 
 def _step_head(catalog: Catalog, run: RunDirectory, step: int) -> Html:
-    """The head of the page of one step: where it stands among the others, and its numbers."""
+    """The head of the page of one step: links to its neighbours, and its metrics."""
     last = catalog.query("SELECT max(step) AS last FROM steps WHERE run = $1", [run.id])["last"][0].as_py() or 0
     rows = catalog.query(
         "SELECT * EXCLUDE (run, step) FROM steps WHERE run = $1 AND step = $2", [run.id, step]
@@ -434,7 +433,7 @@ def sequence(mixture: Manifest, number: int, last: int, spans: list[Row]) -> She
 
 
 def sql(catalog: Catalog, query: str) -> Sheet:
-    """A query, what it gives or why it does not, queries to begin with, and the columns of every view."""
+    """A query with its result or error, example queries, and the columns of every view."""
     asked = form("/sql", element("textarea", f"\n{query}", name="query", rows=8, spellcheck="false"), button="Run")
     saved = [element("li", link(question, "/sql", query=text.strip())) for question, text in QUERIES.items()]
     body = [
@@ -467,7 +466,7 @@ def _view(spec: tables.TableSpec) -> Html:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Curves of runs as they are now: the sheet, and what a page that shows it asks for again while `live`."""
+    """The present curves of runs: the page, and the parts that it reloads while `live`."""
 
     sheet: Sheet
     table: Html
@@ -477,10 +476,8 @@ class Comparison:
 def compare(catalog: Catalog, runs: list[RunDirectory], over: str) -> Comparison:
     """Curves of several runs over steps or over tokens, averaged over spans of steps where a run is long."""
     sheet, told = page.Page(), _Told(catalog, list(runs))
-    present = catalog.query("FROM steps LIMIT 0").column_names
-    means = "".join(f', avg("{name}") AS "{name}"' for name in CURVES if name in present)
-    rows = catalog.query(_CURVES.format(means=means, points=POINTS), [[run.id for run in runs]]).to_pylist()
-    charts = [_curve(sheet, name, rows, runs, over) for name in CURVES if name in present]
+    rows = [row | {"tokens": row["read"]} for row in curves(catalog, [run.id for run in runs], CURVES)]
+    charts = [_curve(sheet, name, rows, runs, over) for name in CURVES]
     table = _now(told, runs, rows)
     live = any(run.status in UNDER_WAY for run in runs)
     ids = [run.id for run in runs]
@@ -497,7 +494,7 @@ def compare(catalog: Catalog, runs: list[RunDirectory], over: str) -> Comparison
 def _curve(sheet: page.Page, name: str, rows: list[Row], runs: list[RunDirectory], over: str) -> Html | None:
     traces = []
     for place, run in enumerate(runs):
-        mine = [row for row in rows if row["run"] == run.id and row[name] is not None]
+        mine = [row for row in rows if row["run"] == run.id and row.get(name) is not None]
         if mine:
             x, y = [row[over] for row in mine], [row[name] for row in mine]
             traces.append(page.line(run.id, x, y, page.COLOURS[place % len(page.COLOURS)]))
@@ -552,11 +549,4 @@ _ROLLOUTS = """
 SELECT prompt_id, doc_id, source, left(prompt, $3) AS prompt, left(response, $3) AS response, length(response) AS whole,
   tokens, truncated, verdict, extracted, reason, reward
 FROM rollouts WHERE run = $1 AND step = $2 ORDER BY prompt_id, sample
-"""
-_CURVES = """
-WITH mine AS (
-  SELECT *, sum(tokens) OVER (PARTITION BY run ORDER BY step)::BIGINT AS read FROM steps WHERE list_contains($1, run)),
-span AS (SELECT run, greatest(ceil(max(step) / {points}), 1)::BIGINT AS width FROM mine GROUP BY run)
-SELECT run, max(step) AS step, max(read) AS tokens{means}
-FROM mine JOIN span USING (run) GROUP BY run, (step - 1) // width ORDER BY run, step
 """

@@ -1,20 +1,18 @@
-"""`octo ui`: a web application over a store that only reads it.
+"""`octo ui`: a read-only web application over a store.
 
-    /                                what the store holds, and what was made from what
-    /things/REF                      a manifest or run, as its report tells it
-    /documents, /documents/ID        search; one document with its whole life
-    /runs/RUN/steps/N                a step of a run: what it read, or what it answered
-    /mixtures/ID/sequences/N         a sequence of a mixture, as the model reads it
-    /sql                             one SELECT, and queries to begin with
-    /compare, /compare.json          curves of runs, drawn anew while they train
+    /                                the manifests and runs of the store, with their lineage /things/REF a manifest or
+    run, as in its report /documents, /documents/ID        search; one document with its history /runs/RUN/steps/N a
+    step of a run: what it read, or its responses /mixtures/ID/sequences/N a sequence of a mixture, as the model reads
+    it /sql                             one SELECT, and example queries /compare, /compare.json curves of runs, updated
+    while they train
 
 Promises. Every request is a GET that writes nothing. On loopback the Host header must name this machine, so that no
-page on the web can be this server under a name of its own; on any other host a token is asked for, once, and kept in a
-cookie. The Content-Security-Policy allows scripts from here alone and none inside a page. The queries of a page share
-SECONDS, each catalog has MEMORY, and AT_ONCE pages are made at a time. Files are read by the store and the locked
-catalog alone; no path of a request is the path of a file. What goes wrong is one line on a page. Leaves out TLS (put a
-proxy in front, or an SSH tunnel), users, and a single function of SQL that takes long: DuckDB looks at both limits
-between its steps, and `repeat('x', 1000000000)` is one step.
+website can reach this server under its own name (DNS rebinding); on any other host a token is required, once, and kept
+in a cookie. The Content-Security-Policy allows scripts only from this server and none inside a page. The queries of a
+page share SECONDS, each catalog has MEMORY, and AT_ONCE pages are made at a time. Files are read only by the store and
+the locked catalog; no path of a request is the path of a file. An error is one line on a page. Leaves out TLS (put a
+proxy in front, or an SSH tunnel), users, and a single SQL function that takes long: DuckDB checks both limits between
+its steps, and `repeat('x', 1000000000)` is one step.
 """
 
 import contextlib
@@ -82,7 +80,8 @@ COOKIE = "octo_ui"
 
 
 class Guard:
-    """Lets in who may read, and puts the headers on every answer. `token` None: who comes by a name of loopback."""
+    """Admits authorised requests, and adds the headers to every response. `token` None: requests to a name of loopback
+    are admitted."""
 
     def __init__(self, app: ASGIApp, token: str | None):
         self.app, self.token = app, token
@@ -120,7 +119,7 @@ class Guard:
         return None if known else error_page(403, "a token is needed. Open the address that `octo ui` printed")
 
     def admit(self, request: Request) -> Response | None:
-        """Keep the token of an address in a cookie, and leave the address without it."""
+        """Move the token from the address to a cookie."""
         if self.token is None or "token" not in request.query_params:
             return None
         rest = request.url.remove_query_params("token")
@@ -192,7 +191,8 @@ class Site:
         return [*made, Route("/static/{name:path}", static)]
 
     def within_limits(self, make: Callable[[Request], Response]) -> Answer:
-        """`make` in a thread of its own, when a place is free, under the limits of every catalog that it opens."""
+        """Run `make` in its own thread, when fewer than AT_ONCE run, with the limits for every catalog that it
+        opens."""
 
         def work(request: Request) -> Response:
             if not self.places.acquire(timeout=self.seconds):
@@ -206,7 +206,7 @@ class Site:
         async def answer(request: Request) -> Response:
             try:
                 return await run_in_threadpool(work, request)
-            except Exception as error:
+            except Exception as error:  # `told` answers what is known and raises the rest again
                 return told(error)
 
         return answer
@@ -253,7 +253,7 @@ class Site:
         return html_answer(self.comparison(request).sheet)
 
     def compare_news(self, request: Request) -> Response:
-        """What the page of a comparison shows, for it to be brought up to date."""
+        """The content of the comparison page, for its updates."""
         now = self.comparison(request)
         news = {"charts": now.sheet.charts, "table": now.table, "live": now.live}
         return Response(page.script_json(news), media_type="application/json", headers={"Cache-Control": "no-store"})
@@ -286,7 +286,7 @@ async def static(request: Request) -> Response:
 
 
 def told(error: Exception) -> Response:
-    """An error in one line. The traceback of a fault of ours goes to the terminal and not to the page."""
+    """An error as one line. The traceback of a bug goes to the terminal, not to the page."""
     said = of_system(error) if isinstance(error, OSError) else error if isinstance(error, UserError) else None
     if said is not None:
         return error_page(404 if said.what.startswith("no ") else 400, str(said))
@@ -295,14 +295,14 @@ def told(error: Exception) -> Response:
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """There is no such page, or it is not to be written."""
+    """The response when there is no such page or the method is not GET."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     said = {404: "there is no such page", 405: "this server only reads: GET is all that it answers"}
     return error_page(status, said.get(status, str(error)))
 
 
 def application(store: Store, token: str | None = None, seconds: float = SECONDS) -> Starlette:
-    """The application. With `token` only who brings it may read; without, who comes by a name of loopback."""
+    """The application. With `token`, requests must carry it; without, they must use a name of loopback."""
     app = Starlette(
         routes=Site(store, seconds).routes(),
         middleware=[Middleware(Guard, token=token), Middleware(GZipMiddleware)],
@@ -313,7 +313,7 @@ def application(store: Store, token: str | None = None, seconds: float = SECONDS
 
 
 def serve(store: Store, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve until interrupted; `say` is told the address, with the token when `host` is not loopback."""
+    """Serve until interrupted; `say` is called with the address, including the token if `host` is not loopback."""
     token = None if is_loopback(host) else secrets.token_urlsafe(24)
     with _listening(host, port) as listening:
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host

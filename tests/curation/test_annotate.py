@@ -455,7 +455,7 @@ def test_sql_diff_and_report_know_annotations(store, corpus_of, server):
     assert len(diff(store, made.id, again.id)) == 0
     written = Path(report(store, [made.id])).read_text()
     assert "What was asked" in written and "refusal" in written
-    with pytest.raises(UserError, match="cannot be made again"):
+    with pytest.raises(UserError, match="cannot be rebuilt"):
         build_again(store, made, Store(Path(store.root).with_name("scratch")), 1)
 
 

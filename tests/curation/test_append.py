@@ -245,10 +245,10 @@ def test_files_of_the_corpus_need_not_be_there(home, place, tokenizer, old, new,
             "x",
             "ab",
             {"near_duplicates": {"similarity": 0.8}},
-            "does not decide as old@1 does: near_duplicates.similarity 0.7",
+            "has other rules than old@1: near_duplicates.similarity 0.7",
         ),
-        ("x", "ab", {"decontaminate": {}}, "keeps out other benchmarks than old@1"),
-        ("old", "ab", {}, "old@1 is there already"),
+        ("x", "ab", {"decontaminate": {}}, "decontaminates against other benchmarks than old@1"),
+        ("old", "ab", {}, "old@1 already exists"),
     ],
 )
 def test_other_rules_are_refused(home, place, tokenizer, old, name, sources, changes, said):
@@ -262,11 +262,11 @@ def test_what_cannot_be_added_to_is_refused(home, place, tokenizer, old, new):
         pipeline.curate(home, whole, onto=new)
     with pytest.raises(UserError, match=r"the sources of new@1 in another order"):
         pipeline.curate(home, recipe(tokenizer, place / "all", "x", "ab"), onto=new)
-    with pytest.raises(UserError, match=r"is a benchmark, no corpus"):
+    with pytest.raises(UserError, match=r"is a benchmark, not a corpus"):
         pipeline.curate(home, whole, onto=replace(old, kind="benchmark"))
     with pytest.raises(UserError, match=r"other rules"):
         pipeline.curate(home, whole, onto=replace(old, counts={"rules": 3}))
-    with pytest.raises(UserError, match=r"was added to corpus-"):
+    with pytest.raises(UserError, match=r"was appended to corpus-"):
         pipeline.curate(home, recipe(tokenizer, place / "all", "x", "ba", quality={"min_words": 5}), base=new)
 
 
@@ -274,7 +274,7 @@ def test_files_count_as_often_as_they_are_there(old):
     known = old.read("inputs").to_pylist()[0]
     file = InputFile("a", "copy.jsonl", "", known["format"], 1, known["sha256"])
     assert added(old, (file, replace(file, name="another.jsonl"))) == (replace(file, name="another.jsonl"),)
-    with pytest.raises(UserError, match="HTML pages are known by groups"):
+    with pytest.raises(UserError, match="HTML pages are recorded in groups"):
         pages = InputFile("a", "0.html", "", "html", 1, "0" * 64, ("0.html",))
         added(replace_inputs(old), (pages,))
 

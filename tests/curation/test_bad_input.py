@@ -348,9 +348,9 @@ def make_nameless(place: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (make_pipe, "p.jsonl' is no regular file"),
-        (make_dead_link, "p.jsonl' is no regular file"),
-        (make_loop, "p.jsonl' is no regular file"),
+        (make_pipe, "p.jsonl' is not a regular file"),
+        (make_dead_link, "p.jsonl' is not a regular file"),
+        (make_loop, "p.jsonl' is not a regular file"),
         (make_link_to_a_folder, "up' is a link to a folder"),
         (make_undecodable, "is no UTF-8"),
         (make_nameless, "no file has column text"),
@@ -376,7 +376,7 @@ def test_a_pipe_as_a_benchmark_does_not_hang(capsys, monkeypatch, tmp_path, toke
     os.mkfifo(tmp_path / "pipe.jsonl")
     benchmarks = {"benchmarks": [{"name": "b", "path": str(tmp_path / "pipe.jsonl")}]}
     recipe = plain_recipe(tokenizer, tmp_path / "a.jsonl", decontaminate=benchmarks)
-    assert "is no regular file" in refusal(capsys, monkeypatch, tmp_path, recipe)
+    assert "is not a regular file" in refusal(capsys, monkeypatch, tmp_path, recipe)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -395,7 +395,7 @@ def test_a_store_that_cannot_be_written(capsys, monkeypatch, tmp_path, tokenizer
     (tmp_path / "a.jsonl").write_bytes(lines(row(1)))
     (tmp_path / "file").write_bytes(b"x")
     recipe = plain_recipe(tokenizer, tmp_path / "a.jsonl")
-    for place, says in ((str(tmp_path / "file"), "Not a directory"), ("nowhere://at/all", "no store can be at")):
+    for place, says in ((str(tmp_path / "file"), "Not a directory"), ("nowhere://at/all", "cannot open a store at")):
         assert says in refusal(capsys, monkeypatch, tmp_path, recipe, "--store", place)
     assert of_system(PermissionError(13, "Permission denied", "x")) and of_system(OSError(30, "Read-only", "x"))
     assert of_system(FileNotFoundError(2, "No such file", "x")) is None

@@ -306,7 +306,7 @@ def test_one_process_scores_with_the_model_that_is_at_the_path_now(made, corpus,
         (out,) = Score(settings, path, digests[-1]).run(iter([batch]))
         found.append(out.documents["math_score"].to_pylist())
     assert found[0] != found[1]
-    with pytest.raises(UserError, match="another model than it was"):
+    with pytest.raises(UserError, match="changed while it was in use"):
         list(Score(settings, path, "0" * 64).run(iter([batch])))
 
 
@@ -335,8 +335,8 @@ def test_a_file_that_is_no_classifier_is_one_line(store, pages, tokenizer, made,
         assert "\n" not in str(caught.value)
     for model, settings, message in (
         (str(tmp_path / "nowhere.bin"), {}, "no classifier at"),
-        (corpus.id, {}, "is a corpus, no classifier"),
-        (made.ref, {"label": "hq"}, "knows no label 'hq'"),
+        (corpus.id, {}, "is a corpus, not a classifier"),
+        (made.ref, {"label": "hq"}, "has no label 'hq'"),
     ):
         with pytest.raises(UserError, match=message):
             curate(store, scored(pages, tokenizer, model, "bad", **settings))

@@ -39,8 +39,8 @@ def test_a_commit_is_named_in_the_path_or_beside_it():
     ("path", "says"),
     [
         ("hf://datasets/org/name/data", "give revision=<commit>"),
-        ("hf://datasets/org/name@main/data", "'main' is no commit"),
-        ("hf://datasets/org/name@v1.0", "'v1.0' is no commit"),
+        ("hf://datasets/org/name@main/data", "'main' is not a commit"),
+        ("hf://datasets/org/name@v1.0", "'v1.0' is not a commit"),
         ("hf://org/name@" + COMMIT, "is not a data set"),
         ("hf://datasets/name", "is not a data set"),
     ],

@@ -97,11 +97,11 @@ def test_a_training_corpus_that_is_none_and_a_reselection_are_refused(store, tok
     benchmark = {"name": "held", "path": lines(tmp_path / "held.jsonl", [{"question": LEAKED, "answer": "127"}])}
     first = build(store, "first", tokenizer, [source], decontaminate={"benchmarks": [benchmark]})
     held = query(store, "SELECT manifest FROM manifests WHERE kind = 'benchmark'").to_pylist()[0]["manifest"]
-    with pytest.raises(UserError, match=r"is a benchmark, no corpus\. Name corpora under decontaminate.training"):
+    with pytest.raises(UserError, match=r"is a benchmark, not a corpus\. Name corpora under decontaminate.training"):
         build(store, "second", tokenizer, [source], decontaminate={"training": [held]})
     apart = build(store, "third", tokenizer, [source], decontaminate={"training": [first.id]})
     plain = {"name": "fourth", "tokenizer": str(tokenizer), "sources": [source]}
-    with pytest.raises(UserError, match="in a full run alone"):
+    with pytest.raises(UserError, match="only a full run"):
         curate(store, parse(plain, CurateRecipe, "-"), base=apart)
 
 

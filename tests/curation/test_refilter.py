@@ -169,7 +169,7 @@ def test_a_benchmark_that_was_never_compared_and_other_rules_are_refused(place, 
         curate(base.store, recipe(place, tokenizer), base=replace(base, counts={"rules": RULES_VERSION - 1}))
     with pytest.raises(UserError, match="tokenizer"):
         curate(base.store, recipe(place, Path("recipes/quickstart/tokenizer")), base=base)
-    with pytest.raises(UserError, match="no corpus"):
+    with pytest.raises(UserError, match="not a corpus"):
         curate(base.store, recipe(place, tokenizer), base=resolve(base.store, "apples@1"))
 
 

@@ -64,7 +64,7 @@ def test_what_the_user_must_put_right(tokenizer, tmp_path):
     with pytest.raises(UserError, match="no tokenizer at"):
         Vocabulary.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match="is no tokenizer"):
+    with pytest.raises(UserError, match="is not a tokenizer"):
         Vocabulary.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text(tokenizer.read_text().replace("<|endoftext|>", "<other>"))
     with pytest.raises(UserError, match="no end-of-text token"):

@@ -252,7 +252,7 @@ def test_one_content_in_any_kind_of_file_is_one_manifest(store, tmp_path):
 def test_the_hub_needs_a_commit(store):
     with pytest.raises(UserError, match=r"no commit of openai/gsm8k is pinned\. Give revision="):
         freeze_benchmark(store, BenchmarkRecipe(name="gsm8k"))
-    with pytest.raises(UserError, match="'main' is no commit"):
+    with pytest.raises(UserError, match="'main' is not a commit"):
         freeze_benchmark(store, BenchmarkRecipe(name="gsm8k", revision="main"))
     with pytest.raises(UserError, match="benchmark mine has no path"):
         freeze_benchmark(store, BenchmarkRecipe(name="mine"))
@@ -275,7 +275,7 @@ def test_a_folder_and_a_suite(store, tmp_path):
         freeze_folder(store, str(tmp_path), ["sat"])
     (tmp_path / "gsm8k.jsonl").write_text(json.dumps(SHAPES["gsm8k"][1]))
     freeze_folder(store, str(tmp_path), ["gsm8k"], version="2")
-    with pytest.raises(UserError, match="gsm8k is there as gsm8k@1, gsm8k@2"):
+    with pytest.raises(UserError, match="gsm8k exists as gsm8k@1, gsm8k@2"):
         suite(store, "gsm8k")
 
 

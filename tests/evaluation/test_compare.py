@@ -76,7 +76,7 @@ def test_what_cannot_be_compared_is_said(store, math500, tmp_path):
         compare(first, evaluated(store, math500, "b", {"m1": ["CORRECT"]}))
     (tmp_path / "math500.jsonl").write_text(json.dumps(ROWS[0]))
     other = freeze_benchmark(store, BenchmarkRecipe(name="math500", version="2", path=str(tmp_path / "math500.jsonl")))
-    with pytest.raises(UserError, match="other items under the name math500"):
+    with pytest.raises(UserError, match="different items under the name math500"):
         compare(first, evaluated(store, other, "b", {"m0": ["CORRECT"]}))
-    with pytest.raises(UserError, match="is no evaluation with samples"):
+    with pytest.raises(UserError, match="is not an evaluation with samples"):
         compare(first, open_run(store, "train", [math500], {}, "torch"))

@@ -168,13 +168,13 @@ def test_answers_that_cannot_be_graded_are_wrong(store, tmp_path, monkeypatch):
 def test_what_cannot_be_evaluated_is_said(store, tmp_path, model_dir, benchmarks):
     with pytest.raises(UserError, match="no benchmark to evaluate on"):
         evaluate(store, model_dir, [], RECIPE)
-    with pytest.raises(UserError, match="two benchmarks of one name"):
+    with pytest.raises(UserError, match="the benchmarks have the same name"):
         evaluate(store, model_dir, [benchmarks[0]] * 2, RECIPE)
     with pytest.raises(UserError, match="all the same"):
         evaluate(store, model_dir, benchmarks, EvalRecipe(samples=2))
     with pytest.raises(UserError, match=r"`template`: .*'cpt_base'.*'few_shot'"):
         parse({"template": "zen"}, EvalRecipe, "eval.yaml")
-    with pytest.raises(UserError, match="is no model folder"):
+    with pytest.raises(UserError, match="is not a model folder"):
         evaluate(store, tmp_path, benchmarks, RECIPE)
 
 

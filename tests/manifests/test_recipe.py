@@ -121,7 +121,7 @@ def test_local_inside_a_type_is_refused():
         ("a: !!python/object/apply:os.getcwd []", [], "is not valid YAML"),
         ("workers: 1", ["workers"], "not of the form"),
         ("workers: 1", ["=1"], "not of the form"),
-        ("workers: 1", ["workers.x=1"], "`workers` is a value and has no parts"),
+        ("workers: 1", ["workers.x=1"], "`workers` is a single value and has no fields"),
         ("sources: [{name: a}]", ["sources.1.name=b"], "no item 1 in a list of 1"),
         ("sources: [{name: a}]", ["sources.x=b"], "no item x"),
         ("workers: 1", ["label=[1"], "the value is not valid YAML"),

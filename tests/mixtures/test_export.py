@@ -206,7 +206,7 @@ def test_a_folder_that_holds_anything_is_left_alone(toy, tmp_path):
 def test_a_damaged_manifest_is_not_exported(toy, tmp_path):
     file = toy.store.local(toy.files("texts")[0].path)
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(UserError, match="is not what"):
+    with pytest.raises(UserError, match="does not have the content"):
         export(toy, "hf", tmp_path / "out")
     assert list(tmp_path.glob("out*")) == []
 

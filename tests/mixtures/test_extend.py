@@ -134,7 +134,7 @@ def test_what_would_not_go_on_is_refused_in_one_line(
     with pytest.raises(UserError) as refusal:
         extended(store, old, recipe(**{"name": "new", "budget": {"sequences": 90, "batch": 4}} | change), step)
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
-    with pytest.raises(UserError, match="says no batch"):
+    with pytest.raises(UserError, match="gives no batch"):
         start_after(old, 10, None)
     with pytest.raises(UserError, match="toy@1 is a corpus"):
         start_after(toy, 10, 4)

@@ -275,7 +275,7 @@ def test_files_that_are_not_what_the_id_names_are_not_pulled(ground: Ground, toy
     file |= put_bytes(stranger, sink.getvalue(), ".parquet")
     put_plain(stranger, made_consistent(plain))
     assert resolve(stranger, "toy@1").id == toy.id
-    with pytest.raises(UserError, match=f"is not what {toy.id} names: family texts: content differs"):
+    with pytest.raises(UserError, match=f"its ID {toy.id} names: family texts: content differs"):
         copy(stranger, "toy@1", victim)
     assert victim.list("manifests") == []
 
@@ -299,7 +299,7 @@ def test_a_table_that_lies_about_itself_is_not_pulled(ground: Ground, toy, chang
         case _:
             file |= put_bytes(stranger, b"PAR1" + b"\0" * 50 + b"PAR1", ".parquet")
     put_plain(stranger, made_consistent(plain))
-    with pytest.raises(UserError, match=r"is not what .* names: family documents"):
+    with pytest.raises(UserError, match=r"does not have the content .* names: family documents"):
         copy(stranger, "toy@1", victim)
     assert victim.list("manifests") == []
 

@@ -145,7 +145,7 @@ def test_a_damaged_corpus_is_refused(store: Store, toy: Manifest, recipe: Recipe
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(UserError, match="is not what"):
+    with pytest.raises(UserError, match="does not have the content"):
         mix(store, recipe())
 
 
@@ -306,7 +306,7 @@ def test_prompts_of_two_components_are_interleaved_by_weight(store: Store, toy: 
     [
         ([{"name": "all", "manifest": "toy@1"}], None, "`all`: 53 of 88 documents have no question"),
         ([RL, {**QA, "where": "role <> 'web'"}], None, "10 documents are selected by more than one component"),
-        ([RL], {"prompts": 11}, "11 prompts cannot be had by weight: `rl` has 10"),
+        ([RL], {"prompts": 11}, "11 prompts cannot be drawn with these weights: `rl` has 10"),
     ],
 )
 def test_prompts_that_cannot_be_are_refused(

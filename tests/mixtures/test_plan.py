@@ -156,7 +156,7 @@ def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
         ({"components": []}, "components"),
         ({"components": [{"name": "a", "manifest": "toy@1", "weight": -1}]}, "greater than 0"),
         ({"components": [{"name": "a", "manifest": "toy@1", "wieght": 1}]}, "unknown field `components.0.wieght`"),
-        ({"components": [{"name": "a"}]}, "give `manifest`, or only for a plan `known` or `declared`"),
+        ({"components": [{"name": "a"}]}, "give `manifest`; `known` and `declared` are for plans only"),
         ({"components": [{"name": "a", "manifest": "x@1", "format": "f"}]}, "component a: mixture has no format f"),
         ({"formats": {"f": "{poem}"}}, "template f names poem; a template may name text, question, response, answer"),
         ({"formats": {"f": "plain"}}, "template f names no field"),
@@ -169,10 +169,10 @@ def test_short_amounts_are_read_back_within_their_rounding(count: int) -> None:
         ({"budget": {"tokens": "1M", "sequences": 5}}, "give one of"),
         ({"budget": {"steps": 5}}, "`steps` and `batch` go together"),
         ({"budget": {"batch": 5}}, "give one of"),
-        ({"budget": {"prompts": 5}}, "for kind prompts"),
+        ({"budget": {"prompts": 5}}, "takes a budget in prompts"),
         ({"budget": None}, "a mixture needs budget"),
         ({"tokenizer": None, "sequence_length": None}, "a mixture needs sequence_length, tokenizer"),
-        ({"kind": "prompts"}, "for kind prompts"),
+        ({"kind": "prompts"}, "takes a budget in prompts"),
     ],
 )
 def test_a_wrong_recipe_gives_one_line(change: dict, says: str) -> None:

@@ -29,7 +29,7 @@ def test_a_sequence_leads_to_its_documents_with_their_scores_and_text(
         text = row["text"].removesuffix("<|endoftext|>")
         assert text in texts[row["doc_id"]]
         assert row["text"].endswith("<|endoftext|>") == (row["start"] + row["length"] == document["n_tokens"] + 1)
-    with pytest.raises(UserError, match=r"no sequence 280\. They count from 0 to 279"):
+    with pytest.raises(UserError, match=r"no sequence 280\. Its sequences are numbered from 0 to 279"):
         trace(store, mixture, np.array([0, 280]))
 
 

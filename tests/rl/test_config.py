@@ -38,7 +38,7 @@ def test_a_recipe_survives_json():
         ({"max_new_tokens": {}}, "needs a cap for step 1"),
         ({"max_new_tokens": {0: 8, 1: 8}}, "none before it"),
         ({"max_new_tokens": {1: 0}}, "greater than 0"),
-        ({"minibatch_prompts": 3}, "no multiple of `minibatch_prompts`"),
+        ({"minibatch_prompts": 3}, "not a multiple of `minibatch_prompts`"),
         ({"group_size": 1}, "group_size"),
         ({"temperature": 0}, "temperature"),
         ({"ratio_clip": 1}, "ratio_clip"),
@@ -74,7 +74,7 @@ SHARE = {"signal": "truncated_share"}
         ({"validation": {"every": 2, "evaluation": {"benchmarks": ["a@1"], "protocol": "paper"}}}, "few-shot prompts"),
         (
             {"validation": {"every": 2, "evaluation": {"benchmarks": ["a@1"], "endpoint": {"url": "u", "model": "m"}}}},
-            "another model than the one that learns",
+            "names another model than the one that is trained",
         ),
     ],
 )
@@ -106,6 +106,6 @@ def test_a_missing_blank_behind_a_step_is_told(tmp_path, written):
     """YAML 1.1 would read 3:32 as 212."""
     path = tmp_path / "rl.yaml"
     path.write_text("steps: 4\nprompts_per_step: 2\ngroup_size: 4\nmax_new_tokens: 12\noptimizer: {lr: 0.01}\n")
-    with pytest.raises(UserError, match=r"`max_new_tokens`: write \{\d: \d+\}, with a blank behind the colon"):
+    with pytest.raises(UserError, match=r"`max_new_tokens`: write \{\d: \d+\}, with a space after the colon"):
         load(path, RLRecipe, [written])
     assert load(path, RLRecipe, ["max_new_tokens={1: 8, 3: 32}"]).cap(3) == 32

@@ -381,7 +381,7 @@ def a_benchmark(store: Store, _: Manifest) -> Manifest:
     ("change", "says"),
     [
         (a_benchmark, r"bench@1 is a benchmark, not prompts\. Make one with `octo mix` and kind: prompts"),
-        (damaged, r"prompts@1 is not what prompts-\w+ names: objects/.*checksum differs"),
+        (damaged, r"prompts@1 does not have the content that its ID prompts-\w+ names: objects/.*checksum differs"),
         (lambda store, _: commit_prompts(store, [], "empty"), "prompts@empty holds no prompt"),
     ],
 )
@@ -659,7 +659,7 @@ def test_a_model_folder_is_a_start_like_a_run(home):
     one, other = (reinforce(store, prompts, rl_recipe(steps=2), start) for start in (parent, folder))
     assert one.id != other.id and same(weights(one), weights(other))
     assert other.record["parent"] is None and "model.safetensors" in other.record["inputs"]
-    with pytest.raises(UserError, match=r"is no model folder: config.json is missing"):
+    with pytest.raises(UserError, match=r"is not a model folder: config.json is missing"):
         reinforce(store, prompts, rl_recipe(steps=2), folder.parent)
 
 

@@ -251,7 +251,7 @@ def test_a_driver_that_hangs_is_ended(stores, monkeypatch):
         return process
 
     monkeypatch.setattr(verl_backend.subprocess, "Popen", stopped)
-    with pytest.raises(UserError, match="no sign of life for 3 s"):
+    with pytest.raises(UserError, match="did not respond for 3 s"):
         launch(stores["verl"], seed=5, patience_seconds=3)
     [run] = [record for record in load_runs(stores["verl"]) if record["status"] == "failed"]
     assert not _bearers(Path(stores["verl"].full("runs")) / run["id"] / "engine")

@@ -237,7 +237,7 @@ def test_a_process_that_does_nothing_is_hung_and_one_that_writes_is_not(tmp_path
     process = start("import time; time.sleep(600)")
     try:
         began = time.monotonic()
-        with pytest.raises(UserError, match=r"no sign of life for 0\.5 s"):
+        with pytest.raises(UserError, match=r"did not respond for 0\.5 s"):
             for _ in verl_backend._signs_of_life(process, tmp_path, 0.5):
                 if time.monotonic() - began < 1:
                     with (tmp_path / "log.txt").open("a") as log:

@@ -106,7 +106,7 @@ def test_the_agent_loop_is_the_one_that_is_asked_for():
 @pytest.mark.parametrize(
     ("values", "job", "says"),
     [
-        ({"gpus": 5}, ON_CPU, "24 responses of a minibatch cannot be shared evenly by 5 GPUs"),
+        ({"gpus": 5}, ON_CPU, "24 responses of a minibatch cannot be divided evenly among 5 GPUs"),
         ({"dynamic_sampling": 10}, ON_CPU, "does not sample dynamically"),
         (
             {"watch": {"alarms": [{"signal": "entropy", "below": 0.1, "action": "fall_back"}]}},

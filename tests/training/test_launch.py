@@ -159,7 +159,9 @@ def test_a_run_that_failed_goes_on_when_launched_again(mixture, recipe, tmp_path
     store, manifest = mixture
     shutil.copytree(tmp_path / "store", tmp_path / "other")
     whole, other = train(store, manifest, recipe(checkpoint_every=3)), Store(tmp_path / "other")
-    with pytest.raises(UserError, match=rf"nothing to resume: {whole.id}, which this launch would be, was never begun"):
+    with pytest.raises(
+        UserError, match=rf"nothing to resume: this launch would be {whole.id}, which was never started"
+    ):
         train(other, resolve(other, "mixture@1"), recipe(checkpoint_every=3), resume=True)
     assert not other.list("runs")
     in_the_way = tmp_path / "other" / "runs" / whole.id / "checkpoints" / "6"
@@ -295,7 +297,7 @@ def test_starting_from_a_folder_is_by_content_not_by_place(mixture, recipe, tmp_
         ({"model": {"max_position_embeddings": 31}}, "sequences of 32 tokens, the model takes 31"),
         ({"model": {"vocab_size": 700}}, "has 768 tokens, the model 700"),
         ({"steps": None, "schedule": {"warmup_steps": 10}}, "has 10 steps and a warmup of 10"),
-        ({"model": None, "start": "/nowhere"}, "/nowhere is no model folder"),
+        ({"model": None, "start": "/nowhere"}, "/nowhere is not a model folder"),
     ],
 )
 def test_what_does_not_fit_is_refused(mixture, recipe, changes, says):
@@ -320,8 +322,8 @@ MODEL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "nu
             {"then": [{"stage": "b", "manifest": "m", "steps": 2, "schedule": {"warmup_steps": 9}}]},
             "`schedule.warmup_steps` 9 of stage b leave none of its 2 `steps` at the peak",
         ),
-        ({"model": MODEL | {"num_attention_heads": 3}}, "`hidden_size` 16 is no even multiple"),
-        ({"model": MODEL | {"num_key_value_heads": 3}}, "`num_attention_heads` 4 is no multiple of"),
+        ({"model": MODEL | {"num_attention_heads": 3}}, "`hidden_size` 16 is not an even multiple"),
+        ({"model": MODEL | {"num_key_value_heads": 3}}, "`num_attention_heads` 4 is not a multiple of"),
         ({"model": MODEL | {"rope_scaling": {"factor": 8, "low_freq_factor": 4}}}, "`low_freq_factor` must be below"),
         ({"optimizer": {"lr": 1, "betas": [1, 0.9]}}, "optimizer.betas.0"),
     ],
@@ -348,7 +350,10 @@ def test_a_damaged_file_is_refused_by_its_name(mixture, recipe, family):
     store, manifest = mixture
     path = manifest.files(family)[0].path
     flip_last_bit(Path(store.full(path)))
-    with pytest.raises(UserError, match=rf"mixture@1 is not what {manifest.id} names: {path}: checksum differs"):
+    with pytest.raises(
+        UserError,
+        match=rf"mixture@1 does not have the content that its ID {manifest.id} names: {path}: checksum differs",
+    ):
         train(store, manifest, recipe())
     assert not store.list("runs")
 

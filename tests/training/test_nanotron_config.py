@@ -136,7 +136,7 @@ def test_gradients_add_up_in_float32(precision):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"parallel": {"dp": 5}}, "12 sequences cannot be shared evenly by dp=5"),
+        ({"parallel": {"dp": 5}}, "12 sequences cannot be divided evenly among dp=5 ranks"),
         (
             {"parallel": {"dp": 2}, "micro_batch_sequences": 4},
             "cannot cut 6 sequences per rank into micro-batches of 4",

@@ -113,7 +113,7 @@ def test_the_hub_is_a_source_and_a_target_of_one_commit(folder: Store, corpus, m
     assert again.returncode == 0 and [one["copied"] for one in json.loads(again.stdout)["copied"]] == [0]
     assert pulled.returncode == 0, pulled.stderr
     assert all(verify(here, manifests.open(name, here)) == [] for name in ("math@1", "mix@1"))
-    assert refused.returncode == 1 and "is one commit, to which nothing can be added" in refused.stderr
+    assert refused.returncode == 1 and "names a commit, which cannot be changed" in refused.stderr
     offline = octo("pull", "math@1", there, store=here, HF_ENDPOINT="http://127.0.0.1:9")
     assert offline.returncode == 1 and len(offline.stderr.strip().splitlines()) == 1
     assert offline.stderr.startswith("octo: cannot reach hf://datasets/org/name")
@@ -125,7 +125,7 @@ def test_of_two_who_publish_to_the_hub_at_once_one_is_told_and_sends_nothing_twi
     with served(hub) as endpoint:
         hub.meanwhile = lambda: hub.advance({"other": b"came first"})
         beaten = octo("publish", "math@1", there, store=folder, HF_ENDPOINT=endpoint)
-        assert beaten.returncode == 1 and "got another commit meanwhile" in beaten.stderr
+        assert beaten.returncode == 1 and "received another commit in the meantime" in beaten.stderr
         assert len(beaten.stderr.strip().splitlines()) == 1
         uploads, hub.meanwhile = dict(hub.uploads), lambda: None
         assert not [path for path in hub.commits[hub.head] if path.startswith("store/")]
