@@ -10,18 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evaluation.compare_groups import groups_of, way
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.identity import json_digest
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from octo.report import page
+from octo.report.compare_groups import groups_page
 from octo.report.page import Column, Html, code, count, element, percent, real
 
 Row = dict[str, Any]
-
-WAY = ("template", "shots", "protocol", "temperature", "samples", "max_new_tokens", "stop", "limit")
-"""Fields of an evaluation's recipe that make two scores comparable."""
 
 _POINTS = """
 SELECT r.run, r.parent, r.config, r.manifests, s.step, s.benchmark, s.metric, s.value, s.low, s.high
@@ -33,10 +32,13 @@ ORDER BY s.step, r.run
 
 
 def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
-    """Write the page about the runs `refs` (train or RL; of an evaluation, the run that it measured); where it lies.
+    """Write the page about the runs `refs` (train or RL; of an evaluation, the run that it measured), or about groups
+    of runs (RUN,RUN or NAME=RUN,RUN); where it lies.
 
     Without `path` it is put into the store. UserError for what is no run, and when none has an evaluation.
     """
+    if any("," in ref or "=" in ref for ref in refs):
+        return _written(store, groups_page(store, groups_of(store, refs)), refs, path)
     runs = _measured(store, refs)
     with Catalog(store) as catalog:
         parents = {run.id: run.record["parent"] for run in runs}
@@ -45,12 +47,15 @@ def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
     if not any(lines.values()):
         named = ", ".join(parents)
         raise UserError(f"there is no evaluation of {named}", "Make one: octo eval RUN --step N --suite indicators")
-    text = _page(lines)
+    return _written(store, _page(lines), list(lines), path)
+
+
+def _written(store: Store, text: str, names: list[str], path: Path | None) -> Path:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
-    name = f"reports/compare-{json_digest(list(lines))[:12]}.html"
+    name = f"reports/compare-{json_digest(names)[:12]}.html"
     store.put(name, text.encode())
     return store.local(name)
 
@@ -73,18 +78,12 @@ def _lines(points: list[Row], run: RunDirectory) -> dict[tuple[str, str], list[R
     lines: dict[tuple[str, str], list[Row]] = {}
     for point in points:
         if point["parent"] == run.id:
-            lines.setdefault((point["benchmark"], _way(point)), []).append(point)
+            lines.setdefault((point["benchmark"], way(point)), []).append(point)
     for point in points:
-        line = lines.get((point["benchmark"], _way(point)))
+        line = lines.get((point["benchmark"], way(point)))
         if point["parent"] == run.record["parent"] and line:
             line.append(point | {"step": 0})
     return {key: sorted(line, key=lambda point: point["step"]) for key, line in lines.items()}
-
-
-def _way(point: Row) -> str:
-    """How a point was measured: settings and items."""
-    config = json.loads(point["config"])
-    return json.dumps([{name: config.get(name) for name in WAY}, point["manifests"]])
 
 
 def _page(lines: dict[str, dict[tuple[str, str], list[Row]]]) -> str:
@@ -111,7 +110,7 @@ def _section(sheet: page.Page, benchmark: str, lines: dict[str, dict[tuple[str, 
     rows = [
         {
             "run": run,
-            "template": json.loads(way)[0]["template"],
+            "template": json.loads(how)[0]["template"],
             "step": point["step"],
             "accuracy": point["value"],
             "low": point["low"],
@@ -119,7 +118,7 @@ def _section(sheet: page.Page, benchmark: str, lines: dict[str, dict[tuple[str, 
             "length": next((p["value"] for p in points if p["metric"] == "length" and p["run"] == point["run"]), None),
         }
         for run, mine in lines.items()
-        for (name, way), points in mine.items()
+        for (name, how), points in mine.items()
         if name == benchmark
         for point in points
         if point["metric"] == "accuracy"
@@ -143,10 +142,10 @@ def _chart(
 ) -> Html:
     traces = []
     for place, (run, mine) in enumerate(lines.items()):
-        for (name, way), points in mine.items():
+        for (name, how), points in mine.items():
             found = [point for point in points if point["metric"] == metric]
             if name == benchmark and found:
-                label = f"{run} · {json.loads(way)[0]['template']}"
+                label = f"{run} · {json.loads(how)[0]['template']}"
                 colour = page.COLOURS[place % len(page.COLOURS)]
                 x, y = [point["step"] for point in found], [point["value"] for point in found]
                 traces.append(page.line(label, x, y, colour, mode="lines+markers", error_y=_bars(found)))
