@@ -285,11 +285,16 @@ class Polynomial:
 
     # -- standard errors ---------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _reach(self) -> np.ndarray:
+        """What each run counts in each coefficient."""
+        return self.design @ self.inverse
+
     def _padded(self, row: np.ndarray) -> np.ndarray:
         return np.concatenate([row, np.zeros(self.design.shape[1] - len(row))])
 
     def _is_estimable(self, row: np.ndarray) -> bool:
-        reached = row @ self.inverse @ (self.design.T @ self.design)
+        reached = (self._reach @ row) @ self.design
         return bool(np.abs(reached - row).max() <= 1e-6 * max(1e-9, np.abs(row).max()))
 
     def _parts(self, row: np.ndarray) -> tuple[list[float], list[float]]:
@@ -299,13 +304,13 @@ class Polynomial:
         return self._within_arms(row)
 
     def _within_arms(self, row: np.ndarray) -> tuple[list[float], list[float]]:
-        weights = self.design @ self.inverse @ row
+        weights = self._reach @ row
         squares = np.bincount(self.seen.arms, weights**2, len(self.seen.runs))
         parts, degrees = squares * self.noise.variance, self.noise.degrees.copy()
         alone = degrees == 0
         if alone.any():
             runs = alone[self.seen.arms]
-            leverage = ((self.design @ self.inverse) * self.design).sum(1)
+            leverage = (self._reach * self.design).sum(1)
             single = (weights * self.deviations) ** 2 / np.maximum(1 - leverage, 1e-6)  # HC2, Horn and Duncan 1975
             parts[alone] = np.bincount(self.seen.arms[runs], single[runs], len(parts))[alone]
             degrees[alone] = 1.0
@@ -314,7 +319,7 @@ class Polynomial:
     def _among_stems(self, row: np.ndarray) -> float:
         """The variance of a combination from how it differs among stems."""
         blocks = int(self.seen.blocks.max()) + 1
-        each = np.bincount(self.seen.blocks, self.design @ self.inverse @ row * self.noise.residuals, blocks)
+        each = np.bincount(self.seen.blocks, self._reach @ row * self.noise.residuals, blocks)
         return float((each**2).sum()) * blocks / (blocks - 1)
 
     @cached_property
