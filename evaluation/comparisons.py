@@ -40,12 +40,11 @@ class Contrast:
 
     def row(self) -> dict[str, Any]:
         """As columns of a table."""
-        mine = {
-            f"difference{'' if key == 'value' else f'_{key}'}": value for key, value in self.difference.row().items()
-        }
+        mine = self.difference.row()
+        measured = {"n": mine["n"], "difference": mine["value"], "low": mine["low"], "high": mine["high"]}
         joint = {"jointly_low": self.jointly.low, "jointly_high": self.jointly.high}
-        tests = {"p": self.p, "p_holm": self.p_holm}
-        return {"first": self.first, "second": self.second, "paired": self.paired} | mine | joint | tests
+        tests = {"p": self.p, "p_holm": self.p_holm, "note": mine["note"]}
+        return {"first": self.first, "second": self.second, "paired": self.paired} | measured | joint | tests
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

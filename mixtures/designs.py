@@ -145,7 +145,9 @@ def candidates(inside: Caps, seed: int) -> np.ndarray:
     extreme = corners(inside, 64, seed)
     middles = (extreme[:, None] + extreme[None]).reshape(-1, extreme.shape[1]) / 2
     chosen = np.random.default_rng(seed).permutation(len(middles))[:512]
-    return np.concatenate([extreme, extreme.mean(0, keepdims=True), middles[chosen], sobol(inside, CANDIDATES, seed)])
+    points = [extreme, extreme.mean(0, keepdims=True), middles[chosen], sobol(inside, CANDIDATES, seed)]
+    _, first = np.unique(np.concatenate(points).round(9), axis=0, return_index=True)
+    return np.concatenate(points)[np.sort(first)]
 
 
 def d_optimal(inside: Caps, n: int, seed: int, model: Model) -> np.ndarray:

@@ -53,8 +53,10 @@ class Lessons:
 
     @property
     def best(self) -> Fitted:
-        """The model with the smallest error among those that give intervals."""
-        return min((m for m in self.models if m.error is not None and hasattr(m.surface, "covariance")), key=_error)
+        """The simplest model with intervals whose error is within a twentieth of the smallest."""
+        known = [one for one in self.models if one.error is not None and hasattr(one.surface, "covariance")]
+        least = min(map(_error, known))
+        return next(one for one in known if _error(one) <= 1.05 * least)
 
     @property
     def effects(self) -> list[Effect]:
@@ -131,7 +133,7 @@ def _told(effects: Sequence[Effect], outcome: str) -> list[str]:
     known = [one for one in rest if one.per_unit.low is not None and one.per_unit.high is not None]
     if known:
         names = ", ".join(one.component for one in known)
-        widest = max((one.per_unit.high - one.per_unit.low) / 2 for one in known)  # type: ignore[operator]
+        widest = max(abs(end or 0.0) for one in known for end in (one.per_unit.low, one.per_unit.high))
         told.append(f"Of {names} nothing can be told at this power: effects up to ±{widest:.3g} per unit may be there.")
     fixed = [one.component for one in rest if one not in known]
     return [*told, *([f"{', '.join(fixed)} did not vary by itself: nothing can be said of it."] if fixed else [])]

@@ -53,7 +53,8 @@ def propose(surface: Uncertain, inside: Caps, n: int, runs: int, seed: int = 0, 
 def _proposal(
     surface: Uncertain, weights: np.ndarray, why: Literal["best predicted", "most informative"], runs: int
 ) -> Proposal:
-    named = {name: float(weight) for name, weight in zip(surface.seen.names, weights, strict=True)}
+    exact = np.where(weights < 1e-9, 0.0, weights)
+    named = dict(zip(surface.seen.names, (exact / exact.sum()).tolist(), strict=True))
     return Proposal(named, why, runs, surface.predict(weights, 0.8, runs), surface.predict(weights, 0.95, runs))
 
 

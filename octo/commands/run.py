@@ -1,7 +1,7 @@
 """`octo runs …`: inspect and cancel runs."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from octo.printing import identity, print_json, show, show_rows, show_run
 
 RunArgument = Annotated[str, typer.Argument(help="Run ID or unique prefix.")]
 LOGS_SHOWN, LINES_SHOWN = 3, 20
+
+if TYPE_CHECKING:
+    from manifests.runs import RunDirectory
 
 
 @runs_app.command(name="list")
@@ -75,22 +78,49 @@ def runs_logs(run: RunArgument, json_: JsonOption = False, store: StoreOption = 
 
 @runs_app.command(name="compare")
 def runs_compare(
-    first: Annotated[str, typer.Argument(help="An evaluation.")],
-    second: Annotated[str, typer.Argument(help="Another evaluation, on the same benchmarks.")],
-    flips: Annotated[int, typer.Option("--flips", min=0, help="Number of flipped items to list.")] = 20,
+    groups: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two evaluations; or two or more groups of runs, RUN,RUN,RUN or NAME=RUN,RUN,RUN, the first of which "
+            "is the control."
+        ),
+    ],
+    flips: Annotated[int, typer.Option("--flips", min=0, help="Of two evaluations, the flipped items to list.")] = 20,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Compare all pairs of groups, not each with the first.")
+    ] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Compare two evaluations item by item: the difference with its interval, and the items that flipped."""
-    from evaluation.compare import compare
-    from manifests.runs import load_run
+    """Compare two evaluations item by item, or groups of runs by their means over seeds, with intervals.
+
+    Groups whose runs share stems (runs that they started from) are compared within stems. p_holm is corrected for the
+    number of comparisons of an outcome; the jointly_ interval holds in all of them at once.
+    """
+    from evaluation.compare_groups import compare_groups, groups_of
 
     home = open_store(store)
-    found = compare(load_run(home, first), load_run(home, second))
+    found = groups_of(home, groups)
+    if len(found) == 2 and all(len(group.runs) == 1 and group.runs[0].record["kind"] == "eval" for group in found):
+        _compare_items(found[0].runs[0], found[1].runs[0], flips, json_)
+        return
+    compared = compare_groups(home, found, pairs)
+    if json_:
+        print_json(vars(compared))
+        return
+    show_rows(compared.means, "Means over runs")
+    corrected = "all pairs" if pairs else f"each with {found[0].name}"
+    show_rows(compared.differences, f"Differences, second - first, {corrected}")
+
+
+def _compare_items(first: "RunDirectory", second: "RunDirectory", flips: int, json_: bool) -> None:
+    from evaluation.compare import compare
+
+    found = compare(first, second)
     if json_:
         print_json(vars(found))
         return
-    show_rows(found.benchmarks, f"{first} → {second}, by benchmark")
+    show_rows(found.benchmarks, f"{first.id} → {second.id}, by benchmark")
     if found.groups:
         show_rows(found.groups, "By level and subject")
     if found.flips and flips:

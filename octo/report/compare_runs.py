@@ -10,18 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evaluation.compare_groups import groups_of, way
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.identity import json_digest
 from manifests.runs import RunDirectory, load_run
 from manifests.store import Store
 from octo.report import page
+from octo.report.compare_groups import groups_page
 from octo.report.page import Column, Html, code, count, element, percent, real
 
 Row = dict[str, Any]
-
-WAY = ("template", "shots", "protocol", "temperature", "samples", "max_new_tokens", "stop", "limit")
-"""Fields of an evaluation's recipe that make two scores comparable."""
 
 _POINTS = """
 SELECT r.run, r.parent, r.config, r.manifests, s.step, s.benchmark, s.metric, s.value, s.low, s.high
@@ -33,9 +32,14 @@ ORDER BY s.step, r.run
 
 
 def compare(store: Store, refs: list[str], path: Path | None = None) -> Path:
-    """Write the page about the runs `refs` (train or RL; for an evaluation, the run that it measured) and return its
-    path. Without `path` it is written to the store. UserError if one is not a run, or if none has an evaluation.
+    """Write the page about the runs `refs` (train or RL; for an evaluation, the run that it measured), or about groups
+    of runs (RUN,RUN or NAME=RUN,RUN), and return its path.
+
+    Without `path` it is written to the store. UserError if one is not a run, or if none has an evaluation.
     """
+    if any("," in ref or "=" in ref for ref in refs):
+        found = groups_page(store, groups_of(store, refs))
+        return page.save(found, store, f"compare-{json_digest(refs)[:12]}", path)
     runs = _measured(store, refs)
     with Catalog(store) as catalog:
         parents = {run.id: run.record["parent"] for run in runs}
@@ -65,18 +69,12 @@ def _lines(points: list[Row], run: RunDirectory) -> dict[tuple[str, str], list[R
     lines: dict[tuple[str, str], list[Row]] = {}
     for point in points:
         if point["parent"] == run.id:
-            lines.setdefault((point["benchmark"], _way(point)), []).append(point)
+            lines.setdefault((point["benchmark"], way(point)), []).append(point)
     for point in points:
-        line = lines.get((point["benchmark"], _way(point)))
+        line = lines.get((point["benchmark"], way(point)))
         if point["parent"] == run.record["parent"] and line:
             line.append(point | {"step": 0})
     return {key: sorted(line, key=lambda point: point["step"]) for key, line in lines.items()}
-
-
-def _way(point: Row) -> str:
-    """How a point was measured: settings and items."""
-    config = json.loads(point["config"])
-    return json.dumps([{name: config.get(name) for name in WAY}, point["manifests"]])
 
 
 def _page(lines: dict[str, dict[tuple[str, str], list[Row]]]) -> str:
@@ -103,7 +101,7 @@ def _section(sheet: page.Page, benchmark: str, lines: dict[str, dict[tuple[str, 
     rows = [
         {
             "run": run,
-            "template": json.loads(way)[0]["template"],
+            "template": json.loads(how)[0]["template"],
             "step": point["step"],
             "accuracy": point["value"],
             "low": point["low"],
@@ -111,7 +109,7 @@ def _section(sheet: page.Page, benchmark: str, lines: dict[str, dict[tuple[str, 
             "length": next((p["value"] for p in points if p["metric"] == "length" and p["run"] == point["run"]), None),
         }
         for run, mine in lines.items()
-        for (name, way), points in mine.items()
+        for (name, how), points in mine.items()
         if name == benchmark
         for point in points
         if point["metric"] == "accuracy"
@@ -135,10 +133,10 @@ def _chart(
 ) -> Html:
     traces = []
     for place, (run, mine) in enumerate(lines.items()):
-        for (name, way), points in mine.items():
+        for (name, how), points in mine.items():
             found = [point for point in points if point["metric"] == metric]
             if name == benchmark and found:
-                label = f"{run} · {json.loads(way)[0]['template']}"
+                label = f"{run} · {json.loads(how)[0]['template']}"
                 colour = page.COLOURS[place % len(page.COLOURS)]
                 x, y = [point["step"] for point in found], [point["value"] for point in found]
                 traces.append(page.line(label, x, y, colour, mode="lines+markers", error_y=_bars(found)))

@@ -184,7 +184,7 @@ def test_arms_without_two_common_stems_are_independent_groups():
 def test_a_failed_arm_is_a_row_with_a_reason_and_does_not_count():
     found = compare_arms(ARMS | {"failed": {1: None, 2: None, 3: None}}, "web")
     assert [one.second for one in found] == ["qa", "cot", "failed"]
-    assert found[2].row()["difference_note"] == "not measured in both groups" and found[2].p_holm is None
+    assert found[2].row()["note"] == "not measured in both groups" and found[2].p_holm is None
     assert [one.p_holm for one in found[:2]] == [one.p_holm for one in compare_arms(ARMS, "web")]
 
 

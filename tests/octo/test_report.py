@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from manifests import tables
 from manifests.catalog import query
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest
+from manifests.manifest import Draft, Manifest, resolve
 from manifests.runs import RunDirectory, open_run
 from manifests.store import Store
 from octo.report import page, training_run
@@ -496,3 +496,43 @@ def test_what_cannot_be_compared_is_said(stages: tuple) -> None:
     alone = open_run(folder, "eval", [benchmark], {}, "transformers")
     with pytest.raises(UserError, match="measured a folder"):
         compare(folder, [alone.id])
+
+
+def learning(store: Store, prompts: Manifest, parent: RunDirectory, name: str, rewards: list[float]) -> RunDirectory:
+    """A finished RL run with these rewards."""
+    run = open_run(store, "rl", [prompts], {"name": name}, "torch", parent)
+    run.start()
+    steps = rows_of(tables.STEPS, *({"step": step + 1, "loss": 0.1} for step in range(len(rewards))))
+    run.append("steps", steps.append_column("reward", pa.array(rewards)))
+    run.finish({"reward_last": rewards[-1]})
+    return run
+
+
+def test_groups_have_a_mean_a_band_and_n_at_every_step(stages: tuple) -> None:
+    folder, _, first, second = stages
+    prompts = resolve(folder, second.record["manifests"][0]["id"])
+    curves = {"web": [[0.1, 0.2], [0.2, 0.3], [0.3, 0.4]], HOSTILE[:12]: [[0.5, 0.6]]}
+    runs = {
+        name: [learning(folder, prompts, first, f"{name}{n}", curve) for n, curve in enumerate(group)]
+        for name, group in curves.items()
+    }
+    written = [f"{name}={','.join(run.id for run in group)}" for name, group in runs.items()]
+    shown = Parsed(compare(folder, written))
+    reward = next(chart["data"] for chart in shown.charts.values() if len(chart["data"]) == 3)
+    band, mean, alone = reward
+    assert mean["name"] == "web (n = 3)" and mean["y"] == pytest.approx([0.2, 0.3])
+    half = 4.302652729749464 * 0.1 / 3**0.5
+    assert band["y"] == pytest.approx([0.2 + half, 0.3 + half, 0.3 - half, 0.2 - half])
+    assert alone["y"] == [0.5, 0.6] and "(n = 1)" in alone["name"], "one run has a line and no band"
+    assert "no error bar can be given: one seed" in shown.text
+    for chart in shown.charts.values():
+        go.Figure(chart)
+
+
+def test_long_curves_are_drawn_by_means_of_spans(stages: tuple) -> None:
+    folder, _, first, second = stages
+    prompts = resolve(folder, second.record["manifests"][0]["id"])
+    a, b = (learning(folder, prompts, first, name, [float(step) for step in range(1000)]) for name in "ab")
+    shown = Parsed(compare(folder, [f"{a.id},", f"{b.id},"]))
+    line = next(chart["data"][0] for chart in shown.charts.values())
+    assert len(line["x"]) == 200 and line["x"][-1] == 1000 and line["y"][0] == pytest.approx(2.0)
