@@ -30,13 +30,15 @@ from manifests.paths import NAME, as_file_name
 from manifests.provenance import provenance
 from manifests.recipe import NamedRecipe
 from manifests.record import KINDS, complaint, digest_of_parts
-from manifests.store import Store, file_sha256
+from manifests.store import ASIDE, OBJECT, Store, file_sha256
 
 SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
 """The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""
 
 FORMAT = 1
 """Of the record; another is refused rather than misread."""
+
+CHECKPOINT_FILE = re.compile(r"runs/run-[0-9a-f]{12}/checkpoints/")
 
 RECORD_BYTES = 64 << 20
 """A record is not read beyond this: one of 200,000 files, some 50 TB of rows, has as much."""
@@ -655,14 +657,16 @@ def collect_garbage(store: Store, older_than_seconds: float = 86_400.0, dry_run:
     """Remove what no record names: objects, torn checkpoints, what lies under tmp/ and work/. Returns what was removed.
 
     Young files stay, since a build in progress has stored objects that no record names yet; a working folder stays
-    whole while any file in it is young. Refuses while a record is damaged: what it names cannot be known.
+    whole while any file in it is young. So do files that are not named as a store names them: in a folder that a link
+    leads to they may be anybody's. Refuses while a record is damaged: what it names cannot be known.
     """
     manifests, damaged = load_all(store)
     if damaged:
         raise UserError(f"damaged records: {', '.join(damaged)}", "Repair or remove them before collecting garbage")
     used = {file.path for manifest in manifests for file in _all_files(manifest)}
-    together = [[path] for path in store.list("objects") if path not in used]
+    together = [[path] for path in store.list("objects") if path not in used and OBJECT.fullmatch(path)]
     together += [*_by_folder(store.list("tmp"), 2), *_by_folder(store.list("work"), 2), *_torn_checkpoints(store)]
+    together += [[path] for top in store.moved() for path in store.list(f"{top}/tmp") if ASIDE.fullmatch(path)]
     removed = []
     for paths in together:
         if _age(store, paths) < older_than_seconds:
@@ -691,7 +695,7 @@ def _by_folder(paths: list[str], depth: int) -> list[list[str]]:
 
 def _torn_checkpoints(store: Store) -> list[list[str]]:
     """Files of checkpoints (runs/<id>/checkpoints/<step>/…) whose last file was never written."""
-    paths = [path for path in store.list("runs") if "/checkpoints/" in path]
+    paths = [path for path in store.list("runs") if CHECKPOINT_FILE.match(path)]
     folders = _by_folder(paths, 4)
     return [files for files in folders if not any(path.split("/")[4:] == ["complete.json"] for path in files)]
 
