@@ -284,9 +284,23 @@ def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
 def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -> PlanRow:
     files = _listed(store, recipe)
     tasks, jobs = estimate(files, recipe.place.task_bytes)
-    work = f"{cpu_seconds(files) / 3600:,.2g} CPU-hours, {tasks:,} tasks, {jobs:,} jobs on slurm or ray"
+    work = f"{_cpu_time(cpu_seconds(files))} in {_counted(tasks, 'task')}, {_counted(jobs, 'job')} on Slurm or Ray"
     what = f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"
     return PlanRow("annotate", f"{what}; about {work}" if files else what, len(files) or None)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _cpu_time(seconds: float) -> str:
+    """Processor time in the unit that people would give it in."""
+    if seconds < 1:
+        return "less than 1 CPU-second"
+    for size, unit in ((3600, "CPU-hour"), (60, "CPU-minute")):
+        if seconds >= 2 * size:
+            return _counted(round(seconds / size), unit)
+    return _counted(round(seconds), "CPU-second")
 
 
 def _planned_anew(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:

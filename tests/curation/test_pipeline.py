@@ -20,6 +20,7 @@ from curation.config import CurateRecipe
 from curation.execution.local import run_tasks
 from curation.measures.decontaminate import PARTS
 from curation.measures.signatures import from_column
+from curation.pipeline import _cpu_time as cpu_time
 from curation.pipeline import curate, input_files, plan
 from curation.sample.write import write_sample
 from curation.tasks import Job, task_record
@@ -278,6 +279,22 @@ def test_what_the_user_must_put_right(small, tokenizer, tmp_path):
         curate(store, small_recipe(tmp_path / "none", tokenizer))
     with pytest.raises(UserError, match=r"decontaminate\.folder"):
         curate(store, small_recipe(small, tokenizer, decontaminate={"folder": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (0.02, "less than 1 CPU-second"),
+        (1.2, "1 CPU-second"),
+        (119, "119 CPU-seconds"),
+        (121, "2 CPU-minutes"),
+        (7_200, "2 CPU-hours"),
+        (54_000, "15 CPU-hours"),
+        (3.6e7, "10,000 CPU-hours"),
+    ],
+)
+def test_a_plan_gives_the_processor_time_in_a_unit_for_people(seconds: float, says: str):
+    assert cpu_time(seconds) == says
 
 
 def test_a_plan_names_the_stages_and_writes_nothing(small, tokenizer, tmp_path):
