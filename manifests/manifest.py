@@ -533,6 +533,27 @@ def find_built(
     return next((one for one in load_all(store)[0] if one.build_key == key and is_asked(one)), None)
 
 
+def refuse_taken(
+    store: Store, asked: NamedRecipe, kind: str, recipe: dict[str, Any], parents: Iterable[Manifest | str]
+) -> None:
+    """UserError, before any work, where the name and version of `asked` are those of a manifest that this build cannot
+    give: of another kind, another recipe, or other parents. `Draft.commit` refuses what only the rows tell apart."""
+    if not store.exists(record_path(asked.name, asked.version)):
+        return
+    named, ids = load(store, asked.name, asked.version), tuple(getattr(one, "id", one) for one in parents)
+    wanted = json.loads(canonical_json(recipe))
+    if named.kind != kind:
+        other = f"a {named.kind}"
+    elif differs := [name for name in wanted if named.recipe.get(name) != wanted[name]]:
+        other = f"made by a recipe with other {', '.join(differs)}"
+    elif named.parents != ids:
+        other = "made from other manifests"
+    else:
+        return
+    hint = "A version is never replaced: give the recipe another version, or add version=…"
+    raise UserError(f"{named.ref} already names {named.id}, {other}", hint)
+
+
 def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
     """Give the content of `ref` another name@version. Names are never moved, only added."""
     check_name(name, version)

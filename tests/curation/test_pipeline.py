@@ -25,7 +25,7 @@ from curation.pipeline import curate, input_files, plan
 from curation.sample.write import write_sample
 from curation.tasks import Job, task_record
 from manifests.errors import UserError
-from manifests.manifest import check_launch, resolve, verify
+from manifests.manifest import check_launch, load_all, resolve, tag, verify
 from manifests.recipe import parse
 from manifests.store import Store
 
@@ -170,6 +170,21 @@ def test_work_done_is_found_and_other_settings_are_other_work(small, tokenizer, 
     assert store.list("objects") == written
     with pytest.raises(UserError, match="already names"):
         curate(store, small_recipe(small, tokenizer, quality={"min_words": 50}))
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_read(small, tokenizer, built, monkeypatch):
+    store, recipe = built.store, small_recipe(small, tokenizer)
+    monkeypatch.setattr("curation.pipeline._built", lambda *_: pytest.fail("work was done for a name that is taken"))
+    with pytest.raises(UserError, match=f"{built.ref} already names {built.id}, .* other quality"):
+        curate(store, small_recipe(small, tokenizer, quality={"min_words": 51}))
+    benchmark = next(one for one in load_all(store)[0] if one.kind == "benchmark")
+    with pytest.raises(UserError, match="would name both the corpus and the benchmark"):
+        curate(store, recipe.model_copy(update={"name": benchmark.name, "version": benchmark.version}))
+    with pytest.raises(UserError, match="would name both the corpus and the benchmark"):
+        plan(store, recipe.model_copy(update={"name": benchmark.name, "version": benchmark.version}))
+    tag(store, benchmark.id, "taken", "1")
+    with pytest.raises(UserError, match=f"taken@1 already names {benchmark.id}, a benchmark"):
+        curate(store, small_recipe(small, tokenizer, name="taken", quality={"min_words": 51}))
 
 
 def test_a_killed_worker_is_told_and_the_next_run_goes_on(small, tokenizer, built, tmp_path):
