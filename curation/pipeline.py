@@ -43,7 +43,18 @@ from evaluation.benchmarks import folder_files, freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from evaluation.formats import bare, filesystem
 from manifests.errors import UserError
-from manifests.manifest import Draft, File, Manifest, build_key, called, check_launch, check_name, find_built, load_all
+from manifests.manifest import (
+    Draft,
+    File,
+    Manifest,
+    build_key,
+    called,
+    check_launch,
+    check_name,
+    find_built,
+    load_all,
+    refuse_taken,
+)
 from manifests.manifest import resolve as resolve_manifest
 from manifests.places.place import PlaceName
 from manifests.progress import progress, warn
@@ -83,8 +94,8 @@ def curate(
     field that requires a full run instead of `base`, or files that cannot be appended to `onto`."""
     with _asked(store, recipe, base, onto) as asked:
         manifest = asked.built()
-        if onto and not manifest:
-            check_free(store, recipe.name, recipe.version)
+        if not manifest:
+            asked.refuse_taken()
         if not manifest and base:
             manifest = refilter(asked.draft, base, recipe, asked.benchmarks, asked.key)
         if not manifest or _is_left_open(store, asked.key):
@@ -97,8 +108,7 @@ def submit(store: Store, recipe: CurateRecipe, onto: Manifest | None = None) -> 
     with _asked(store, recipe, None, onto) as asked:
         if (manifest := asked.built()) and not _is_left_open(store, asked.key):
             return manifest
-        if onto:
-            check_free(store, recipe.name, recipe.version)
+        asked.refuse_taken()
         with store.alone(scratch_name(asked.key)) as folder:
             build = _begun(asked, folder)
             slurm.submit(build)
@@ -148,6 +158,12 @@ class _Asked:
     def built(self) -> Manifest | None:
         """The corpus, if this store has built it."""
         return find_built(self.store, self.key, self.draft.kind, self.draft.recipe, self.draft.parents)
+
+    def refuse_taken(self) -> None:
+        """UserError where the name of the corpus stands for another manifest: better now than after the work."""
+        if self.onto:
+            check_free(self.store, self.recipe.name, self.recipe.version)
+        refuse_taken(self.store, self.recipe, self.draft.kind, self.draft.recipe, self.draft.parents)
 
 
 @contextmanager
@@ -284,9 +300,23 @@ def _planned_score(settings: ScoreRecipe, model: "_Model") -> PlanRow:
 def _planned_tasks(store: Store, recipe: CurateRecipe, vocabulary: Vocabulary) -> PlanRow:
     files = _listed(store, recipe)
     tasks, jobs = estimate(files, recipe.place.task_bytes)
-    work = f"{cpu_seconds(files) / 3600:,.2g} CPU-hours, {tasks:,} tasks, {jobs:,} jobs on slurm or ray"
+    work = f"{_cpu_time(cpu_seconds(files))} in {_counted(tasks, 'task')}, {_counted(jobs, 'job')} on Slurm or Ray"
     what = f"normalise, score, count tokens ({vocabulary.size:,} in the vocabulary)"
     return PlanRow("annotate", f"{what}; about {work}" if files else what, len(files) or None)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _cpu_time(seconds: float) -> str:
+    """Processor time in the unit that people would give it in."""
+    if seconds < 1:
+        return "less than 1 CPU-second"
+    for size, unit in ((3600, "CPU-hour"), (60, "CPU-minute")):
+        if seconds >= 2 * size:
+            return _counted(round(seconds / size), unit)
+    return _counted(round(seconds), "CPU-second")
 
 
 def _planned_again(base: Manifest, identity: dict[str, Any]) -> list[PlanRow]:
@@ -507,11 +537,20 @@ def _wanted_benchmarks(recipe: CurateRecipe, sample: Path | None) -> Iterator[Be
     for item in recipe.decontaminate.benchmarks:
         if isinstance(item, BenchmarkRecipe) and sample and item.path:
             item = item.model_copy(update={"path": resolve(item.path, sample)})
-        yield item
+        yield _called_otherwise(item, recipe)
     if folder := recipe.decontaminate.folder:
         for name in _benchmark_files(folder):
             called = bare(name).replace("/", "-").split(".")[0]
-            yield BenchmarkRecipe(name=called, path=f"{folder.rstrip('/')}/{name}")
+            yield _called_otherwise(BenchmarkRecipe(name=called, path=f"{folder.rstrip('/')}/{name}"), recipe)
+
+
+def _called_otherwise(item: BenchmarkRecipe | str, recipe: CurateRecipe) -> BenchmarkRecipe | str:
+    """`item`; UserError when the benchmark would be frozen under the name of the corpus itself."""
+    if isinstance(item, BenchmarkRecipe) and (item.name, item.version) == (recipe.name, recipe.version):
+        name = f"{item.name}@{item.version}"
+        hint = "Give the recipe another name, or rename the benchmark"
+        raise UserError(f"{name} would name both the corpus and the benchmark {item.path or item.name}", hint)
+    return item
 
 
 @dataclass(frozen=True)

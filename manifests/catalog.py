@@ -13,6 +13,7 @@ several).
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -129,7 +130,8 @@ class Catalog:
         self._run("CREATE SCHEMA hidden")  # what views are made from; SHOW TABLES lists the views alone
 
     def _lock(self) -> None:
-        self._run(f"SET allowed_directories=[{_quote(self.store.url + '/')}]")
+        homes = [self.store.url, *(os.path.realpath(self.store.full(name)) for name in self.store.moved())]
+        self._run(f"SET allowed_directories=[{', '.join(_quote(home + '/') for home in homes)}]")
         self._run("SET enable_external_access=false")
         self._run("SET lock_configuration=true")
 

@@ -30,13 +30,15 @@ from manifests.paths import NAME, as_file_name
 from manifests.provenance import provenance
 from manifests.recipe import NamedRecipe
 from manifests.record import KINDS, complaint, digest_of_parts
-from manifests.store import Store, file_sha256
+from manifests.store import ASIDE, OBJECT, Store, file_sha256
 
 SUFFIX = re.compile(r"(?:\.[A-Za-z0-9_-]+)*$")
 """The end of a logical name that its object keeps: `.ds.index` of `web pages.ds.index`."""
 
 FORMAT = 1
 """Format of the record; a record of another format is refused."""
+
+CHECKPOINT_FILE = re.compile(r"runs/run-[0-9a-f]{12}/checkpoints/")
 
 RECORD_BYTES = 64 << 20
 """Largest record that is read: that of a manifest with 200,000 files, some 50 TB of rows."""
@@ -537,6 +539,27 @@ def find_built(
     return next((one for one in load_all(store)[0] if one.build_key == key and is_asked(one)), None)
 
 
+def refuse_taken(
+    store: Store, asked: NamedRecipe, kind: str, recipe: dict[str, Any], parents: Iterable[Manifest | str]
+) -> None:
+    """UserError, before any work, where the name and version of `asked` are those of a manifest that this build cannot
+    give: of another kind, another recipe, or other parents. `Draft.commit` refuses what only the rows tell apart."""
+    if not store.exists(record_path(asked.name, asked.version)):
+        return
+    named, ids = load(store, asked.name, asked.version), tuple(getattr(one, "id", one) for one in parents)
+    wanted = json.loads(canonical_json(recipe))
+    if named.kind != kind:
+        other = f"a {named.kind}"
+    elif differs := [name for name in wanted if named.recipe.get(name) != wanted[name]]:
+        other = f"made by a recipe with other {', '.join(differs)}"
+    elif named.parents != ids:
+        other = "made from other manifests"
+    else:
+        return
+    hint = "A version is never replaced: give the recipe another version, or add version=…"
+    raise UserError(f"{named.ref} already names {named.id}, {other}", hint)
+
+
 def tag(store: Store, ref: str, name: str, version: str) -> Manifest:
     """Give the content of `ref` another name@version. Names are never moved, only added."""
     check_name(name, version)
@@ -661,15 +684,17 @@ def check_launch(store: Store, manifest: Manifest, hash_bytes: int = LAUNCH_HASH
 def collect_garbage(store: Store, older_than_seconds: float = 86_400.0, dry_run: bool = False) -> list[str]:
     """Remove files that no record names: objects, incomplete checkpoints, files under tmp/ and work/. Returns what was
     removed. Recent files stay, because a build in progress has stored objects that no record names yet; a working
-    folder stays complete while any file in it is recent. Refuses while a record is damaged, because the files that it
+    folder stays complete while any file in it is recent. Files that are not named as a store names them stay too: in a
+    folder that a link leads to they may be anybody's. Refuses while a record is damaged, because the files that it
     names are unknown.
     """
     manifests, damaged = load_all(store)
     if damaged:
         raise UserError(f"damaged records: {', '.join(damaged)}", "Repair or remove them before collecting garbage")
     used = {file.path for manifest in manifests for file in _all_files(manifest)}
-    together = [[path] for path in store.list("objects") if path not in used]
+    together = [[path] for path in store.list("objects") if path not in used and OBJECT.fullmatch(path)]
     together += [*_by_folder(store.list("tmp"), 2), *_by_folder(store.list("work"), 2), *_torn_checkpoints(store)]
+    together += [[path] for top in store.moved() for path in store.list(f"{top}/tmp") if ASIDE.fullmatch(path)]
     removed = []
     for paths in together:
         if _age(store, paths) < older_than_seconds:
@@ -698,7 +723,7 @@ def _by_folder(paths: list[str], depth: int) -> list[list[str]]:
 
 def _torn_checkpoints(store: Store) -> list[list[str]]:
     """Files of checkpoints (runs/<id>/checkpoints/<step>/…) whose last file was never written."""
-    paths = [path for path in store.list("runs") if "/checkpoints/" in path]
+    paths = [path for path in store.list("runs") if CHECKPOINT_FILE.match(path)]
     folders = _by_folder(paths, 4)
     return [files for files in folders if not any(path.split("/")[4:] == ["complete.json"] for path in files)]
 

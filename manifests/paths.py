@@ -3,7 +3,8 @@
 A name in a record, a table, an archive or a recipe may have been written by a stranger, and `../../.bashrc` is a name.
 `below(root, *names)` is how every path below a root is made from such names. Promises: each name is one part of a path
 (no separator, no `.` or `..`, no control character, no half surrogate pair, a bounded length), and the path lies inside
-the root after every symbolic link on the way is followed; anything else is a UserError before anything is opened.
+the root after every symbolic link on the way is followed; anything else is a UserError before anything is opened. Only
+folders that the caller names as `movable`, directly below the root, may themselves be links to another disk.
 `Name` and `FileName` are the types of fields of records and recipes that become paths. Leaves out hard links, which
 look like files, and changes of the folder between the check and the use.
 """
@@ -11,6 +12,7 @@ look like files, and changes of the folder between the check and the use.
 import errno
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -57,14 +59,22 @@ def parts(*names: str) -> tuple[str, ...]:
     return names
 
 
-def below(root: str | Path, *names: str) -> Path:
-    """The path of `names`, one below the other, inside the folder `root`; UserError for what would lie outside."""
+def below(root: str | Path, *names: str, movable: Sequence[str] = ()) -> Path:
+    """The path of `names`, one below the other, inside the folder `root`; UserError for what would lie outside.
+
+    A folder of `movable` directly below `root` may be a symbolic link to a folder anywhere, which then counts as
+    inside.
+    """
     path = str(root)
     linked = False
-    for name in parts(*names):
+    for depth, name in enumerate(parts(*names)):
         path = f"{path}/{name}"
-        linked = linked or os.path.islink(path)
-    if linked and not _is_inside(path, root):
+        if os.path.islink(path):
+            if depth == 0 and name in movable:
+                _refuse_unless_folder(path)
+            else:
+                linked = True
+    if linked and not _is_inside(path, root, movable):
         raise UserError(
             f"{shortened('/'.join(names))!r} leads out of {root} through a symbolic link",
             "Links out of a store are not followed: remove it, or mount the folder there",
@@ -72,20 +82,33 @@ def below(root: str | Path, *names: str) -> Path:
     return Path(path)
 
 
-def _is_inside(path: str, root: str | Path) -> bool:
+def _refuse_unless_folder(link: str) -> None:
+    if not os.path.isdir(link):
+        raise UserError(
+            f"{link} is a symbolic link to {os.readlink(link)}, where there is no folder", "Mount the disk or make it"
+        )
+
+
+def moved(root: str | Path, movable: Sequence[str]) -> tuple[str, ...]:
+    """Those of `movable` that are symbolic links directly below `root`."""
+    return tuple(name for name in movable if os.path.islink(f"{root}/{name}"))
+
+
+def _is_inside(path: str, root: str | Path, movable: Sequence[str] = ()) -> bool:
     try:
         os.stat(path)
     except OSError as error:
         if error.errno == errno.ELOOP:  # realpath would return a path that was never resolved
             return False
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    homes = [str(root), *(f"{root}/{name}" for name in moved(root, movable))]
+    return any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(home)) for home in homes)
 
 
-def refuse_links_out(root: str | Path, folder: Path) -> None:
+def refuse_links_out(root: str | Path, folder: Path, movable: Sequence[str] = ()) -> None:
     """UserError when a symbolic link somewhere in `folder`, which lies below `root`, leads out of `root`."""
     for here, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            if os.path.islink(path := f"{here}/{name}") and not _is_inside(path, root):
+            if os.path.islink(path := f"{here}/{name}") and not _is_inside(path, root, movable):
                 raise UserError(f"{path} is a symbolic link that leads out of {root}", "Remove it")
 
 

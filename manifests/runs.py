@@ -31,7 +31,6 @@ from pydantic import BaseModel
 from manifests.errors import UserError
 from manifests.identity import canonical_json, json_digest
 from manifests.manifest import Manifest
-from manifests.paths import refuse_links_out
 from manifests.provenance import now, provenance
 from manifests.recipe import semantic
 from manifests.record import Run, complaint
@@ -399,7 +398,7 @@ def _begun(store: Store, run_id: str) -> RunDirectory | None:
     with contextlib.suppress(FileNotFoundError):
         run = RunDirectory(store, _load_record(store, run_id))
         if store.is_local:
-            refuse_links_out(store.root, run.path)
+            store.refuse_links_out(run.path)
         return run
     return None
 

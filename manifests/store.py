@@ -7,10 +7,13 @@
 Promises. What was written is durable when the call returns (file and folders fsynced on a local disk). `put_once` is an
 exclusive write: of two writers one gets True (hard link locally; a conditional put, If-None-Match, on S3). `put`
 replaces atomically. A process killed at any moment leaves at most orphaned files under `tmp/` or `objects/`, which
-`octo manifest gc` removes. `OCTO_CRASH_AT=n` ends the process at once (`os._exit`) at the n-th numbered point of
-writing, so that a test can visit all of them. Leaves out: locking of a store, file systems that cannot create a file
-exclusively (records are refused there), and the parts of an interrupted multipart upload, which the bucket's lifecycle
-rule should expire.
+`octo manifest gc` removes.
+
+In a local store `objects` and `runs` may be symbolic links to folders on other disks, which then hold their own `tmp/`.
+
+`OCTO_CRASH_AT=n` ends the process at once (`os._exit`) at the n-th numbered point of writing, so that a test can visit
+all of them. Leaves out: locking of a store, file systems that cannot create a file exclusively (records are refused
+there), and the parts of an interrupted multipart upload, which the bucket's lifecycle rule should expire.
 """
 
 import errno
@@ -37,7 +40,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from manifests.errors import UserError
-from manifests.paths import below, parts, refuse_links_out
+from manifests.paths import below, moved, parts, refuse_links_out
 
 CRASH_EXIT = 86
 """Exit status of a process stopped at a crash point."""
@@ -47,6 +50,12 @@ OBJECT = re.compile(r"objects/(?P<head>[0-9a-f]{2})/(?P<sha256>(?P=head)[0-9a-f]
 
 HOST = platform.node()
 """The name of this machine."""
+ASIDE = re.compile(r"(objects|runs)/tmp/[0-9a-f]{32}")
+"""What is being written into a folder that is a link to another disk, until it is renamed there."""
+
+MOVABLE = ("objects", "runs")
+"""Folders of a local store that its owner may have on another disk, through a symbolic link."""
+
 CONFLICTS = 5
 """Attempts at a conditional write: S3 answers 409 while another writer's request is in progress."""
 
@@ -102,7 +111,9 @@ class Store:
     def full(self, path: str) -> str:
         """`path` in the form that the file system of the store expects. UserError for a path outside the store."""
         names = path.split("/") if path else []
-        return str(below(self.root, *names)) if self.is_local else "/".join([self.root, *parts(*names)])
+        if self.is_local:
+            return str(below(self.root, *names, movable=MOVABLE))
+        return "/".join([self.root, *parts(*names)])
 
     def uri(self, path: str) -> str:
         """`path` for DuckDB, Polars or pyarrow: an absolute local path, or a URL with its protocol."""
@@ -223,14 +234,14 @@ class Store:
             self.fs.rm_file(self.full(path))
 
     def _replace(self, path: str, source: bytes | Path) -> None:
-        aside, target = self._aside(source), Path(self.full(path))
+        aside, target = self._aside(source, path), Path(self.full(path))
         _make_folder(target.parent)
         crash_point(f"aside, not yet {path}")
         os.replace(aside, target)
         _sync(target.parent)
 
     def _link_once(self, path: str, data: bytes) -> bool:
-        aside, target = self._aside(data), Path(self.full(path))
+        aside, target = self._aside(data, path), Path(self.full(path))
         _make_folder(target.parent)
         crash_point(f"aside, not yet {path}")
         try:
@@ -272,9 +283,18 @@ class Store:
         own = type(self.fs)._pipe_file if isinstance(self.fs, AsyncFileSystem) else type(self.fs).pipe_file
         return own is not fsspec.AbstractFileSystem.pipe_file and "mode" in inspect.signature(own).parameters
 
-    def _aside(self, source: bytes | Path) -> Path:
-        """A synced file under tmp/ with the content of `source` (a Path is moved there)."""
-        aside = below(self.root, "tmp", uuid.uuid4().hex)
+    def moved(self) -> tuple[str, ...]:
+        """The folders of this store that are symbolic links to folders elsewhere."""
+        return moved(self.root, MOVABLE) if self.is_local else ()
+
+    def refuse_links_out(self, folder: Path) -> None:
+        """UserError when a symbolic link somewhere in `folder` of this local store leads out of the store."""
+        refuse_links_out(self.root, folder, MOVABLE)
+
+    def _aside(self, source: bytes | Path, path: str) -> Path:
+        """A synced file with the content of `source` (a Path is moved there), in the tmp/ on the disk of `path`."""
+        top = path.split("/")[0]
+        aside = Path(self.full("/".join([*({top} & {*self.moved()}), "tmp", uuid.uuid4().hex])))
         _make_folder(aside.parent)
         if isinstance(source, bytes):
             with aside.open("wb") as file:

@@ -21,7 +21,7 @@ from curation.measures.vocabulary import Vocabulary
 from manifests import tables
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, called, check_launch, find_built, resolve
+from manifests.manifest import Draft, Manifest, build_key, called, check_launch, find_built, refuse_taken, resolve
 from manifests.paths import below
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -47,6 +47,8 @@ def mix(store: Store, recipe: MixRecipe, start: Start | None = None, tell: Tell 
     asked = _Inputs.of(store, recipe, start)
     key = build_key(recipe.kind, asked.identity, asked.parents)
     found = find_built(store, key, recipe.kind, asked.identity, asked.parents)
+    if not found:
+        refuse_taken(store, recipe, recipe.kind, asked.identity, asked.parents)
     return called(store, found or _built(store, recipe, asked, key, tell or _silent), recipe)
 
 

@@ -24,7 +24,7 @@ from evaluation.protocols.templates import TemplateName, render, with_thought
 from evaluation.samplers.model_folder import checksums
 from evaluation.samplers.sampling import SamplingParams
 from evaluation.samplers.transformers_sampler import load_model, sample
-from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, refuse_taken
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic
 from manifests.runs import RunDirectory, open_run
@@ -82,6 +82,7 @@ def pass_rates(store: Store, prompts: Manifest, recipe: PassRateRecipe, start: S
     parent, inputs = (None, checksums(start)) if isinstance(start, Path) else (start, None)
     run = open_run(store, "pass-rate", [prompts], recipe, BACKEND, parent, inputs)
     if run.status != "done":
+        refuse_taken(store, recipe, "pass_rates", semantic(recipe) | {"run": run.id}, [prompts])
         with run.running():
             _measure(run, prompts, recipe, folder)
             run.finish(_summary(run))

@@ -77,6 +77,7 @@ def verbs(run: str, document: str, folder: Path, proposals: str = "") -> dict[st
     score.write_text(SCORE)
     return {
         "quickstart": ("train", []),
+        "init": (None, [str(folder / "mine")]),
         "sources": (None, []),
         "curate run": (None, [*CORPUS, "version=2", "--workers", "2"]),
         "curate train-classifier": (None, [str(RECIPES / "classifier.yaml"), "--plan"]),

@@ -26,7 +26,7 @@ from curation.measures.classifier import PREFIX, Classifier, prepare
 from curation.tasks import RULES_VERSION
 from manifests.catalog import Catalog
 from manifests.errors import UserError
-from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, resolve
+from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, refuse_taken, resolve
 from manifests.process import environment
 from manifests.progress import progress
 from manifests.recipe import semantic
@@ -77,6 +77,8 @@ def train(store: Store, recipe: ClassifierRecipe) -> Manifest:
     parents = _parents(store, recipe)
     key = build_key("classifier", semantic(recipe), parents, [("rules", str(RULES_VERSION))])
     found = find_built(store, key, "classifier", semantic(recipe), parents)
+    if not found:
+        refuse_taken(store, recipe, "classifier", semantic(recipe), parents)
     return called(store, found or _build(store, recipe, parents, key), recipe)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-WALK = ("quickstart", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval", "study")
+WALK = ("quickstart", "init", "sources", "curate", "annotate", "mix", "train", "rl", "benchmarks", "eval", "study")
 OTHERS = ("manifest", "runs", "sql", "why", "trace", "near", "doctor", "ui", "report", "publish", "pull")
 
 

@@ -20,11 +20,12 @@ from curation.config import CurateRecipe
 from curation.execution.local import run_tasks
 from curation.measures.decontaminate import PARTS
 from curation.measures.signatures import from_column
+from curation.pipeline import _cpu_time as cpu_time
 from curation.pipeline import curate, input_files, plan
 from curation.sample.write import write_sample
 from curation.tasks import Job, task_record
 from manifests.errors import UserError
-from manifests.manifest import check_launch, resolve, verify
+from manifests.manifest import check_launch, load_all, resolve, tag, verify
 from manifests.recipe import parse
 from manifests.store import Store
 
@@ -171,6 +172,21 @@ def test_work_done_is_found_and_other_settings_are_other_work(small, tokenizer, 
         curate(store, small_recipe(small, tokenizer, quality={"min_words": 50}))
 
 
+def test_a_name_that_is_taken_is_refused_before_anything_is_read(small, tokenizer, built, monkeypatch):
+    store, recipe = built.store, small_recipe(small, tokenizer)
+    monkeypatch.setattr("curation.pipeline._built", lambda *_: pytest.fail("work was done for a name that is taken"))
+    with pytest.raises(UserError, match=f"{built.ref} already names {built.id}, .* other quality"):
+        curate(store, small_recipe(small, tokenizer, quality={"min_words": 51}))
+    benchmark = next(one for one in load_all(store)[0] if one.kind == "benchmark")
+    with pytest.raises(UserError, match="would name both the corpus and the benchmark"):
+        curate(store, recipe.model_copy(update={"name": benchmark.name, "version": benchmark.version}))
+    with pytest.raises(UserError, match="would name both the corpus and the benchmark"):
+        plan(store, recipe.model_copy(update={"name": benchmark.name, "version": benchmark.version}))
+    tag(store, benchmark.id, "taken", "1")
+    with pytest.raises(UserError, match=f"taken@1 already names {benchmark.id}, a benchmark"):
+        curate(store, small_recipe(small, tokenizer, name="taken", quality={"min_words": 51}))
+
+
 def test_a_killed_worker_is_told_and_the_next_run_goes_on(small, tokenizer, built, tmp_path):
     store, stop = Store(tmp_path), threading.Event()
     killer = threading.Thread(target=kill_one_worker, args=(str(tmp_path), stop))
@@ -278,6 +294,22 @@ def test_what_the_user_must_put_right(small, tokenizer, tmp_path):
         curate(store, small_recipe(tmp_path / "none", tokenizer))
     with pytest.raises(UserError, match=r"decontaminate\.folder"):
         curate(store, small_recipe(small, tokenizer, decontaminate={"folder": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (0.02, "less than 1 CPU-second"),
+        (1.2, "1 CPU-second"),
+        (119, "119 CPU-seconds"),
+        (121, "2 CPU-minutes"),
+        (7_200, "2 CPU-hours"),
+        (54_000, "15 CPU-hours"),
+        (3.6e7, "10,000 CPU-hours"),
+    ],
+)
+def test_a_plan_gives_the_processor_time_in_a_unit_for_people(seconds: float, says: str):
+    assert cpu_time(seconds) == says
 
 
 def test_a_plan_names_the_stages_and_writes_nothing(small, tokenizer, tmp_path):

@@ -2,19 +2,33 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from manifests.catalog import Catalog
 from manifests.errors import UserError
+from manifests.exports.exchange import copy
 from manifests.identity import canonical_json, json_digest
 from manifests.manifest import _parse_family as parse_family
-from manifests.manifest import content_digest, find_built, id_of, load_all, parse_record, record_bytes, resolve
+from manifests.manifest import (
+    collect_garbage,
+    content_digest,
+    find_built,
+    id_of,
+    load_all,
+    parse_record,
+    record_bytes,
+    resolve,
+    verify,
+)
 from manifests.paths import FileName, Name, below, fault, refuse_links_out
 from manifests.record import complaint
 from manifests.runs import load_runs, open_run
@@ -94,6 +108,91 @@ def test_a_link_out_of_the_root_is_not_followed(tmp_path: Path):
     (root / "tmp").symlink_to(outside)
     with pytest.raises(UserError, match="symbolic link"):
         store.put("runs/r/x", b"x")
+
+
+@pytest.fixture
+def spread(tmp_path: Path) -> Iterator[Store]:
+    """A store whose `objects` and `runs` are links to folders on another file system, where there is one."""
+    store = Store(tmp_path / "store")
+    Path(store.root).mkdir()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as disk:
+        for name in ("objects", "runs"):
+            (Path(disk) / f"big-{name}").mkdir()
+            (Path(store.root) / name).symlink_to(Path(disk) / f"big-{name}")
+        yield store
+
+
+def test_objects_and_runs_may_lie_on_another_disk(spread: Store, corpus, tmp_path: Path):
+    made = corpus(spread)
+    assert verify(spread, made) == []
+    run = open_run(spread, "train", [made], {}, "torch")
+    run.save_checkpoint(5, lambda folder: (folder / "model").write_text("x") and None)
+    run.append("steps", pa.table({"step": [1], "loss": [2.0]}))
+    again = open_run(spread, "train", [made], {}, "torch")
+    assert again.checkpoints() == [5] and again.checkpoint(5).joinpath("model").read_text() == "x"
+    with Catalog(spread) as catalog:
+        assert catalog.query("SELECT count(*) AS n FROM documents").to_pylist()[0]["n"] > 0
+        assert catalog.query("SELECT run, loss FROM steps").to_pylist() == [{"run": run.id, "loss": 2.0}]
+    assert spread.put_once("runs/x", b"1") and not spread.put_once("runs/x", b"2")
+    other = Store(tmp_path / "other")
+    copy(spread, made.ref, other)
+    assert verify(other, resolve(other, made.ref)) == []
+    assert collect_garbage(spread, 0) == []
+
+
+def test_a_link_below_a_linked_folder_may_not_lead_out(spread: Store, corpus, tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    run = open_run(spread, "train", [corpus(spread)], {}, "torch")
+    (Path(spread.root) / "objects" / "out").symlink_to(tmp_path)
+    (run.path / "engine").symlink_to(tmp_path)
+    for use in (spread.read, spread.delete, spread.exists, lambda path: spread.put(path, b"x")):
+        with pytest.raises(UserError, match="symbolic link"):
+            use("objects/out/secret")
+    with pytest.raises(UserError, match="leads out of"):
+        open_run(spread, "train", [corpus(spread)], {}, "torch")
+    with Catalog(spread) as catalog, pytest.raises(UserError, match="Cannot access file"):
+        catalog.query(f"FROM read_text('{secret}')")
+    (run.path / "engine").unlink()
+    (run.path / "data").symlink_to(Path(spread.root) / "objects")
+    assert open_run(spread, "train", [corpus(spread)], {}, "torch").id == run.id
+    assert secret.read_text() == "secret"
+
+
+def test_garbage_collection_leaves_what_lay_in_a_linked_folder(spread: Store, corpus):
+    corpus(spread)
+    theirs = ("objects/thesis.txt", "objects/ab/notes.txt", "objects/tmp/notes", "runs/llama/checkpoints/1/model")
+    for path in theirs:
+        Path(spread.full(path)).parent.mkdir(parents=True, exist_ok=True)
+        Path(spread.full(path)).write_text("theirs")
+    left = f"objects/tmp/{'0' * 32}"
+    Path(spread.full(left)).write_text("half")
+    orphan = spread.put_object(b"orphan", ".bin").path
+    assert collect_garbage(spread, 0) == sorted([left, orphan])
+    assert all(spread.exists(path) for path in theirs)
+
+
+@pytest.mark.parametrize("name", ["objects", "runs"])
+def test_a_linked_folder_that_is_not_mounted_is_an_error_of_one_line(name: str, tmp_path: Path):
+    store = Store(tmp_path / "store")
+    Path(store.root).mkdir()
+    (Path(store.root) / name).symlink_to(tmp_path / "not mounted")
+    for use in (store.list, store.exists, lambda path: store.put(f"{path}/x", b"x")):
+        with pytest.raises(UserError, match=r"not mounted, where there is no folder"):
+            use(name)
+    assert not (tmp_path / "not mounted").exists()
+
+
+@pytest.mark.parametrize("name", ["manifests", "tmp", "work"])
+def test_other_folders_of_a_store_are_no_links(name: str, tmp_path: Path):
+    store, outside = Store(tmp_path / "store"), tmp_path / "outside"
+    for folder in (store.root, outside):
+        Path(folder).mkdir()
+    (Path(store.root) / name).symlink_to(outside)
+    with pytest.raises(UserError, match="symbolic link"):
+        store.full(f"{name}/x")
+    with pytest.raises(UserError, match="symbolic link"):
+        store.list(name)
 
 
 def test_a_working_folder_with_a_link_out_is_not_built_in(folder: Store, tmp_path: Path):

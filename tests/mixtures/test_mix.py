@@ -53,8 +53,17 @@ def test_the_id_is_the_content(store: Store, toy: Manifest, recipe: Recipes, tmp
 
 def test_a_second_recipe_cannot_take_a_name(store: Store, toy: Manifest, recipe: Recipes) -> None:
     mix(store, recipe())
-    with pytest.raises(UserError, match="mixture@1 already names"):
-        mix(store, recipe(seed=6))
+    with pytest.raises(UserError, match=r"mixture@1 already names .*, made by a recipe with other seed"):
+        mix(store, recipe(seed=6), tell=lambda _: pytest.fail("work was done for a name that is taken"))
+
+
+def test_a_pulled_mixture_is_built_again_under_its_own_name(store: Store, toy: Manifest, recipe: Recipes) -> None:
+    elsewhere = Store(f"{store.url}-2") if store.is_local else store
+    made = mix(store, recipe())
+    if elsewhere is not store:
+        copy_manifest(toy, elsewhere)
+        copy_manifest(made, elsewhere)
+    assert mix(elsewhere, recipe()).id == made.id
 
 
 def test_datatrove_and_numpy_read_the_same_tokens(store: Store, toy: Manifest, recipe: Recipes) -> None:
