@@ -323,6 +323,8 @@ class _Maxima:
             return rf"\begin{{pmatrix}} {rows} \end{{pmatrix}}", True
         if name == "root":
             return rf"\sqrt[{found[1]}]{{{found[0]}}}" if len(found) > 1 else rf"\sqrt{{{found[0]}}}", True
+        if name == "binomial" and len(found) == 2 and found[1].startswith("["):
+            found[1] = found[1][1:-1]
         if name in _CALLS:
             try:
                 return _CALLS[name](*found), name in ("sqrt", "abs", "binomial")

@@ -13,6 +13,7 @@ It may take for ever or eat all memory: give it untrusted text only in a process
 import logging
 import random
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -70,6 +71,14 @@ class Algebra(Judge):
         if first.free_symbols != second.free_symbols:
             return False
         return _is_multiple(first, second)
+
+    def curves(self, answer: Sequence[Equation], reference: Sequence[Equation]) -> bool | None:
+        if len(answer) == len(reference) == 1 and self.equations(answer[0], reference[0]):
+            return True
+        zeros = [[_zero(_squared(one)) for one in equations] for equations in (answer, reference)]
+        if any(one is None for each in zeros for one in each):
+            return False
+        return _same_zeros(*(sympy.prod(each) for each in zeros))
 
     def relations(self, answer: Relation, reference: Relation) -> bool | None:
         if super().relations(answer, reference):
@@ -141,6 +150,16 @@ def _zero(equation: Equation) -> Any:
     """The left side less the right one."""
     left, right = expression(equation.sides[0]), expression(equation.sides[-1])
     return left - right if isinstance(left, Expr) and isinstance(right, Expr) else None
+
+
+def _squared(equation: Equation) -> Equation:
+    """|a|=|b| and |a|=3 as squares."""
+    bare = [side.strip() for side in (equation.sides[0], equation.sides[-1])]
+    bars = [side[1:-1] if re.fullmatch(r"\|[^|]+\|", side) else None for side in bare]
+    is_number = [bool(re.fullmatch(r"\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\}", side)) for side in bare]
+    if not any(bars) or not all(bar or number for bar, number in zip(bars, is_number, strict=True)):
+        return equation
+    return Equation(tuple(f"({bar or side})^2" for bar, side in zip(bars, bare, strict=True)))
 
 
 def _set(pieces: Pieces) -> sympy.Set:
@@ -326,6 +345,27 @@ def _simplified_alike(answer: Expr, reference: Expr) -> bool:
     except (MemoryError, RecursionError):
         raise
     except Exception:  # whatever sympy throws at two things it cannot compare
+        return False
+
+
+MOST_DEGREE = 20
+
+
+def _same_zeros(first: Expr, second: Expr) -> bool:
+    """Whether two expressions are one polynomial, but for what they are divided by and for a factor that is a number.
+    A root counts as often as it stands: (x-1)^2=0 is not x=1."""
+    try:
+        above = [sympy.fraction(sympy.together(sympy.expand(one)))[0] for one in (first, second)]
+        names = sorted(above[0].free_symbols, key=str)
+        if not names or above[0].free_symbols != above[1].free_symbols:
+            return False
+        polynomials = [sympy.Poly(one, *names) for one in above]
+        if any(one.is_zero or one.total_degree() > MOST_DEGREE for one in polynomials):
+            return False
+        return _is_multiple(*above)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # no polynomial in its variables
         return False
 
 
