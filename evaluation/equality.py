@@ -444,7 +444,8 @@ def _same_lists(answer: Several, reference: Several, judge: Judge) -> bool | Non
         return False
     if _are_named_apart(mine) != _are_named_apart(theirs):
         return _all(same(*pair, judge) for pair in zip(_unnamed(mine), _unnamed(theirs), strict=True))
-    if _is_named_once(mine) or _is_named_once(theirs):
+    are_values = all(isinstance(part, Named | Value | Base) for part in mine + theirs)
+    if are_values and (_is_named_once(mine) or _is_named_once(theirs)):
         return _matched(_unnamed(mine), _unnamed(theirs), judge)
     return _matched(mine, theirs, judge)
 
@@ -526,6 +527,8 @@ Pieces = tuple[list[Interval | Value], list[Interval | Value]]
 
 def _pieces(shape: Shape) -> Pieces | None:
     match shape:
+        case Named(value=Value() as value) if not value.unit:
+            return [value], []
         case Named():
             return _pieces(shape.value)
         case Interval():

@@ -203,6 +203,8 @@ def read(text: str) -> Shape:
                       all(isinstance(part, Named) for part in shape.parts) else shape for group in groups)  # fmt: skip
         return _list(parts, "")
     pieces = [(part, sign) for part, sign in _pieces(text, (",", "and", "or", "&")) if part]
+    if {sign for _, sign in pieces} >= {"and", "or"} and "," not in {sign for _, sign in pieces}:
+        return _list(tuple(read(part) for part in split(text, "or") if part), "or")
     if 1 < len(pieces) <= MOST_PARTS:
         words = {sign for _, sign in pieces if sign.isalpha()}
         return _list(_named_on(tuple(read(part) for part, _ in pieces)), words.pop() if len(words) == 1 else "")
@@ -448,7 +450,7 @@ def _matrix(text: str) -> Shape | None:
     ]
     if found[1] == "cases":
         return Several(tuple(read(row.replace("&", " ").strip(" ,;")) for row in rows), joiner="and")
-    entries = tuple(tuple(_value(entry) for entry in split(row, "&")) for row in rows)
+    entries = tuple(tuple(read(entry) for entry in split(row, "&")) for row in rows)
     return Matrix(entries, text) if len({len(row) for row in entries}) == 1 else None
 
 
@@ -471,6 +473,19 @@ def _left_out(shape: Shape) -> Several | None:
     return Several(values, braces=True) if is_set else None
 
 
+_MOVED = re.compile(r"^([A-Za-z]) ?([-+]) ?(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})$")
+"""A name plus or less a number."""
+
+
+def _moved(left: str, right: str, turned: bool = False) -> tuple[str, str] | None:
+    """x and -5 for x+5 and 0, in the other order if `turned`."""
+    found = _MOVED.match(left)
+    if not found or _has_name(right):
+        return None
+    number = f"{right} {'-' if found[2] == '+' else '+'} {found[3]}"
+    return (number, found[1]) if turned else (found[1], number)
+
+
 def _interval(sides: tuple[str, ...], signs: tuple[str, ...]) -> Interval | None:
     """An inequality of one name between numbers."""
     ups, downs = {"<", r"\le"}, {">", r"\ge"}
@@ -479,6 +494,8 @@ def _interval(sides: tuple[str, ...], signs: tuple[str, ...]) -> Interval | None
     if set(signs) <= downs:
         sides, signs = sides[::-1], tuple("<" if sign == ">" else r"\le" for sign in signs[::-1])
     closed = [sign == r"\le" for sign in signs]
+    if len(sides) == 2:
+        sides = _moved(*sides) or _moved(*sides[::-1], turned=True) or sides
     if any("|" in side for side in sides):
         return None
     if len(sides) == 3 and _is_name(sides[1]) and not any(_is_name(side) for side in sides[::2]):
