@@ -28,8 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluation.extraction import extract
-from evaluation.shapes import split
+from evaluation.grading.extraction import extract
+from evaluation.grading.shapes import split
 
 Row = dict[str, Any]
 

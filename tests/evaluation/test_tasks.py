@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import KNOWN, SUITES
-from evaluation.extraction import extract
-from evaluation.paper_latex import LatexError, parse_latex
-from evaluation.released import FOLDER, released, shots
-from evaluation.shots import SHOTS
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.extraction import extract
+from evaluation.grading.paper_latex import LatexError, parse_latex
+from evaluation.protocols.released import FOLDER, released, shots
+from evaluation.protocols.shots import SHOTS
 from evaluation.tasks import PLAIN, TASKS, judge, prompt, quantity, task_of
 
 HERE = Path(__file__).parent
@@ -100,7 +100,7 @@ def test_verdicts_under_the_papers_protocol_are_those_of_its_harness(grader):
 
 @pytest.mark.parametrize("row", LM_EVAL, ids=lambda row: row["response"][:40])
 def test_where_verdicts_differ_from_lm_evaluation_harness_it_is_said_why(grader, row):
-    """Under this protocol prompts are that harness's and verdicts ours (`evaluation.released`)."""
+    """Under this protocol prompts are that harness's and verdicts ours (`evaluation.protocols.released`)."""
     ours = verdict(grader, "gsm8k", row["answer"], row["response"], protocol="lm-eval").grade.verdict
     assert (ours is Verdict.CORRECT) == bool(row["ours"])
     assert ("why" in row) == (row["flexible"] != row["ours"])
