@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.grading.extraction import extract
+from evaluation.grading.shapes import split
 
 Row = dict[str, Any]
 
@@ -319,10 +320,12 @@ class _Maxima:
     def _call(self, name: str) -> tuple[str, bool]:
         found = self._arguments(")")
         if name == "matrix":
-            rows = r" \\ ".join(" & ".join(line[1:-1].split(", ")) for line in found)
+            rows = r" \\ ".join(" & ".join(split(line[1:-1], ",")) for line in found)
             return rf"\begin{{pmatrix}} {rows} \end{{pmatrix}}", True
         if name == "root":
             return rf"\sqrt[{found[1]}]{{{found[0]}}}" if len(found) > 1 else rf"\sqrt{{{found[0]}}}", True
+        if name == "binomial" and len(found) == 2 and found[1].startswith("["):
+            found[1] = found[1][1:-1]
         if name in _CALLS:
             try:
                 return _CALLS[name](*found), name in ("sqrt", "abs", "binomial")

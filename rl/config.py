@@ -244,5 +244,6 @@ class RLRecipe(Recipe):
 
     @property
     def longest_cap(self) -> int:
-        """The longest response that any step may allow."""
-        return max(*self.max_new_tokens.values(), *(self.growth.caps if self.growth else (0,)))
+        """The longest response that any step may allow; a cap from a later step than the last is none of the run's."""
+        declared = [cap for step, cap in self.max_new_tokens.items() if step <= self.steps]
+        return max(*declared, *(self.growth.caps if self.growth else (0,)))

@@ -14,6 +14,7 @@ need it.
 import logging
 import random
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -71,6 +72,14 @@ class Algebra(Judge):
         if first.free_symbols != second.free_symbols:
             return False
         return _is_multiple(first, second)
+
+    def curves(self, answer: Sequence[Equation], reference: Sequence[Equation]) -> bool | None:
+        if len(answer) == len(reference) == 1 and self.equations(answer[0], reference[0]):
+            return True
+        zeros = [[_zero(_squared(one)) for one in equations] for equations in (answer, reference)]
+        if any(one is None for each in zeros for one in each):
+            return False
+        return _same_zeros(*(sympy.prod(each) for each in zeros))
 
     def relations(self, answer: Relation, reference: Relation) -> bool | None:
         if super().relations(answer, reference):
@@ -142,6 +151,16 @@ def _zero(equation: Equation) -> Any:
     """The left side less the right one."""
     left, right = expression(equation.sides[0]), expression(equation.sides[-1])
     return left - right if isinstance(left, Expr) and isinstance(right, Expr) else None
+
+
+def _squared(equation: Equation) -> Equation:
+    """|a|=|b| and |a|=3 as squares."""
+    bare = [side.strip() for side in (equation.sides[0], equation.sides[-1])]
+    bars = [side[1:-1] if re.fullmatch(r"\|[^|]+\|", side) else None for side in bare]
+    is_number = [bool(re.fullmatch(r"\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\}", side)) for side in bare]
+    if not any(bars) or not all(bar or number for bar, number in zip(bars, is_number, strict=True)):
+        return equation
+    return Equation(tuple(f"({bar or side})^2" for bar, side in zip(bars, bare, strict=True)))
 
 
 def _set(pieces: Pieces) -> sympy.Set:
@@ -291,29 +310,51 @@ def _close(first: Any, second: Any, relative: float) -> bool:
 
 
 def _same_function(answer: Expr, reference: Expr) -> bool:
-    """At points where both are real, or, if there are none, where they have a value at all."""
+    """At points where all roots and logarithms are real, or, if there are too few, where both have a value at all."""
     names = sorted(answer.free_symbols | reference.free_symbols, key=str)
     relative = CLOSE_FLOAT if answer.has(Float) or reference.has(Float) else CLOSE
-    values = [pair for place in range(4 * POINTS) if (pair := _at(answer, reference, names, place))]
-    real = [pair for pair in values if pair[0].is_real and pair[1].is_real]
-    told = [_close(*pair, relative) for pair in (real or values)]
+    found = [one for place in range(4 * POINTS) if (one := _at(answer, reference, names, place))]
+    real = [pair for pair, is_real in found if is_real]
+    told = [_close(*pair, relative) for pair in (real if len(real) >= LEAST_POINTS else [pair for pair, _ in found])]
     return all(told) if len(told) >= LEAST_POINTS else _simplified_alike(answer, reference)
 
 
-def _at(answer: Expr, reference: Expr, names: list[Any], place: int) -> tuple[Any, Any] | None:
-    """Both values at a point, or None where one has none: below one, above it, of either sign, and large, in turn."""
+def _at(answer: Expr, reference: Expr, names: list[Any], place: int) -> tuple[tuple[Any, Any], bool] | None:
+    """Both values at a point and whether all in them is real, or None where one has no value: below one, above it, of
+    either sign, and large, in turn."""
     rng = random.Random(place)
     low, high, signs = ((0.05, 1, (1,)), (1, 4, (1,)), (0.1, 3, (-1, 1)), (4, 50, (1,)))[place % 4]
     point: dict[Any, Any] = {name: Float(rng.uniform(low, high) * rng.choice(signs), DIGITS + 10) for name in names}
-    if _is_counting(answer) or _is_counting(reference):
-        point = {name: sympy.Integer(rng.randrange(2, 9)) for name in names}
+    whole = names if _is_counting(answer) or _is_counting(reference) else _turns(answer) | _turns(reference)
+    point |= {name: sympy.Integer(rng.randrange(2, 9)) for name in names if name in whole}
     try:
-        first, second = (N(one.subs(point).doit(), DIGITS) for one in (answer, reference))
+        put = [one.subs(point) for one in (answer, reference)]
+        first, second = (N(one.doit(), DIGITS) for one in put)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # no value there
         return None
-    return (first, second) if all(_is_digits(one) and one.is_finite for one in (first, second)) else None
+    if not all(_is_digits(one) and one.is_finite for one in (first, second)):
+        return None
+    return (first, second), bool(
+        first.is_real and second.is_real and _are_real(answer, point) and _are_real(reference, point)
+    )
+
+
+def _are_real(found: Expr, point: dict[Any, Any]) -> bool:
+    """Whether every root and logarithm in `found` is one of no negative number there."""
+    for part in sympy.preorder_traversal(found):
+        if isinstance(part, sympy.log) or (isinstance(part, sympy.Pow) and not part.exp.is_integer):
+            inner = N(part.args[0].subs(point), DIGITS)
+            if not inner.is_real or inner < 0:
+                return False
+    return True
+
+
+def _turns(found: Expr) -> set[Any]:
+    """The names in the exponents of negative numbers: n in (-1)^n counts."""
+    powers = [part for part in found.atoms(sympy.Pow) if part.base.is_negative]
+    return {name for part in powers for name in part.exp.free_symbols}
 
 
 def _is_counting(found: Expr) -> bool:
@@ -327,6 +368,27 @@ def _simplified_alike(answer: Expr, reference: Expr) -> bool:
     except (MemoryError, RecursionError):
         raise
     except Exception:  # whatever sympy throws at two things it cannot compare
+        return False
+
+
+MOST_DEGREE = 20
+
+
+def _same_zeros(first: Expr, second: Expr) -> bool:
+    """Whether two expressions are one polynomial, but for what they are divided by and for a factor that is a number.
+    A root counts as often as it stands: (x-1)^2=0 is not x=1."""
+    try:
+        above = [sympy.fraction(sympy.together(sympy.expand(one)))[0] for one in (first, second)]
+        names = sorted(above[0].free_symbols, key=str)
+        if not names or above[0].free_symbols != above[1].free_symbols:
+            return False
+        polynomials = [sympy.Poly(one, *names) for one in above]
+        if any(one.is_zero or one.total_degree() > MOST_DEGREE for one in polynomials):
+            return False
+        return _is_multiple(*above)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # no polynomial in its variables
         return False
 
 

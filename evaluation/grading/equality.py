@@ -13,7 +13,7 @@ rewards.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -35,6 +35,7 @@ from evaluation.grading.shapes import (
     Words,
     read,
     scale,
+    stem,
 )  # fmt: skip
 from evaluation.grading.spelling import normalise
 
@@ -84,6 +85,10 @@ class Judge:
     def equations(self, answer: Equation, reference: Equation) -> bool | None:
         """Whether two equations have the same solutions."""
         return True if answer.sides == reference.sides else None
+
+    def curves(self, answer: Sequence[Equation], reference: Sequence[Equation]) -> bool | None:
+        """Whether what solves one of the answer's equations solves one of the reference's, and the other way round."""
+        return True if answer == reference else None
 
     def relations(self, answer: Relation, reference: Relation) -> bool | None:
         """Whether two inequalities have the same solutions."""
@@ -162,13 +167,13 @@ def same(answer: Shape, reference: Shape, judge: Judge) -> bool | None:
             return _same_words(answer, reference)
         case _, Words():
             return _same_words(reference, answer)
-        case Equation(), Equation():
-            return judge.equations(answer, reference)
+        case (Equation(), Equation()) | (Named() | Several(), Equation()):
+            return _same_curve(answer, reference, judge)
         case Relation(), Relation():
             return _same_relation(answer, reference, judge)
         case Matrix(), Matrix():
             return _same_matrix(answer, reference, judge)
-        case (Relation(), Interval() | Union()) | (Interval() | Union(), Relation()):
+        case (Relation(), Interval() | Union() | Point()) | (Interval() | Union() | Point(), Relation()):
             return _same_region(answer, reference, judge)
         case (Interval() | Union(), _) | (_, Interval() | Union()):
             return _same_sets(answer, reference, judge)
@@ -200,6 +205,8 @@ def _same_loosely(answer: Shape, reference: Shape, judge: Judge) -> bool | None:
             return same(answer, one, judge)
         case Named(), Several():
             return same(answer.value, reference, judge)
+        case Several(), Named() if isinstance(reference.value, Value) and not _is_solved(reference):
+            return _same_curve(answer, _opened(reference), judge)
         case Several(), Named():
             return same(answer, reference.value, judge) if isinstance(reference.value, Several | Point) else False
         case (Value(), Ratio()) if len(reference.parts) == 2:
@@ -211,9 +218,7 @@ def _same_loosely(answer: Shape, reference: Shape, judge: Judge) -> bool | None:
         case Ratio(), Clock():
             return _is_clock_of(answer, reference)
         case Equation(), Named():
-            return judge.equations(answer, _opened(reference))
-        case Named(), Equation():
-            return judge.equations(_opened(answer), reference)
+            return _same_equation(answer, reference, judge)
         case (Matrix(), Value()) | (Value(), Matrix()):
             return judge.values(answer.text, reference.text) if r"\begin" in answer.text + reference.text else False
         case (Matrix() as matrix, Point() as point) | (Point() as point, Matrix() as matrix):
@@ -314,7 +319,9 @@ def _same_named(answer: Named, reference: Named, judge: Judge) -> bool | None:
         order = [left.index(name) for name in right]
         parts = getattr(answer.value, "parts", ())
         return len(parts) == len(order) and same(Point(tuple(parts[i] for i in order)), reference.value, judge)
-    return False
+    if isinstance(answer.value, Several) and isinstance(reference.value, Value) and not _is_solved(reference):
+        return _same_curve(answer, _opened(reference), judge)
+    return _same_equation(_opened(answer), reference, judge)
 
 
 _ARGUMENT = re.compile(r"(\\?[A-Za-z]+)\(([a-z])\)")
@@ -332,6 +339,56 @@ def _split_name(name: str) -> list[str]:
 def _opened(named: Named) -> Equation:
     value = named.value.text if isinstance(named.value, Value) else ""
     return Equation((named.name, value))
+
+
+_VARIABLE = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*|[A-Za-z]\([a-z]\)")
+
+
+def _is_solved(named: Named) -> bool:
+    """x=5, y=2x+1, f(x)=2x: a name, and what it is; xy=1 and |x|=3 are not."""
+    is_variable = _VARIABLE.fullmatch(named.name) and (named.name[0] == "\\" or len(stem(named.name).rstrip("'")) == 1)
+    return bool(is_variable)
+
+
+def _same_equation(answer: Equation, reference: Named, judge: Judge) -> bool | None:
+    """An equation for one that is solved for a name is right where it stands for a curve: y=2x+1, 2x-y+1=0. Where a
+    number is asked for, x=3, it is not, for 2x=6 may be the task; x-3=0 is none."""
+    if not isinstance(reference.value, Value):
+        return False
+    if _is_solved(reference) and not _has_letter(reference.value.text):
+        return judge.equations(answer, _opened(reference)) if _is_line(answer) else False
+    return _same_curve(answer, _opened(reference), judge)
+
+
+def _is_line(equation: Equation) -> bool:
+    """x-3=0."""
+    return equation.sides[-1] == "0" and bool(re.fullmatch(r"\\?[A-Za-z]+ ?[-+] ?[^A-Za-z]+", equation.sides[0]))
+
+
+def _has_letter(text: str) -> bool:
+    return bool(re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)))
+
+
+def _same_curve(answer: Shape, reference: Equation, judge: Judge) -> bool | None:
+    """A reference that is not solved for a name has the solutions of the answer, perhaps several: x^2=4, x=2, x=-2."""
+    parts = _unfolded(answer)
+    equations = [part if isinstance(part, Equation) else _opened(part) for part in parts]
+    if not equations or any("" in equation.sides for equation in equations):
+        return False
+    return judge.curves(equations, [reference])
+
+
+def _unfolded(shape: Shape) -> list[Named | Equation]:
+    """The equations of an answer, one of which must hold: those joined by "or" or commas, and each value of a name."""
+    match shape:
+        case Named(name=name, value=Several(parts=parts)):
+            return [Named(name, part) for part in parts]
+        case Named() | Equation():
+            return [shape]
+        case Several(parts=parts, joiner="or" | "", braces=False):
+            found = [_unfolded(part) for part in parts]
+            return [one for each in found for one in each] if all(found) else []
+    return []
 
 
 def _is_sum_of_numbers(equation: Equation) -> bool:
@@ -389,7 +446,8 @@ def _same_lists(answer: Several, reference: Several, judge: Judge) -> bool | Non
         return False
     if _are_named_apart(mine) != _are_named_apart(theirs):
         return _all(same(*pair, judge) for pair in zip(_unnamed(mine), _unnamed(theirs), strict=True))
-    if _is_named_once(mine) or _is_named_once(theirs):
+    are_values = all(isinstance(part, Named | Value | Base) for part in mine + theirs)
+    if are_values and (_is_named_once(mine) or _is_named_once(theirs)):
         return _matched(_unnamed(mine), _unnamed(theirs), judge)
     return _matched(mine, theirs, judge)
 
@@ -400,17 +458,13 @@ def _unnamed(parts: list[Shape]) -> list[Shape]:
 
 def _are_named_apart(parts: list[Shape]) -> bool:
     names = [part.name for part in parts if isinstance(part, Named)]
-    return len(names) == len(parts) and len({_stem(name) for name in names}) > 1
+    return len(names) == len(parts) and len({stem(name) for name in names}) > 1
 
 
 def _is_named_once(parts: list[Shape]) -> bool:
     """All named alike, x=2, x=3 or x_1=2, x_2=3, or in part."""
-    names = {_stem(part.name) for part in parts if isinstance(part, Named)}
+    names = {stem(part.name) for part in parts if isinstance(part, Named)}
     return len(names) <= 1
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"_\{?\w+\}?|\([a-z]\)", "", name)
 
 
 def _matched(mine: list[Shape], theirs: list[Shape], judge: Judge) -> bool | None:
@@ -448,7 +502,7 @@ def _same_sets(answer: Shape, reference: Shape, judge: Judge) -> bool | None:
         return False
     if answer_name := getattr(answer, "name", ""):
         other = getattr(reference, "name", "")
-        if other and other != answer_name and _stem(other) != _stem(answer_name):
+        if other and other != answer_name and stem(other) != stem(answer_name):
             return False
     equal = None
     if len(mine[0]) == len(theirs[0]) and len(mine[1]) == len(theirs[1]):
@@ -475,6 +529,8 @@ Pieces = tuple[list[Interval | Value], list[Interval | Value]]
 
 def _pieces(shape: Shape) -> Pieces | None:
     match shape:
+        case Named(value=Value() as value) if not value.unit:
+            return [value], []
         case Named():
             return _pieces(shape.value)
         case Interval():

@@ -5,7 +5,7 @@ r"""What kind of thing an answer is: read from its normalised text (`evaluation.
     Several    a list or a set, whose order does not matter: 1,2 · \{1,2\} · 1 or 2 · \pm 3
     Point      (1,2) · [1,2,3] · \langle 1,2\rangle; of two entries it may be meant as an interval
     Interval   [0,1) · ]0,1[ · x>3 · 1<x<2
-    Union      of intervals and sets, with what is left out of it
+    Union      of intervals and sets, with what is left out of it; also conditions on one name joined by "and" and "or"
     Ratio      3:4 · 1:2:3 · 3 to 4
     Clock      3:30 p.m. · 20:34:00
     Base       52_8
@@ -19,7 +19,7 @@ Linear in the text but for the depth of its brackets. Loads no sympy. Leaves out
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -27,7 +27,7 @@ from evaluation.grading.spelling import matching
 
 __all__ = [
     "Base", "Clock", "Equation", "Interval", "Matrix", "Named", "Point", "Ratio", "Relation", "Several", "Shape",
-    "Union", "Value", "Words", "read",
+    "Union", "Value", "Words", "read", "scale", "stem",
 ]  # fmt: skip
 
 
@@ -69,8 +69,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Union:
+    """`name` is that of the variable in conditions."""
+
     parts: "tuple[Shape, ...]"
     without: "tuple[Shape, ...]" = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def read(text: str) -> Shape:
                       all(isinstance(part, Named) for part in shape.parts) else shape for group in groups)  # fmt: skip
         return _list(parts, "")
     pieces = [(part, sign) for part, sign in _pieces(text, (",", "and", "or", "&")) if part]
+    if {sign for _, sign in pieces} >= {"and", "or"} and "," not in {sign for _, sign in pieces}:
+        return _list(tuple(read(part) for part in split(text, "or") if part), "or")
     if 1 < len(pieces) <= MOST_PARTS:
         words = {sign for _, sign in pieces if sign.isalpha()}
         return _list(_named_on(tuple(read(part) for part, _ in pieces)), words.pop() if len(words) == 1 else "")
@@ -207,23 +212,26 @@ def read(text: str) -> Shape:
 
 
 def _named_on(parts: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    """Of "a=4, -8, -10" all three are values of a."""
+    r"""Of "a=4, -8, -10" all three are values of a, of "x \ne 1, 2" both are left out."""
     first = parts[0]
-    if isinstance(first, Named) and not any(isinstance(part, Named | Words) for part in parts[1:]):
+    is_told = any(isinstance(part, Named | Words | Interval | Relation | Equation | Union) for part in parts[1:])
+    if isinstance(first, Named) and not is_told:
         return (first, *(Named(first.name, part) for part in parts[1:]))
+    if isinstance(first, Union) and first.without and first.name and all(isinstance(one, Value) for one in parts[1:]):
+        values = tuple(_numbers(first.without)) + parts[1:]
+        return (Union(first.parts, (Several(values, braces=True),), first.name),)
     return parts
 
 
+def _numbers(sets: tuple[Shape, ...]) -> list[Shape]:
+    """The entries of sets in braces."""
+    return [part for one in sets if isinstance(one, Several) for part in one.parts]
+
+
 def _list(parts: tuple[Shape, ...], joiner: str) -> Shape:
-    """Inequalities are a union, or what all of them leave; else a list."""
+    """Conditions on one name are the numbers that fulfil them; anything else is a list."""
     flat = _flattened(parts)
-    if any(isinstance(part, Words) for part in parts):
-        return Several(flat, joiner=joiner)
-    if all(isinstance(part, Interval) and part.name for part in flat):
-        if joiner != "and":
-            return Union(flat)
-        return _within(flat) or Several(flat, joiner="and")
-    return Several(flat, joiner=joiner)
+    return _conditions(flat, joiner) or Several(flat, joiner=joiner)
 
 
 def _flattened(parts: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -234,28 +242,95 @@ def _flattened(parts: tuple[Shape, ...]) -> tuple[Shape, ...]:
     return tuple(flat)
 
 
+_REALS = Interval(r"-\infty", r"\infty", (False, False))
+
+
+def _conditions(parts: tuple[Shape, ...], joiner: str) -> Shape | None:
+    """Conditions on one name, an inequality among them. Commas join what must all hold where a number is left out
+    (x>0, x \\ne 2) or where two half-lines overlap (x>-2, x<3), else what may hold each (x<1, x>3)."""
+    if len({stem(getattr(part, "name", "")) for part in parts}) != 1 or not stem(getattr(parts[0], "name", "")):
+        return None
+    unions = [union for part in parts if (union := _condition(part))]
+    if len(unions) != len(parts) or all(isinstance(part, Named) for part in parts):
+        return None
+    if not joiner and (any(union.without for union in unions) or _overlap(parts)):
+        joiner = "and"
+    if joiner == "and":
+        return _within(parts) or _meet(unions)
+    if any(union.without for union in unions):
+        return None
+    return Union(tuple(piece for union in unions for piece in union.parts), name=unions[0].name)
+
+
+def _condition(shape: Shape) -> Union | None:
+    """What fulfils one condition: an inequality, x=0, x \\ne 2."""
+    match shape:
+        case Interval(name=name) if name:
+            return Union((shape,), name=name)
+        case Union(name=name) if name:
+            return shape
+        case Named(name=name, value=Value() as value) if not value.unit:
+            return Union((Several((value,), braces=True),), name=name)
+    return None
+
+
+def stem(name: str) -> str:
+    """A name without its index and argument."""
+    return re.sub(r"_\{?\w+\}?|\([a-z]\)", "", name)
+
+
 def _within(parts: tuple[Shape, ...]) -> Interval | None:
     """x>1 and x<5, as one interval."""
     if len(parts) != 2 or not all(isinstance(part, Interval) for part in parts):
         return None
     lower = [p for p in parts if isinstance(p, Interval) and p.high == r"\infty"]
     upper = [p for p in parts if isinstance(p, Interval) and p.low == r"-\infty"]
-    if len(lower) != 1 or len(upper) != 1 or lower[0].name != upper[0].name:
+    if len(lower) != 1 or len(upper) != 1:
         return None
     return Interval(lower[0].low, upper[0].high, (lower[0].closed[0], upper[0].closed[1]), lower[0].name)
+
+
+def _overlap(parts: tuple[Shape, ...]) -> bool:
+    """Two half-lines between plain numbers that together are the whole line."""
+    within = _within(parts)
+    if within is None or not (_is_number(within.low) and _is_number(within.high)):
+        return False
+    return _number(within.low) < _number(within.high)
+
+
+def _meet(unions: list[Union]) -> Union | None:
+    """Where all of them hold: one of them, less what the others leave out."""
+    wide = [union for union in unions if union.parts != (_REALS,)]
+    first = next((union for union in wide if len(union.parts) > 1), wide[0] if wide else unions[0])
+    others = [union for union in wide if union is not first]
+    if not all(len(union.parts) == 1 and isinstance(union.parts[0], Interval) for union in others):
+        return None
+    beyond = [gap for union in others for piece in union.parts for gap in _complement(piece)]
+    without = [shape for union in unions for shape in union.without]
+    return Union(first.parts, tuple(without + beyond), first.name)
+
+
+def _complement(piece: Shape) -> list[Interval]:
+    assert isinstance(piece, Interval)
+    below = Interval(r"-\infty", piece.low, (False, not piece.closed[0]))
+    above = Interval(piece.high, r"\infty", (not piece.closed[1], False))
+    return [gap for gap, end in ((below, piece.low), (above, piece.high)) if "infty" not in end]
 
 
 def _one(text: str) -> Shape:
     """What is no list."""
     if letter := _LETTER.match(text):
         return Value(letter[1] or letter[2])
+    if len(strangers := split(text, r"\notin")) == 2 and _is_name(strangers[0]):
+        left_out = _left_out(read(strangers[1]))
+        return Union((_REALS,), (left_out,), _name(strangers[0])) if left_out else Words(_key(text))
     if len(members := split(text, r"\in")) == 2 and members[1] and _is_names(members[0]):
-        return _as_interval(read(members[1]))
+        return _as_interval(read(members[1]), _name(members[0]) if _is_name(members[0]) else "")
     if any(sign in text for sign in _RELATIONS) and (relation := _relation(text)):
         return relation
     if len(split(text, "=", r"\approx", r"\equiv")) > 1:
         return _equation(text)
-    if any(sign in text for sign in (r"\cup", r"\setminus", r"\backslash")) and (union := _union(text)):
+    if any(sign in text for sign in (r"\cup", r"\cap", r"\setminus", r"\backslash")) and (union := _union(text)):
         return union
     if clock := _CLOCK.match(text):
         return _clock(clock)
@@ -270,11 +345,13 @@ def _one(text: str) -> Shape:
     return _value(text)
 
 
-def _as_interval(shape: Shape) -> Shape:
+def _as_interval(shape: Shape, name: str = "") -> Shape:
     """Where a number is said to lie in (2,5), that is no point."""
     match shape:
         case Point(parts=(Value(text=low), Value(text=high))):
-            return Interval(low, high, (shape.brackets == "[]", shape.brackets == "[]"))
+            return Interval(low, high, (shape.brackets == "[]", shape.brackets == "[]"), name)
+        case Interval() | Union():
+            return replace(shape, name=name)
     return shape
 
 
@@ -312,8 +389,11 @@ def _held(text: str) -> Shape | None:
         return None
     entries = [entry for entry in split(found[2], ",", ";")]
     if len(entries) == 1:
-        inner = read(entries[0]) if found[1] + found[3] == "()" else None
-        return inner if not isinstance(inner, Words) else None
+        inner, brackets = read(entries[0]), found[1] + found[3]
+        is_condition = isinstance(inner, Named | Equation | Relation | Interval | Union)
+        if is_condition and brackets == "[]":
+            return inner
+        return inner if brackets == "()" and not isinstance(inner, Words) else None
     if not all(entries) or len(entries) > MOST_PARTS:
         return None
     shapes = tuple(read(entry) for entry in entries)
@@ -370,7 +450,7 @@ def _matrix(text: str) -> Shape | None:
     ]
     if found[1] == "cases":
         return Several(tuple(read(row.replace("&", " ").strip(" ,;")) for row in rows), joiner="and")
-    entries = tuple(tuple(_value(entry) for entry in split(row, "&")) for row in rows)
+    entries = tuple(tuple(read(entry) for entry in split(row, "&")) for row in rows)
     return Matrix(entries, text) if len({len(row) for row in entries}) == 1 else None
 
 
@@ -381,7 +461,29 @@ def _relation(text: str) -> Shape | None:
     sides, signs = tuple(side for side, _ in pieces), tuple(sign for _, sign in pieces[:-1])
     if all(sign == "=" for sign in signs):
         return None
+    if signs == (r"\ne",) and _is_name(sides[0]) and (left_out := _left_out(read(sides[1]))):
+        return Union((_REALS,), (left_out,), _name(sides[0]))
     return _interval(sides, signs) or Relation(sides, signs)
+
+
+def _left_out(shape: Shape) -> Several | None:
+    r"""The numbers that x \ne … names."""
+    values = shape.parts if isinstance(shape, Several) else (shape,)
+    is_set = all(isinstance(one, Value) and not one.unit and not _has_name(one.text) for one in values)
+    return Several(values, braces=True) if is_set else None
+
+
+_MOVED = re.compile(r"^([A-Za-z]) ?([-+]) ?(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})$")
+"""A name plus or less a number."""
+
+
+def _moved(left: str, right: str, turned: bool = False) -> tuple[str, str] | None:
+    """x and -5 for x+5 and 0, in the other order if `turned`."""
+    found = _MOVED.match(left)
+    if not found or _has_name(right):
+        return None
+    number = f"{right} {'-' if found[2] == '+' else '+'} {found[3]}"
+    return (number, found[1]) if turned else (found[1], number)
 
 
 def _interval(sides: tuple[str, ...], signs: tuple[str, ...]) -> Interval | None:
@@ -392,6 +494,8 @@ def _interval(sides: tuple[str, ...], signs: tuple[str, ...]) -> Interval | None
     if set(signs) <= downs:
         sides, signs = sides[::-1], tuple("<" if sign == ">" else r"\le" for sign in signs[::-1])
     closed = [sign == r"\le" for sign in signs]
+    if len(sides) == 2:
+        sides = _moved(*sides) or _moved(*sides[::-1], turned=True) or sides
     if any("|" in side for side in sides):
         return None
     if len(sides) == 3 and _is_name(sides[1]) and not any(_is_name(side) for side in sides[::2]):
@@ -462,7 +566,17 @@ def _is_number(text: str) -> bool:
     return bool(re.fullmatch(r"-?(?:\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\}|\d+\s?/\s?\d+)", text.strip()))
 
 
+def _number(text: str) -> Fraction:
+    """The value of what `_is_number`."""
+    above, below = (*re.findall(r"\d+(?:\.\d+)?", text), "1")[:2]
+    value = Fraction(above) / Fraction(below) if Fraction(below) else Fraction(0)
+    return -value if text.lstrip().startswith("-") else value
+
+
 def _union(text: str) -> Shape | None:
+    if len(meeting := split(text, r"\cap")) > 1:
+        met = [_as_interval(read(part)) for part in meeting]
+        return _meet([Union((one,)) for one in met]) if all(isinstance(one, Interval) for one in met) else None
     sides = split(text, r"\setminus", r"\backslash")
     pieces = split(sides[0], r"\cup")
     if not 1 <= len(sides) <= 2 or not all((*sides, *pieces)) or len(sides) == len(pieces) == 1:

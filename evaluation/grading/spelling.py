@@ -23,6 +23,7 @@ _CHARACTERS = str.maketrans(
     | {"·": r"\cdot ", "∙": r"\cdot ", "⋅": r"\cdot ", "×": r"\times ", "÷": r"\div ", "∞": r"\infty "}
     | {"°": r"^{\circ}", "∓": r"\mp ", "≈": r"\approx "}
     | {"π": r"\pi ", "θ": r"\theta ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm "}
+    | {"∧": r"\land ", "∨": r"\lor ", "∉": r"\notin "}
     | {"∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}"}
     | {"−": "-", "–": "-", "—": "-", "⁄": "/", "∶": ":", "“": '"', "”": '"', "’": "'", "‘": "'", "′": "'"}
     | {"，": ", ", "、": ", ", "；": "; ", "：": ":", "。": ".", "．": ".", "（": "(", "）": ")", "［": "[", "］": "]"}
@@ -66,6 +67,8 @@ _ONE_NAME = (
     (re.compile(rf"\\(?:simeq|thickapprox|approxeq|doteq)(?![{_NAMED}])"), r"\\approx "),
     (re.compile(rf"\\(?:colon|ratio)(?![{_NAMED}])"), ":"),
     (re.compile(rf"\\slash(?![{_NAMED}])"), "/"),
+    (re.compile(rf"\\land(?![{_NAMED}])"), " and "),
+    (re.compile(rf"\\lor(?![{_NAMED}])"), " or "),
     (re.compile(rf"\\degree(?![{_NAMED}])"), r"^{\\circ}"),
     (re.compile(r"\^\s?\{?\s?\\circ\s?\}?"), r"^{\\circ}"),
     (re.compile(rf"\\(?:imath)(?![{_NAMED}])"), "i"),
@@ -107,6 +110,7 @@ _FRAC = re.compile(
     r"\\frac\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\d|[A-Za-z]|\\[A-Za-z]+))\s*(?:(?=\{)|(\d|[A-Za-z]|\\[A-Za-z]+))"
 )
 _SQRT = re.compile(r"\\sqrt\s*(?:(\[[^\]]*\]))?\s*(\d|[A-Za-z]|\\pi(?![A-Za-z]))")
+_MULTINOMIAL = re.compile(r"\\binom\s*\{([^{},]{1,20})\}\s*\{([^{},]{1,20}(?:,[^{},]{1,20}){1,20})\}")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.\\_^{])(-?)(\d{1,20}(?:\.\d{0,20})?)[eE]([-+]?\d{1,4})(?![A-Za-z\d.])")
 _TIMES_TEN = re.compile(r"(?<=\d)\s?(?:x|X|\*)\s?10\s?\^")
 
@@ -159,7 +163,15 @@ def _in_latex(text: str) -> str:
     for _ in range(3):
         text = _RM.sub(r" \1 ", _STYLED.sub(_unstyled, text))
     text = _BLANK.sub(" ", text)
-    return _frac(text)
+    return _frac(_MULTINOMIAL.sub(_multinomial, text) if r"\binom" in text else text)
+
+
+def _multinomial(found: re.Match[str]) -> str:
+    r"""\binom{n}{a, b, c} by factorials; numbers that do not add up to n stay."""
+    whole, parts = found[1].strip(), [part.strip() for part in found[2].split(",")]
+    if whole.isdecimal() and all(map(str.isdecimal, parts)) and sum(map(int, parts)) != int(whole):
+        return found[0]
+    return rf"\frac{{({whole})!}}{{{' '.join(f'({part})!' for part in parts)}}}"
 
 
 def _unboxed(text: str) -> str:

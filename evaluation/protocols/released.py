@@ -4,8 +4,9 @@ r"""Prompts of other harnesses, character for character, by the name of a protoc
               string of each of its thirteen benchmarks (its configuration leaves out math500; here it has math's)
     lm-eval   EleutherAI/lm-evaluation-harness, commit 4e7e0d4: gsm8k_cot (gsm8k), minerva_math (math, math500) and
               mmlu_flan_cot_zeroshot (mmlu_stem), its generative task without examples; the one with log-likelihoods
-              needs values that no sampler here provides. Prompts and stop strings only: verdicts are this project's,
-              and the length is the recipe's, where that harness stops after 256 tokens
+              needs values that no sampler here provides. Prompts and stop strings only: verdicts are this project's
+              (tests/evaluation/lm_eval.jsonl shows where they differ from those of gsm8k_cot), and the length is the
+              recipe's, where that harness stops after 256 tokens. Options are without the blanks around them
 
 Other benchmarks have no prompt there. Two things are made from the item and not read from its file: the full stop that
 the paper's harness puts behind a body of SVAMP that lacks one, and the options of MathQA, which it cuts at every comma.

@@ -15,9 +15,9 @@ from evaluation.protocols.shots import SHOTS
 from evaluation.tasks import PLAIN, TASKS, judge, prompt, quantity, task_of
 
 HERE = Path(__file__).parent
-VERDICTS, PROMPTS = (
+VERDICTS, PROMPTS, LM_EVAL = (
     [json.loads(line) for line in (HERE / name).read_text(encoding="utf-8").splitlines()[1:]]
-    for name in ("harness.jsonl", "harness_prompts.jsonl")
+    for name in ("harness.jsonl", "harness_prompts.jsonl", "lm_eval.jsonl")
 )
 SUM = {"question": "What is 1+1?", "answer": "2", "choices": None}
 
@@ -96,6 +96,14 @@ def test_verdicts_under_the_papers_protocol_are_those_of_its_harness(grader):
             if (one.grade.verdict == "CORRECT") != row["right"]
         ]
     assert differ == [] and len(VERDICTS) >= 690 and 0.3 < sum(row["right"] for row in VERDICTS) / len(VERDICTS) < 0.5
+
+
+@pytest.mark.parametrize("row", LM_EVAL, ids=lambda row: row["response"][:40])
+def test_where_verdicts_differ_from_lm_evaluation_harness_it_is_said_why(grader, row):
+    """Under this protocol prompts are that harness's and verdicts ours (`evaluation.protocols.released`)."""
+    ours = verdict(grader, "gsm8k", row["answer"], row["response"], protocol="lm-eval").grade.verdict
+    assert (ours is Verdict.CORRECT) == bool(row["ours"])
+    assert ("why" in row) == (row["flexible"] != row["ours"])
 
 
 @pytest.mark.parametrize("row", PROMPTS, ids=lambda row: f"{row['protocol']}-{row['benchmark']}")

@@ -4,12 +4,17 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluation.protocols.templates import render
 from evaluation.samplers.sampling import cut_at
 from manifests.errors import UserError
 from manifests.recipe import load, parse, semantic
 from rl.config import RLRecipe
+from rl.rewards import overlong_penalty
+from rl.verl_config import Job, to_verl
+from rl.watch import cap_of
 
 
 def recipe(**values: Any) -> RLRecipe:
@@ -109,3 +114,55 @@ def test_a_missing_blank_behind_a_step_is_told(tmp_path, written):
     with pytest.raises(UserError, match=r"`max_new_tokens`: write \{\d: \d+\}, with a space after the colon"):
         load(path, RLRecipe, [written])
     assert load(path, RLRecipe, ["max_new_tokens={1: 8, 3: 32}"]).cap(3) == 32
+
+
+# -- fields that would contradict each other at some step ----------------------------------------------------------
+
+SMALL = st.integers(1, 12)
+GROWTH = st.fixed_dictionaries(
+    {"caps": st.sets(SMALL, min_size=1, max_size=3).map(sorted), "truncated_below": st.sampled_from([0.1, 1.0]),
+     "steps": st.integers(1, 3)}
+)  # fmt: skip
+RECIPES = st.fixed_dictionaries(
+    {"steps": st.integers(1, 9), "prompts_per_step": SMALL, "group_size": st.integers(2, 5),
+     "max_new_tokens": st.dictionaries(SMALL, SMALL, max_size=3).map(lambda caps: {1: 6} | caps)},
+    optional={"overlong_penalty": SMALL, "minibatch_prompts": SMALL, "growth": GROWTH, "gpus": st.integers(1, 4),
+              "micro_batch_responses": SMALL, "micro_batch_tokens": SMALL, "objective": st.just("dr_grpo")},
+)  # fmt: skip
+
+
+@given(RECIPES, st.lists(st.sampled_from([0.0, 0.05, 0.5]), min_size=9, max_size=9))
+def test_a_recipe_is_refused_or_its_fields_agree_at_every_step(values, truncated):
+    try:
+        made = recipe(**values)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    steps, caps = [], []
+    for step in range(1, made.steps + 1):
+        cap = cap_of(made, step, steps)
+        assert made.cap(step) <= cap <= made.longest_cap
+        if made.overlong_penalty:
+            costs = [overlong_penalty(tokens, cap, made.overlong_penalty) for tokens in range(cap + 1)]
+            assert costs[0] == 0 and costs[-1] == -1 and costs == sorted(costs, reverse=True)
+        steps.append({"step": step, "cap": cap, "truncated_share": truncated[step - 1]})
+        caps.append(cap)
+    assert made.growth or max(caps) == made.longest_cap, "no cap but those of the run counts"
+    assert made.prompts_per_step % (made.minibatch_prompts or made.prompts_per_step) == 0
+
+
+@given(RECIPES)
+def test_verl_gets_batches_that_divide_or_the_recipe_is_refused(values):
+    try:
+        made = recipe(**values)
+        actor = to_verl(made, Job("m", "/run", "/s", longest_prompt=7, has_cuda=False))["actor_rollout_ref"]["actor"]
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert made.prompts_per_step % actor["ppo_mini_batch_size"] == 0
+    responses, ours = divmod(actor["ppo_mini_batch_size"] * made.group_size, made.gpus)
+    assert ours == 0
+    if "ppo_micro_batch_size_per_gpu" in actor:
+        assert responses % actor["ppo_micro_batch_size_per_gpu"] == 0
+    else:
+        assert actor["ppo_max_token_len_per_gpu"] >= 7 + made.longest_cap

@@ -730,7 +730,7 @@ def test_bucketing_by_length_changes_nothing_but_rounding(home, tmp_path):
 
 # -- collapse ------------------------------------------------------------------------------------------------------
 
-LOOPS = {"steps": 30, "prompts_per_step": 4, "max_new_tokens": 8, "optimizer": {"lr": 0.02, "weight_decay": 0}}
+LOOPS = {"steps": 40, "prompts_per_step": 4, "max_new_tokens": 8, "optimizer": {"lr": 0.02, "weight_decay": 0}}
 """The first failure that OctoThinker saw, in Llama's base model: it answers first and then loops to the cap. Nothing
 that is rewarded here ends a response, so the policy learns to say its box again and again."""
 WATCH = {"signal": "repetition_share", "above": 0.5, "steps": 3}
@@ -742,17 +742,30 @@ def all_ones(tmp_path) -> tuple[Store, Manifest, RunDirectory]:
     return store, commit_prompts(store, [1] * 4), base_run(store, tmp_path, *BOXES)
 
 
+def third_step_above(steps: list[dict], name: str, limit: float) -> int:
+    """The first step at whose end `name` has been above the limit for three in a row; the policy must come to that."""
+    above = [row[name] > limit for row in steps]
+    found = [step for step in range(3, len(above)) if all(above[step - 3 : step])]
+    assert found, f"{name} was never above {limit} for three steps: {[row[name] for row in steps]}"
+    return found[0]
+
+
+def mean(steps: list[dict], name: str) -> float:
+    return sum(row[name] for row in steps) / len(steps)
+
+
 def test_a_policy_that_answers_first_and_then_loops_is_stopped(all_ones, tmp_path):
     store, prompts, parent = all_ones
     unwatched = reinforce(store, prompts, rl_recipe(**LOOPS), parent).table("steps").to_pylist()
-    assert unwatched[-1]["repetition_share"] > 0.7 and unwatched[-1]["truncated_share"] > 0.7  # the paper's picture
-    assert unwatched[-1]["reward"] > 0.7, "and the reward shows nothing of it"
+    caught = third_step_above(unwatched, "repetition_share", 0.5)
+    before, after = unwatched[:caught], unwatched[caught:]
+    for name in ("repetition_share", "truncated_share", "reward"):  # the paper's picture: the reward shows nothing
+        assert mean(after, name) > mean(before, name), name
     recipe = rl_recipe(**LOOPS, watch={"alarms": [WATCH | {"action": "stop"}, WATCH | {"above": 0.2, "steps": 1}]})
     run = reinforce(store, prompts, recipe, parent)
     steps, met = run.table("steps").to_pylist(), run.table("alarms").to_pylist()
     last = steps[-1]["step"]
-    assert last < 30 and run.status == "done" and run.checkpoints()[-1] == last
-    assert [row["repetition_share"] > 0.5 for row in steps[-4:]] == [False, True, True, True]
+    assert last == caught and run.status == "done" and run.checkpoints()[-1] == last
     assert (met[-1]["action"], met[-1]["step"], met[-1]["above"]) == ("stop", last, 0.5)
     assert "warn" in {row["action"] for row in met}
     assert run.record["summary"]["stopped_by"] == f"repetition_share {steps[-1]['repetition_share']:.4g} at step {last}"
