@@ -192,9 +192,7 @@ def _of_windows(model: Any, windows: Windows, rows: np.ndarray) -> np.ndarray:
     tokens = torch.from_numpy(tokens_BL).to(model.device)
     labels = torch.from_numpy(np.where(counts_BL, tokens_BL, NOT_COUNTED)).to(model.device)
     logits = model(input_ids=tokens, use_cache=False).logits[:, :-1].float()
-    each = F.cross_entropy(
-        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=NOT_COUNTED, reduction="none"
-    )
+    each = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=NOT_COUNTED, reduction="none")
     return each.view(len(rows), -1).double().sum(1).cpu().numpy()
 
 

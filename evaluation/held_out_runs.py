@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from evaluation.config import LossRecipe
 from evaluation.held_out_loss import Prepared, context_of, nats, prepare, rows_of
-from evaluation.held_out_texts import Source, source_of, texts_of
+from evaluation.held_out_texts import Source, checked_sources, texts_of
 from evaluation.model_folder import check_folder, checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest
@@ -57,7 +57,7 @@ def evaluate_loss(
     UserError for a manifest that is not there, is damaged or holds nothing out, and for a model that does not fit its
     tokenizer.
     """
-    sources = sources_of(store, start, names)
+    sources = checked_sources(store, _own(start), names)
     folders = {step: _folder(start, step) for step in steps}
     inputs = {f"{step}/{name}": sha for step, folder in folders.items() for name, sha in checksums(folder).items()}
     parent = start if isinstance(start, RunDirectory) else None
@@ -74,23 +74,16 @@ def evaluate_loss(
 def plan(store: Store, start: Start, names: Sequence[str], recipe: LossRecipe, steps: Sequence[int]) -> list[Row]:
     """What `evaluate_loss` would do, after its checks: one row per manifest."""
     found = []
-    for source in sources_of(store, start, names):
+    for source in checked_sources(store, _own(start), names):
         texts = texts_of(store, source, recipe.max_documents)
         about = {"manifest": source.manifest.ref, "texts": source.kind, "documents": len(texts)}
         found.append(about | {"bytes": sum(len(one.encode()) for one in texts.targets), "checkpoints": len(steps)})
     return found
 
 
-def sources_of(store: Store, start: Start, names: Sequence[str]) -> list[Source]:
-    """What each name means for the model `start`, checked."""
-    own = [] if isinstance(start, Path) else [one["id"] for one in start.record["manifests"]]
-    found = [source_of(store, name, own) for name in names]
-    if len({(one.manifest.id, one.kind) for one in found}) < len(found):
-        raise UserError("two names mean the same texts of one manifest", "Name each once")
-    return found
-
-
-def measure(run: RunDirectory, model: Any, prepared: Sequence[Prepared], step: int, of: str | None, saved: bool) -> None:
+def measure(
+    run: RunDirectory, model: Any, prepared: Sequence[Prepared], step: int, of: str | None, saved: bool
+) -> None:
     """Measure `model` and store the rows of all texts in `run`, at once."""
     store_rows(run, [row for one in prepared for row in rows_of(one, nats(model, one), step, of, saved)])
 
@@ -113,6 +106,11 @@ def prepared_for(
         prepare(texts_of(store, one, recipe.max_documents, model), tokenizer, context, recipe.max_tokens)
         for one in sources
     ]
+
+
+def _own(start: Start) -> list[str]:
+    """The manifests that a run was launched with; none of a model folder."""
+    return [] if isinstance(start, Path) else [one["id"] for one in start.record["manifests"]]
 
 
 def _folder(start: Start, step: int) -> Path:

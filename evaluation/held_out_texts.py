@@ -78,10 +78,10 @@ class Source:
     kind: Kind
 
 
-def source_of(store: Store, name: str, own: Sequence[str] = ()) -> Source:
+def _source_of(store: Store, name: str, own: Sequence[str] = ()) -> Source:
     """What `name` means: a manifest, or `hold_out` for what the first of the manifests `own` that does holds out.
 
-    Checks files as a launch does. UserError for a manifest that is not there, or that holds nothing out.
+    UserError for a manifest that is not there, or that holds nothing out.
     """
     if name == HOLD_OUT:
         mine = [resolve(store, one) for one in own]
@@ -89,8 +89,24 @@ def source_of(store: Store, name: str, own: Sequence[str] = ()) -> Source:
         if not found:
             named = ", ".join(one.ref for one in mine) or "a model folder"
             raise UserError(f"{named} holds no document out", "Mix with hold_out: {share: 0.01}, or name a manifest")
-        return _checked(store, Source(found, "held_out"))
-    return _checked(store, Source(manifest := resolve(store, name), _kind(manifest)))
+        return Source(found, "held_out")
+    return Source(manifest := resolve(store, name), _kind(manifest))
+
+
+def checked_sources(store: Store, own: Sequence[str], names: Sequence[str]) -> list[Source]:
+    """What each name means for a run launched with the manifests `own`, their files checked."""
+    found = sources_of(store, own, names)
+    for one in found:
+        _check(store, one)
+    return found
+
+
+def sources_of(store: Store, own: Sequence[str], names: Sequence[str]) -> list[Source]:
+    """What each name means for a run launched with the manifests `own`."""
+    found = [_source_of(store, name, own) for name in names]
+    if len({(one.manifest.id, one.kind) for one in found}) < len(found):
+        raise UserError("two names mean the same texts of one manifest", "Name each once")
+    return found
 
 
 def _kind(manifest: Manifest) -> Kind:
@@ -113,12 +129,12 @@ def _kind(manifest: Manifest) -> Kind:
             )
 
 
-def _checked(store: Store, source: Source) -> Source:
+def _check(store: Store, source: Source) -> None:
+    """Check the files behind `source` as a launch does."""
     check_launch(store, source.manifest)
     if source.kind == "held_out":
         for corpus in pc.unique(source.manifest.read("held_out", ["corpus"])["corpus"]).to_pylist():
             check_launch(store, resolve(store, corpus))
-    return source
 
 
 def texts_of(store: Store, source: Source, most: int | None = None, model: RunDirectory | None = None) -> Texts:

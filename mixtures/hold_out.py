@@ -94,9 +94,7 @@ def _linked(catalog: Catalog, corpora: list[Manifest], recipe: HoldOutRecipe) ->
         texts, clusters = now, joined
 
 
-def _drawn(
-    catalog: Catalog, corpus: Manifest, recipe: HoldOutRecipe, texts: set[str], clusters: set[str]
-) -> pa.Table:
+def _drawn(catalog: Catalog, corpus: Manifest, recipe: HoldOutRecipe, texts: set[str], clusters: set[str]) -> pa.Table:
     below = f"{int(Fraction(str(recipe.share)) * 16**32):032x}"
     linked = [sorted(texts), sorted(clusters)]
     return catalog.query(_DRAWN, [corpus.id, *shards(corpus), str(recipe.seed), below, *linked])

@@ -214,9 +214,7 @@ def _identity(
     }
 
 
-def _selections(
-    store: Store, recipe: MixRecipe, corpora: list[Manifest]
-) -> tuple[list[Selection], HeldOut | None]:
+def _selections(store: Store, recipe: MixRecipe, corpora: list[Manifest]) -> tuple[list[Selection], HeldOut | None]:
     """The documents of each component, and what is set aside and in none of them."""
     with Catalog(store) as catalog, progress("mix: select", len(corpora)) as advance:
         aside, selections = held_out(catalog, corpora, recipe.hold_out) if recipe.hold_out else None, []

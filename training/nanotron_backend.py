@@ -12,6 +12,8 @@ on a GPU too:
 
 Promises. The same tokens in the same order as the torch backend, losses within 1e-5 of it in float32, the same
 checkpoints: a run of either backend goes on from a run of the other, at another number of ranks too. Exact resume.
+Held-out loss is measured at the start and at checkpoints alone, on the first rank, by transformers on the weights as
+they are written.
 Runs without CUDA through `training.nanotron_cpu`, which is inert where there is CUDA. Leaves out pipeline stages,
 ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
 """
@@ -41,6 +43,7 @@ from training.nanotron_config import FOLDER
 from training.recorder import Recorder, recording
 from training.stages import Begin, Stage, per_document, stage_at
 from training.torch_backend import NO_LABEL, adamw, inputs_and_labels
+from training.validation import validation_of
 
 
 def _take_any_flash_attention() -> None:
@@ -121,6 +124,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
     ):
         self.run, self.stages, self.recipe, self.begin, self.tokenizer = run, stages, recipe, begin, tokenizer
         self.recorder: Recorder | None = None  # on the first rank
+        self.validation = validation_of(run, recipe, tokenizer)
         self.batch: Batch
         self.nats: list[Tensor] = []
         self.saved, self.began, self.lr = begin.done, time.perf_counter(), 0.0
@@ -246,6 +250,8 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         groups = adamw(model, self.recipe.optimizer).state_dict()["param_groups"]
         write_checkpoint(folder, model, {"state": state, "param_groups": groups}, self.tokenizer)
         shutil.rmtree(aside)
+        if self.recorder:
+            self.recorder.show(self.saved, self.validation.measure(model, self.saved, saved=True))
 
     def _write_pieces(self, aside: Path | None) -> None:
         """On every rank: the first tells the others where, and the first of each data-parallel group writes."""
