@@ -41,8 +41,8 @@ NOT_COUNTED = -100
 @dataclass(frozen=True)
 class Windows:
     """Texts in tokens, cut. `tokens` are those of all texts end to end; window w has `lengths[w]` from `starts[w]` on,
-    the first `given[w]` of which are not predicted, and is of text `text[w]`. `n_tokens` and `n_bytes` [D] count what is
-    predicted of each text."""
+    the first `given[w]` of which are not predicted, and is of text `text[w]`. `n_tokens` and `n_bytes` [D] count what
+    is predicted of each text."""
 
     tokens: np.ndarray
     starts: np.ndarray

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from evaluation.config import LossRecipe
 from evaluation.held_out_loss import Prepared, context_of, nats, prepare, rows_of
@@ -146,10 +149,6 @@ def _measure(
 
 def load_for_measuring(folder: Path) -> Any:
     """The model of a folder in float32, on a GPU if there is one."""
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
     logging.disable_progress_bar()
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)

@@ -123,8 +123,8 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
 
 
 def check_same_held_out(start: Start, now: pa.Table) -> None:
-    """UserError unless `now` (`HELD_OUT`) sets aside of the old mixture's corpora what that did: a document more or less
-    would shift the streams that are read on."""
+    """UserError unless `now` (`HELD_OUT`) sets aside of the old mixture's corpora what that did: a document more or
+    less would shift the streams that are read on."""
     old = start.mixture.read("held_out", ["corpus", "doc_id"])
     corpora = start.mixture.read("components", ["corpus"])["corpus"].combine_chunks()
     mine = now.filter(pc.is_in(now["corpus"], corpora)).select(["corpus", "doc_id"])

@@ -250,8 +250,8 @@ SELECT benchmark, metric, value, low, high, n, method FROM scores WHERE run = $1
 ORDER BY benchmark, metric LIKE 'maj%', split_part(metric, '@', 2)::INTEGER
 """
 LOSSES = """
-SELECT step, coalesce(m.ref, l.manifest) AS manifest, texts, slice, l.name AS "of", n_documents AS documents, n_trained_on AS trained_on,
-  n_tokens AS tokens, n_bytes AS bytes, loss, bits_per_byte, bits_per_byte_error AS error
+SELECT step, coalesce(m.ref, l.manifest) AS manifest, texts, slice, l.name AS "of", n_documents AS documents,
+  n_trained_on AS trained_on, n_tokens AS tokens, n_bytes AS bytes, loss, bits_per_byte, bits_per_byte_error AS error
 FROM losses_held_out l
 LEFT JOIN (SELECT manifest, min(name || '@' || version) AS ref FROM manifests GROUP BY manifest) m USING (manifest)
 WHERE run = $1 ORDER BY manifest, texts, list_position(['all', 'source', 'role', 'benchmark'], slice), "of", step

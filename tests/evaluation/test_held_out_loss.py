@@ -56,7 +56,7 @@ def model() -> LlamaForCausalLM:
 
 
 def plainly(model: LlamaForCausalLM, prompt: str, target: str) -> tuple[float, int, int]:
-    """Nats, tokens and bytes of one text, as one would write it by hand: windows one after the other, token by token."""
+    """Nats, tokens and bytes of one text, as one would write it by hand: window by window, token by token."""
     tokenizer = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     before, encoding = (
