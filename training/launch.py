@@ -22,8 +22,8 @@ import numpy as np
 import yaml
 from rich.filesize import decimal
 
-from evaluation.held_out_texts import checked_sources
-from evaluation.model_folder import checksums
+from evaluation.held_out.texts import checked_sources
+from evaluation.samplers.model_folder import checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from evaluation.config import LossRecipe
-from evaluation.held_out_loss import Prepared, context_of, nats, rows_of
-from evaluation.held_out_runs import LEDGER, load_for_measuring, prepared_for, store_rows
-from evaluation.held_out_texts import sources_of
+from evaluation.held_out.loss import Prepared, context_of, nats, rows_of
+from evaluation.held_out.runs import LEDGER, load_for_measuring, prepared_for, store_rows
+from evaluation.held_out.texts import sources_of
 from manifests.identity import json_digest
 from manifests.runs import RunDirectory
 from training.config import TrainRecipe

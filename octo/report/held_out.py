@@ -44,7 +44,9 @@ def section(report: Report, run: RunDirectory) -> list[Html | None]:
         sets.setdefault((row["manifest"], row["texts"], row["digest"]), []).append(row)
     charts = [_chart(report, mine) for mine in sets.values()]
     table = [line for mine in sets.values() for line in _lines(report, mine)]
-    columns = "measured_on slice of n_documents n_trained_on n_tokens n_bytes bits_first step bits_per_byte bits_error loss"
+    columns = (
+        "measured_on slice of n_documents n_trained_on n_tokens n_bytes bits_first step bits_per_byte bits_error loss"
+    )
     return [element("h3", "Held-out loss"), pictures(charts), table_of(table, columns, "At the last step measured")]
 
 

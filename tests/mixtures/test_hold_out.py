@@ -184,10 +184,10 @@ def test_an_extension_keeps_what_was_held_out(store, toy, recipe: Recipes):
     ],
 )
 def test_nothing_held_out_or_nothing_left(store, toy, recipe: Recipes, hold_out, said):
+    part = {"name": "web", "manifest": "toy@1", "where": "role = 'web' AND score < 0.15", "max_epochs": 99}
     for attempt in (plan, mix):
         with pytest.raises(UserError, match=said):
-            attempt(store, recipe(hold_out=hold_out, components=[
-                {"name": "web", "manifest": "toy@1", "where": "role = 'web' AND score < 0.15", "max_epochs": 99}]))  # fmt: skip
+            attempt(store, recipe(hold_out=hold_out, components=[part]))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, "nan"])

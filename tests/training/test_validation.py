@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.config import LossRecipe
-from evaluation.held_out_runs import checkpoints_of, evaluate_loss, plan
+from evaluation.held_out.runs import checkpoints_of, evaluate_loss, plan
 from manifests import catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve

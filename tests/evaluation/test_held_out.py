@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from evaluation import held_out_loss
-from evaluation.held_out_loss import nats, prepare, ratio, rows_of
-from evaluation.held_out_texts import Texts, order_of
+from evaluation.held_out import loss as held_out_loss
+from evaluation.held_out.loss import nats, prepare, ratio, rows_of
+from evaluation.held_out.texts import Texts, order_of
 from manifests.errors import UserError
 
 TOKENIZER = Path(__file__).parents[2] / "recipes" / "quickstart" / "tokenizer"

@@ -7,7 +7,7 @@
 
 A problem is put as `cpt_base` puts it, whatever a run was trained on, so that losses can be compared between runs.
 Promises. Which documents a limit leaves depends on their IDs alone; order and place change nothing. `digest` is one of
-the texts themselves. Memory: the texts. Leaves out tokens: see `evaluation.held_out_loss`.
+the texts themselves. Memory: the texts. Leaves out tokens: see `evaluation.held_out.loss`.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluation.contamination import exposure, manifests_behind, statuses
+from evaluation.protocols.templates import render
 from evaluation.tasks import prompt, task_of
-from evaluation.templates import render
 from manifests.catalog import Catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve

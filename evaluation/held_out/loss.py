@@ -10,7 +10,7 @@ Promises. Equal to a plain loop of transformers over windows within 1e-5. Always
 number is drawn and the mode of the model is restored, so measuring changes nothing of a training that goes on around
 it. No loop over tokens: windows are sorted by length and padded on the right, which a causal model does not see.
 Standard errors are those of a ratio of sums over documents (Cochran 1977, 6.3). Leaves out what the texts are: see
-`evaluation.held_out_texts`.
+`evaluation.held_out.texts`.
 
 Shapes: D texts, B windows of a batch, L tokens of its longest.
 """
@@ -27,7 +27,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch.nn import functional as F
 
-from evaluation.held_out_texts import Texts
+from evaluation.held_out.texts import Texts
 from manifests.errors import UserError
 
 LONGEST = 8192

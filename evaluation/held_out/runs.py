@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from evaluation.config import LossRecipe
-from evaluation.held_out_loss import Prepared, context_of, nats, prepare, rows_of
-from evaluation.held_out_texts import Source, checked_sources, texts_of
-from evaluation.model_folder import check_folder, checksums
+from evaluation.held_out.loss import Prepared, context_of, nats, prepare, rows_of
+from evaluation.held_out.texts import Source, checked_sources, texts_of
+from evaluation.samplers.model_folder import check_folder, checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.progress import progress
