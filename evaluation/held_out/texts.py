@@ -151,7 +151,11 @@ def texts_of(store: Store, source: Source, most: int | None = None, model: RunDi
     found = _first(found, most)
     if not len(found):
         raise UserError(f"{source.manifest.ref} has no text to measure a loss on", "Name another manifest")
-    return replace(found, trained_on=_trained_on(store, source, found, model))
+    seen = _trained_on(store, source, found, model)
+    if model and seen is not None and seen.any():
+        said = f"{int(seen.sum())} of {len(found)} texts of {source.manifest.ref} were read in training by {model.id}"
+        print(f"octo: {said} or a run that it started from: their loss is not held out", file=sys.stderr)
+    return replace(found, trained_on=seen)
 
 
 def order_of(ids: Sequence[str]) -> np.ndarray:

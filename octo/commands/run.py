@@ -39,20 +39,36 @@ def runs_show(
 
 @runs_app.command(name="compare")
 def runs_compare(
-    first: Annotated[str, typer.Argument(help="An evaluation.")],
-    second: Annotated[str, typer.Argument(help="Another evaluation, on the same benchmarks.")],
+    first: Annotated[str, typer.Argument(help="An evaluation; a run with held-out loss.")],
+    second: Annotated[str, typer.Argument(help="Another, on the same benchmarks or texts.")],
     flips: Annotated[int, typer.Option("--flips", min=0, help="Number of flipped items to list.")] = 20,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Compare two evaluations item by item: the difference with its interval, and the items that flipped."""
+    """Compare two evaluations item by item: the difference with its interval, and the items that flipped.
+
+    Of runs that were measured on the same held-out texts, also the bits per byte at the last step; these may be
+    training or RL runs.
+    """
     from evaluation.compare import compare
+    from evaluation.held_out.compare import compare_losses
+    from manifests.errors import UserError
     from manifests.runs import load_run
 
     home = open_store(store)
-    found = compare(load_run(home, first), load_run(home, second))
+    runs = load_run(home, first), load_run(home, second)
+    losses, found = compare_losses(home, *runs), None
+    try:
+        found = compare(*runs)
+    except UserError:
+        if not losses:
+            raise
     if json_:
-        print_json(vars(found))
+        print_json((vars(found) if found else {}) | ({"bits_per_byte": losses} if losses else {}))
+        return
+    if losses:
+        show_rows(losses, f"{first} → {second}, held-out bits per byte")
+    if not found:
         return
     show_rows(found.benchmarks, f"{first} → {second}, by benchmark")
     if found.groups:
