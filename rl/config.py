@@ -105,7 +105,8 @@ class RLValidationRecipe(LossRecipe):
     evaluation: EvalRecipe | None = None
     """How, and on which benchmarks; by default on none."""
     loss: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Manifests to measure the loss on, as `octo eval --loss` takes them; `hold_out` is what the prompts hold out."""
+    """Manifests to measure the loss on, as `octo eval --loss` takes them; `hold_out` is what the prompts, or
+    else the mixture of a run that it started from, hold out."""
 
     @model_validator(mode="after")
     def _on_something(self) -> "RLValidationRecipe":

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evaluation.contamination import manifests_behind
 from evaluation.grading.answers import Grader
 from evaluation.grading.controls import check_references
 from evaluation.held_out.texts import checked_sources
@@ -93,7 +94,8 @@ def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, bac
     if wanted := recipe.validation:
         for name in wanted.evaluation.benchmarks if wanted.evaluation else ():
             check_launch(store, resolve(store, name))
-        checked_sources(store, [prompts.id], wanted.loss or ())
+        behind = manifests_behind(store, parent) if isinstance(parent, RunDirectory) else ()
+        checked_sources(store, [prompts.id, *behind], wanted.loss or ())
     if backend == "verl":
         _check_verl(store, recipe)
     return check_prompts(store, prompts, recipe.template, recipe.longest_cap, parent, recipe.max_prompt_tokens)

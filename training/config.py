@@ -182,7 +182,8 @@ class ValidationRecipe(LossRecipe):
     checkpoint and after the last step. It changes nothing of what is learned."""
 
     loss: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Manifests to measure, as `octo eval --loss` takes them; `hold_out` is what the mixture of the run holds out."""
+    """Manifests to measure, as `octo eval --loss` takes them; `hold_out` is what the mixture of the run, or else
+    of a run that it started from, holds out."""
     every: Count | None = None
     """Steps between measurements; by default at checkpoints only."""
 

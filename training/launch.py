@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 from rich.filesize import decimal
 
+from evaluation.contamination import manifests_behind
 from evaluation.held_out.texts import checked_sources
 from evaluation.samplers.model_folder import checksums
 from manifests.errors import UserError
@@ -181,7 +182,8 @@ def _check(
             check_start(start, _tokenizer(one))
     check_trackers(recipe.track)
     if recipe.validation:
-        checked_sources(store, [one.id for one in manifests], recipe.validation.loss)
+        behind = [*(one.id for one in manifests), *(manifests_behind(store, parent) if parent else ())]
+        checked_sources(store, behind, recipe.validation.loss)
     launch = _Launch(recipe, stages, start, parent)
     _check_sizes(launch, manifest)
     _check_backend(launch, backend)

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from evaluation.config import LossRecipe
+from evaluation.contamination import manifests_behind
 from evaluation.held_out.loss import Prepared, context_of, nats, rows_of
 from evaluation.held_out.runs import LEDGER, load_for_measuring, prepared_for, store_rows
-from evaluation.held_out.texts import sources_of
+from evaluation.held_out.texts import Source, sources_of
 from manifests.identity import json_digest
 from manifests.runs import RunDirectory
 from training.config import TrainRecipe
@@ -61,8 +62,7 @@ class Validation:
     @property
     def key(self) -> str:
         """What is asked for, as it stands in the record of a run once it is there."""
-        own = [manifest["id"] for manifest in self.run.record["manifests"]]
-        asked = [[one.manifest.id, one.kind] for one in sources_of(self.run.store, own, self.names)]
+        asked = [[one.manifest.id, one.kind] for one in self._sources()]
         return json_digest([asked, self.limits.model_dump(include={*LossRecipe.model_fields})])[:16]
 
     def complete(self, places: Places, context: int | None, steps: Sequence[int]) -> None:
@@ -79,12 +79,15 @@ class Validation:
             said = f"{len(gone)} steps of {self.run.id} have no held-out loss, since their weights were not kept"
             print(f"octo: {said}: the first is {gone[0]}", file=sys.stderr)
 
+    def _sources(self) -> list[Source]:
+        return sources_of(self.run.store, list(manifests_behind(self.run.store, self.run)), self.names)
+
     def _texts(self, context: int | None) -> list[Prepared]:
         """The texts in tokens, made once."""
         if self._prepared is None:
-            own = [manifest["id"] for manifest in self.run.record["manifests"]]
-            sources = sources_of(self.run.store, own, self.names)
-            self._prepared = prepared_for(self.run.store, sources, self.limits, self.tokenizer, context, self.run)
+            self._prepared = prepared_for(
+                self.run.store, self._sources(), self.limits, self.tokenizer, context, self.run
+            )
         return self._prepared
 
     def _there(self) -> set[tuple[int, str, str, str]]:
@@ -103,7 +106,8 @@ class Validation:
         if ranks.rank:
             return {}
         store_rows(self.run, rows)
-        return {f"bits_per_byte/{row['texts']}": row["bits_per_byte"] for row in rows if row["slice"] == "all"}
+        whole = [row for row in rows if row["slice"] == "all"]
+        return {f"bits_per_byte/{row['texts']}/{row['manifest']}": row["bits_per_byte"] for row in whole}
 
 
 def _key(one: Prepared) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from evaluation.config import LossRecipe
+from evaluation.contamination import manifests_behind
 from evaluation.held_out.loss import Prepared, context_of, nats, prepare, rows_of
 from evaluation.held_out.texts import Source, checked_sources, texts_of
 from evaluation.samplers.model_folder import check_folder, checksums
@@ -60,7 +61,7 @@ def evaluate_loss(
     UserError for a manifest that is not there, is damaged or holds nothing out, and for a model that does not fit its
     tokenizer.
     """
-    sources = checked_sources(store, _own(start), names)
+    sources = checked_sources(store, _behind(store, start), names)
     folders = {step: _folder(start, step) for step in steps}
     inputs = {f"{step}/{name}": sha for step, folder in folders.items() for name, sha in checksums(folder).items()}
     parent = start if isinstance(start, RunDirectory) else None
@@ -77,7 +78,7 @@ def evaluate_loss(
 def plan(store: Store, start: Start, names: Sequence[str], recipe: LossRecipe, steps: Sequence[int]) -> list[Row]:
     """What `evaluate_loss` would do, after its checks: one row per manifest."""
     found = []
-    for source in checked_sources(store, _own(start), names):
+    for source in checked_sources(store, _behind(store, start), names):
         texts = texts_of(store, source, recipe.max_documents)
         about = {"manifest": source.manifest.ref, "texts": source.kind, "documents": len(texts)}
         found.append(about | {"bytes": sum(len(one.encode()) for one in texts.targets), "checkpoints": len(steps)})
@@ -111,9 +112,9 @@ def prepared_for(
     ]
 
 
-def _own(start: Start) -> list[str]:
-    """The manifests that a run was launched with; none of a model folder."""
-    return [] if isinstance(start, Path) else [one["id"] for one in start.record["manifests"]]
+def _behind(store: Store, start: Start) -> list[str]:
+    """The manifests that a run and those before it were launched with; none of a model folder."""
+    return [] if isinstance(start, Path) else list(manifests_behind(store, start))
 
 
 def _folder(start: Start, step: int) -> Path:

@@ -10,6 +10,7 @@ Promises. Which documents a limit leaves depends on their IDs alone; order and p
 the texts themselves. Memory: the texts. Leaves out tokens: see `evaluation.held_out.loss`.
 """
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -84,17 +85,25 @@ def _source_of(store: Store, name: str, own: Sequence[str] = ()) -> Source:
     UserError for a manifest that is not there, or that holds nothing out.
     """
     if name == HOLD_OUT:
-        mine = [resolve(store, one) for one in own]
-        found = next((one for one in mine if "held_out" in one.families), None)
-        if not found:
-            named = ", ".join(one.ref for one in mine) or "a model folder"
-            raise UserError(f"{named} holds no document out", "Mix with hold_out: {share: 0.01}, or name a manifest")
-        return Source(found, "held_out")
+        return Source(_holding(store, own), "held_out")
     return Source(manifest := resolve(store, name), _kind(manifest))
 
 
+def _holding(store: Store, own: Sequence[str]) -> Manifest:
+    """The first of `own` that holds documents out. Those of an earlier run may lie in another store."""
+    named = []
+    for place, one in enumerate(own):
+        with contextlib.suppress(*([UserError] if place else [])):
+            manifest = resolve(store, one)
+            if "held_out" in manifest.families:
+                return manifest
+            named.append(manifest.ref)
+    said = f"{' and '.join(named) or 'a model folder'} holds no document out"
+    raise UserError(said, "Mix with hold_out: {share: 0.01}, or name a manifest")
+
+
 def checked_sources(store: Store, own: Sequence[str], names: Sequence[str]) -> list[Source]:
-    """What each name means for a run launched with the manifests `own`, their files checked."""
+    """What each name means for a run that has the manifests `own` behind it, the nearest first; their files checked."""
     found = sources_of(store, own, names)
     for one in found:
         _check(store, one)
@@ -102,7 +111,7 @@ def checked_sources(store: Store, own: Sequence[str], names: Sequence[str]) -> l
 
 
 def sources_of(store: Store, own: Sequence[str], names: Sequence[str]) -> list[Source]:
-    """What each name means for a run launched with the manifests `own`."""
+    """What each name means for a run that has the manifests `own` behind it."""
     found = [_source_of(store, name, own) for name in names]
     if len({(one.manifest.id, one.kind) for one in found}) < len(found):
         raise UserError("two names mean the same texts of one manifest", "Name each once")

@@ -498,6 +498,28 @@ def test_held_out_loss_on_the_way_changes_nothing_and_is_that_of_the_checkpoints
     assert "1 steps of" in capsys.readouterr().err
 
 
+def test_held_out_loss_of_a_run_that_dies_before_it_is_stored(home, numbers, tmp_path, monkeypatch):
+    store, prompts, parent = home
+    other = Store(shutil.copytree(store.root, tmp_path / "other"))
+    asked = rl_recipe(steps=2, validation={"loss": ["numbers@1"], "every": 1})
+    run = reinforce(store, prompts, asked, parent)
+    from training import validation
+
+    real, calls = validation.store_rows, []
+
+    def dies(*arguments) -> None:
+        calls.append(1)
+        if len(calls) == 2:  # checkpoint 1 is there, its rows are not
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(validation, "store_rows", dies)
+    with pytest.raises(KeyboardInterrupt):
+        reinforce(other, resolve(other, "prompts@1"), asked, load_run(other, parent.id))
+    again = reinforce(other, resolve(other, "prompts@1"), asked, load_run(other, parent.id))
+    assert again.table("losses_held_out").equals(run.table("losses_held_out"))
+
+
 @pytest.mark.parametrize("moment", ["rollouts", "update", "checkpoint"])
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(home, tmp_path, moment):
     """By SIGKILL, in its second step; see killed.py."""

@@ -75,6 +75,21 @@ def test_two_stages_as_in_torch(both):
     assert summary["planned_tokens"] == summary["achieved_tokens"] == both["torch"].record["summary"]["planned_tokens"]
 
 
+def test_held_out_loss_at_checkpoints_is_that_of_torch(built, recipe, tmp_path):
+    store = fresh(built, tmp_path / "store")
+    asked = recipe(steps=4, checkpoint_every=2, validation={"loss": ["toy@1"], "every": 1, "max_documents": 20})
+    runs = {name: train(store, resolve(store, "mixture@1"), asked, backend=name) for name in ("torch", "nanotron")}
+    losses = {
+        name: {
+            (row["step"], row["slice"], row["name"]): row["loss"] for row in run.table("losses_held_out").to_pylist()
+        }
+        for name, run in runs.items()
+    }
+    assert {step for step, *_ in losses["torch"]} == {0, 1, 2, 3, 4}
+    assert {step for step, *_ in losses["nanotron"]} == {0, 2, 4}
+    assert losses["nanotron"] == pytest.approx({key: losses["torch"][key] for key in losses["nanotron"]}, abs=1e-5)
+
+
 def test_attention_within_documents_and_their_losses(built, recipe, tmp_path):
     store = fresh(built, tmp_path / "store")
     within = recipe(attention="document", document_losses=True, steps=4, micro_batch_sequences=1)
