@@ -34,6 +34,7 @@ from torch import Tensor
 from transformers import AutoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from evaluation.held_out.runs import load_for_measuring
 from manifests.runs import RunDirectory
 from mixtures.reader import Batch
 from training import nanotron_cpu, nanotron_weights
@@ -250,8 +251,9 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         groups = adamw(model, self.recipe.optimizer).state_dict()["param_groups"]
         write_checkpoint(folder, model, {"state": state, "param_groups": groups}, self.tokenizer)
         shutil.rmtree(aside)
-        if self.recorder:
-            self.recorder.show(self.saved, self.validation.measure(model, self.saved, saved=True))
+        if self.recorder and self.validation.names:  # the model above has no rotary frequencies
+            measured = self.validation.measure(load_for_measuring(folder), self.saved, saved=True)
+            self.recorder.show(self.saved, measured)
 
     def _write_pieces(self, aside: Path | None) -> None:
         """On every rank: the first tells the others where, and the first of each data-parallel group writes."""

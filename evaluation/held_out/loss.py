@@ -32,8 +32,9 @@ from manifests.errors import UserError
 
 LONGEST = 8192
 """Tokens of a window at most: logits of a longer one, of 128,000 words, are 4 GB."""
-LOGITS_BYTES = {"cpu": 128 << 20, "cuda": 4 << 30}
-"""Bound of the logits of one batch of several windows."""
+LOGITS_BYTES = {"cpu": 16 << 20, "cuda": 4 << 30}
+"""Bound of the logits of one batch of several windows. A model of 0.3M weights is fastest at 16 MB on one CPU core,
+twice as fast as at 128 MB, whose logits leave the cache."""
 NOT_COUNTED = -100
 """What `cross_entropy` ignores."""
 

@@ -68,7 +68,7 @@ def any_recipe(draw: random.Random, name: str, corpora: list[str], tokenizer: Pa
     return parse(plain, MixRecipe, "recipe")
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32))
 def test_what_is_held_out_is_in_no_mixture_and_the_same_for_all(tokenizer, tmp_path_factory, seed):
     draw, store = random.Random(seed), Store(tmp_path_factory.mktemp("held"))

@@ -107,6 +107,15 @@ def test_eval_loss_gives_rows_by_slice_and_names_the_run_last(home):
     assert json.loads(text)["plan"][0]["documents"] == 60
 
 
+def test_why_names_the_mixtures_that_hold_a_document_out(home):
+    store, _ = home
+    made = resolve(Store(store), "held@1")
+    doc_id = made.read("held_out")["doc_id"][0].as_py()
+    status, text = said(store, "why", doc_id, "--json")
+    [row] = json.loads(text)["held_out"]
+    assert status == 0 and (row["held_out_of"], row["name"], row["measured"]) == (made.id, "held@1", True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
