@@ -40,8 +40,8 @@ SELECT run, step, count(*) AS responses, avg(reward) AS reward FROM rollouts WHE
 
 def life_of(home: Store, doc_id: str) -> dict[str, list[dict[str, Any]]]:
     """What the store knows of a document, part by part; UserError when it holds none of this ID."""
-    asked = {"documents": WHY_DOCUMENT, "annotations": WHY_ANNOTATED, "held_out": WHY_HELD_OUT, "mixtures": None, "steps": None,
-             "losses": WHY_LOSS, "prompts": WHY_PROMPT, "rollouts": WHY_ROLLOUTS}  # fmt: skip
+    asked = {"documents": WHY_DOCUMENT, "annotations": WHY_ANNOTATED, "held_out": WHY_HELD_OUT, "mixtures": None,
+             "steps": None, "losses": WHY_LOSS, "prompts": WHY_PROMPT, "rollouts": WHY_ROLLOUTS}  # fmt: skip
     with Catalog(home) as catalog:
         life = {part: catalog.query(query, [doc_id]).to_pylist() if query else [] for part, query in asked.items()}
     if not life["documents"]:
