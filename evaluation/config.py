@@ -51,6 +51,16 @@ class EndpointRecipe(Recipe):
     """Time limit for one request, in seconds."""
 
 
+class LossRecipe(Recipe):
+    """How much of each manifest the loss is measured on."""
+
+    max_documents: Annotated[Amount, Field(gt=0)] | None = None
+    """Maximum number of documents of each manifest, chosen by a digest of their IDs; by default all."""
+    max_tokens: Annotated[Amount, Field(gt=0)] | None = None
+    """Maximum number of tokens of each manifest, by the model's tokenizer, in whole documents and at least one; by
+    default no limit."""
+
+
 class EvalRecipe(Recipe):
     """How a model is evaluated. The benchmarks themselves are manifests."""
 

@@ -74,7 +74,7 @@ def exposure(store: Store, model: RunDirectory | None) -> Exposure:
     if model is None:
         return found
     with Catalog(store) as catalog:
-        mixtures = list(_mixtures(store, model))
+        mixtures = list(manifests_behind(store, model))
         found.prompts = {folded(text) for mixture in mixtures for text in _questions(catalog, _PROMPTS, [mixture])}
         pairs = {
             (row["corpus"], mixture) for mixture in mixtures for row in catalog.query(_CORPORA, [mixture]).to_pylist()
@@ -98,7 +98,7 @@ def _questions(catalog: Catalog, sql: str, parameters: list[str]) -> set[str]:
     return set(catalog.query(sql, parameters)["question"].to_pylist())
 
 
-def _mixtures(store: Store, run: RunDirectory) -> Iterator[str]:
+def manifests_behind(store: Store, run: RunDirectory) -> Iterator[str]:
     """The manifests that `run` and every run before it were launched with."""
     while True:
         yield from (manifest["id"] for manifest in run.record["manifests"])

@@ -129,6 +129,16 @@ class RunDirectory:
             self.fail(str(error) or type(error).__name__)
             raise
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run for this process without a change of its status; UserError when another holds it."""
+        self._take_lock()
+        self.reload()
+        try:
+            yield
+        finally:
+            self.release()
+
     def release(self) -> None:
         """Release the run without a change of status, as the end of the process would."""
         if self._lock:
@@ -161,7 +171,8 @@ class RunDirectory:
             return
         steps = rows["step"].to_numpy()
         first, last = int(steps.min()), int(steps.max())
-        part = len(self._parts(table))
+        numbers = [int(path.removesuffix(".parquet").rsplit("-", 1)[-1]) for path in self._parts(table)]
+        part = max(numbers, default=-1) + 1  # not their count: those in between may have been truncated
         self.store.put(self._at(f"{table}.parquet/{first:010d}-{last:010d}-{part:06d}.parquet"), _parquet(rows))
 
     def truncate(self, step: int) -> None:

@@ -196,6 +196,22 @@ SEQUENCES = _table(
     ("index", LONG, "window of the component, from 0, counted across epochs"),
     ("epoch", pa.int32(), "epoch in which the window begins, from 0"),
 )
+HELD_OUT = _table(
+    "held_out",
+    "The documents that a mixture or a set of prompts sets aside (`hold_out`), with their near-duplicates.",
+    ("corpus", TEXT, "ID of the corpus manifest"),
+    ("doc_id", TEXT, "as in documents"),
+    ("source", TEXT, "source of the document"),
+    ("role", TEXT, "role of the document"),
+    ("n_tokens", LONG, "tokens of the document as the corpus counted them, without EOS"),
+    ("cluster_id?", TEXT, "near-duplicate cluster, as in documents"),
+    (
+        "measured",
+        FLAG,
+        "whether the loss is measured on it; false for a document that was dropped, or set aside as a near-duplicate "
+        "of one in another corpus",
+    ),
+)
 PROMPTS = _table(
     "prompts",
     "The prompts of a prompts manifest, in order.",
@@ -482,7 +498,32 @@ STUDY_NODES = _table(
     ("kind_of_work", TEXT, "digest of what sets the time per unit of work: without the seed and the length"),
     ("written_at", REAL, "time of the row, in seconds since 1970"),
 )
-LEDGERS = (STEPS, CONSUMPTION, LOSSES, ROLLOUTS, ALARMS, SAMPLES, SCORES, STUDY_NODES)
+LOSSES_HELD_OUT = _table(
+    "losses_held_out",
+    "Loss on texts that are not trained on: of `octo eval --loss`, and of `validation.loss` on the way.",
+    ("step", LONG, "step of the measured run; 0 for the weights it started from, and for a model folder"),
+    ("model?", TEXT, "run whose weights were measured: the run itself on the way; NULL for a model folder"),
+    ("checkpoint", FLAG, "whether the weights are those of a checkpoint or a model folder"),
+    ("manifest", TEXT, "ID of the manifest whose texts were measured"),
+    (
+        "texts",
+        TEXT,
+        "held_out (documents set aside), documents (of a corpus), answers (to prompts) or solutions (of a benchmark); "
+        "of the latter two only the answer or solution counts, given the problem",
+    ),
+    ("digest", TEXT, "digest of the texts: rows of equal digest and slice measured the same texts"),
+    ("slice", TEXT, "all, source, role or benchmark"),
+    ("name", TEXT, "the source, role or benchmark; `all` for slice all"),
+    ("n_documents", LONG, "documents, answers or solutions"),
+    ("n_trained_on?", LONG, "of these, read in training by the run or one it started from; NULL for a model folder"),
+    ("n_tokens", LONG, "tokens that were predicted; the first of each window is not"),
+    ("n_bytes", LONG, "UTF-8 bytes of these tokens"),
+    ("loss", REAL, "nats per token"),
+    ("loss_error?", REAL, "standard error of loss over documents; NULL for a single document"),
+    ("bits_per_byte", REAL, "bits per byte: comparable between tokenizers"),
+    ("bits_per_byte_error?", REAL, "standard error of bits_per_byte over documents; NULL for a single document"),
+)
+LEDGERS = (STEPS, CONSUMPTION, LOSSES, LOSSES_HELD_OUT, ROLLOUTS, ALARMS, SAMPLES, SCORES, STUDY_NODES)
 
 # -- views that the catalog makes ----------------------------------------------------------------------------------
 
@@ -534,8 +575,8 @@ LINEAGE = _table(
 )
 
 FAMILY_VIEWS = (DOCUMENTS, TEXTS, ORIGINS, QUARANTINE, LEAKS, DOUBTS, TWINS, INPUTS, ITEMS, COMPONENTS, MEMBERS,
-                SEQUENCES, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES, STUDY_CELLS, STUDY_WEIGHTS,
-                STUDY_OUTCOMES, PROPOSALS)  # fmt: skip
+                SEQUENCES, HELD_OUT, PROMPTS, LABELS, THRESHOLDS, FEATURES, ANNOTATIONS, PASS_RATES, STUDY_CELLS,
+                STUDY_WEIGHTS, STUDY_OUTCOMES, PROPOSALS)  # fmt: skip
 """Families of manifests served as views; each gets a first column `manifest`."""
 
 VIEWS = (MANIFESTS, *FAMILY_VIEWS, FUNNEL, RUNS, *LEDGERS, LINEAGE)

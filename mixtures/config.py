@@ -94,6 +94,17 @@ class BudgetRecipe(Recipe):
         return asked - asked % (self.batch or 1)
 
 
+class HoldOutRecipe(Recipe):
+    """Documents that are set aside for measuring the loss: never read by this mixture, and neither are their
+    near-duplicates. They depend on the corpus, the share and the seed alone, so that all mixtures of a corpus with the
+    same `hold_out` set the same documents aside."""
+
+    share: float = Field(default=0.01, gt=0, lt=1)
+    """Expected share of the corpus. A larger share contains the documents of a smaller one with the same seed."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the choice."""
+
+
 class MixRecipe(NamedRecipe):
     """A mixture (kind mixture) or a set of prompts (kind prompts)."""
 
@@ -113,6 +124,8 @@ class MixRecipe(NamedRecipe):
     answer. The template, not its name, enters the identity of the components that use it."""
     seed: int = 0
     """Seed of the permutations of documents."""
+    hold_out: HoldOutRecipe | None = None
+    """Documents set aside for `octo eval --loss` and `validation.loss`; by default none."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "MixRecipe":
@@ -185,6 +198,8 @@ class GridRecipe(NamedRecipe):
     """A tokenizer.json or a folder with one, as in a mixture."""
     seed: int = 0
     """Seed of the permutations of documents."""
+    hold_out: HoldOutRecipe | None = None
+    """Documents set aside from every mixture of the grid; by default none."""
 
     def cell(self, name: str) -> MixRecipe:
         """The recipe of one cell. UserError for a cell or a source that the grid lacks."""
@@ -194,7 +209,7 @@ class GridRecipe(NamedRecipe):
         if unknown := ", ".join(sorted({*cell.weights} - {*self.sources})):
             raise UserError(f"cell {name} weighs {unknown}, which is not a source", "Name it under `sources`")
         components = [{"name": source, "weight": w, **self.sources[source]} for source, w in cell.weights.items()]
-        shared = self.model_dump(include={"version", "sequence_length", "tokenizer", "seed"})
+        shared = self.model_dump(include={"version", "sequence_length", "tokenizer", "seed", "hold_out"})
         plain = {"name": f"{self.name}-{name}", "components": components, "budget": cell.budget or self.budget}
         return parse(shared | plain, MixRecipe, f"cell {name}")
 

@@ -10,6 +10,9 @@ component whose documents an old one has read: make their `where` conditions dis
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from manifests.errors import UserError
 from manifests.manifest import Manifest, resolve
 from manifests.store import Store
@@ -18,7 +21,7 @@ from mixtures.reader import order_of
 
 STREAM = ("corpus", "where", "allow", "template")
 """Fields of a component on which its stream of documents depends."""
-SHARED = ("seed", "sequence_length", "tokenizer")
+SHARED = ("seed", "sequence_length", "tokenizer", "hold_out")
 """Fields of a mixture on which the streams of all components depend."""
 
 
@@ -106,7 +109,7 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
     """UserError unless every component of the old mixture continues the same stream under `identity`."""
     old = start.mixture.recipe
     for name in SHARED:
-        if old[name] != identity[name]:
+        if old.get(name) != identity.get(name):
             raise UserError(
                 f"{start.mixture.ref} has another {name}", "An extension must keep it; make a new mixture to change it"
             )
@@ -118,3 +121,16 @@ def check_same_streams(start: Start, identity: dict[str, Any]) -> None:
                 f"component `{part['name']}` of {start.mixture.ref} has another {' and '.join(changed)}",
                 "Keep it, so that reading continues where it stopped, or rename the component",
             )
+
+
+def check_same_held_out(start: Start, now: pa.Table) -> None:
+    """UserError unless `now` (`HELD_OUT`) sets aside of the old mixture's corpora what that did: a document more or
+    less would shift the streams that are read on."""
+    old = start.mixture.read("held_out", ["corpus", "doc_id"])
+    corpora = start.mixture.read("components", ["corpus"])["corpus"].combine_chunks()
+    mine = now.filter(pc.is_in(now["corpus"], corpora)).select(["corpus", "doc_id"])
+    if sorted(mine.to_pylist(), key=str) != sorted(old.to_pylist(), key=str):
+        raise UserError(
+            f"documents of {start.mixture.ref} are near-duplicates of some that a new corpus sets aside",
+            "Make a new mixture, or leave the new corpus out",
+        )

@@ -9,7 +9,7 @@ by `mixtures.prompts`; trainers read through `mixtures.reader`; `mixtures.extend
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from manifests.paths import below
 from manifests.progress import progress
 from manifests.recipe import semantic
 from manifests.store import Store
-from mixtures.config import ComponentRecipe, MixRecipe
-from mixtures.extend import Start, check_same_streams, continued
+from mixtures.config import ComponentRecipe, HoldOutRecipe, MixRecipe
+from mixtures.extend import Start, check_same_held_out, check_same_streams, continued
+from mixtures.hold_out import HeldOut, held_out
 from mixtures.order import BLOCK, permutation
 from mixtures.plan import Allotment, Plan, Supply, solve
 from mixtures.prompts import PromptsPlan, choose_prompts, write_prompts
@@ -83,7 +84,8 @@ def plan(store: Store, recipe: MixRecipe, start: Start | None = None) -> Plan | 
     if recipe.kind == "mixture" and declared:
         return _planned_from_sizes(store, continued(recipe, start) if start else recipe, start, declared)
     if recipe.kind == "prompts":
-        return choose_prompts(recipe, _selections(store, recipe, _corpora(store, recipe)))
+        selections, aside = _selections(store, recipe, _corpora(store, recipe))
+        return replace(choose_prompts(recipe, selections), held_out=aside)
     return _selected(store, _Inputs.of(store, recipe, start))[0]
 
 
@@ -142,10 +144,11 @@ def _is_declared(store: Store, part: ComponentRecipe) -> bool:
     return False
 
 
-def _declared(part: ComponentRecipe) -> Supply:
+def _declared(part: ComponentRecipe, held_out: HoldOutRecipe | None) -> Supply:
     """The supply of a component whose documents do not exist yet, from its declared size."""
     known = lookup(part.known) if part.known else None
     tokens = part.declared or (known.tokens if known else None)
+    tokens = tokens and int(tokens * (1 - held_out.share)) if held_out else tokens
     size = "declared" if part.declared else "known" if tokens else "unknown"
     documents = known.documents if known else None
     return Supply(part.name, part.weight, part.max_epochs, documents, tokens, part.min_tokens, size)
@@ -158,10 +161,10 @@ def _planned_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, de
 
 def _supplies_from_sizes(store: Store, recipe: MixRecipe, start: Start | None, declared: set[str]) -> list[Supply]:
     there = [part for part in recipe.components if part.name not in declared]
-    supplies = {part.name: _declared(part) for part in recipe.components if part.name in declared}
+    supplies = {part.name: _declared(part, recipe.hold_out) for part in recipe.components if part.name in declared}
     if there:
         counted = recipe.model_copy(update={"components": tuple(there)})
-        vocabulary, selections = _vocabulary(recipe), _selections(store, counted, _corpora(store, counted))
+        vocabulary, (selections, _) = _vocabulary(recipe), _selections(store, counted, _corpora(store, counted))
         assert vocabulary
         counts = _token_counts(counted, selections, vocabulary)
         for part, selection, tokens in zip(there, selections, counts, strict=True):
@@ -218,7 +221,8 @@ def _identity(
         for template in [recipe.template(component)]
     ]
     budget = recipe.budget.count(_length(recipe)) if recipe.budget else None
-    identity = {"kind": recipe.kind, "components": components, "seed": recipe.seed}
+    identity: dict[str, Any] = {"kind": recipe.kind, "components": components, "seed": recipe.seed}
+    identity |= {"hold_out": semantic(recipe.hold_out)} if recipe.hold_out else {}
     if not vocabulary:
         return identity | {"prompts": budget}
     return identity | {
@@ -230,13 +234,15 @@ def _identity(
     }
 
 
-def _selections(store: Store, recipe: MixRecipe, corpora: list[Manifest]) -> list[Selection]:
+def _selections(store: Store, recipe: MixRecipe, corpora: list[Manifest]) -> tuple[list[Selection], HeldOut | None]:
+    """The documents of each component, and what is set aside and in none of them."""
     with Catalog(store) as catalog, progress("mix: select", len(corpora)) as advance:
-        selections = []
+        aside, selections = held_out(catalog, corpora, recipe.hold_out) if recipe.hold_out else None, []
         for component, corpus, rates in zip(recipe.components, corpora, _pass_rates(store, recipe), strict=True):
-            selections.append(select(catalog, corpus, component, rates))
+            found = select(catalog, corpus, component, rates)
+            selections.append(aside.left_of(found, component.name) if aside else found)
             advance(1)
-    return selections
+    return selections, aside
 
 
 def _token_counts(recipe: MixRecipe, selections: list[Selection], vocabulary: Vocabulary) -> list[np.ndarray]:
@@ -257,17 +263,19 @@ def _counted(part: ComponentRecipe, selection: Selection, tokens: np.ndarray, st
 
 def _selected(store: Store, asked: _Inputs) -> tuple[Plan, list[Selection], list[np.ndarray]]:
     """The plan, and what it chooses from: each component's documents and their tokens."""
-    supplied, selections, counts = _supplied(store, asked)
-    return _solved(asked.recipe, supplied, asked.start), selections, counts
+    supplied, selections, counts, aside = _supplied(store, asked)
+    return replace(_solved(asked.recipe, supplied, asked.start), held_out=aside), selections, counts
 
 
-def _supplied(store: Store, asked: _Inputs) -> tuple[list[Supply], list[Selection], list[np.ndarray]]:
-    """What each component offers, its documents and their tokens."""
+def _supplied(store: Store, asked: _Inputs) -> tuple[list[Supply], list[Selection], list[np.ndarray], HeldOut | None]:
+    """What each component offers, its documents and their tokens, and what is set aside."""
     assert asked.vocabulary
-    selections = _selections(store, asked.recipe, asked.corpora)
+    selections, aside = _selections(store, asked.recipe, asked.corpora)
+    if asked.start and aside:
+        check_same_held_out(asked.start, aside.table)
     counts = _token_counts(asked.recipe, selections, asked.vocabulary)
     parts = zip(asked.recipe.components, selections, counts, strict=True)
-    return [_counted(*part, asked.start) for part in parts], selections, counts
+    return [_counted(*part, asked.start) for part in parts], selections, counts, aside
 
 
 def _solved(recipe: MixRecipe, supplies: list[Supply], start: Start | None) -> Plan:
@@ -359,15 +367,25 @@ def _build_mixture(store: Store, asked: _Inputs, scratch: Path, tell: Tell) -> t
     draft.write_raw("tokens", _token_files(members, vocabulary, scratch))
     draft.write_raw("tokenizer", {"tokenizer.json": vocabulary.path.read_bytes()})
     documents = sum(len(part.places.counts) for part in members)
-    return draft, {"sequences": planned.sequences, "tokens": planned.tokens, "documents": documents}
+    totals = {"sequences": planned.sequences, "tokens": planned.tokens, "documents": documents}
+    return draft, totals | _write_held_out(draft, planned.held_out)
+
+
+def _write_held_out(draft: Draft, aside: HeldOut | None) -> dict[str, int]:
+    """The family of what is set aside, where anything is; returns its counts for the record."""
+    if not aside:
+        return {}
+    draft.write("held_out", [aside.table], tables.HELD_OUT.schema)
+    return aside.counts
 
 
 def _build_prompts(store: Store, asked: _Inputs, _: Path, tell: Tell) -> tuple[Draft, dict[str, Any]]:
     """The one family of a set of prompts, and the counts for its record."""
-    chosen = choose_prompts(asked.recipe, _selections(store, asked.recipe, asked.corpora))
+    selections, aside = _selections(store, asked.recipe, asked.corpora)
+    chosen = replace(choose_prompts(asked.recipe, selections), held_out=aside)
     tell(chosen)
     draft = Draft(store, "prompts", asked.identity, asked.parents)
-    return draft, write_prompts(draft, chosen)
+    return draft, write_prompts(draft, chosen) | _write_held_out(draft, aside)
 
 
 def _components_table(members: list[_Members]) -> pa.Table:

@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 from manifests.errors import UserError
+from mixtures.hold_out import HeldOut
 from mixtures.order import MOST_SEQUENCES
 
 
@@ -68,11 +69,13 @@ class Allotment:
 
 @dataclass(frozen=True)
 class Plan:
-    """An exact mixture: `sequences` of `sequence_length` tokens, apportioned. For prompts the length is 1."""
+    """An exact mixture: `sequences` of `sequence_length` tokens, apportioned, beside what is set aside. For prompts the
+    length is 1."""
 
     sequences: int
     sequence_length: int
     allotments: tuple[Allotment, ...]
+    held_out: HeldOut | None = None
 
     @property
     def tokens(self) -> int:

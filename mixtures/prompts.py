@@ -20,6 +20,7 @@ from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft
 from mixtures.config import MixRecipe
+from mixtures.hold_out import HeldOut
 from mixtures.order import Order, permutation
 from mixtures.plan import apportion
 from mixtures.selection import Selection
@@ -32,6 +33,7 @@ class PromptsPlan:
     recipe: MixRecipe
     selections: list[Selection]
     counts: list[int]
+    held_out: HeldOut | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per component."""

@@ -90,7 +90,7 @@ def select(catalog: Catalog, corpus: Manifest, component: ComponentRecipe, rates
     tells = "drop_reason" in names  # where nothing will be said of dropped documents, DuckDB leaves them out
     measured = [rates.id] if rates else []
     try:
-        found = catalog.query(sql, [corpus.id, *_shards(corpus), list(component.allow), tells, *measured])
+        found = catalog.query(sql, [corpus.id, *shards(corpus), list(component.allow), tells, *measured])
     except UserError as error:
         raise _wrong(component, error.what) from error
     dropped = pc.and_(pc.is_valid(found["drop_reason"]), pc.invert(_allowed(found["drop_reason"], component.allow)))
@@ -116,7 +116,7 @@ def _refuse_dropped(component: ComponentRecipe, reasons: pa.ChunkedArray) -> Non
         raise _wrong(component, f"selects dropped documents: {named}", f"If that is meant, write allow: [{allow}]")
 
 
-def _shards(corpus: Manifest) -> tuple[list[str], list[int]]:
+def shards(corpus: Manifest) -> tuple[list[str], list[int]]:
     """File of each part of the corpus, as the catalog names it, and the row of the whole that it begins with."""
     names = [file.path.rsplit("/", 1)[-1] for file in corpus.files("documents")]
     rows = [file.rows for file in corpus.files("documents")]

@@ -24,6 +24,10 @@ FROM annotations a LEFT JOIN made ON made.annotations = a.manifest AND made.sour
 WHERE a.doc_id = $1 OR made.doc_id = $1
 GROUP BY ALL ORDER BY ALL
 """
+WHY_HELD_OUT = """
+SELECT h.manifest AS held_out_of, m.kind, min(m.name || '@' || m.version) AS name, h.cluster_id, h.measured
+FROM held_out h JOIN manifests m USING (manifest) WHERE h.doc_id = $1 GROUP BY ALL ORDER BY ALL
+"""
 WHY_LOSS = """
 SELECT run, step, epoch, sum(labels)::BIGINT AS labels, sum(loss * labels) / sum(labels) AS loss
 FROM losses WHERE doc_id = $1 AND labels > 0 GROUP BY ALL ORDER BY run, step
@@ -36,8 +40,8 @@ SELECT run, step, count(*) AS responses, avg(reward) AS reward FROM rollouts WHE
 
 def life_of(home: Store, doc_id: str) -> dict[str, list[dict[str, Any]]]:
     """Everything the store records about a document, part by part; UserError when no document has this ID."""
-    asked = {"documents": WHY_DOCUMENT, "annotations": WHY_ANNOTATED, "mixtures": None, "steps": None,
-             "losses": WHY_LOSS, "prompts": WHY_PROMPT, "rollouts": WHY_ROLLOUTS}  # fmt: skip
+    asked = {"documents": WHY_DOCUMENT, "annotations": WHY_ANNOTATED, "held_out": WHY_HELD_OUT, "mixtures": None,
+             "steps": None, "losses": WHY_LOSS, "prompts": WHY_PROMPT, "rollouts": WHY_ROLLOUTS}  # fmt: skip
     with Catalog(home) as catalog:
         life = {part: catalog.query(query, [doc_id]).to_pylist() if query else [] for part, query in asked.items()}
     if not life["documents"]:

@@ -25,6 +25,12 @@ FROM funnel JOIN manifests USING (manifest)
 WHERE name = 'quickstart' AND version = '1'
 ORDER BY source, outcome, reason
 """,
+    "How do bits per byte on held-out documents develop, by source?": """
+SELECT model, step, name AS source, bits_per_byte, bits_per_byte_error, n_documents, n_trained_on
+FROM losses_held_out
+WHERE slice = 'source' AND texts = 'held_out'
+ORDER BY model, source, step
+""",
     "How many tokens may be used under which licence?": """
 SELECT coalesce(license, 'not stated') AS license, count(*) AS documents, sum(n_tokens) AS tokens
 FROM documents

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from evaluation.config import EvalRecipe, Stop
+from evaluation.config import EvalRecipe, LossRecipe, Stop
 from evaluation.protocols.templates import TemplateName
 from manifests.recipe import Local, Recipe
 from training.config import Count, OptimizerRecipe, StageName, TrackerName
@@ -98,17 +98,25 @@ class WatchRecipe(Recipe):
     """Number of fall-backs after which the next one stops the run."""
 
 
-class ValidationRecipe(Recipe):
-    """Evaluation during training: as `octo eval` does it, with a separate run for each step and the scores in both
-    runs."""
+class RLValidationRecipe(LossRecipe):
+    """Evaluation during training: scores on benchmarks, as `octo eval` gives them, and held-out loss, as rows of
+    `losses_held_out`. Each evaluation on benchmarks is a run of its own, with the scores in both runs."""
 
     every: Count
-    """Steps between evaluations. The start (step 0) and the last step are evaluated too."""
-    evaluation: EvalRecipe
-    """How, and on which benchmarks."""
+    """Steps between evaluations. The start (step 0) and the last step are evaluated too, and held-out loss is measured
+    at every checkpoint."""
+    evaluation: EvalRecipe | None = None
+    """How, and on which benchmarks; by default on none."""
+    loss: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Manifests to measure the loss on, as `octo eval --loss` takes them; `hold_out` is what the prompts, or
+    else the mixture of a run that it started from, hold out."""
 
     @model_validator(mode="after")
-    def _on_something(self) -> "ValidationRecipe":
+    def _on_something(self) -> "RLValidationRecipe":
+        if not self.evaluation:
+            if not self.loss:
+                raise ValueError("give `evaluation`, `loss`, or both")
+            return self
         if not self.evaluation.benchmarks:
             raise ValueError("`evaluation.benchmarks` names none")
         if self.evaluation.endpoint:
@@ -182,7 +190,7 @@ class RLRecipe(Recipe):
     """The collapse watch."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the sampling; each response of the run has its own random stream."""
-    validation: Annotated[ValidationRecipe | None, Local] = None
+    validation: Annotated[RLValidationRecipe | None, Local] = None
     """Evaluation during training. It does not change what is learned."""
     rollout_texts: Annotated[bool, Local] = True
     """Whether the ledger `rollouts` holds prompts and responses; without, it is some 50 bytes a row."""

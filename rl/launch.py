@@ -9,14 +9,18 @@ what the backends do.
 
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evaluation.contamination import manifests_behind
 from evaluation.grading.answers import Grader
 from evaluation.grading.controls import check_references
+from evaluation.held_out.texts import checked_sources
 from evaluation.protocols.templates import TemplateName, render
 from evaluation.samplers.model_folder import checksums
 from evaluation.scores import evaluate
@@ -53,6 +57,7 @@ def reinforce(
     of_run, inputs = (None, checksums(parent)) if isinstance(parent, Path) else (parent, None)
     run = open_run(store, "rl", [prompts], recipe, backend, of_run, inputs, resume)
     if run.status == "done":
+        _complete(run, recipe, start)
         return run
     with run.running():
         _run(run, prompts, recipe, start)
@@ -85,8 +90,11 @@ def plan(
 def _check(store: Store, prompts: Manifest, recipe: RLRecipe, parent: Start, backend: Backend) -> Path:
     """The folder to start from, after all checks."""
     check_trackers(recipe.track)
-    for name in recipe.validation.evaluation.benchmarks if recipe.validation else ():
-        check_launch(store, resolve(store, name))
+    if wanted := recipe.validation:
+        for name in wanted.evaluation.benchmarks if wanted.evaluation else ():
+            check_launch(store, resolve(store, name))
+        behind = manifests_behind(store, parent) if isinstance(parent, RunDirectory) else ()
+        checked_sources(store, [prompts.id, *behind], wanted.loss or ())
     if backend == "verl":
         _check_verl(store, recipe)
     return check_prompts(store, prompts, recipe.template, recipe.longest_cap, parent, recipe.max_prompt_tokens)
@@ -163,9 +171,14 @@ def _run(run: RunDirectory, prompts: Manifest, recipe: RLRecipe, start: Path) ->
     engine = importlib.import_module(f"rl.{run.record['backend']}_backend")
     tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True)
     rows = controlled(run, short_enough(run, prompts, recipe, start), recipe)
-    engine.run_reinforcement(
-        run, rows, recipe, start, tokenizer, lambda step, folder: validate(run, recipe, step, folder)
-    )
+    loss = _held_out(run, recipe, start)
+
+    def validated(step: int, folder: Path) -> None:
+        validate(run, recipe, step, folder)
+        if loss.names:
+            loss.fill_in(_places(run, start) | {step: lambda: folder}, _context(start))
+
+    engine.run_reinforcement(run, rows, recipe, start, tokenizer, validated)
 
 
 # -- what is left out ----------------------------------------------------------------------------------------------
@@ -228,7 +241,7 @@ def validate(run: RunDirectory, recipe: RLRecipe, step: int, folder: Path) -> No
     """Evaluate the model in `folder`, that of `step`, if the recipe asks for it and it has not been done. Its scores go
     into the ledger `scores` of `run` under that step, the responses into a separate run."""
     wanted = recipe.validation
-    if not wanted or (step % wanted.every and step != recipe.steps):
+    if not wanted or not wanted.evaluation or (step % wanted.every and step != recipe.steps):
         return
     scores = run.table("scores")
     if scores and step in scores["step"].to_pylist():
@@ -237,6 +250,34 @@ def validate(run: RunDirectory, recipe: RLRecipe, step: int, folder: Path) -> No
     found = evaluate(run.store, folder, benchmarks, wanted.evaluation, parent=run).table("scores")
     assert found is not None
     run.append("scores", found.set_column(found.column_names.index("step"), "step", [[step] * found.num_rows]))
+
+
+def _held_out(run: RunDirectory, recipe: RLRecipe, start: Path) -> Any:
+    """What the recipe asks for of held-out loss."""
+    from training.validation import Validation
+
+    wanted = recipe.validation
+    return Validation(run, (wanted.loss if wanted else None) or (), wanted, start)
+
+
+def _complete(run: RunDirectory, recipe: RLRecipe, start: Path) -> None:
+    """Measure the held-out loss that is asked of a run that is done and was not measured."""
+    if recipe.validation and recipe.validation.loss:
+        every = recipe.validation.every
+        steps = range(every, run.last_step + 1, every)
+        _held_out(run, recipe, start).complete(_places(run, start), _context(start), steps)
+
+
+def _places(run: RunDirectory, start: Path) -> dict[int, Callable[[], Path]]:
+    """Where the weights of a run are: what it started from, and the checkpoints that it keeps."""
+    return {0: lambda: start} | {step: partial(run.checkpoint, step) for step in run.checkpoints()}
+
+
+def _context(start: Path) -> int | None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(start, local_files_only=True).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
 
 
 def _summary(run: RunDirectory) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
+from evaluation.config import LossRecipe
 from manifests.paths import FileName
 from manifests.places.config import NeedsRecipe, SlurmSettings, Time
 from manifests.recipe import Amount, Local, Recipe
@@ -182,6 +183,17 @@ class SlurmRecipe(SlurmSettings, NeedsRecipe):
     it again, and the run resumes from its last checkpoint."""
 
 
+class ValidationRecipe(LossRecipe):
+    """Held-out loss on the way, as rows of `losses_held_out`: before the first step, every so many steps, at every
+    checkpoint and after the last step. It changes nothing of what is learned."""
+
+    loss: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Manifests to measure, as `octo eval --loss` takes them; `hold_out` is what the mixture of the run, or else
+    of a run that it started from, holds out."""
+    every: Count | None = None
+    """Steps between measurements; by default at checkpoints only."""
+
+
 class TrainRecipe(Recipe):
     """Mid-training on one mixture manifest, and on more of them if `then` has stages."""
 
@@ -223,6 +235,9 @@ class TrainRecipe(Recipe):
     """Whether torch compiles the model, which takes some minutes and pays off on a GPU."""
     document_losses: Annotated[bool, Local] = False
     """Whether the loss on each document is written to the ledger `losses`; costs one more softmax per step."""
+    validation: Annotated[ValidationRecipe | None, Local] = None
+    """Held-out loss on the way. A run that is launched again with another validation is the same run: what is missing
+    is measured at the checkpoints that are kept."""
     place: Annotated[SlurmRecipe, Local] = SlurmRecipe()
     """Resources that `--on slurm` requests."""
     track: Annotated[tuple[TrackerName, ...] | None, Local] = None

@@ -11,7 +11,10 @@ other than this machine.
 
 import json
 import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ import numpy as np
 import yaml
 from rich.filesize import decimal
 
+from evaluation.contamination import manifests_behind
+from evaluation.held_out.texts import checked_sources
 from evaluation.samplers.model_folder import checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
@@ -86,6 +91,7 @@ def train(
     launch = _check(store, manifest, recipe, parent, backend)
     run = launch.open(store, backend, resume)
     if run.status == "done":
+        _complete(run, launch)
         return run
     with run.running():
         note_recipe(run, recipe)
@@ -175,6 +181,9 @@ def _check(
         for one in manifests:
             check_start(start, _tokenizer(one))
     check_trackers(recipe.track)
+    if recipe.validation:
+        behind = [*(one.id for one in manifests), *(manifests_behind(store, parent) if parent else ())]
+        checked_sources(store, behind, recipe.validation.loss)
     launch = _Launch(recipe, stages, start, parent)
     _check_sizes(launch, manifest)
     _check_backend(launch, backend)
@@ -289,7 +298,9 @@ def _run(run: RunDirectory, launch: _Launch, backend: Backend) -> None:
     if launch.start:
         copy_tokenizer(launch.start, tokenizer)
     done = run.last_step
-    run.truncate(done)
+    run.truncate(done or -1)  # of a run that begins again, its start is measured again
+    if done:
+        _fill_in(run, launch, tokenizer)
     folder = run.checkpoint(done) if done else launch.start
     begin = Begin(folder, done, bool(done or (launch.parent and launch.recipe.carry_optimizer)))
     if backend == "torch" and launch.recipe.parallel.dp == 1:
@@ -298,11 +309,40 @@ def _run(run: RunDirectory, launch: _Launch, backend: Backend) -> None:
         _run_engine(run, launch, begin, tokenizer, backend)
 
 
+def _complete(run: RunDirectory, launch: _Launch) -> None:
+    """Measure what is asked of a run that is done and was not measured, at the checkpoints that it keeps."""
+    if launch.recipe.validation:
+        from training.validation import validation_of
+
+        every, asked = launch.recipe.validation.every, validation_of(run, launch.recipe, run.path / "tokenizer")
+        steps = range(every, launch.steps + 1, every) if every else ()
+        with tempfile.TemporaryDirectory() as aside:
+            asked.complete(_places(run, launch, Path(aside)), _sizes(launch)[1], steps)
+
+
+def _fill_in(run: RunDirectory, launch: _Launch, tokenizer: Path) -> None:
+    """Measure what is asked for now and was not before the run was stopped, at the checkpoints that it keeps."""
+    if launch.recipe.validation:
+        from training.validation import validation_of
+
+        with tempfile.TemporaryDirectory() as aside:
+            places = _places(run, launch, Path(aside))
+            validation_of(run, launch.recipe, tokenizer).fill_in(places, _sizes(launch)[1])
+
+
+def _places(run: RunDirectory, launch: _Launch, aside: Path) -> dict[int, Callable[[], Path]]:
+    """Where the weights of a run are: what it started from, and the checkpoints that it keeps."""
+    kept = {step: partial(run.checkpoint, step) for step in run.checkpoints()}
+    return {0: lambda: launch.start or _random_weights(aside, launch)} | kept
+
+
 def _run_engine(run: RunDirectory, launch: _Launch, begin: Begin, tokenizer: Path, backend: Backend) -> None:
     """Write the files that the engine starts from, run it, and remove the random weights made for it."""
     engine, parallel = run.path / FOLDER, launch.recipe.parallel
     engine.mkdir(exist_ok=True)
     folder = begin.folder or _random_weights(engine / "start", launch)
+    if backend == "nanotron" and not begin.done:
+        _fill_in(run, launch, tokenizer)  # the start; later steps are measured where they are
     told = {"folder": str(folder), "done": begin.done, "carries_optimizer": begin.carries_optimizer}
     (engine / "launch.json").write_text(json.dumps(told | {"tokenizer": str(tokenizer)}, indent=1), encoding="utf-8")
     if backend == "nanotron":

@@ -4,15 +4,17 @@ Nanotron computes: model, pipeline engine, data and tensor parallelism, optimize
 rate, the initial weights and what is recorded, through its own hooks and these three changes, which hold on a GPU too:
 
 - The loss of a micro-batch is its sum over the labels of the whole batch. Nanotron takes the mean of means, in which
-the weight of a label depends on the number of others beside it, and the result on the number of ranks and
-micro-batches. - The learning rate of a step comes from its number. Nanotron's own schedule is wrong after a resume (its
-issue 233: the decay takes the checkpoint's rate as its peak, and each resume skips a step). - Rotary frequencies are
-scaled as transformers scales them; nanotron reads `rope_scaling` and ignores it.
+  the weight of a label depends on the number of others beside it, and the result on the number of ranks and
+  micro-batches.
+- The learning rate of a step comes from its number. Nanotron's own schedule is wrong after a resume (its issue 233: the
+  decay takes the checkpoint's rate as its peak, and each resume skips a step).
+- Rotary frequencies are scaled as transformers scales them; nanotron reads `rope_scaling` and ignores it.
 
 Promises. The same tokens in the same order as the torch backend, losses within 1e-5 of it in float32, the same
 checkpoints: a run of either backend can continue a run of the other, also at another number of ranks. Exact resume.
-Runs without CUDA through `training.nanotron_cpu`, which does nothing on a machine with CUDA. Leaves out pipeline
-stages, ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
+Held-out loss is measured at the start and at checkpoints alone, on the first rank, by transformers on the weights as
+they are written. Runs without CUDA through `training.nanotron_cpu`, which does nothing on a machine with CUDA. Leaves
+out pipeline stages, ZeRO-1 (fails upstream), and nanotron's own data path and checkpoints.
 """
 
 import contextlib
@@ -31,6 +33,7 @@ from torch import Tensor
 from transformers import AutoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from evaluation.held_out.runs import load_for_measuring
 from manifests.runs import RunDirectory
 from mixtures.reader import Batch
 from training import nanotron_cpu, nanotron_weights
@@ -40,6 +43,7 @@ from training.nanotron_config import FOLDER
 from training.recorder import Recorder, recording
 from training.stages import Begin, Stage, per_document, stage_at
 from training.torch_backend import NO_LABEL, adamw, inputs_and_labels
+from training.validation import validation_of
 
 
 def _take_any_flash_attention() -> None:
@@ -120,6 +124,7 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
     ):
         self.run, self.stages, self.recipe, self.begin, self.tokenizer = run, stages, recipe, begin, tokenizer
         self.recorder: Recorder | None = None  # on the first rank
+        self.validation = validation_of(run, recipe, tokenizer)
         self.batch: Batch
         self.nats: list[Tensor] = []
         self.saved, self.began, self.lr = begin.done, time.perf_counter(), 0.0
@@ -245,6 +250,9 @@ class _Trainer(nanotron_trainer.DistributedTrainer):
         groups = adamw(model, self.recipe.optimizer).state_dict()["param_groups"]
         write_checkpoint(folder, model, {"state": state, "param_groups": groups}, self.tokenizer)
         shutil.rmtree(aside)
+        if self.recorder and self.validation.names:  # the model above has no rotary frequencies
+            measured = self.validation.measure(load_for_measuring(folder), self.saved, saved=True)
+            self.recorder.show(self.saved, measured)
 
     def _write_pieces(self, aside: Path | None) -> None:
         """On every rank: the first broadcasts the folder, and the first of each data-parallel group writes."""

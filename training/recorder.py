@@ -76,6 +76,11 @@ class Recorder:
         if row["step"] % FLUSH_STEPS == 0 or time.monotonic() - self._stored > FLUSH_SECONDS:
             self.flush()
 
+    def show(self, step: int, metrics: dict[str, float]) -> None:
+        """Show further numbers of a step to the trackers."""
+        if metrics:
+            self._show_step(step, metrics)
+
     def flush(self) -> None:
         """Store what is known so far."""
         self._ledger.flush()

@@ -12,18 +12,14 @@ checkpoint is, and cut back to the checkpoint on resume. Leaves out weights shar
 Shapes: B sequences of a batch, S tokens of a sequence.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -42,47 +38,16 @@ from training.config import (
     keeps_to_documents,
 )
 from training.models import ARCHITECTURES, rope_parameters
+from training.ranks import Ranks, joined
 from training.recorder import recording
 from training.stages import Begin, Stage, per_document, stage_at
+from training.validation import is_due, is_saved, validation_of
 
 NO_LABEL = -100
 """What `cross_entropy` ignores."""
 CAUSAL = "octothinker_causal"
 """The name in transformers of causal attention without a mask."""
 AttentionInterface.register(CAUSAL, sdpa_attention_forward)  # it makes no mask for a name it has no mask function of
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The rank of this process among those that share a batch."""
-
-    rank: int = 0
-    size: int = 1
-
-    def share(self, n: int) -> slice:
-        """The rows of this rank out of `n`."""
-        parts = np.array_split(np.arange(n), self.size)[self.rank]
-        return slice(int(parts[0]), int(parts[-1]) + 1) if len(parts) else slice(0, 0)
-
-    def add(self, *tensors: Tensor) -> None:
-        """Replace each tensor by its sum over the ranks."""
-        if self.size > 1:
-            for handle in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
-                assert handle
-                handle.wait()
-
-
-@contextmanager
-def joined(dp: int) -> Iterator[Ranks]:
-    """Join the ranks that torchrun started for the duration of the block; a single process if `dp` is 1."""
-    if dp == 1:
-        yield Ranks()
-        return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    yield Ranks(dist.get_rank(), dist.get_world_size())
-    dist.destroy_process_group()  # not after an error: the other ranks may not be there any more
 
 
 def run_training(
@@ -100,14 +65,22 @@ def _train(
 ) -> None:
     model, optimizer = _begin(stages[0], recipe, begin)
     trainer = _Trainer(model, optimizer, recipe, ranks, torch.compile(loss_of) if recipe.compile else loss_of)
+    validation, last = validation_of(run, recipe, tokenizer), stages[-1].last
+    if not begin.done:
+        validation.measure(model, 0, False, ranks)
     if ranks.rank:
         for step, coming in _reading(stages, begin.done):
             trainer.step(stage_at(stages, step), step, coming)
+            if is_due(recipe, step, last):
+                validation.measure(model, step, is_saved(recipe, step, last), ranks)
         return
-    with recording(run, recipe, begin.done, stages[-1].last) as recorder:
+    with recording(run, recipe, begin.done, last) as recorder:
         for step, coming in _reading(stages, begin.done):
             recorder.step(*trainer.step(stage_at(stages, step), step, coming))
-            if step % recipe.checkpoint_every == 0 or step == stages[-1].last:
+            if is_due(recipe, step, last):
+                recorder.flush()
+                recorder.show(step, validation.measure(model, step, is_saved(recipe, step, last), ranks))
+            if is_saved(recipe, step, last):
                 recorder.flush()
                 run.save_checkpoint(
                     step, lambda to: write_checkpoint(to, model, optimizer.state_dict(), tokenizer), recipe.keep

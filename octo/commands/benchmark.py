@@ -90,14 +90,33 @@ def evaluate_model(
         typer.Option("--protocol", help="paper: prompts and rulings of the paper's harness; lm-eval: its prompts."),
     ] = None,
     step: Annotated[int | None, typer.Option("--step", help="Checkpoint of the run; by default the last.")] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--loss",
+            help="Measure the loss on a manifest in place of sampling: a mixture (its held-out documents), a corpus, "
+            "prompts, a benchmark (its solutions), or hold_out (of the run's own mixture). May be repeated.",
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        str, typer.Option("--checkpoints", help="With --loss: all, last, or the step of one.")
+    ] = "last",
     plan: PlanOption = False,
     json_: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Sample answers to benchmark items, grade them, and store every sample and the scores with intervals.
 
-    Beside each score is the score without the items that the model's own training data contains.
+    Beside each score is the score without the items that the model's own training data contains. With --loss, measure
+    the loss and the bits per byte on held-out texts by source, role and benchmark; overrides are then those of a loss,
+    such as max_documents=200.
     """
+    if loss:
+        refused = {"--suite": suite, "--benchmark": benchmarks, "--protocol": protocol, "--step": step}
+        _refuse_with_loss([name for name, given in refused.items() if given is not None])
+        given = [*([recipe] if recipe else []), *(overrides or [])]
+        _evaluate_loss(model, loss, checkpoints, given, plan, json_, store)
+        return
     from evaluation import scores
     from evaluation.samplers.sampling import SamplerName
     from manifests import catalog
@@ -127,6 +146,53 @@ def evaluate_model(
     if config.samples > 1:
         show(catalog.query(home, MORE_SCORES, [run.id]), "Of several answers")
     print(run.id)
+
+
+def _refuse_with_loss(options: list[str]) -> None:
+    from manifests.errors import UserError
+
+    if options:
+        hint = "Leave one out; checkpoints are named by --checkpoints"
+        raise UserError(f"--loss and {' and '.join(options)} do not go together", hint)
+
+
+def _evaluate_loss(
+    model: str, names: list[str], which: str, given: list[str], plan: bool, json_: bool, store: str | None
+) -> None:
+    """Measure, and show the rows by slice."""
+    from manifests import catalog
+    from manifests.extras import need
+    from manifests.runs import load_run
+
+    need("train", "octo eval --loss")
+    from evaluation.held_out import runs as held_out_runs
+
+    home = open_store(store)
+    start = Path(model) if Path(model).is_dir() else load_run(home, model)
+    config, steps = loss_recipe(given), held_out_runs.checkpoints_of(start, which)
+    if plan:
+        show_plan(held_out_runs.plan(home, start, names, config, steps), f"measuring the loss of {model}", json_)
+        return
+    run = held_out_runs.evaluate_loss(home, start, names, config, steps)
+    if json_:
+        rows = catalog.query(home, "SELECT * EXCLUDE run FROM losses_held_out WHERE run = $1", [run.id])
+        print_json(identity(run) | {"losses_held_out": rows.to_pylist()})
+        return
+    show(catalog.query(home, LOSSES, [run.id]), f"Held-out loss of {model}")
+    print(run.id)
+
+
+def loss_recipe(given: list[str]) -> Any:
+    """A recipe of a loss: a file, overrides, or both."""
+    from evaluation.config import LossRecipe
+    from manifests.recipe import load, override, parse
+
+    if given and ("=" not in given[0] or Path(given[0]).exists()):
+        return load(given[0], LossRecipe, given[1:])
+    plain: dict[str, Any] = {}
+    for change in given:
+        override(plain, change)
+    return parse(plain, LossRecipe, "--loss")
 
 
 def eval_recipe(parent: "RunDirectory | None", recipe: str | None, overrides: list[str]) -> Any:
@@ -184,4 +250,11 @@ ORDER BY a.benchmark = 'mean', a.benchmark
 MORE_SCORES = """
 SELECT benchmark, metric, value, low, high, n, method FROM scores WHERE run = $1 AND metric LIKE '%@%'
 ORDER BY benchmark, metric LIKE 'maj%', split_part(metric, '@', 2)::INTEGER
+"""
+LOSSES = """
+SELECT step, coalesce(m.ref, l.manifest) AS manifest, texts, slice, l.name AS "of", n_documents AS documents,
+  n_trained_on AS trained_on, n_tokens AS tokens, n_bytes AS bytes, loss, bits_per_byte, bits_per_byte_error AS error
+FROM losses_held_out l
+LEFT JOIN (SELECT manifest, min(name || '@' || version) AS ref FROM manifests GROUP BY manifest) m USING (manifest)
+WHERE run = $1 ORDER BY manifest, texts, list_position(['all', 'source', 'role', 'benchmark'], slice), "of", step
 """

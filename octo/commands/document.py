@@ -26,7 +26,8 @@ def why(
     for row in life.pop("documents"):
         show_rows([{"field": key, "value": value} for key, value in row.items() if value is not None], doc_id)
     titles = ("What a language model said of it, and of the document that it was made from",
-              "Mixtures: the sequences that hold it", "Training: the steps that read it",
+              "Mixtures and prompts that hold it out", "Mixtures: the sequences that hold it",
+              "Training: the steps that read it",
               "Loss on it, where a run kept that (document_losses: true)", "Prompts made of it",
               "Reinforcement: its responses")  # fmt: skip
     for title, rows in zip(titles, life.values(), strict=True):

@@ -37,20 +37,32 @@ def mix(
     for config in load_mixes(recipe, overrides or [], cell):
         batch = config.budget.batch if config.budget else None
         start = start_after(resolve(home, extend), step, batch) if extend and step else None
-        title, rows = f"Plan of {config.name}@{config.version}", []
+        title, rows, aside = f"Plan of {config.name}@{config.version}", [], []
 
-        def show_planned(planned: Any, title: str = title, rows: list[dict[str, Any]] = rows) -> None:
+        def show_planned(
+            planned: Any,
+            title: str = title,
+            rows: list[dict[str, Any]] = rows,
+            aside: list[dict[str, Any]] = aside,
+        ) -> None:
             rows += planned.rows()
+            aside.extend(planned.held_out.by_source() if planned.held_out else [])
             if not json_:
                 show_rows(rows, title)
+            if aside and not json_:
+                show_rows(aside, "Set aside by hold_out")
 
         if plan:
             show_planned(mixing.plan(home, config, start))
-            told.append({"name": config.name, "version": config.version, "plan": rows})
+            told.append({"name": config.name, "version": config.version, "plan": rows} | _held_out(aside))
             continue
         made = mixing.mix(home, config, start, show_planned)
-        told.append(identity(made) | {"plan": rows})
+        told.append(identity(made) | {"plan": rows} | _held_out(aside))
         if not json_:
             print(made.id)
     if json_:
         print_json(told)
+
+
+def _held_out(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"held_out": rows} if rows else {}

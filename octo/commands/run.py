@@ -14,6 +14,7 @@ LOGS_SHOWN, LINES_SHOWN = 3, 20
 
 if TYPE_CHECKING:
     from manifests.runs import RunDirectory
+    from manifests.store import Store
 
 
 @runs_app.command(name="list")
@@ -101,8 +102,8 @@ def runs_compare(
 
     home = open_store(store)
     found = groups_of(home, groups)
-    if len(found) == 2 and all(len(group.runs) == 1 and group.runs[0].record["kind"] == "eval" for group in found):
-        _compare_items(found[0].runs[0], found[1].runs[0], flips, json_)
+    are_two = len(found) == 2 and all(len(group.runs) == 1 for group in found)
+    if are_two and _compare_two(home, found[0].runs[0], found[1].runs[0], flips, json_):
         return
     compared = compare_groups(home, found, pairs)
     if json_:
@@ -113,15 +114,31 @@ def runs_compare(
     show_rows(compared.differences, f"Differences, second - first, {corrected}")
 
 
-def _compare_items(first: "RunDirectory", second: "RunDirectory", flips: int, json_: bool) -> None:
+def _compare_two(home: "Store", first: "RunDirectory", second: "RunDirectory", flips: int, json_: bool) -> bool:
+    """Compare two evaluations item by item, and two runs by their bits per byte on the same held-out texts; whether
+    there was anything to compare so."""
     from evaluation.compare import compare
+    from evaluation.held_out.compare import compare_losses
+    from manifests.errors import UserError
 
-    found = compare(first, second)
+    losses, found = compare_losses(home, first, second), None
+    try:
+        found = compare(first, second)
+    except UserError:
+        if not losses and {first.record["kind"], second.record["kind"]} == {"eval"}:
+            raise
+    if not losses and not found:
+        return False
     if json_:
-        print_json(vars(found))
-        return
+        print_json((vars(found) if found else {}) | ({"bits_per_byte": losses} if losses else {}))
+        return True
+    if losses:
+        show_rows(losses, f"{first.id} → {second.id}, held-out bits per byte")
+    if not found:
+        return True
     show_rows(found.benchmarks, f"{first.id} → {second.id}, by benchmark")
     if found.groups:
         show_rows(found.groups, "By level and subject")
     if found.flips and flips:
         show_rows(found.flips[:flips], f"Items that flipped, {min(flips, len(found.flips))} of {len(found.flips)}")
+    return True

@@ -8,6 +8,7 @@ from octo.report.charts import BINS, pictures
 from octo.report.columns import column_of, table_of
 from octo.report.excerpts import SAMPLE_CHARS, SAMPLES, response
 from octo.report.frame import Part, Report, Row, noun
+from octo.report.held_out import section
 from octo.report.page import Column, Html, element, figure, fold, percent, real
 
 SHARES = ("accuracy", "pass@", "maj@", "leaked", "unparsed", "truncated", "errors")
@@ -18,7 +19,8 @@ def part(report: Report, run: RunDirectory) -> Part:
     """The part of a report about an evaluation."""
     scores = report.rows("FROM scores WHERE run = $1 ORDER BY benchmark, metric", run.id)
     if not scores:
-        return Part("No score has been recorded.", [])
+        held = section(report, run)
+        return Part("Loss on texts that are not trained on." if held else "No score has been recorded.", held)
     told = [
         f"{row['benchmark']} {percent(row['value'])}" + (f" [{percent(row['low'])}, {percent(row['high'])}]" * has)
         for row in scores

@@ -5,6 +5,7 @@ from manifests.manifest import Manifest
 from octo.report import page
 from octo.report.columns import table_of
 from octo.report.frame import Part, Report, Row
+from octo.report.held_out import set_aside
 from octo.report.page import Html, count, element, figure, number, percent, real
 
 STRIP = 500
@@ -22,6 +23,7 @@ def part(report: Report, manifest: Manifest) -> Part:
         f"{number(tokens, 'token')} from {number(len(components), 'component')}."
     )
     body = [*_components(report, components), *_order(report, manifest, sequences), *_members(report, manifest)]
+    body += set_aside(report, manifest)
     return Part(lede, body)
 
 

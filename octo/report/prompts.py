@@ -5,6 +5,7 @@ from manifests.manifest import Manifest
 from octo.report.columns import table_of
 from octo.report.excerpts import SAMPLES, question
 from octo.report.frame import Part, Report
+from octo.report.held_out import set_aside
 from octo.report.page import element, fold, number
 
 _PROMPT_SOURCES = """
@@ -19,4 +20,5 @@ def part(report: Report, manifest: Manifest) -> Part:
     lede = f"{number(main_rows(manifest), 'prompt')} with answers that can be verified, in one exact order."
     by_source = table_of(sources, "source prompts")
     shown = [question(f"prompt {row['position']} · {row['source']}", row) for row in first]
-    return Part(lede, [element("h3", "Sources"), by_source, fold("The first prompts", shown)])
+    body = [element("h3", "Sources"), by_source, *set_aside(report, manifest), fold("The first prompts", shown)]
+    return Part(lede, body)

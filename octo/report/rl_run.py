@@ -19,6 +19,7 @@ from octo.report.charts import (
 from octo.report.columns import table_of
 from octo.report.excerpts import SAMPLE_CHARS, SAMPLES, response
 from octo.report.frame import Part, Report, Row
+from octo.report.held_out import section
 from octo.report.page import Html, element, fold, number, percent, real
 
 RL_CURVES = {
@@ -59,8 +60,8 @@ def part(report: Report, run: RunDirectory) -> Part:
     ]
     charts += [*_by_source(report, run, marks), _verdicts(report, run)]
     charts.append(over_steps(report, "Loss", steps, {"loss": "loss"}, []))
-    shown = [*_alarms(report, met), pictures(charts), *_validations(report, run), *_left_out(report, run)]
-    return Part(_reinforced(report, run), [*shown, *_rollouts(report, run)])
+    shown = [*_alarms(report, met), pictures(charts), *_validations(report, run), *section(report, run)]
+    return Part(_reinforced(report, run), [*shown, *_left_out(report, run), *_rollouts(report, run)])
 
 
 def measurement(report: Report, run: RunDirectory) -> Part:

@@ -9,6 +9,7 @@ from octo.report import page
 from octo.report.charts import LAYER_POINTS, NAMED, OTHERS, curves, dotted, over_spans, pictures
 from octo.report.columns import table_of
 from octo.report.frame import Part, Report, Row
+from octo.report.held_out import section
 from octo.report.page import Html, element, fold, number, real
 from training.consumed import trace
 
@@ -44,7 +45,8 @@ def part(report: Report, run: RunDirectory) -> Part:
         _consumed(report, run),
     ]
     jumps = _jumps(report, run, spikes)
-    return Part(lede, [pictures(charts), *jumps, *_stages(report, stages), *_achieved(report, run)])
+    held = section(report, run)
+    return Part(lede, [pictures(charts), *held, *jumps, *_stages(report, stages), *_achieved(report, run)])
 
 
 def _over_tokens(

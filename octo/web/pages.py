@@ -280,6 +280,7 @@ def _hit(row: Row) -> Html:
 
 LIFE = {
     "annotations": "What a language model said of it, or of the document that it was made from",
+    "held_out": "The mixtures and prompts that hold it out",
     "mixtures": "The sequences of mixtures that hold it",
     "steps": "The training steps that read it",
     "losses": "Its loss, where a run kept that",

@@ -20,9 +20,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
 from evaluation.benchmarks import freeze_benchmark
-from evaluation.config import BenchmarkRecipe
+from evaluation.config import BenchmarkRecipe, LossRecipe
 from evaluation.grading.answers import Grader, Verdict
 from evaluation.grading.extraction import continues
+from evaluation.held_out.runs import evaluate_loss
 from evaluation.protocols.templates import render
 from manifests import tables
 from manifests.errors import UserError
@@ -450,6 +451,73 @@ def test_a_loss_that_is_no_number_ends_the_run(home):
     failed = load_run(store, open_run(store, "rl", [prompts], rl_recipe(optimizer={"lr": 1e30}), "torch", parent).id)
     assert (failed.status, failed.record["reason"]) == ("failed", str(refusal.value))
     assert failed.checkpoints() == []
+
+
+@pytest.fixture
+def numbers(home) -> Manifest:
+    """A benchmark of two problems whose words the model knows; the first has a worked solution."""
+    rows = [
+        {"item_id": str(n), "benchmark": "numbers", "split": "test", "question": f"pick {n}", "answer": str(n)}
+        for n in range(2)
+    ]
+    rows[0]["solution"] = "pick 0: 0"
+    draft = Draft(home[0], "benchmark", {"name": "numbers"})
+    draft.write("items", [pa.Table.from_pylist(rows, schema=tables.ITEMS.schema)], tables.ITEMS.schema)
+    return draft.commit("numbers", "1")
+
+
+def test_held_out_loss_on_the_way_changes_nothing_and_is_that_of_the_checkpoints(home, numbers, tmp_path, capsys):
+    store, prompts, parent = home
+    other = Store(shutil.copytree(store.root, tmp_path / "other"))
+    asked = {"loss": ["numbers@1"], "every": 2}
+    run = reinforce(store, prompts, rl_recipe(keep=0, checkpoint_every=3, validation=asked), parent)
+    assert "1 of 2 items have no worked solution: the answer stands for it" in capsys.readouterr().err
+    plain = reinforce(
+        other, resolve(other, "prompts@1"), rl_recipe(keep=0, checkpoint_every=3), load_run(other, parent.id)
+    )
+    assert plain.id == run.id and same(weights(run), weights(plain))
+    assert run.table("rollouts").equals(plain.table("rollouts"))
+    rows = run.table("losses_held_out").to_pylist()
+    whole = {row["step"]: row for row in rows if row["slice"] == "all"}
+    assert list(whole) == [0, 2, 3, 4]
+    assert whole[4]["texts"] == "solutions" and whole[4]["n_documents"] == 2
+    assert whole[4]["n_tokens"] == whole[4]["n_bytes"] == len("pick 0: 0") + len("1")
+    assert [row["name"] for row in rows if row["slice"] == "benchmark"] == ["numbers"] * 4
+    again = evaluate_loss(store, run, ["numbers@1"], LossRecipe(), [2, 3, 4]).table("losses_held_out").to_pylist()
+    measured = {row["step"]: row["loss"] for row in again if row["slice"] == "all"}
+    assert measured == pytest.approx({step: whole[step]["loss"] for step in measured}, rel=1e-6)
+    late = reinforce(
+        other,
+        resolve(other, "prompts@1"),
+        rl_recipe(keep=0, checkpoint_every=3, validation=asked),
+        load_run(other, parent.id),
+    )
+    assert late.id == run.id
+    found = late.table("losses_held_out").to_pylist()
+    assert [row["step"] for row in found if row["slice"] == "all"] == [0, 3, 4]
+    assert "1 steps of" in capsys.readouterr().err
+
+
+def test_held_out_loss_of_a_run_that_dies_before_it_is_stored(home, numbers, tmp_path, monkeypatch):
+    store, prompts, parent = home
+    other = Store(shutil.copytree(store.root, tmp_path / "other"))
+    asked = rl_recipe(steps=2, validation={"loss": ["numbers@1"], "every": 1})
+    run = reinforce(store, prompts, asked, parent)
+    from training import validation
+
+    real, calls = validation.store_rows, []
+
+    def dies(*arguments) -> None:
+        calls.append(1)
+        if len(calls) == 2:  # checkpoint 1 is there, its rows are not
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(validation, "store_rows", dies)
+    with pytest.raises(KeyboardInterrupt):
+        reinforce(other, resolve(other, "prompts@1"), asked, load_run(other, parent.id))
+    again = reinforce(other, resolve(other, "prompts@1"), asked, load_run(other, parent.id))
+    assert again.table("losses_held_out").equals(run.table("losses_held_out"))
 
 
 @pytest.mark.parametrize("moment", ["rollouts", "update", "checkpoint"])

@@ -76,6 +76,9 @@ def difference(whole: RunDirectory, other: RunDirectory) -> str | None:
         ledgers = [run.table(table).drop_columns("seconds" if table == "steps" else []) for run in (whole, other)]
         if not ledgers[0].equals(ledgers[1]):
             return f"{table}: {ledgers[0].to_pylist()} and {ledgers[1].to_pylist()}"
+    held = [run.table("losses_held_out") for run in (whole, other)]
+    if held[0] and not (held[1] and held[0].equals(held[1])):
+        return f"losses_held_out: {held[0].to_pylist()} and {held[1] and held[1].to_pylist()}"
     one, two = (load_file(last_checkpoint(run) / "model.safetensors") for run in (whole, other))
     changed = [name for name in one if not torch.equal(one[name], two[name])]
     return f"weights: {', '.join(changed)}" if changed else None

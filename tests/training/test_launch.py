@@ -195,7 +195,8 @@ MANY_PARTS = {"batch_sequences": 4, "micro_batch_sequences": 3, "checkpoint_ever
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(mixture, recipe):
-    cosine = recipe(**MANY_PARTS, schedule={"shape": "cosine", "warmup_steps": 3})
+    held_out = {"loss": ["toy@1"], "every": 2, "max_documents": 3}
+    cosine = recipe(**MANY_PARTS, schedule={"shape": "cosine", "warmup_steps": 3}, validation=held_out)
     by_signal, at_writes = deaths(*mixture, cosine, "points", 23)
     assert by_signal == 5 and at_writes >= 5
 

@@ -12,6 +12,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from evaluation.config import LossRecipe
+from evaluation.held_out.runs import evaluate_loss
 from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.runs import RunDirectory
@@ -73,6 +75,22 @@ def test_two_stages_as_in_torch(both):
     assert column(both["nanotron"], "stage") == ["stable"] * 6 + ["decay"] * 4
     summary = both["nanotron"].record["summary"]
     assert summary["planned_tokens"] == summary["achieved_tokens"] == both["torch"].record["summary"]["planned_tokens"]
+
+
+def held_out(run: RunDirectory) -> dict[tuple, float]:
+    return {(row["step"], row["slice"], row["name"]): row["loss"] for row in run.table("losses_held_out").to_pylist()}
+
+
+def test_held_out_loss_at_checkpoints_is_that_of_their_weights(built, recipe, tmp_path):
+    store = fresh(built, tmp_path / "store")
+    asked = recipe(steps=4, checkpoint_every=2, validation={"loss": ["toy@1"], "every": 1, "max_documents": 20})
+    one, other = (train(store, resolve(store, "mixture@1"), asked, backend=name) for name in ("torch", "nanotron"))
+    found = held_out(other)
+    assert {step for step, *_ in held_out(one)} == {0, 1, 2, 3, 4}
+    assert {step for step, *_ in found} == {0, 2, 4}
+    assert found == pytest.approx({key: held_out(one)[key] for key in found}, abs=1e-3)
+    again = held_out(evaluate_loss(store, other, ["toy@1"], LossRecipe(max_documents=20), [2, 4]))
+    assert again == pytest.approx({key: found[key] for key in again}, abs=1e-6)
 
 
 def test_attention_within_documents_and_their_losses(built, recipe, tmp_path):

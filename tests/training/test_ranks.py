@@ -26,8 +26,9 @@ def losses(run):
 def test_two_ranks_and_any_micro_batch_compute_what_one_does(mixture, recipe, tmp_path):
     """Seven sequences, and one in the last batch, which leaves a rank without any."""
     store, manifest = mixture
-    alone = train(store, manifest, recipe(batch_sequences=7, document_losses=True))
-    spread = {"parallel": {"dp": 2}, "micro_batch_sequences": 3, "document_losses": True}
+    recorded = {"document_losses": True, "validation": {"loss": ["toy@1"], "every": 3}}
+    alone = train(store, manifest, recipe(batch_sequences=7, **recorded))
+    spread = {"parallel": {"dp": 2}, "micro_batch_sequences": 3, **recorded}
     other = Store(shutil.copytree(tmp_path / "store", tmp_path / "two", ignore=shutil.ignore_patterns("runs")))
     run = train(other, resolve(other, "mixture@1"), recipe(batch_sequences=7, **spread))
     assert run.id == alone.id
@@ -36,6 +37,9 @@ def test_two_ranks_and_any_micro_batch_compute_what_one_does(mixture, recipe, tm
     documents = [one.table("losses") for one in (run, alone)]
     assert documents[0].drop_columns("loss").equals(documents[1].drop_columns("loss"))
     assert documents[0]["loss"].to_pylist() == pytest.approx(documents[1]["loss"].to_pylist(), abs=1e-5)
+    held = [one.table("losses_held_out") for one in (run, alone)]
+    assert held[0].num_rows and held[0]["step"].equals(held[1]["step"])
+    assert held[0]["loss"].to_pylist() == pytest.approx(held[1]["loss"].to_pylist(), abs=1e-5)
 
 
 def test_an_engine_that_fails_is_quoted(tmp_path):
