@@ -84,7 +84,7 @@ def check_thresholds(base: Manifest, identity: dict[str, Any]) -> None:
         hint = f"Re-filter {grown} and append to the result (--append-to), or run `octo curate` on all files"
         raise UserError(f"{base.ref} was appended to {grown}", hint)
     if wrong := [change for change in changes(base, identity) if not change.possible]:
-        lower = ", and lower finds more than is stored" if wrong[0].field in UPWARD else ""
+        lower = "; a lower limit would find more than is stored" if wrong[0].field in UPWARD else ""
         raise UserError(f"{base.ref} cannot be re-filtered: {wrong[0]}{lower}", HINT)
 
 

@@ -59,7 +59,7 @@ def train(
             return
         if job:
             print(f"job {job.id} {job.state}, last checkpoint: {run.last_step or 'none'}")
-        print(f"{run.path}/slurm/{job.id}.log; see `octo runs show {run.id}`" if job else "done already")
+        print(f"{run.path}/slurm/{job.id}.log; see `octo runs show {run.id}`" if job else f"{run.id} is done already")
         print(run.id)
         return
     run = launch.train(home, mixture, config, parent, engine, resume)
