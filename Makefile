@@ -17,7 +17,7 @@ test: $(VENV)/.dev
 # The default tests with the newest version of every library that pyproject.toml allows
 test-latest:
 	test -x build/latest/bin/python || $(PYTHON) -m venv build/latest
-	build/latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[train,dev]'
+	build/latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[train,study,dev]'
 	build/latest/bin/python -m pytest -n 2 --dist worksteal -q
 
 # Tests with a real Slurm on the loopback interface, as root, on Debian or Ubuntu; takes some minutes
@@ -28,7 +28,7 @@ test-slurm: $(VENV)/.dev
 
 # RL with an installed verl, on a CPU
 test-verl: $(VENV)/.dev
-	$(INSTALL) --editable '.[train,verl,dev]'
+	$(INSTALL) --editable '.[train,verl,study,dev]'
 	$(BIN)/python -m pytest -m engine -q tests/rl
 
 # Types and import contracts
@@ -61,7 +61,7 @@ $(VENV)/.train: pyproject.toml constraints.txt
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[train,dev]'
+	$(INSTALL) --editable '.[train,study,dev]'
 	touch $@ $(VENV)/.train
 
 clean:

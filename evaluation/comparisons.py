@@ -105,7 +105,7 @@ def _block_effects(cells: list[tuple[str, Hashable, float]]) -> dict[Hashable, f
     arms, blocks = (list(dict.fromkeys(cell[place] for cell in cells)) for place in (0, 1))
     seen = {block: {name for name, other, _ in cells if other == block} for block in blocks}
     shared = [block for block in blocks if len(seen[block]) > 1]
-    if len(shared) < 2 or not _is_connected([seen[block] for block in shared]):
+    if len(shared) < 2 or not is_connected([seen[block] for block in shared]):
         return {}
     design = np.zeros((len(cells), len(arms) + len(shared)))
     used = [row for row, (_, block, _) in enumerate(cells) if block in shared]
@@ -116,9 +116,9 @@ def _block_effects(cells: list[tuple[str, Hashable, float]]) -> dict[Hashable, f
     return {block: float(effect) for block, effect in zip(shared, solved - solved.mean(), strict=True)}
 
 
-def _is_connected(groups: list[set[str]]) -> bool:
+def is_connected(groups: Sequence[set[Any]]) -> bool:
     """Whether every group is linked to every other through members."""
-    reached, rest = set(groups[0]), groups[1:]
+    reached, rest = set(groups[0]), list(groups[1:])
     while near := [group for group in rest if group & reached]:
         reached |= set().union(*near)
         rest = [group for group in rest if not group & reached]

@@ -70,8 +70,10 @@ def _error(fitted: Fitted) -> float:
 
 
 def learn(seen: Observations, seed: int = 0) -> Lessons:
-    """Fit every model to the observations of one outcome."""
+    """Fit every model to the observations of one outcome. ValueError if it is the same for all mixtures."""
     found = noise(seen)
+    if np.ptp(found.adjusted) <= 1e-12 * float(np.abs(seen.outcome).max()):
+        raise ValueError("the outcome is the same for all mixtures, so there is nothing to learn from it")
     arms = len(seen.runs)
     nothing = float(np.sqrt(((found.adjusted - found.adjusted.mean()) ** 2).mean())) * arms / (arms - 1)
     repeated = found.degrees > 0
@@ -108,9 +110,8 @@ def _maker(name: str, seed: int) -> Callable[[Observations], Surface]:
 def said(lessons: Lessons, outcome: str) -> list[str]:
     """What can be said of the outcome, and what cannot, in plain sentences."""
     seen, best = lessons.seen, lessons.best
-    stems = int(seen.blocks.max()) + 1
-    many = f"{len(seen.runs)} mixtures, {len(seen.outcome)} runs, {stems} stem{'s' * (stems > 1)}"
-    return [_skill(lessons, best, outcome, many), *_told(lessons.effects, outcome), *_limits(lessons, stems)]
+    many = f"{len(seen.runs)} mixtures, {len(seen.outcome)} runs, {seen.stems} stem{'s' * (seen.stems > 1)}"
+    return [_skill(lessons, best, outcome, many), *_told(lessons.effects, outcome), *_limits(lessons)]
 
 
 def _skill(lessons: Lessons, best: Fitted, outcome: str, many: str) -> str:
@@ -139,13 +140,15 @@ def _told(effects: Sequence[Effect], outcome: str) -> list[str]:
     return [*told, *([f"{', '.join(fixed)} did not vary by itself: nothing can be said of it."] if fixed else [])]
 
 
-def _limits(lessons: Lessons, stems: int) -> list[str]:
+def _limits(lessons: Lessons) -> list[str]:
     mixtures = lessons.seen.mixtures
     spans = zip(lessons.seen.names, mixtures.min(0), mixtures.max(0), strict=True)
     ranges = ", ".join(f"{name} {low:.2g} to {high:.2g}" for name, low, high in spans)
     told = [f"It holds for weights that were tried ({ranges}), and for this corpus, model size and recipe."]
     if lessons.noise is None:
         told.append("No mixture was repeated, so noise cannot be told from what the model misses.")
-    if stems == 1:
+    if lessons.seen.stems == 1:
         told.append("All runs share one stem: how far another stem would change this cannot be said.")
+    elif lessons.seen.blocks.max() == 0:
+        told.append("The stems do not link the mixtures, so what a stem does counts as noise of its mixtures.")
     return told

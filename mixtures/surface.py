@@ -22,7 +22,7 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import fdtrc, stdtrit
 
-from evaluation.comparisons import holm
+from evaluation.comparisons import holm, is_connected
 from evaluation.estimates import NO_BAR, Estimate, estimate
 from mixtures.designs import Model, terms
 
@@ -36,7 +36,8 @@ class Observations:
     """Runs of a study: weights (runs × components, rows sum to one), block and arm of each, and the outcome.
 
     `arms` says which runs are repetitions of one mixture; by default those with equal weights are. Runs without an
-    outcome (NaN) are left out by `observations`, which is how to make one.
+    outcome (NaN) are left out by `observations`, which is how to make one. `stems` counts the blocks; where these do
+    not link the arms, all runs are put into one block, since nothing then tells a block from its arm.
     """
 
     names: tuple[str, ...]
@@ -44,6 +45,7 @@ class Observations:
     blocks: np.ndarray
     arms: np.ndarray
     outcome: np.ndarray
+    stems: int = 1
 
     @property
     def mixtures(self) -> np.ndarray:
@@ -59,7 +61,7 @@ class Observations:
         """The runs of all other arms, which keep their order."""
         kept = self.arms != arm
         arms = np.unique(self.arms[kept], return_inverse=True)[1]
-        return Observations(self.names, self.weights[kept], self.blocks[kept], arms, self.outcome[kept])
+        return Observations(self.names, self.weights[kept], self.blocks[kept], arms, self.outcome[kept], self.stems)
 
 
 def observations(
@@ -73,6 +75,8 @@ def observations(
 
     ValueError for weights that are no mixture and for fewer than three mixtures with an outcome.
     """
+    if len(names) < 2:
+        raise ValueError("a mixture has two components or more")
     table = np.asarray(weights, dtype=np.float64)
     found = np.array([math.nan if value is None else value for value in outcome], dtype=np.float64)
     if table.shape != (len(found), len(names)) or len(blocks) != len(found):
@@ -85,7 +89,10 @@ def observations(
     block, arm = _numbers(kept_blocks), _numbers(kept_arms)
     if len(arm) == 0 or arm.max() < 2:
         raise ValueError("fewer than three mixtures have an outcome")
-    return Observations(tuple(names), table[kept], block, arm, found[kept])
+    stems = int(block.max()) + 1
+    if not is_connected([set(arm[block == one].tolist()) for one in range(stems)]):
+        block = np.zeros_like(block)
+    return Observations(tuple(names), table[kept], block, arm, found[kept], stems)
 
 
 def _numbers(labels: Sequence[Hashable]) -> np.ndarray:
@@ -256,13 +263,17 @@ class Polynomial:
         return self._estimate(float(row @ self.coefficients), *self._parts(row), level)
 
     def left_out(self) -> np.ndarray:
-        """By the closed form of least squares without the runs of an arm."""
-        hat = self.design @ self.inverse @ self.design.T
+        """By the closed form of least squares without the runs of an arm; where the other arms do not determine the
+        model at this one, its difference from their mean."""
+        hat = self._reach @ self.design.T
         found = np.empty(len(self.seen.runs))
         for arm in range(len(found)):
             mine = self.seen.arms == arm
             block = np.eye(int(mine.sum())) - hat[np.ix_(mine, mine)]
-            found[arm] = np.linalg.lstsq(block, self.deviations[mine], rcond=None)[0].mean()
+            if np.linalg.eigvalsh(block)[0] > 1e-8:
+                found[arm] = np.linalg.solve(block, self.deviations[mine]).mean()
+            else:
+                found[arm] = self.noise.adjusted[arm] - np.delete(self.noise.adjusted, arm).mean()
         if self.model == "log-linear":
             adjusted = noise(self.seen).adjusted
             return adjusted - np.exp(np.log(np.maximum(adjusted, 1e-300)) - found)

@@ -214,3 +214,34 @@ def test_a_model_that_cannot_be_fitted_is_a_row_with_a_reason(monkeypatch):
     assert rows["log-linear"]["note"] == "the logarithm needs outcomes above 0"
     assert "octothinker[study]" in rows["Gaussian process"]["note"]
     assert rows["linear"]["note"] is None and rows["linear"]["error_left_out"] > 0
+
+
+SIX = sobol(caps(NAMES[:3]), 6, 0)
+
+
+@pytest.mark.parametrize("outcome", [np.zeros(18), np.full(18, 0.1), np.tile([0.1, 0.2, 0.3], 6)])
+def test_an_outcome_that_no_mixture_changes_teaches_nothing(outcome):
+    seen = observations(NAMES[:3], np.repeat(SIX, 3, 0), [0, 1, 2] * 6, outcome)
+    with pytest.raises(ValueError, match="the same for all mixtures"):
+        learn(seen)
+
+
+@pytest.mark.parametrize("blocks", [list(range(18)), [0] * 9 + [1] * 9, list(np.repeat(range(6), 3))])
+def test_stems_that_do_not_link_the_mixtures_are_noise(blocks):
+    outcome = np.random.default_rng(0).normal(size=18)
+    seen = observations(NAMES[:3], np.repeat(SIX, 3, 0), blocks, outcome)
+    assert seen.stems == len(set(blocks)) and set(seen.blocks) == {0}
+    alone = observations(NAMES[:3], np.repeat(SIX, 3, 0), [0] * 18, outcome)
+    assert fit(seen, "linear").effects() == fit(alone, "linear").effects()
+    assert "The stems do not link the mixtures" in " ".join(said(learn(seen), "accuracy"))
+
+
+def test_a_mixture_that_the_others_do_not_determine_has_no_error_of_zero():
+    corners = np.repeat(np.eye(3), 3, 0)
+    seen = observations(NAMES[:3], corners, [0, 1, 2] * 3, corners @ SLOPES[:3])
+    assert fit(seen, "linear").left_out() == pytest.approx([-0.45, -0.15, 0.6])
+
+
+def test_one_component_is_no_mixture():
+    with pytest.raises(ValueError, match="two components"):
+        observations(["web"], np.ones((4, 1)), [0] * 4, np.arange(4.0))
