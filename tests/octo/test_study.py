@@ -394,7 +394,7 @@ def test_arms_are_compared_within_stems_so_that_a_bad_stem_hides_nothing(empty):
         _, (row,) = compare(opened, found, None, None)
     assert row["paired"] is True
     assert row["difference"] == pytest.approx(0.1)
-    assert row["difference_low"] > 0.05
+    assert row["low"] > 0.05
     wide = results(found).means["y"]["b"]
     assert wide.high - wide.low > 1
 
