@@ -27,7 +27,7 @@ LEGENDS = 12
 
 
 def part(report: Report, thing: Manifest | RunDirectory) -> Part:
-    """What the page says of a study: of its manifest, or of its run while it goes on."""
+    """What the page says of a study: of its manifest, or of its run while it runs."""
     found = of_manifest(thing) if isinstance(thing, Manifest) else of_run(report.catalog, study_of(thing), thing)
     told = results(found)
     done = sum(cell["status"] == "done" for cell in found.cells)

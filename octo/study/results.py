@@ -59,7 +59,7 @@ class Snapshot:
 
 
 def snapshot(catalog: Catalog, ref: str) -> Snapshot:
-    """The study that `ref` names: a manifest, a run (which may still go on), or the path of a recipe. UserError if
+    """The study that `ref` names: a manifest, a run (which may be in progress), or the path of a recipe. UserError if
     there is none."""
     if ref.startswith("run-") or recipe_file(ref).is_file():
         return of_run(catalog, *find(catalog.store, ref))
