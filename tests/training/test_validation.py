@@ -139,6 +139,17 @@ def test_the_start_of_a_run_from_another_is_measured(held, recipe: Recipes):
     assert len(digests) == 1, "mixtures of one corpus hold out other documents"
 
 
+def test_what_an_earlier_run_held_out_is_measured_and_said_when_it_is_read(held, recipe: Recipes, capsys):
+    store, mixture = held
+    first = train(store, mixture, recipe())
+    later = recipe(model=None, stage="all", steps=2, validation={"loss": ["hold_out"]})
+    second = train(store, resolve(store, "mixture@1"), later, first)
+    rows = [row for row in whole(second) if row["texts"] == "held_out"]
+    assert [row["step"] for row in rows] == [0, 2] and {row["manifest"] for row in rows} == {mixture.id}
+    assert all(row["n_trained_on"] > 0 for row in rows)
+    assert "their loss is not held out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("validation", "said"),
     [
