@@ -79,7 +79,7 @@ class Algebra(Judge):
         zeros = [[_zero(_squared(one)) for one in equations] for equations in (answer, reference)]
         if any(one is None for each in zeros for one in each):
             return False
-        return _same_zeros(*(sympy.prod(each) for each in zeros))
+        return _same_zeros(*(sympy.Mul(*each) for each in zeros))
 
     def relations(self, answer: Relation, reference: Relation) -> bool | None:
         if super().relations(answer, reference):
@@ -385,7 +385,7 @@ def _same_zeros(first: Expr, second: Expr) -> bool:
         polynomials = [sympy.Poly(one, *names) for one in above]
         if any(one.is_zero or one.total_degree() > MOST_DEGREE for one in polynomials):
             return False
-        return _is_multiple(*above)
+        return _is_multiple(above[0], above[1])
     except (MemoryError, RecursionError):
         raise
     except Exception:  # no polynomial in its variables
