@@ -79,7 +79,7 @@ class Algebra(Judge):
         zeros = [[_zero(_squared(one)) for one in equations] for equations in (answer, reference)]
         if any(one is None for each in zeros for one in each):
             return False
-        return _same_zeros(sympy.Mul(*zeros[0]), sympy.Mul(*zeros[1]))
+        return _same_zeros(*(sympy.Mul(*each) for each in zeros))
 
     def relations(self, answer: Relation, reference: Relation) -> bool | None:
         if super().relations(answer, reference):
