@@ -7,10 +7,12 @@ were batched, dictionary or plain encoding, 32- or 64-bit string offsets, code, 
 Canonical encoding. A column is one or more byte streams, each fed to its own SHA-256, so that batch boundaries leave no
 trace; NULL, empty and absent differ:
 
-    fixed width   values little-endian, NULLs as zero bytes; validity, one byte a row boolean       one byte a row: 0,
-    1, or 2 for NULL string/binary lengths as int64, -1 for NULL; the bytes of all values, concatenated list
-    lengths as int64, -1 for NULL; the child's streams over the values of the rows that are not NULL struct
-    validity; each child's streams under its name null          the number of rows alone
+    fixed width   values little-endian, NULLs as zero bytes; validity, one byte a row
+    boolean       one byte a row: 0, 1, or 2 for NULL
+    string/binary lengths as int64, -1 for NULL; the bytes of all values, concatenated
+    list          lengths as int64, -1 for NULL; the child's streams over the values of the rows that are not NULL
+    struct        validity; each child's streams under its name
+    null          only the number of rows
 
 Floats are hashed by their bits: 0.0 and -0.0 differ, and so do two NaNs with different payloads. A dictionary column
 enters as its values. Everything works on Arrow buffers, column by column in threads (hashlib releases the GIL);

@@ -1,8 +1,9 @@
 """The program that `curation.execution.slurm` and `curation.execution.on_ray` submit: `python -m
 curation.execution.node JOB STAGE LAUNCH`.
 
-    annotate    the tasks of one element of a Slurm array finish      the end of a build whose tasks Slurm has run ray
-    the driver of a Ray job; ends with the process that started it
+    annotate    the tasks of one element of a Slurm array
+    finish      the end of a build whose tasks Slurm has run
+    ray         the driver of a Ray job; ends with the process that started it
 
 A UserError ends it as one line with status USER_ERROR. An error at the end of a build is in its run's record.
 """

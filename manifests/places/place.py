@@ -1,7 +1,8 @@
 """What a place is: work is submitted to it, and it reports the status of the work, cancels it and finds its logs.
 
-    local      processes on this machine, which end with the one that submitted them slurm      jobs of a cluster, which
-    continue without it on_ray     a driver on this machine, which ends with it, and tasks wherever Ray has room
+    local      processes on this machine, which end with the one that submitted them
+    slurm      jobs of a cluster, which continue without it
+    on_ray     a driver on this machine, which ends with it, and tasks wherever Ray has room
 
 The submitter knows what the work is and whether it is done; a place knows only processes. Leaves out waiting.
 """

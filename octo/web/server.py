@@ -1,10 +1,12 @@
 """`octo ui`: a read-only web application over a store.
 
-    /                                the manifests and runs of the store, with their lineage /things/REF a manifest or
-    run, as in its report /documents, /documents/ID        search; one document with its history /runs/RUN/steps/N a
-    step of a run: what it read, or its responses /mixtures/ID/sequences/N a sequence of a mixture, as the model reads
-    it /sql                             one SELECT, and example queries /compare, /compare.json curves of runs, updated
-    while they train
+    /                                the manifests and runs of the store, with their lineage
+    /things/REF                      a manifest or run, as in its report
+    /documents, /documents/ID        search; one document with its history
+    /runs/RUN/steps/N                a step of a run: what it read, or its responses
+    /mixtures/ID/sequences/N         a sequence of a mixture, as the model reads it
+    /sql                             one SELECT, and example queries
+    /compare, /compare.json          curves of runs, updated while they train
 
 Promises. Every request is a GET that writes nothing. On loopback the Host header must name this machine, so that no
 website can reach this server under its own name (DNS rebinding); on any other host a token is required, once, and kept
