@@ -200,7 +200,7 @@ def _surface(report: Report, found: Snapshot) -> Html | None:
 
 def _cells(report: Report, found: Snapshot) -> Html:
     """Every cell with what is behind it."""
-    roles = ("mixture", "base", "before", "rl", "after")
+    roles = ("mixture", "base", "loss", "before", "rl", "after")
 
     def linked(identity: Any) -> object:
         if identity is None:

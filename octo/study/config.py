@@ -134,9 +134,12 @@ class StudyRecipe(NamedRecipe):
     """Recipe of the evaluations, before and after RL."""
     benchmarks: Annotated[tuple[str, ...], Local] = ()
     """Benchmark manifests; by default those that the recipe of the evaluations names."""
+    loss: Annotated[tuple[str, ...], Local] = ()
+    """Manifests on which the loss of every model before RL is measured, as `octo eval --loss` takes them: the outcome
+    `bits_per_byte`."""
     outcomes: dict[Name, str] = Field(default={})
-    """Outcomes by name, each a SELECT of one number with the parameters $mixture, $stem, $base, $before, $rl and
-    $after (IDs of the cell). Built-in outcomes need no entry, see docs/guides/studies.md."""
+    """Outcomes by name, each a SELECT of one number with the parameters $mixture, $stem, $base, $loss, $before,
+    $rl and $after (IDs of the cell). Built-in outcomes need no entry, see docs/guides/studies.md."""
     report: tuple[str, ...] = ("accuracy_before", "accuracy_after")
     """Outcomes of the tables, the most important one last."""
     control: str | None = None

@@ -135,7 +135,7 @@ def _arms(study: Study) -> list[Row]:
     ]
 
 
-UNITS = {"mix": "sequences", "train": "tokens", "rl": "responses", "eval": "responses"}
+UNITS = {"mix": "sequences", "train": "tokens", "rl": "responses", "eval": "responses", "loss": "texts"}
 
 
 def _work(store: Store, study: Study, done: dict[str, str], times: dict[str, tuple[float, float] | None]) -> list[Row]:

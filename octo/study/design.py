@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from evaluation.config import EvalRecipe
+from evaluation.config import EvalRecipe, LossRecipe
 from evaluation.samplers.sampling import SamplerName
 from manifests.errors import UserError
 from manifests.identity import json_digest
@@ -25,7 +25,7 @@ from rl.config import RLRecipe
 from training.config import Backend as TrainingBackend
 from training.config import TrainRecipe
 
-Verb = Literal["mix", "train", "rl", "eval"]
+Verb = Literal["mix", "train", "rl", "eval", "loss"]
 R = TypeVar("R", bound=Recipe)
 PLAIN = ArmRecipe()
 
@@ -75,7 +75,7 @@ class Cell:
     seed: int
     stem: str
     nodes: dict[str, str]
-    """stem, mixture, base, before, rl and after, as far as the study has them."""
+    """stem, mixture, base, loss, before, rl and after, as far as the study has them."""
 
     @property
     def name(self) -> str:
@@ -240,6 +240,9 @@ class _Nodes:
         base = self._branch(arm, branch, seed, trained) if branch else trained
         nodes |= {"mixture": mixture, "base": base}
         where = f"arm.{arm}{f'.{branch}' if branch else ''}.s{seed}"
+        if self.recipe.loss:
+            needs, texts = {"model": base}, self.recipe.loss
+            nodes["loss"] = self._add(f"{where}.loss", "loss", LossRecipe(), needs, arm, seed, texts)
         nodes["before"] = self._evaluated(f"{where}.before", base, arm, seed)
         if self.recipe.rl:
             nodes["rl"] = self._reinforced(where, base, arm, seed)

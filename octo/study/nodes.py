@@ -7,7 +7,7 @@ out the order of nodes and what happens when one fails: see `octo.study.run`.
 
 from typing import Any, assert_never
 
-from evaluation.config import EvalRecipe
+from evaluation.config import EvalRecipe, LossRecipe
 from evaluation.samplers.model_folder import checksums
 from evaluation.scores import evaluate
 from manifests.errors import UserError
@@ -39,6 +39,8 @@ def from_json(plain: dict[str, Any]) -> Node:
             model = RLRecipe
         case "eval":
             model = EvalRecipe
+        case "loss":
+            model = LossRecipe
         case other:
             raise UserError(f"node {plain['name']} has no verb {other}", "Use a newer octothinker")
     recipe = parse(plain["recipe"], model, plain["name"])
@@ -68,6 +70,11 @@ def do(store: Store, node: Node, made: dict[str, str], backends: Backends) -> st
             benchmarks = [resolve(store, name) for name in node.benchmarks]
             folder = run.checkpoint(run.last_step)
             return evaluate(store, folder, benchmarks, recipe, run, backends.sampler, run.last_step).id
+        case "loss", LossRecipe() as recipe:
+            from evaluation.held_out.runs import evaluate_loss
+
+            run = load_run(store, made["model"])
+            return evaluate_loss(store, run, node.benchmarks, recipe, [run.last_step]).id
     raise AssertionError(f"{node.name}: {node.verb} with a {type(node.recipe).__name__}")
 
 
@@ -87,7 +94,7 @@ def find(store: Store, node: Node, made: dict[str, str], backends: Backends) -> 
 def _begun(store: Store, node: Node, made: dict[str, str], backends: Backends) -> RunDirectory | None:
     """The run that `node` would be, if it was ever begun."""
     match node.verb:
-        case "mix":
+        case "mix" | "loss":  # the verb itself finds what was measured before
             return None
         case "train":
             mixture = resolve(store, made["mixture"])

@@ -1,9 +1,10 @@
 """The outcomes of the cells of a study, each one number by SQL over the catalog.
 
-An outcome is a SELECT of one value with the parameters $mixture, $stem, $base, $before, $rl and $after, which stand for
-the IDs of the cell. Built in are, for every metric of `scores`, METRIC_before, METRIC_after and METRIC_gain (mean over
-the benchmarks; BENCHMARK:METRIC_after for one), and those of RUN below. Promises: one query per outcome, whatever the
-number of cells; NULL where a cell is incomplete. Leaves out intervals: see `octo.study.results`.
+An outcome is a SELECT of one value with the parameters $mixture, $stem, $base, $loss, $before, $rl and $after, which
+stand for the IDs of the cell. Built in are, for every metric of `scores`, METRIC_before, METRIC_after and METRIC_gain
+(mean over the benchmarks; BENCHMARK:METRIC_after for one), `bits_per_byte`, and those of an RL run below. Promises: one
+query per outcome, whatever the number of cells; NULL where a cell is incomplete. Leaves out intervals: see
+`octo.study.results`.
 """
 
 import re
@@ -14,7 +15,7 @@ from manifests.catalog import Catalog
 from manifests.errors import UserError
 
 Row = dict[str, Any]
-ROLES = ("mixture", "stem", "base", "before", "rl", "after")
+ROLES = ("mixture", "stem", "base", "loss", "before", "rl", "after")
 LAST = 5
 """Steps at the end of RL over which `length_mean`, `truncated_share` and `reward_last` are averaged."""
 
@@ -37,6 +38,8 @@ def built_in(name: str) -> str | None:
         return f"SELECT list_avg({last}) FROM steps WHERE run = $rl"
     if name == "collapsed_at":
         return COLLAPSED
+    if name == "bits_per_byte":
+        return "SELECT avg(bits_per_byte) FROM losses_held_out WHERE run = $loss AND slice = 'all'"
     if not (found := OF_SCORES.fullmatch(name)):
         return None
     which = f"benchmark = {_quote(found['benchmark'])}" if found["benchmark"] else "benchmark <> 'mean'"

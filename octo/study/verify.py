@@ -17,7 +17,7 @@ from octo.study.outcomes import outcomes
 from octo.study.run import find
 
 Row = dict[str, Any]
-RUNS = ("stem_run", "base", "before", "rl", "after")
+RUNS = ("stem_run", "base", "loss", "before", "rl", "after")
 
 
 def verify(store: Store, ref: str) -> tuple[Manifest, list[str], Row]:
@@ -56,7 +56,7 @@ def _problems(store: Store, cell: Row) -> list[str]:
             continue
         if found[role]["status"] != "done":
             problems.append(f"{where}: {cell[role]} is {found[role]['status']}")
-    parents = {"before": "base", "rl": "base", "after": "rl"}
+    parents = {"loss": "base", "before": "base", "rl": "base", "after": "rl"}
     for role, parent in parents.items():
         if role in found and found[role]["parent"] != cell[parent]:
             problems.append(f"{where}: {cell[role]} started from {found[role]['parent']}, not {cell[parent]}")

@@ -74,8 +74,9 @@ def folder(tmp_path_factory) -> Path:
         "mixtures": str(home / "arms.yaml"), "train": str(home / "arm-train.yaml"),
         "prompts": str(home / "prompts.yaml"), "rl": str(home / "rl.yaml"), "evaluation": str(home / "eval.yaml"),
         "benchmarks": ["arithmetic@1"],
+        "loss": ["arithmetic@1"],
         "outcomes": {"loss": "SELECT arg_max(loss, step) FROM steps WHERE run = $base"},
-        "report": ["accuracy_before", "reward_last", "accuracy_after"],
+        "report": ["bits_per_byte", "reward_last", "accuracy_after"],
         "claims": {"cot": {"says": "Chains help", "better": "cot", "worse": "web", "margin": 0.1}},
     })  # fmt: skip
     return home
@@ -209,7 +210,7 @@ def test_a_study_is_a_manifest_that_verifies_from_the_store_alone(done):
     assert len({cell["stem_run"] for cell in cells}) == 2
     _, problems, checked = verify_study(store, made.id)
     assert problems == []
-    assert checked == {"cells": 4, "runs": 2 + 4 * 4, "outcomes": 4 * 4}
+    assert checked == {"cells": 4, "runs": 2 + 4 * 5, "outcomes": 4 * 4}
 
 
 def test_run_again_nothing_is_done_twice_and_the_id_is_the_same(done):
@@ -236,7 +237,7 @@ def test_what_each_node_took_is_a_query(done):
     sql = """SELECT verb, count(*) AS n, min(cpu_seconds) AS least FROM study_nodes
     WHERE status = 'done' AND NOT found GROUP BY verb"""
     rows = {row["verb"]: row for row in catalog.query(store, sql).to_pylist()}
-    assert {verb: row["n"] for verb, row in rows.items()} == {"mix": 7, "train": 6, "eval": 8, "rl": 4}
+    assert {verb: row["n"] for verb, row in rows.items()} == {"mix": 7, "train": 6, "eval": 8, "rl": 4, "loss": 4}
     assert all(row["least"] > 0 for row in rows.values())
 
 
@@ -275,6 +276,8 @@ def test_the_commands_print_what_they_say(done, folder):
     assert "accuracy_after" in say("show", "small@1")
     told = json.loads(say("show", "small@1", "--json"))
     assert {row["arm"] for row in told["arms"]} == {"web", "cot"}
+    bits = [row for row in told["arms"] if row["outcome"] == "bits_per_byte"]
+    assert all(0 < row["value"] < 20 and row["n"] == 2 for row in bits)
     assert told["claims"][0]["conclusion"] in ("supported", "refuted", "cannot tell at this power")
     rows = json.loads(say("compare", "small@1", "--outcome", "loss", "--json"))
     assert [row["second"] for row in rows] == ["cot"]
@@ -364,7 +367,7 @@ def kill_a_worker(store: Store) -> None:
 
 
 def cell(arm: str, seed: int, **ids) -> dict:
-    roles = dict.fromkeys(("stem_run", "mixture", "base", "before", "rl", "after"))
+    roles = dict.fromkeys(("stem_run", "mixture", "base", "loss", "before", "rl", "after"))
     return {"arm": arm, "branch": "", "seed": seed, "stem": "base", "status": "done", "reason": None} | roles | ids
 
 
