@@ -33,7 +33,18 @@ import pyarrow.compute as pc
 from curation.config import DecontaminateRecipe
 from curation.measures.spans import spans
 from curation.measures.spellings import spelled, spelled_words
-from curation.measures.words import AFTER_BREAK, KIND, NUMBER, OPERATOR, WORD, Words, shingles, split
+from curation.measures.words import (
+    AFTER_BREAK,
+    KIND,
+    NUMBER,
+    OPERATOR,
+    SHINGLE_PRIME,
+    WORD,
+    Words,
+    run_hash,
+    shingles,
+    split,
+)
 from manifests.manifest import Manifest
 from manifests.tables import LEAKS
 
@@ -54,7 +65,9 @@ MOST_PLACED = 100
 QUESTION, ANSWER, BOTH = "question", "answer", "question and answer"
 LEAST_WORDS = 3
 SOLUTION_WORDS = 20
-FILTER_BITS = 22
+BITS_A_KEY, BEGINNING_BITS, PASSAGE_BITS = 16, 16, 12
+"""Sizes of the tables that answer most questions with no: is a run one of an item (bits, at least), may three words
+begin an item shorter than a run, does a passage hold a word (entries, as powers of two)."""
 REPLACED = 20
 """How much heavier a number with another in its place weighs than one that is not there: an edit or an extractor loses
 numbers, and another number makes another problem, also in an item of a hundred."""
@@ -170,16 +183,21 @@ class ItemIndex:
         figures = (self.words.kinds == NUMBER) | np.isin(self.words.hashes, SPELLED_NUMBERS)
         return np.where(figures, 2, self.words.kinds == OPERATOR).astype(np.int8)
 
+    @cached_property
+    def _beginnings(self) -> np.ndarray:
+        """1 for the first words of each item that is shorter than a run, else 0."""
+        item = np.concatenate([np.empty(0, np.int64), *(table.item for table in self._whole.values())])
+        return _beginnings(self.words.hashes, self.words.offsets[item])
+
+    @cached_property
+    def _wordy(self) -> np.ndarray:
+        """Whether each item has no number, so that it may be part of any sentence."""
+        running = np.concatenate([[0], np.cumsum(self._numeric == 2)])
+        return np.diff(running[self.words.offsets]) == 0
+
     def _lettered(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
         """Whether the `length` words at `position` of `item` hold one with a letter."""
-        return self._some(self.words.kinds == WORD, item, position, length)
-
-    def _counted(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
-        """Whether they hold a number."""
-        return self._some(self._numeric == 2, item, position, length)
-
-    def _some(self, chosen: np.ndarray, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
-        running = np.concatenate([[0], np.cumsum(chosen)])
+        running = np.concatenate([[0], np.cumsum(self.words.kinds == WORD)])
         start = self.words.offsets[item] + position
         return running[start + length] > running[start]
 
@@ -253,6 +271,7 @@ class ItemIndex:
             pairs.document, pairs.item, pairs.diagonal,
             words.hashes, words.flags, words.offsets,
             self.words.hashes, self._numeric, self.words.offsets, SPELLED_NUMBERS,
+            self.settings.coverage, self.settings.numbers,
         )  # fmt: skip
         held = (shares[:, 0] >= self.settings.coverage) & (shares[:, 1] >= self.settings.numbers)
         return pairs.document[held], pairs.item[held], shares[held, 0]
@@ -269,13 +288,14 @@ class ItemIndex:
     def _occurring_whole(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(document, item, 1.0) where an item shorter than a run occurs as it is."""
         documents, items = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        starts = _may_begin(words.hashes, words.offsets, self._beginnings)
+        within = np.searchsorted(words.offsets, starts, side="right") - 1
         for length, table in self._whole.items():
-            runs = shingles(words.hashes, words.offsets, length)
-            place, entry = table.matches(runs.hashes)
-            document = np.searchsorted(runs.offsets, place, side="right") - 1
-            start = words.offsets[document] + place - runs.offsets[document]
-            wordy = ~self._counted(table.item[entry], np.zeros(len(entry), np.int64), length)
-            free = _stands_alone(words, start, start + length, document, wordy)
+            fits = starts + length <= words.offsets[within + 1]
+            start, document = starts[fits], within[fits]
+            place, entry = table.matches(_runs_at(words.hashes, start, length))
+            start, document = start[place], document[place]
+            free = _stands_alone(words, start, start + length, document, self._wordy[table.item[entry]])
             documents.append(document[free])
             items.append(table.item[entry[free]])
         return np.concatenate(documents), np.concatenate(items), np.ones(sum(map(len, documents)))
@@ -290,7 +310,7 @@ class _RunTable:
     item: np.ndarray
     position: np.ndarray
     lookup: tuple[np.ndarray, np.ndarray, np.ndarray]
-    """Hashes, a hash table of their numbers, and a bit field that answers most questions with no."""
+    """Hashes, a hash table of their numbers, and a Bloom filter."""
 
     @classmethod
     def of(cls, hashes: np.ndarray, item: np.ndarray, position: np.ndarray) -> "_RunTable":
@@ -317,52 +337,97 @@ def _stands_alone(
 ) -> np.ndarray:
     """Whether the words before and after cannot go on what is between: beyond a break, or, unless that is `wordy` (some
     words without a number, which may be part of any sentence), a word with letters."""
-    flags = np.concatenate([words.flags, np.array([AFTER_BREAK], np.uint8)])
-    kinds = flags & KIND
-    follows = (end >= words.offsets[document + 1]) | (flags[end] & AFTER_BREAK > 0) | (~wordy & (kinds[end] == WORD))
-    precedes = (start <= words.offsets[document]) | (flags[start] & AFTER_BREAK > 0)
-    return follows & (precedes | (~wordy & (kinds[start - 1] == WORD)))
+    ends, begins = end >= words.offsets[document + 1], start <= words.offsets[document]
+    behind = np.where(ends, AFTER_BREAK, words.flags[np.where(ends, start, end)])
+    before = words.flags[np.where(begins, start, start - 1)]
+    follows = (behind & AFTER_BREAK > 0) | (~wordy & (behind & KIND == WORD))
+    precedes = begins | (words.flags[start] & AFTER_BREAK > 0) | (~wordy & (before & KIND == WORD))
+    return follows & precedes
 
 
 @numba.njit(cache=True, nogil=True)
 def _hashed(keys):
-    """(numbers of distinct `keys` by the lower bits of the key, the next free slot if taken; bits by the upper)."""
+    """(numbers of distinct `keys` by the lower bits of the key, the next free slot if taken; a Bloom filter of them)"""
     size = 2
     while size < 2 * len(keys):
         size *= 2
-    slots, bits = np.full(size, -1, np.int32), np.zeros(1 << (FILTER_BITS - 3), np.uint8)
+    slots, bits = np.full(size, -1, np.int32), np.zeros(size * BITS_A_KEY // 128 + 1, np.uint64)
     for number in range(len(keys)):
         slot = np.int64(keys[number] & np.uint64(size - 1))
         while slots[slot] >= 0:
             slot = (slot + 1) & (size - 1)
         slots[slot] = number
-        upper = keys[number] >> np.uint64(64 - FILTER_BITS)
-        bits[upper >> np.uint64(3)] |= np.uint8(1) << np.uint8(upper & np.uint64(7))
+        bits[_word(keys[number], bits)] |= _pair(keys[number])
     return slots, bits
 
 
 @numba.njit(cache=True, nogil=True)
-def _number(run, keys, slots, bits):
-    """The number of the key `run`, -1 if it is none."""
-    upper = run >> np.uint64(64 - FILTER_BITS)
-    if not bits[upper >> np.uint64(3)] >> np.uint8(upper & np.uint64(7)) & 1:
-        return -1
-    slot = np.int64(run & np.uint64(len(slots) - 1))
-    while slots[slot] >= 0 and keys[slots[slot]] != run:
-        slot = (slot + 1) & (len(slots) - 1)
-    return slots[slot]
+def _word(key, bits):
+    """Which word of the Bloom filter has the bits of `key`: by its upper half."""
+    return ((key >> np.uint64(32)) * np.uint64(len(bits) - 1)) >> np.uint64(32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _pair(key):
+    """The two bits that `key` has in its word of the Bloom filter."""
+    return np.uint64(1) << (key & np.uint64(63)) | np.uint64(1) << (key >> np.uint64(6) & np.uint64(63))
 
 
 @numba.njit(cache=True, nogil=True)
 def _places(runs, keys, slots, bits):
     """Places in `runs` that hold a key, and the keys' numbers."""
-    places, numbers = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
-    found = 0
+    places = np.empty(len(runs), np.int64)
+    # most runs are no keys: the filter says so, without a branch
+    likely = 0
     for place in range(len(runs)):
-        number = _number(runs[place], keys, slots, bits)
-        places[found], numbers[found] = place, number
-        found += number >= 0
+        pair = _pair(runs[place])
+        places[likely] = place
+        likely += bits[_word(runs[place], bits)] & pair == pair
+    # the others are looked up
+    numbers, found = np.empty(likely, np.int64), 0
+    for place in places[:likely]:
+        slot = np.int64(runs[place] & np.uint64(len(slots) - 1))
+        while slots[slot] >= 0 and keys[slots[slot]] != runs[place]:
+            slot = (slot + 1) & (len(slots) - 1)
+        places[found], numbers[found] = place, slots[slot]
+        found += slots[slot] >= 0
     return places[:found], numbers[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _beginning(hashes, place):
+    """The entry of the table of beginnings that stands for the LEAST_WORDS words at `place`."""
+    value = (hashes[place] * SHINGLE_PRIME + hashes[place + 1]) * SHINGLE_PRIME + hashes[place + 2]
+    return value >> np.uint64(64 - BEGINNING_BITS)
+
+
+@numba.njit(cache=True, nogil=True)
+def _beginnings(hashes, starts):
+    """The table of the beginnings at `starts`."""
+    table = np.zeros(1 << BEGINNING_BITS, np.uint8)
+    for start in starts:
+        table[_beginning(hashes, start)] = 1
+    return table
+
+
+@numba.njit(cache=True, nogil=True)
+def _may_begin(hashes, offsets, table):
+    """Places whose LEAST_WORDS words are in the table of beginnings."""
+    places, found = np.empty(len(hashes), np.int64), 0
+    for text in range(len(offsets) - 1):
+        for place in range(offsets[text], offsets[text + 1] - LEAST_WORDS + 1):
+            places[found] = place
+            found += table[_beginning(hashes, place)]
+    return places[:found].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _runs_at(hashes, places, length):
+    """The hashes of the runs of `length` words at `places`, as `shingles` has them."""
+    out = np.empty(len(places), np.uint64)
+    for number in range(len(places)):
+        out[number] = run_hash(hashes, places[number], length)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -377,6 +442,8 @@ def _hopeful(runs, offsets, keys, slots, bits, starts, item, position, item_word
     for document in range(len(offsets) - 1):
         while high < len(places) and places[high] < offsets[document + 1]:
             high += 1
+        if low == high:
+            continue
         items = seen[: _count(numbers[low:high], starts, item, common, seen)]
         hopeful = items[common[items] * n / item_words[items] >= share]
         start[items] = -1
@@ -476,23 +543,56 @@ def _edits(item, passage, numeric, figures):
 
 
 @numba.njit(cache=True, nogil=True)
-def _align(document, item, diagonal, hashes, flags, offsets, item_hashes, item_numeric, item_offsets, spelled):
-    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]. A number in whose place
-    another stands weighs REPLACED."""
-    out = np.ones((len(document), 2), np.float64)
+def _as_it_is(item, passage):
+    """Whether `passage` begins with all of `item`."""
+    for place in range(len(item)):  # noqa: SIM110  numba has no all()
+        if item[place] != passage[place]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _most(item, numeric, passage, counts):
+    """(words, numbers and operators) of `item` that `passage` may hold: never fewer than any alignment matches."""
+    counts[:] = 0
+    for word in passage:
+        counts[word >> np.uint64(64 - PASSAGE_BITS)] += 1
+    words, numbers = 0, 0
+    for place in range(len(item)):
+        entry = item[place] >> np.uint64(64 - PASSAGE_BITS)
+        found = counts[entry] > 0
+        counts[entry] -= found
+        words += found
+        numbers += found & (numeric[place] > 0)
+    return words, numbers
+
+
+@numba.njit(cache=True, nogil=True)
+def _align(
+    document, item, diagonal, hashes, flags, offsets, item_hashes, item_numeric, item_offsets, spelled, coverage, share
+):
+    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]: 0 for pairs that cannot
+    reach `coverage` and `share`, which are not aligned. A number in whose place another stands weighs REPLACED."""
+    out, counts = np.ones((len(document), 2), np.float64), np.empty(1 << PASSAGE_BITS, np.int32)
     for pair in range(len(document)):
         low, high = item_offsets[item[pair]], item_offsets[item[pair] + 1]
         slack = (high - low) // 4 + 8
         first = offsets[document[pair]] + diagonal[pair]
         start = max(first - slack, offsets[document[pair]])
         stop = min(first + (high - low) + slack, offsets[document[pair] + 1])
+        if start <= first <= stop - (high - low) and _as_it_is(item_hashes[low:high], hashes[first:stop]):
+            continue
+        numeric = item_numeric[low:high]
+        total = np.sum(numeric > 0)
+        words, numbers = _most(item_hashes[low:high], numeric, hashes[start:stop], counts)
+        if 1.0 - (high - low - words) / (high - low) < coverage or (total and numbers / total < share):
+            out[pair] = 0.0
+            continue
         figures = (flags[start:stop] & KIND) == NUMBER
         for number in spelled:
             figures |= hashes[start:stop] == number
-        numeric = item_numeric[low:high]
         edits, matched, replaced = _edits(item_hashes[low:high], hashes[start:stop], numeric, figures)
         out[pair, 0] = max(0.0, 1.0 - edits / (high - low))
-        total = np.sum(numeric > 0)
         if total:
             out[pair, 1] = max(0.0, (matched - (REPLACED - 1) * replaced) / total)
     return out
