@@ -7,7 +7,8 @@
 2. Verification. Around the diagonal on which most runs of a pair match, the item is aligned with the passage by fewest
    edits of words. The document holds the item if the edits are few against the item's length (`coverage` is 1 minus
    their quotient) and if its numbers and operators match: the same story with other numbers is another problem. A
-   number in whose place another stands weighs REPLACED times what one weighs that is not there.
+   number in whose place another stands weighs REPLACED times what one weighs that is not there. In an item without
+   numbers the words must match that say what it is about (all but FRAME).
 
 Both halves of an item are looked for: its question, and its worked solution where the benchmark has one, since a
 solution gives the answer away without the question. Solutions under SOLUTION_WORDS words are left out: "3 * 4 = 12
@@ -16,8 +17,10 @@ items: the one that it covers most is why it is dropped, all are told (family `l
 
 Items and documents are compared in their one spelling (`curation.measures.spellings`). An item whose words differ when
 its scripts are joined to what they belong to is looked for both ways, since many extractors lose the markup of scripts.
-Questions that have no letter or fewer than 3 words cannot be told from chance; their items are counted as
-`unmatchable`. Leaves out: paraphrase.
+Questions that cannot be told from chance are not looked for, their items counted as `unmatchable`: those of fewer than
+3 words, without a letter, of nothing but FRAME ("Which of the following is true?"), of a formula alone that has fewer
+than SOLUTION_WORDS words, and those of fewer words than a run that have no number and fewer than 3 words beyond FRAME
+("What is a circle?"). Leaves out: paraphrase.
 """
 
 import json
@@ -56,6 +59,22 @@ SPELLED_NUMBERS = split(
     ]
 ).hashes
 """Without "one", which more often is no number."""
+FRAME = split(
+    [
+        "a an the this that these those it its they them their he she him her his we us our you your i me my "
+        "who whom whose which what when where why how there here one both either neither each every all any "
+        "some no not none nor and or but so if then than as while because since although whether unless except "
+        "of in on at by for to from with without within into onto upon about between among through during "
+        "before after above below over under against toward towards across along around per via up down out off "
+        "is are was were be been being am do does did done has have had having can could may might must shall "
+        "should will would let s t also only just very too more most much many less least few other another "
+        "such same always never often usually regarding according following statement statements true false "
+        "correct correctly incorrect right wrong example examples best better describe describes described "
+        "description term question answer choice option select choose find determine compute calculate evaluate "
+        "give given suppose consider show prove"
+    ]
+).hashes
+"""Words that many questions have: what is asked, and not about what."""
 ITEM_COLUMNS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "question", "solution")])
 PARTS = pa.schema([(name, pa.string()) for name in ("benchmark", "item_id", "part", "text")])
 LEAK = pa.struct([field for field in LEAKS.schema if field.name != "doc_id"])
@@ -68,6 +87,14 @@ SOLUTION_WORDS = 20
 BITS_A_KEY, BEGINNING_BITS, PASSAGE_BITS = 16, 16, 12
 """Sizes of the tables that answer most questions with no: is a run one of an item (bits, at least), may three words
 begin an item shorter than a run, does a passage hold a word (entries, as powers of two)."""
+WORD_OF_TEXT = r"(^|[^\\\pL])\pL{3}"
+"""What a formula alone does not have: a word of three letters that is no command."""
+FEW, NEARLY_ALL = 6, 0.9
+"""An item without a number and with fewer words beyond FRAME must be covered so far: "the Cassini division of Saturn's
+rings" is in texts that nobody asks what it is."""
+SAID = 0.82
+"""Share that must match of the words beyond FRAME, the operators included, in an item without a number: one of six may
+be another, two of twelve. "Which of the following statements about images is true" asks nothing about fission."""
 REPLACED = 20
 """How much heavier a number with another in its place weighs than one that is not there: an edit or an extractor loses
 numbers, and another number makes another problem, also in an item of a hundred."""
@@ -163,6 +190,7 @@ class ItemIndex:
         position = np.arange(len(runs.hashes)) - runs.offsets[item]
         usable = (self.words.counts >= self.settings.ngram)[item]
         usable[usable] = self._lettered(item[usable], position[usable], self.settings.ngram)
+        usable &= self._asking[item]
         return _RunTable.of(runs.hashes[usable], item[usable], position[usable])
 
     @cached_property
@@ -171,29 +199,63 @@ class ItemIndex:
         runs = shingles(self.words.hashes, self.words.offsets, self.settings.ngram)
         tables = {}
         for length in range(LEAST_WORDS, self.settings.ngram):
-            item = np.flatnonzero(self.words.counts == length)
+            item = np.flatnonzero((self.words.counts == length) & self._asking)
             item = item[self._lettered(item, np.zeros(len(item), np.int64), length)]
             if len(item):
                 tables[length] = _RunTable.of(runs.hashes[runs.offsets[item]], item, np.zeros(len(item), np.int64))
         return tables
 
     @cached_property
-    def _numeric(self) -> np.ndarray:
-        """2 for words of the items that are numbers, in figures or spelled out, 1 for operators, else 0."""
-        figures = (self.words.kinds == NUMBER) | np.isin(self.words.hashes, SPELLED_NUMBERS)
-        return np.where(figures, 2, self.words.kinds == OPERATOR).astype(np.int8)
+    def _figures(self) -> np.ndarray:
+        """Whether words of the items are numbers, in figures or spelled out."""
+        return (self.words.kinds == NUMBER) | np.isin(self.words.hashes, SPELLED_NUMBERS)
+
+    @cached_property
+    def _wordy(self) -> np.ndarray:
+        """Whether each item has no number, so that it may be part of any sentence."""
+        return self._many(self._figures) == 0
+
+    @cached_property
+    def _said(self) -> np.ndarray:
+        """How many words of each item are more than its frame."""
+        return self._many(~np.isin(self.words.hashes, FRAME))
+
+    @cached_property
+    def _asking(self) -> np.ndarray:
+        """Whether each item says enough to be told from chance: more than its frame, more than a formula."""
+        short = self.words.counts < self.settings.ngram
+        texts = _column(self.items, "text").take(pa.array(self.row))
+        formula = ~pc.match_substring_regex(texts, WORD_OF_TEXT).fill_null(False).to_numpy(zero_copy_only=False)
+        empty = self._wordy & (self._said < np.where(short, LEAST_WORDS, 1))
+        return ~empty & ~(formula & (self.words.counts < SOLUTION_WORDS))
+
+    def _many(self, chosen: np.ndarray) -> np.ndarray:
+        """How many of each item's words are `chosen`."""
+        return np.diff(np.concatenate([[0], np.cumsum(chosen)])[self.words.offsets])
+
+    @cached_property
+    def _telling(self) -> np.ndarray:
+        """For words of the items: 2 for numbers, 1 for operators and, in items without a number, for words beyond
+        FRAME, else 0."""
+        said = np.repeat(self._wordy, self.words.counts) & ~np.isin(self.words.hashes, FRAME)
+        return np.where(self._figures, 2, (self.words.kinds == OPERATOR) | said).astype(np.int8)
+
+    @cached_property
+    def _coverages(self) -> np.ndarray:
+        """The share of each item's words that must match."""
+        few = self._wordy & (self._said < FEW)
+        return np.where(few, max(NEARLY_ALL, self.settings.coverage), self.settings.coverage)
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        """Of what tells each item from others, the share that must match."""
+        return np.where(self._wordy, min(SAID, self.settings.numbers), self.settings.numbers)
 
     @cached_property
     def _beginnings(self) -> np.ndarray:
         """1 for the first words of each item that is shorter than a run, else 0."""
         item = np.concatenate([np.empty(0, np.int64), *(table.item for table in self._whole.values())])
         return _beginnings(self.words.hashes, self.words.offsets[item])
-
-    @cached_property
-    def _wordy(self) -> np.ndarray:
-        """Whether each item has no number, so that it may be part of any sentence."""
-        running = np.concatenate([[0], np.cumsum(self._numeric == 2)])
-        return np.diff(running[self.words.offsets]) == 0
 
     def _lettered(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
         """Whether the `length` words at `position` of `item` hold one with a letter."""
@@ -270,10 +332,10 @@ class ItemIndex:
         shares = _align(
             pairs.document, pairs.item, pairs.diagonal,
             words.hashes, words.flags, words.offsets,
-            self.words.hashes, self._numeric, self.words.offsets, SPELLED_NUMBERS,
-            self.settings.coverage, self.settings.numbers,
+            self.words.hashes, self._telling, self.words.offsets, SPELLED_NUMBERS,
+            self._coverages, self._shares, len(self.items),
         )  # fmt: skip
-        held = (shares[:, 0] >= self.settings.coverage) & (shares[:, 1] >= self.settings.numbers)
+        held = (shares[:, 0] >= self._coverages[pairs.item]) & (shares[:, 1] >= self._shares[pairs.item])
         return pairs.document[held], pairs.item[held], shares[held, 0]
 
     def _candidates(self, words: Words) -> Pairs:
@@ -520,21 +582,22 @@ def _longer(rows, length):
 
 
 @numba.njit(cache=True, nogil=True)
-def _edits(item, passage, numeric, figures):
-    """(edits, numbers matched, numbers replaced by others) of the best alignment of all of `item` with any part of
-    `passage`: fewest words replaced, left out or put in, of several alignments one that matches most numbers, and of
-    these one that replaces most. `numeric`: 1 for an operator of the item, 2 for a number; `figures`: whether a word of
-    the passage is a number."""
+def _edits(item, passage, telling, figures, glued):
+    """(edits, telling words matched, numbers replaced by others) of the best alignment of all of `item` with any part
+    of `passage`: fewest words replaced, left out or put in, of several alignments one that matches most that is
+    telling, and of these one that replaces most. `telling`: 2 for a number of the item, 1 for what else must match;
+    `figures`: whether a word of the passage is a number. One that is put in counts as replaced if the item is `glued`:
+    2^{232} is no 2^{32} whose script was lost."""
     edit, match = 1 << 40, 1 << 20  # a cell holds edits · 2^40 - matched · 2^20 - replaced, to be minimised
     row = np.zeros(len(passage) + 1, np.int64)
     for i in range(len(item)):
         diagonal = row[0]
         row[0] = (i + 1) * edit
-        gain, loss = match * (numeric[i] > 0), numeric[i] == 2
+        gain, loss = match * (telling[i] > 0), telling[i] == 2
         for j in range(len(passage)):
             above = row[j + 1]
             same = diagonal - gain if item[i] == passage[j] else diagonal + edit - (loss & figures[j])
-            row[j + 1] = min(same, above + edit, row[j] + edit)
+            row[j + 1] = min(same, above + edit, row[j] + edit - (glued & figures[j]))
             diagonal = above
     best = row.min()
     edits = (best + edit // 2) // edit
@@ -552,8 +615,8 @@ def _as_it_is(item, passage):
 
 
 @numba.njit(cache=True, nogil=True)
-def _most(item, numeric, passage, counts):
-    """(words, numbers and operators) of `item` that `passage` may hold: never fewer than any alignment matches."""
+def _most(item, telling, passage, counts):
+    """(words, telling ones) of `item` that `passage` may hold: never fewer than any alignment matches."""
     counts[:] = 0
     for word in passage:
         counts[word >> np.uint64(64 - PASSAGE_BITS)] += 1
@@ -563,16 +626,29 @@ def _most(item, numeric, passage, counts):
         found = counts[entry] > 0
         counts[entry] -= found
         words += found
-        numbers += found & (numeric[place] > 0)
+        numbers += found & (telling[place] > 0)
     return words, numbers
 
 
 @numba.njit(cache=True, nogil=True)
 def _align(
-    document, item, diagonal, hashes, flags, offsets, item_hashes, item_numeric, item_offsets, spelled, coverage, share
+    document,
+    item,
+    diagonal,
+    hashes,
+    flags,
+    offsets,
+    item_hashes,
+    item_telling,
+    item_offsets,
+    spelled,
+    coverage,
+    least,
+    plain,
 ):
-    """Shares of the item's words and of its numbers that align with the passage, [pairs, 2]: 0 for pairs that cannot
-    reach `coverage` and `share`, which are not aligned. A number in whose place another stands weighs REPLACED."""
+    """Shares of the item's words, and of what tells it from others, that align with the passage, [pairs, 2]: 0 for
+    pairs that cannot reach the item's `coverage` and `least`, which are not aligned. A number in whose place another
+    stands weighs REPLACED. Items from `plain` on are glued."""
     out, counts = np.ones((len(document), 2), np.float64), np.empty(1 << PASSAGE_BITS, np.int32)
     for pair in range(len(document)):
         low, high = item_offsets[item[pair]], item_offsets[item[pair] + 1]
@@ -582,16 +658,20 @@ def _align(
         stop = min(first + (high - low) + slack, offsets[document[pair] + 1])
         if start <= first <= stop - (high - low) and _as_it_is(item_hashes[low:high], hashes[first:stop]):
             continue
-        numeric = item_numeric[low:high]
-        total = np.sum(numeric > 0)
-        words, numbers = _most(item_hashes[low:high], numeric, hashes[start:stop], counts)
-        if 1.0 - (high - low - words) / (high - low) < coverage or (total and numbers / total < share):
+        telling = item_telling[low:high]
+        total = np.sum(telling > 0)
+        words, numbers = _most(item_hashes[low:high], telling, hashes[start:stop], counts)
+        if 1.0 - (high - low - words) / (high - low) < coverage[item[pair]] or (
+            total and numbers / total < least[item[pair]]
+        ):
             out[pair] = 0.0
             continue
         figures = (flags[start:stop] & KIND) == NUMBER
         for number in spelled:
             figures |= hashes[start:stop] == number
-        edits, matched, replaced = _edits(item_hashes[low:high], hashes[start:stop], numeric, figures)
+        edits, matched, replaced = _edits(
+            item_hashes[low:high], hashes[start:stop], telling, figures, item[pair] >= plain
+        )
         out[pair, 0] = max(0.0, 1.0 - edits / (high - low))
         if total:
             out[pair, 1] = max(0.0, (matched - (REPLACED - 1) * replaced) / total)

@@ -180,7 +180,7 @@ def candidates(items: list[list[str]], document: list[str], n: int, coverage: fl
     return found
 
 
-WORDS = st.lists(st.sampled_from("abc"), max_size=30)
+WORDS = st.lists(st.sampled_from("bcd"), max_size=30)
 
 
 @settings(deadline=None)  # the first call compiles
