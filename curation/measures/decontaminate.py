@@ -208,7 +208,17 @@ class ItemIndex:
     @cached_property
     def _figures(self) -> np.ndarray:
         """Whether words of the items are numbers, in figures or spelled out."""
-        return (self.words.kinds == NUMBER) | np.isin(self.words.hashes, SPELLED_NUMBERS)
+        return (self.words.kinds == NUMBER) | _among(self.words.hashes, SPELLED_NUMBERS)
+
+    @cached_property
+    def _beyond(self) -> np.ndarray:
+        """Whether words of the items are more than a frame."""
+        return ~_among(self.words.hashes, FRAME)
+
+    @cached_property
+    def _letters(self) -> np.ndarray:
+        """How many of the items' words before each have a letter."""
+        return np.concatenate([[0], np.cumsum(self.words.kinds == WORD)])
 
     @cached_property
     def _wordy(self) -> np.ndarray:
@@ -218,7 +228,7 @@ class ItemIndex:
     @cached_property
     def _said(self) -> np.ndarray:
         """How many words of each item are more than its frame."""
-        return self._many(~np.isin(self.words.hashes, FRAME))
+        return self._many(self._beyond)
 
     @cached_property
     def _asking(self) -> np.ndarray:
@@ -237,7 +247,7 @@ class ItemIndex:
     def _telling(self) -> np.ndarray:
         """For words of the items: 2 for numbers, 1 for operators and, in items without a number, for words beyond
         FRAME, else 0."""
-        said = np.repeat(self._wordy, self.words.counts) & ~np.isin(self.words.hashes, FRAME)
+        said = np.repeat(self._wordy, self.words.counts) & self._beyond
         return np.where(self._figures, 2, (self.words.kinds == OPERATOR) | said).astype(np.int8)
 
     @cached_property
@@ -259,9 +269,8 @@ class ItemIndex:
 
     def _lettered(self, item: np.ndarray, position: np.ndarray, length: int) -> np.ndarray:
         """Whether the `length` words at `position` of `item` hold one with a letter."""
-        running = np.concatenate([[0], np.cumsum(self.words.kinds == WORD)])
         start = self.words.offsets[item] + position
-        return running[start + length] > running[start]
+        return self._letters[start + length] > self._letters[start]
 
     @cached_property
     def unmatchable(self) -> int:
@@ -377,9 +386,10 @@ class _RunTable:
     @classmethod
     def of(cls, hashes: np.ndarray, item: np.ndarray, position: np.ndarray) -> "_RunTable":
         order = np.argsort(hashes, kind="stable")
-        keys, starts = np.unique(hashes[order], return_index=True)
-        starts = np.append(starts, len(hashes))
-        return cls(starts, item[order], position[order], (keys, *_hashed(keys)))
+        ordered = hashes[order]
+        starts = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
+        keys = ordered[starts]
+        return cls(np.append(starts, len(hashes)), item[order], position[order], (keys, *_hashed(keys)))
 
     def matches(self, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(place in `runs`, row of this table) for every match."""
@@ -392,6 +402,13 @@ class _RunTable:
 def _column(table: pa.Table, name: str) -> pa.Array:
     column = table[name].combine_chunks()
     return (column if isinstance(column, pa.Array) else column.chunk(0)).cast(pa.large_string())
+
+
+def _among(hashes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Whether each of `hashes` is one of the few that are `chosen`."""
+    keys, found = np.unique(chosen), np.zeros(len(hashes), np.bool_)
+    found[_places(hashes, keys, *_hashed(keys))[0]] = True
+    return found
 
 
 def _stands_alone(
