@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -338,7 +338,7 @@ def decontamination(setting: Setting) -> float:
     report.line("decontamination, false positives", f"{false:.4%}, stock {theirs:.4%}", "≤ 0.05%", false <= 0.0005)
     rate, stock_rate = setting.size / taken, len(sample) / stock
     value = f"{rate:,.0f}, stock {stock_rate:,.0f} (str.split): {rate / stock_rate:.0f}×"
-    report.line("decontamination, documents/s/core", value, "≥ 15,000", rate >= 15_000)
+    report.line("decontamination, documents/s/core", value, "≥ 25,000", rate >= 25_000)
     return setting.size / stock_rate
 
 
@@ -501,7 +501,9 @@ def pipeline(setting: Setting, tokenizer: Path, stock: dict[str, float]) -> None
     total, theirs = sum(ours.values()), sum(stock.values())
     size = sum(len(text.encode()) for text in setting.corpus.texts)
     value = f"{total:.1f} s = {size / total / 1e6:.2f} MB/s/core, stock {theirs:.0f} s: {theirs / total:.1f}×"
-    setting.report.line("whole default pipeline, Parquet to manifest", value, "≥ 10×", theirs >= 10 * total)
+    setting.report.line(
+        "whole default pipeline, Parquet to manifest", value, "≥ 10 MB/s", min(theirs / 10, size / 1e7) >= total
+    )
     for title, found in (("ours", ours), ("stock", stock)):
         whole = sum(found.values())
         parts = [f"{name} {value / whole:.0%}" for name, value in sorted(found.items(), key=lambda one: -one[1])]
@@ -530,6 +532,16 @@ def main() -> None:
         print(f"missed: {', '.join(setting.report.missed)}")
 
 
+def compile_all(setting: Setting) -> None:
+    """Run on some documents what is compiled as it is first used, for compiling is not measured."""
+    some = setting.corpus.texts[:250]
+    texts = normalise(pa.array([*some, *(f"{text} And more." for text in some)], pa.large_string())).to_pylist()
+    parquet = write_parquet(texts, setting.fresh("some") / "some.parquet")
+    small = replace(setting, corpus=replace(setting.corpus, texts=texts), parquet=parquet)
+    sign_file(parquet, parquet.with_name("signed.parquet"))
+    our_copies(small, parquet.with_name("signed.parquet"), parquet.with_name("kept.parquet"))
+
+
 def measure(setting: Setting) -> None:
     size = sum(len(text.encode()) for text in setting.corpus.texts) / 1e6
     words = "spaCy, as shipped" if setting.has_spacy else "str.split: spaCy is not installed, which is kinder to stock"
@@ -538,9 +550,7 @@ def measure(setting: Setting) -> None:
     print(
         f"scaled from {taken:,} documents to all: numpy's signatures and every stock block but minhash with str.split"
     )
-    warm = pa.array(setting.corpus.texts[:50], pa.large_string())
-    found = spelled_words(normalise(warm))
-    signatures(shingles(found.hashes, found.offsets, 5), 8)  # compiling is not measured
+    compile_all(setting)
     stock = near_duplicates(setting)
     stock["decontaminate"] = decontamination(setting)
     texts = real_text()

@@ -51,6 +51,7 @@ ASCII_SIGNS = {
     "lvert": "|", "rvert": "|", "vert": "|", "quad": " ", "qquad": " ", "leqslant": "<=", "geqslant": ">=",
     "prime": "'", "circ": "°",
 }  # fmt: skip
+UNSAID = r"\\(?:tag|label|ref|eqref|[hv]?phantom)\*?\s*\{[^}]*\}"
 GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 ACCENTS = (
     "text textbf textit textrm mathrm mathbf mathit mathbb mathcal mathsf operatorname overline underline bar vec hat "
@@ -83,7 +84,9 @@ def phrase(text: str, draw: Draw) -> str:
 def plain(text: str, signs: dict[str, str], script: Callable[[str, str], str], root: str) -> str:
     """`text` with its LaTeX as people type it: `script(kind, inner)` is what becomes of `^` and `_`."""
     text = re.sub(
-        r"\\begin\{\w+\*?\}|\\end\{\w+\*?\}|\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![A-Za-z])", "", text
+        r"\\begin\{(?:array|tabular)\}\s*\{[^{}]*\}|\\begin\{\w+\*?\}|\\end\{\w+\*?\}|\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![A-Za-z])",
+        "",
+        text,
     )
     for _ in range(5):
         text = re.sub(rf"\\(?:{'|'.join(ACCENTS.split())})\s*{GROUP}", r"\1", text)
@@ -196,14 +199,13 @@ VARIANTS: dict[str, Spelling] = {
 
 
 def other_numbers(text: str, draw: Draw, most: int) -> str:
-    """`text` with `most` of its numbers changed (in figures, or spelled out where there are none)."""
-    found = list(re.finditer(r"\d+(?:,\d{3})*(?:\.\d+)?", text)) or list(
-        re.finditer(rf"\b{SPELLED.pattern[4:]}\b", text, re.I)
-    )
+    """`text` with `most` of its numbers changed (in figures, or spelled out where there are none), but for those that
+    name an equation or hold a place free."""
+    found = [one for one in re.finditer(rf"{UNSAID}|\d+(?:,\d{{3}})*(?:\.\d+)?", text) if one[0][0] != "\\"]
+    found = found or list(re.finditer(rf"\b{SPELLED.pattern[4:]}\b", text, re.I))
     for one in sorted(draw.sample(found, min(most, len(found))), key=lambda one: -one.start()):
-        text = (
-            text[: one.start()] + str(draw.randint(3, 9) + 7 * int(re.sub(r"\D", "", one[0]) or 4)) + text[one.end() :]
-        )
+        other = str(draw.randint(3, 9) + 7 * int(re.sub(r"\D", "", one[0]) or 4))
+        text = text[: one.start()] + other + text[one.end() :]
     return text
 
 
@@ -276,7 +278,7 @@ def main() -> None:
     for what, most in (("every number changed", 1000), ("one number changed", 1)):
         draw, flagged, asked = Draw(3), 0, 0
         for numbers in chosen.values():
-            numbered = [n for n in numbers if re.search(r"\d", items[n].question)]
+            numbered = [n for n in numbers if re.search(r"\d", re.sub(UNSAID, "", items[n].question))]
             texts = [embedded(other_numbers(items[n].question, draw, most), draw) for n in numbered]
             wrong = [n in row for n, row in zip(numbered, held(index, texts), strict=True)]
             flagged += sum(wrong)

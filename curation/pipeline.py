@@ -148,6 +148,7 @@ class _Asked:
     inputs: _Inputs
     sample: Path | None
     files: tuple[InputFile, ...]
+    left_out: dict[str, dict[str, int]]
     benchmarks: list[Manifest]
     training: tuple[Manifest, ...]
     parents: list[Manifest]
@@ -175,7 +176,7 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Mani
     inputs = _Inputs.of(store, recipe, base, onto)
     with _sample(store, recipe, benchmarks_alone=base is not None) as sample:
         annotations = _annotations(store, recipe)
-        files = files_of(base) if base else input_files(recipe, sample, annotations, onto)
+        files, left_out = (files_of(base), {}) if base else _inputs_of(recipe, sample, annotations, onto)
         benchmarks, training = _benchmarks(store, recipe, sample), _training(store, recipe)
         if onto:
             check_compared(onto, benchmarks, training)
@@ -187,7 +188,7 @@ def _asked(store: Store, recipe: CurateRecipe, base: Manifest | None, onto: Mani
         parents = list({parent.id: parent for parent in all_parents}.values())
         key = build_key("corpus", identity, parents, _contents(files))
         draft = Draft(store, "corpus", identity, parents)
-        yield _Asked(store, recipe, inputs, sample, files, benchmarks, training, parents, key, draft, onto)
+        yield _Asked(store, recipe, inputs, sample, files, left_out, benchmarks, training, parents, key, draft, onto)
 
 
 def plan(
@@ -389,9 +390,17 @@ def input_files(
 ) -> tuple[InputFile, ...]:
     """Every input file with its checksum. `annotations` are the manifests that sources read, by source. A source of the
     corpus `onto` need not have any."""
+    return _inputs_of(recipe, sample, annotations, onto)[0]
+
+
+def _inputs_of(
+    recipe: CurateRecipe, sample: Path | None, annotations: dict[str, Manifest] | None, onto: Manifest | None
+) -> tuple[tuple[InputFile, ...], dict[str, dict[str, int]]]:
+    """The input files, and how many files each source leaves out, by the reason."""
     held = {source["name"] for source in onto.recipe["sources"]} if onto else set()
     found: list[tuple[SourceRecipe, InputFile]] = []
     refused: list[UserError] = []
+    left_out: dict[str, dict[str, int]] = {}
     for place, source in enumerate(recipe.sources):
         try:
             listing = _listing(place, source, sample, (annotations or {}).get(source.name), source.name in held)
@@ -401,6 +410,7 @@ def input_files(
         found += [(source, file) for file in listing.files]
         if listing.said:
             warn(f"source {source.name}: {listing.said}")
+            left_out[source.name] = listing.reasons
     if refused:
         raise _together(refused)
     summed: list[InputFile] = []
@@ -408,7 +418,7 @@ def input_files(
         for source, file in found:
             summed.append(replace(file, sha256=checksum(file, source)))
             advance(1)
-    return tuple(summed)
+    return tuple(summed), left_out
 
 
 def _together(errors: list[UserError]) -> UserError:
@@ -656,7 +666,7 @@ def _begun(asked: _Asked, folder: Path) -> Build:
     """The build in the scratch folder `folder`, with all that its tasks read."""
     inputs = asked.inputs
     model, language = (found.digest if found and found.path else None for found in (inputs.model, inputs.language))
-    job = Job(folder, asked.recipe, inputs.vocabulary.path, asked.files, model, language)
+    job = Job(folder, asked.recipe, inputs.vocabulary.path, asked.files, model, language, left_out=asked.left_out)
     _take_model(inputs.model, job.classifier)
     _take_model(inputs.language, job.language_model)
     index = ItemIndex.of(asked.benchmarks, asked.recipe.decontaminate)

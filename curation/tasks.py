@@ -6,7 +6,7 @@ They run on this machine (`curation.execution.local`), on Slurm (`curation.execu
 import json
 import shutil
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from curation.reading.files import InputFile, Span
 from manifests.identity import json_digest
 from manifests.store import file_sha256
 
-RULES_VERSION = 6
+RULES_VERSION = 7
 """Incremented whenever code changes what a task writes, so that neither old task output nor an old manifest is taken
 for that of the new rules."""
 RECORD = "done.json"
@@ -30,7 +30,8 @@ ORPHANED, NO_ROOM = 4, 5
 class Job:
     """All tasks of one build, as a file that workers read. `folder` is the build's scratch folder, `model` and
     `language` the digests of the classifier and of the model that identifies languages, if there are files of these.
-    `shares` are the task groups that Slurm or Ray runs as one job, `run` is the folder for their history."""
+    `shares` are the task groups that Slurm or Ray runs as one job, `run` is the folder for their history. `left_out`:
+    how many files at the path of each source are not read, by the reason."""
 
     folder: Path
     recipe: CurateRecipe
@@ -40,6 +41,7 @@ class Job:
     language: str | None = None
     shares: tuple[tuple[int, ...], ...] = ()
     run: Path | None = None
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Path | None:
@@ -84,7 +86,7 @@ class Job:
         for folder in (self.logs, self.attempts):
             folder.mkdir(parents=True, exist_ok=True)
         plain = {"folder": str(self.folder), "tokenizer": str(self.tokenizer), "files": list(map(asdict, self.files))}
-        plain |= {"model": self.model, "language": self.language, "shares": self.shares}
+        plain |= {"left_out": self.left_out, "model": self.model, "language": self.language, "shares": self.shares}
         plain |= {"run": str(self.run) if self.run else None, "recipe": self.recipe.model_dump(mode="json")}
         replace_text(self.path, json.dumps(plain))
         return self.path
@@ -97,7 +99,7 @@ class Job:
         shares = tuple(map(tuple, plain["shares"]))
         run = Path(plain["run"]) if plain["run"] else None
         places = Path(plain["folder"]), recipe, Path(plain["tokenizer"])
-        return cls(*places, files, plain["model"], plain["language"], shares, run)
+        return cls(*places, files, plain["model"], plain["language"], shares, run, plain["left_out"])
 
 
 def _file(plain: dict[str, Any]) -> InputFile:

@@ -190,7 +190,9 @@ class Catalog:
         self._run(f"CREATE VIEW {spec.name} AS {' UNION ALL BY NAME '.join([*parts, empty])}")
 
     def _funnel_view(self, manifests: Iterable[Manifest]) -> None:
-        """`in` is counted while reading; kept, dropped and quarantined are counted from the stored rows."""
+        """`in` is counted while reading; kept, dropped and quarantined are counted from the stored rows; the files that
+        were not read come from the record."""
+        manifests = list(manifests)
         counted = [
             {"manifest": m.id, "source": source, "documents": seen["records"], "tokens": seen["tokens"]}
             for m in manifests
@@ -200,6 +202,14 @@ class Catalog:
             [("manifest", pa.string()), ("source", pa.string()), ("documents", pa.int64()), ("tokens", pa.int64())]
         )
         self._hold("hidden.counted", pa.Table.from_pylist(counted, schema=schema))
+        unread = [
+            {"manifest": m.id, "source": source, "reason": reason, "files": files}
+            for m in manifests
+            for source, reasons in m.counts.get("left_out", {}).items()
+            for reason, files in reasons.items()
+        ]
+        schema = pa.schema([*((name, pa.string()) for name in ("manifest", "source", "reason")), ("files", pa.int64())])
+        self._hold("hidden.unread", pa.Table.from_pylist(unread, schema=schema))
         self._run(_FUNNEL)
 
 
@@ -229,15 +239,21 @@ def _stopped_at(deadline: float, connection: duckdb.DuckDBPyConnection) -> Itera
 
 _FUNNEL = """
 CREATE VIEW funnel AS
-SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens, NULL::BIGINT AS formulas_lost
+SELECT manifest, source, 'in' AS outcome, NULL::VARCHAR AS reason, documents, tokens, NULL::BIGINT AS formulas_lost,
+       NULL::BIGINT AS files
 FROM hidden.counted
 UNION ALL
+SELECT manifest, source, 'not read' AS outcome, reason, 0::BIGINT AS documents, 0::BIGINT AS tokens,
+       NULL::BIGINT AS formulas_lost, files
+FROM hidden.unread
+UNION ALL
 SELECT manifest, source, IF(drop_reason IS NULL, 'kept', 'dropped') AS outcome, drop_reason AS reason,
-       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens, sum(formulas_lost)::BIGINT AS formulas_lost
+       count(*)::BIGINT AS documents, sum(n_tokens)::BIGINT AS tokens, sum(formulas_lost)::BIGINT AS formulas_lost,
+       NULL::BIGINT AS files
 FROM documents GROUP BY ALL
 UNION ALL
 SELECT manifest, source, 'quarantined' AS outcome, reason, count(*)::BIGINT AS documents, 0::BIGINT AS tokens,
-       NULL::BIGINT AS formulas_lost
+       NULL::BIGINT AS formulas_lost, NULL::BIGINT AS files
 FROM quarantine GROUP BY ALL
 """
 
@@ -473,12 +489,14 @@ def _said(value: Any) -> str:
 
 
 def funnel(store: Store, ref: str) -> pa.Table:
-    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens, formulas_lost."""
+    """The funnel of a corpus manifest: source, outcome, reason, documents, tokens, formulas_lost; `files` if some were
+    not read."""
     manifest = resolve(store, ref)
     if manifest.kind != "corpus":
         raise UserError(f"{manifest.ref} is a {manifest.kind}; only a corpus has a funnel", "Name a corpus manifest")
-    order = "source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason"
-    return query(store, f"SELECT * EXCLUDE (manifest) FROM funnel WHERE manifest = $1 ORDER BY {order}", [manifest.id])
+    order = "source, list_position(['in', 'kept', 'dropped', 'quarantined', 'not read'], outcome), reason"
+    rows = query(store, f"SELECT * EXCLUDE (manifest) FROM funnel WHERE manifest = $1 ORDER BY {order}", [manifest.id])
+    return rows if rows["files"].null_count < len(rows) else rows.drop_columns("files")
 
 
 def lineage(store: Store, ref: str) -> pa.Table:

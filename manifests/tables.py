@@ -544,14 +544,16 @@ MANIFESTS = _table(
 )
 FUNNEL = _table(
     "funnel",
-    "What became of the input of a corpus. For each source, the row `in` equals the sum of the others.",
+    "What became of the input of a corpus. For each source, the row `in` equals the sum of the others. Rows `not read` "
+    "count the files at the path of a source that are in no format or hidden.",
     ("manifest", TEXT, "ID of the corpus manifest"),
     ("source", TEXT, "name of the source"),
-    ("outcome", TEXT, "in, kept, dropped or quarantined"),
-    ("reason?", TEXT, "drop reason or quarantine reason"),
+    ("outcome", TEXT, "in, kept, dropped, quarantined or not read"),
+    ("reason?", TEXT, "drop reason, quarantine reason, or why files are not read"),
     ("documents", LONG, "records"),
     ("tokens", LONG, "tokens of these records; 0 if the text could not be read"),
     ("formulas_lost?", LONG, "formulas that could not be read at all; NULL if no record was an HTML page"),
+    ("files?", LONG, "files that are not read; NULL for what became of records"),
 )
 RUNS = _table(
     "runs",

@@ -107,6 +107,7 @@ class Build:
             raise self.unfinished()
         recipe, settings = self.job.recipe, self.job.recipe.model_dump(mode="json")
         counts = write_corpus(self.draft, self.job, self.training, self.onto) | {"items": self.items}
+        counts |= {"left_out": self.job.left_out} if self.job.left_out else {}
         manifest = self.draft.commit(recipe.name, recipe.version, counts, self.key, settings)
         self.close(manifest)
         return manifest

@@ -140,6 +140,15 @@ def _mix(value):  # the finalizer of MurmurHash3, 64 bits
 
 
 @numba.njit(cache=True, nogil=True)
+def run_hash(hashes, first, n):
+    """The hash of the `n` words from `first` on, as `shingles` has it."""
+    value = np.uint64(0)
+    for position in range(first, first + n):
+        value = value * SHINGLE_PRIME + hashes[position]
+    return _mix(value)
+
+
+@numba.njit(cache=True, nogil=True)
 def _shingles(hashes, offsets, starts, n):
     """Rolling: the hash of a run is a polynomial in SHINGLE_PRIME, mod 2^64, mixed."""
     out = np.empty(starts[-1], np.uint64)

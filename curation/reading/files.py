@@ -88,12 +88,16 @@ class Listing:
     left_out: tuple[LeftOut, ...] = ()
 
     @property
+    def reasons(self) -> dict[str, int]:
+        """How many files are left out, by the reason, the commonest first."""
+        return dict(Counter(one.why for one in self.left_out).most_common())
+
+    @property
     def said(self) -> str:
         """What is left out, in a line; nothing if nothing is."""
         if not self.left_out:
             return ""
-        counts = Counter(one.why for one in self.left_out)
-        reasons = ", ".join(f"{count:,} {why}" for why, count in counts.most_common())
+        reasons = ", ".join(f"{count:,} {why}" for why, count in self.reasons.items())
         shown = ", ".join(one.name for one in self.left_out[:SHOWN])
         more = ", …" if len(self.left_out) > SHOWN else ""
         files = "file is" if len(self.left_out) == 1 else "files are"

@@ -61,6 +61,7 @@ _HEADINGS: dict[str, str | tuple[str, page.Write]] = {
     "dropped": ("Dropped", count),
     "quarantined": ("Quarantined", count),
     "formulas_lost": ("Formulas lost", count),
+    "files": ("Files", count),
     "tokens": ("Tokens", count),
     "length": ("Tokens", count),
     "tokens_in": ("Tokens in", count),

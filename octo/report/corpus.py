@@ -19,9 +19,9 @@ LEAK_CHARS = 300
 
 
 _FUNNEL = """
-SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens, formulas_lost
+SELECT source, outcome, reason, documents::BIGINT AS documents, tokens::BIGINT AS tokens, formulas_lost, files
 FROM funnel WHERE manifest = $1
-ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined'], outcome), reason
+ORDER BY source, list_position(['in', 'kept', 'dropped', 'quarantined', 'not read'], outcome), reason
 """
 
 
@@ -66,14 +66,18 @@ def part(report: Report, manifest: Manifest) -> Part:
 def _funnel(report: Report, flow: list[Row], sources: list[Row]) -> list[Html | None]:
     balanced = all(row["balanced"] for row in sources)
     says = "in = kept + dropped + quarantined" if balanced else "does not balance"
-    out = [row for row in flow if row["outcome"] != "in"]
+    unread = "files" if any(row["files"] for row in flow) else ""
+    out = [row for row in flow if row["outcome"] not in ("in", "not read")]
     charts = [_flow(report, out, key) for key in ("documents", "tokens")]
     badge = element("span", says, class_=f"badge {'balanced' if balanced else 'unbalanced'}")
     return [
         element("h3", "Funnel ", badge),
         table_of(sources, "source documents_in kept kept_share dropped quarantined tokens_in kept_tokens token_share"),
         pictures(charts),
-        fold("The funnel row by row", table_of(flow, "source outcome reason documents tokens formulas_lost")),
+        fold(
+            "The funnel row by row",
+            table_of(flow, f"source outcome reason documents tokens formulas_lost {unread}".strip()),
+        ),
     ]
 
 

@@ -180,7 +180,7 @@ def candidates(items: list[list[str]], document: list[str], n: int, coverage: fl
     return found
 
 
-WORDS = st.lists(st.sampled_from("abc"), max_size=30)
+WORDS = st.lists(st.sampled_from(["oak", "elm", "ash"]), max_size=30)
 
 
 @settings(deadline=None)  # the first call compiles
@@ -196,3 +196,90 @@ def test_candidates_are_those_of_a_plain_search(items, documents, n):
         for item, diagonal in candidates(items, document, n, 0.7).items()
     ]
     assert sorted(found) == expected
+
+
+def of(questions: list[str]) -> ItemIndex:
+    rows = [{"benchmark": "b", "item_id": str(k), "question": text} for k, text in enumerate(questions)]
+    return ItemIndex(parts_of(pa.Table.from_pylist(rows, ITEM_COLUMNS)), DecontaminateRecipe())
+
+
+def found_in(questions: list[str], text: str) -> list[str]:
+    return [one.item_id for one in of(questions).find(pa.array([f"Before it.\n\n{text}\n\nBehind it."])).held[0]]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which of the following is true?",
+        "Which one of the following statements is NOT correct:",
+        "What is a circle?",
+        "According to general relativity,",
+        "S(s) + O2(g) → SO2(g)",
+        "(i + 1)(5 – 5i)(5 + 5i) =",
+    ],
+)
+def test_questions_that_many_pages_ask_are_unmatchable(question: str) -> None:
+    assert of([question]).unmatchable == 1
+    assert found_in([question], question) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "page"),
+    [
+        ("Which of these statements about images is true?", "Which of these statements about fission is true?"),
+        ("Which of the following is NOT a group?", "Which of the following is not a true statement?"),
+        ("The speed of sound in air depends on", "The speed of sound in air is 343 m/s."),
+        ("What is the Cassini division of Saturn's rings?", "One side of the Cassini division of Saturn's rings."),
+        ("Which numbers are in order from least to greatest?", "Sort them in order from least to greatest."),
+    ],
+)  # fmt: skip
+def test_an_item_without_numbers_is_held_by_what_it_asks_about(question: str, page: str) -> None:
+    assert found_in([question], page) == []
+    assert found_in([question], question) == ["0"]
+    assert found_in([question], question.replace(" the ", " **the** ")) == ["0"]
+
+
+def test_of_many_words_some_may_be_others():
+    question = (
+        "Which process in a plant cell turns the light of the sun into sugar that later feeds roots, leaves, flowers, "
+        "seeds and the animals of the forest around it?"
+    )
+    assert found_in([question], question.replace("later", "soon").replace("forest", "wood")) == ["0"]
+    assert found_in([question], question.replace("sun", "lamp").replace("roots, leaves, flowers, seeds", "all")) == []
+
+
+def test_a_number_put_into_a_script_is_another_problem():
+    question = "How many prime factors does $2^{32}-1$ have in all?"
+    assert found_in([question], "How many prime factors does 232-1 have in all?") == ["0"]  # the script was lost
+    assert found_in([question], "How many prime factors does $2^{232}-1$ have in all?") == []
+
+
+def test_no_run_of_an_item_escapes_the_filters():
+    draw = np.random.default_rng(7)
+    runs = draw.integers(0, 1 << 63, 5000).astype(np.uint64) * np.uint64(2) + np.uint64(1)
+    keys = np.unique(runs[:1500])
+    places, numbers = decontaminate._places(runs, keys, *decontaminate._hashed(keys))
+    assert places.tolist() == np.flatnonzero(np.isin(runs, keys)).tolist()
+    assert (keys[numbers] == runs[places]).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.sampled_from(["oak", "elm", "ash", "fir", "7", "12", "+", "the"]), min_size=6, max_size=40), st.data()
+)
+def test_pairs_that_are_not_aligned_would_not_be_held(words, data):
+    changed = list(words)
+    for _ in range(data.draw(st.integers(0, 6))):
+        changed[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.sampled_from(["oak", "yew", "7", "9", "-"]))
+    table, page = of([" ".join(words)]), split([" ".join(["birch", *changed, "birch"])])
+    pairs = table._candidates(page)
+    every, none = (
+        decontaminate._align(
+            pairs.document, pairs.item, pairs.diagonal, page.hashes, page.flags, page.offsets,
+            table.words.hashes, table._telling, table.words.offsets, decontaminate.SPELLED_NUMBERS,
+            covered, least, len(table.items),
+        )
+        for covered, least in ((0 * table._coverages - 1, 0 * table._shares - 1), (table._coverages, table._shares))
+    )  # fmt: skip
+    held = (every[:, 0] >= table._coverages[pairs.item]) & (every[:, 1] >= table._shares[pairs.item])
+    assert (none[held] == every[held]).all() and (none[~held] <= every[~held]).all()

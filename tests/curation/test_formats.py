@@ -26,7 +26,9 @@ from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
 from evaluation.formats import bare, filesystem, named, spelled_out, told
 from evaluation.rows import Ask, Fault
+from manifests.catalog import funnel
 from manifests.errors import UserError
+from manifests.manifest import resolve
 from manifests.store import Store
 
 ROWS = [{"text": f'Row {n} says \\ "so" {{[,\n and é.', "n": n, "deep": {"a": [n]}} for n in range(7)]
@@ -276,6 +278,24 @@ def test_a_source_without_a_document_is_seen_by_scripts(tmp_path, tokenizer):
         done = curate(tmp_path, tokenizer, [source])
         assert done.exit_code == 3 and "all 2 are in quarantine (2 invalid_json)" in done.output
         assert "notes.txt" in done.output
+
+
+def test_files_that_are_not_read_are_counted(tmp_path, tokenizer):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(LINES)
+    source, home = {"name": "s", "path": str(tmp_path / "in"), "role": "general"}, Store(tmp_path / "store")
+    before = json.loads(curate(tmp_path, tokenizer, [source], "--json").stdout)["id"]
+    assert "files" not in funnel(home, before).column_names
+    for name in ("notes.txt", "more.txt", "page.pdf"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    again = json.loads(curate(tmp_path, tokenizer, [source], "--json").stdout)["id"]
+    assert again == before  # the same content is the same corpus
+    (tmp_path / "in" / "b.jsonl").write_bytes(LINES.replace(b"says", b"tells"))
+    done = json.loads(curate(tmp_path, tokenizer, [source], "--json", version="2").stdout)
+    counts = {row["reason"]: row["files"] for row in done["funnel"] if row["files"]}
+    assert counts == {".txt is no format": 2, ".pdf is no format": 1}
+    assert resolve(home, done["id"]).counts["left_out"] == {"s": counts}
+    assert sum(row["documents"] * (1 if row["outcome"] == "in" else -1) for row in done["funnel"]) == 0
 
 
 def test_one_record_of_each_source_is_looked_at(tmp_path, tokenizer):

@@ -96,3 +96,29 @@ def test_a_download_that_fails_in_a_worker_is_one_line(tokenizer, tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("octo: source s: cannot reach the hub")
     assert "Traceback" not in done.stderr
+
+
+def test_each_source_of_the_hub_is_looked_at_before_a_build(tokenizer, tmp_path):
+    fields = {"role": "qa", "columns": {"question": "problem", "response": "solution"}}
+    where = f"hf://datasets/org/name@{COMMIT}"
+    sources = [
+        {"name": "good", "path": f"{where}/data"} | fields,
+        {"name": "gone", "path": f"{where}/nowhere"} | fields,
+        {"name": "elsewhere", "path": f"hf://datasets/org/other@{COMMIT}/data"} | fields,
+        {"name": "columns", "path": f"{where}/data", "role": "general", "columns": {"text": "body"}},
+        {"name": "also good", "path": f"{where}/data"} | fields,
+    ]
+    recipe = tmp_path / "corpus.yaml"
+    recipe.write_text(json.dumps({"name": "c", "tokenizer": str(tokenizer), "sources": sources}))
+    with small_hub() as endpoint:
+        environment = os.environ | {"HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-m", "octo", "curate", str(recipe), "--store", str(tmp_path / "store")]
+        command += ["--plan", "--check", "--json"]
+        environment |= {"HF_ENDPOINT": endpoint}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    found = {row["source"]: row for row in json.loads(done.stdout)["plan"]}
+    assert done.returncode == 1 and set(found) == {"good", "gone", "elsewhere", "columns", "also good"}
+    for name in ("good", "also good"):
+        assert found[name]["problem"] is None and "What is 0 + 1?" in found[name]["found"]
+    assert "nothing at" in found["gone"]["problem"] and "sources.3" in found["columns"]["problem"]
+    assert found["elsewhere"]["problem"] and not (tmp_path / "store" / "manifests").exists()
