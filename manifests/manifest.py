@@ -198,7 +198,7 @@ class Draft:
         self._refuse_twice(family)
         _refuse_unstorable(schema)
         digest = TableDigest(schema)
-        with self.store.temporary() as folder:
+        with self.store.temporary("objects") as folder:
             files = tuple(self._parquet_files(folder, tables, schema, digest, rows_per_file))
         self.families[family] = Family("parquet", identity, digest.rows, schema_names(schema), digest.columns(), files)
 
@@ -694,7 +694,8 @@ def collect_garbage(store: Store, older_than_seconds: float = 86_400.0, dry_run:
     used = {file.path for manifest in manifests for file in _all_files(manifest)}
     together = [[path] for path in store.list("objects") if path not in used and OBJECT.fullmatch(path)]
     together += [*_by_folder(store.list("tmp"), 2), *_by_folder(store.list("work"), 2), *_torn_checkpoints(store)]
-    together += [[path] for top in store.moved() for path in store.list(f"{top}/tmp") if ASIDE.fullmatch(path)]
+    for top in store.moved():
+        together += _by_folder([path for path in store.list(f"{top}/tmp") if ASIDE.fullmatch(path)], 3)
     removed = []
     for paths in together:
         if _age(store, paths) < older_than_seconds:
@@ -746,7 +747,7 @@ def copy_files(manifest: Manifest, target: Store, advance: Callable[..., None] =
     for file in missing_files(manifest, target):
         if problem := _file_problem(manifest.store, file, hashed=False):
             raise UserError(f"{problem} in {manifest.store.url}", "It is damaged there, and was not copied")
-        with target.temporary() as folder:
+        with target.temporary("objects") as folder:
             manifest.store.fs.get_file(manifest.store.full(file.path), str(folder / "copy"))
             if file_sha256(folder / "copy") != file.sha256:
                 raise UserError(

@@ -201,7 +201,7 @@ class RunDirectory:
     ) -> None:
         """Let `write(folder)` fill a folder, then make it checkpoint `step`; the `keep` newest are kept (0: all), and
         those of the steps in `spare`."""
-        with self.store.temporary() as aside:
+        with self.store.temporary("runs") as aside:
             write(aside)
             self._store_folder(self._at(f"checkpoints/{step}"), aside)
         for old in self.checkpoints()[:-keep] if keep else []:

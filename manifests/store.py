@@ -50,7 +50,7 @@ OBJECT = re.compile(r"objects/(?P<head>[0-9a-f]{2})/(?P<sha256>(?P=head)[0-9a-f]
 
 HOST = platform.node()
 """The name of this machine."""
-ASIDE = re.compile(r"(objects|runs)/tmp/[0-9a-f]{32}")
+ASIDE = re.compile(r"(objects|runs)/tmp/([0-9a-f]{32}|octo-[^/]+/.+)")
 """What is being written into a folder that is a link to another disk, until it is renamed there."""
 
 MOVABLE = ("objects", "runs")
@@ -283,6 +283,11 @@ class Store:
         own = type(self.fs)._pipe_file if isinstance(self.fs, AsyncFileSystem) else type(self.fs).pipe_file
         return own is not fsspec.AbstractFileSystem.pipe_file and "mode" in inspect.signature(own).parameters
 
+    def free_bytes(self, top: str) -> int:
+        """Bytes free on the disk of the folder `top` of this local store."""
+        near = (Path(self.full(top)), Path(self.root), Path.cwd())
+        return shutil.disk_usage(next(folder for folder in near if folder.exists())).free
+
     def moved(self) -> tuple[str, ...]:
         """The folders of this store that are symbolic links to folders elsewhere."""
         return moved(self.root, MOVABLE) if self.is_local else ()
@@ -291,10 +296,13 @@ class Store:
         """UserError when a symbolic link somewhere in `folder` of this local store leads out of the store."""
         refuse_links_out(self.root, folder, MOVABLE)
 
+    def _tmp(self, top: str) -> Path:
+        """Where files are written that are renamed into the folder `top` of this local store: on the same disk."""
+        return Path(self.full(f"{top}/tmp" if top in self.moved() else "tmp"))
+
     def _aside(self, source: bytes | Path, path: str) -> Path:
         """A synced file with the content of `source` (a Path is moved there), in the tmp/ on the disk of `path`."""
-        top = path.split("/")[0]
-        aside = Path(self.full("/".join([*({top} & {*self.moved()}), "tmp", uuid.uuid4().hex])))
+        aside = self._tmp(path.split("/")[0]) / uuid.uuid4().hex
         _make_folder(aside.parent)
         if isinstance(source, bytes):
             with aside.open("wb") as file:
@@ -340,11 +348,11 @@ class Store:
         return below(self.root if self.is_local else self._cache(), "work", name)
 
     @contextmanager
-    def temporary(self) -> Iterator[Path]:
-        """A local folder on the same disk as a local store, gone afterwards."""
-        base = below(self.root, "tmp") if self.is_local else self._cache()
+    def temporary(self, top: str = "") -> Iterator[Path]:
+        """A local folder on the same disk as a local store, or as its folder `top`; gone afterwards."""
+        base = self._tmp(top) if self.is_local else self._cache()
         base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=base) as folder:
+        with tempfile.TemporaryDirectory(dir=base, prefix="octo-") as folder:
             yield Path(folder)
 
     def _cache(self) -> Path:

@@ -256,7 +256,7 @@ def _check_disk(store: Store, launch: _Launch) -> None:
     size = STATE_BYTES * _weights(launch)
     every, keep = launch.recipe.checkpoint_every, launch.recipe.keep
     count = min(-(-launch.steps // every), (keep or launch.steps) + 1)
-    free = shutil.disk_usage(store.root if Path(store.root).exists() else Path.cwd()).free
+    free = store.free_bytes("runs")
     if size * count > free:
         raise UserError(
             f"the checkpoints, {count} × {decimal(size)}, need more than the {decimal(free)} that are free",

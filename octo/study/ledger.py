@@ -45,5 +45,6 @@ def _cell_row(study: Study, cell: Cell, rows: dict[str, Row]) -> Row:
     return {
         "arm": cell.arm, "branch": cell.branch, "seed": cell.seed, "stem": cell.stem, "status": status,
         "reason": f"{told['node']}: {told['reason']}" if told else None,
-        "stem_run": ids.get("stem"), **{role: ids.get(role) for role in ("mixture", "base", "loss", "before", "rl", "after")},
+        "stem_run": ids.get("stem"),
+        **{role: ids.get(role) for role in ("mixture", "base", "loss", "before", "rl", "after")},
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,7 +127,17 @@ def test_objects_and_runs_may_lie_on_another_disk(spread: Store, corpus, tmp_pat
     made = corpus(spread)
     assert verify(spread, made) == []
     run = open_run(spread, "train", [made], {}, "torch")
-    run.save_checkpoint(5, lambda folder: (folder / "model").write_text("x") and None)
+
+    def write(folder: Path) -> None:
+        assert (
+            folder.parent == Path(spread.root) / "runs" / "tmp"
+        )  # checkpoints never pass through the store's own disk
+        (folder / "model").write_text("x")
+
+    run.save_checkpoint(5, write)
+    assert spread.free_bytes("runs") == pytest.approx(
+        shutil.disk_usage(os.path.realpath(spread.full("runs"))).free, rel=0.5
+    )
     run.append("steps", pa.table({"step": [1], "loss": [2.0]}))
     again = open_run(spread, "train", [made], {}, "torch")
     assert again.checkpoints() == [5] and again.checkpoint(5).joinpath("model").read_text() == "x"
@@ -165,10 +176,12 @@ def test_garbage_collection_leaves_what_lay_in_a_linked_folder(spread: Store, co
     for path in theirs:
         Path(spread.full(path)).parent.mkdir(parents=True, exist_ok=True)
         Path(spread.full(path)).write_text("theirs")
-    left = f"objects/tmp/{'0' * 32}"
-    Path(spread.full(left)).write_text("half")
+    left = [f"objects/tmp/{'0' * 32}", "runs/tmp/octo-abc/model", "runs/tmp/octo-abc/more/model"]
+    for path in left:
+        Path(spread.full(path)).parent.mkdir(parents=True, exist_ok=True)
+        Path(spread.full(path)).write_text("half")
     orphan = spread.put_object(b"orphan", ".bin").path
-    assert collect_garbage(spread, 0) == sorted([left, orphan])
+    assert collect_garbage(spread, 0) == sorted([*left, orphan])
     assert all(spread.exists(path) for path in theirs)
 
 
