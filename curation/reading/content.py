@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from curation.reading.names import Meaning, begins_the_site, meaning
+from curation.reading.lines import MARK, NUMBERED, leave_out_lines
 from curation.reading.outline import NAMES, Outline
 
 MOST, MOST_CERTAIN = 0.3, 0.95
@@ -42,15 +43,14 @@ NEED, LIKE_THE_LARGEST = 0.4, 0.6
 NEARLY_ALL = 0.9
 HEADING_LENGTH = 60
 LEAD_LENGTH, MOST_LEADS, LEVELS_TO_LEAD = 40, 2, 6
+PLACED, MANY_LEADS = 80, 4
+LEADING = frozenset(['p','div','h2','h3','h4','span','strong','blockquote','section','header'])
 
 LEFT_OUT = frozenset(["nav", "aside", "menu", "footer", "figcaption", "del"])
-NUMBERED = re.compile(
-    r"(?:fig(?:ure)?|tab(?:le)?|algorithm|listing|abb(?:ildung)?|scheme|plate|chart|example|theorem|box)\b\W{0,2}[\dIVXA-D]",
-    re.IGNORECASE,
-)
-"""A caption that the text refers to, not one of a photograph."""
 ALWAYS = frozenset(["pre", "code", "math", "body", "main", "html", "h1"])
 """Elements that no name makes the site's."""
+INLINE = frozenset(["a", "span", "b", "i", "em", "strong", "small", "font", "abbr", "cite", "q", "u", "mark", "time"])
+SENTENCE = 60
 CODE = frozenset(["pre", "code", "listing", "xmp", "samp"])
 HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 LINES = HEADINGS | {"p", "div", "span", "strong", "b", "legend", "li"} - {"h1"}
@@ -117,8 +117,6 @@ _PROSE_TAGS = [
 ]
 _PROSE = np.array([name in _PROSE_TAGS for name in NAMES] + [False])
 _LINK = np.array([name == "a" for name in NAMES] + [False])
-MARK = "\ufdd0"
-"""Begins the mark of a formula."""
 CLASS = re.compile(r' class="[^"]+"')
 
 
@@ -139,6 +137,7 @@ def main_content(outline: Outline) -> Main:
     shown = content.prose()[0]
     content.leave_out_the_site()
     roots = content.roots()
+    leave_out_lines(outline, content.kept, content.alive(), roots, content.code)
     content.leave_out_headings(roots)
     found, whole = content.characters(roots), int(outline.size[0])
     if found < FEW or found < TINY_SHARE * whole or sum(content.prose()[root] for root in roots) < SMALL_SHARE * shown:
@@ -160,7 +159,7 @@ class _Content:
         outline = self.outline
         self.kept = np.ones(len(outline.tags), np.bool_)
         attributes = (outline.raw_attributes(element) for element in range(len(outline.tags)))
-        self.meanings = [meaning(found) if found else Meaning.NOTHING for found in attributes]
+        self.meanings = [_old(found) if found else Meaning.NOTHING for found in attributes]
         self.size, self.linked = outline.size.tolist(), outline.linked.tolist()
         code = [tag in CODE or called == Meaning.CODE for tag, called in zip(outline.tags, self.meanings, strict=True)]
         self.code = _below(outline.parents, np.array(code))
@@ -210,7 +209,7 @@ class _Content:
         chosen = np.array(candidates)
         for element in np.flatnonzero(chosen).tolist():
             tag, is_comment = tags[element], self.meanings[element] == Meaning.COMMENTS
-            if tag in ALWAYS:
+            if tag in ALWAYS or (tag in INLINE and outline.own[outline.parent[element]] >= max(SENTENCE, 2 * self.size[element])):
                 chosen[element] = False
             elif tag == "table" and self.meanings[element] == Meaning.SITE:  # a box of facts, say
                 chosen[element] = self.linked[element] > LINK_CLUSTER * self.size[element]
@@ -279,10 +278,10 @@ class _Content:
     def _articles(self, found: list[int], largest: int, prose: np.ndarray, alive: list[int]) -> list[int]:
         """The largest text, others that are like it in size or in name, their leads and comments with formulas."""
         outline = self.outline
-        alike = CLASS.search(outline.attributes(largest))
+        alike = _alike(outline.attributes(largest))
         texts: list[int] = []
         for element in found:
-            same = alike and alike[0] in outline.attributes(element) and self.size[element]
+            same = alike and _alike(outline.attributes(element)) == alike and self.size[element]
             if same or prose[element] >= LIKE_THE_LARGEST * prose[largest]:
                 self._add(texts, element)
         for element in alive:
@@ -297,8 +296,10 @@ class _Content:
             found.append(element)
 
     def _leads(self, text: int, alive: list[int]) -> list[int]:
-        """What stands before `text` in its article and is called a lead."""
+        """What stands between the heading of an article and its text: blocks of prose, MOST_LEADS at most."""
         outline = self.outline
+        headings = [element for element in alive if element < text and outline.tags[element] == "h1"]
+        begin = outline.after[headings[-1]] if headings else 0
         home = outline.parent[text]
         for _ in range(LEVELS_TO_LEAD):
             if home <= 0 or outline.tags[home] in ("article", "main") or self.meanings[home] == Meaning.AREA:
@@ -306,11 +307,14 @@ class _Content:
             home = outline.parent[home]
         found: list[int] = []
         for element in alive:
-            before = home < element < text and outline.after[element] <= text
-            long = self.size[element] - self.linked[element] >= LEAD_LENGTH
-            if before and long and self.meanings[element] == Meaning.LEAD:
+            if not element < text or outline.after[element] > text:
+                continue
+            plain = self.size[element] - self.linked[element]
+            named = home < element and plain >= LEAD_LENGTH and self.meanings[element] == Meaning.LEAD
+            placed = headings and element >= begin and outline.own[element] >= PLACED and self.linked[element] < 0.3*self.size[element] and outline.tags[element] in LEADING
+            if named or placed:
                 self._add(found, element)
-        return found[:MOST_LEADS]
+        return found[:MOST_LEADS] if len(found) <= MANY_LEADS else []
 
     def _innermost(self, prose: np.ndarray) -> int:
         """The innermost element that holds nearly all of the prose."""
@@ -373,8 +377,18 @@ class _Content:
                 if (outline.own[element] and tag != "a") or tag in ("math", "img", "table", "pre"):
                     waiting.clear()
                 element += 1
-        for heading, _ in waiting:
+        for heading, lost in waiting:
             self.kept[heading] = tags[heading] == "h1"
+
+
+def _old(a):
+    c=re.search(rb' class="([^"]*)"',a); i=re.search(rb' id="([^"]*)"',a)
+    return meaning(c[1] if c else b"", i[1] if i else b"", a)
+
+
+def _alike(attributes):
+    found = CLASS.search(attributes)
+    return re.sub(r"\d+", "", found[0]) if found else ""
 
 
 @numba.njit(cache=True, nogil=True)

@@ -213,6 +213,10 @@ class Outline:
         pieces = (self.text(item) for item in self.items[self.first[element] : self.last[element]] if item >= TEXT)
         return " ".join(" ".join(pieces).split())
 
+    def between(self, begin: int, end: int) -> str:
+        """The text of the items from one place to another."""
+        return "".join(self.text(item) for item in self.items[begin:end] if item >= TEXT).strip()
+
 
 @numba.njit(cache=True, nogil=True)
 def _code(key, keys):
