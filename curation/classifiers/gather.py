@@ -17,12 +17,13 @@ import json
 import re
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
 import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from curation.reading.pages import Refused, decoded, extract
 
@@ -59,7 +60,9 @@ class Entry(BaseModel):
 
     @property
     def folder(self) -> str:
-        return f"packages/{self.package}" if self.package else f"repositories/{(self.repository or '').replace('/', '+')}"
+        return (
+            f"packages/{self.package}" if self.package else f"repositories/{(self.repository or '').replace('/', '+')}"
+        )
 
     @property
     def name(self) -> str:
@@ -117,7 +120,7 @@ def _sections(source: str, suffix: str) -> list[str]:
         cells = json.loads(source).get("cells", [])
         source = "\n\n".join("".join(cell["source"]) for cell in cells if cell.get("cell_type") == "markdown")
     starts = [0, *(found.start() for found in CUT.finditer(source)), len(source)]
-    parts = [source[begin:end] for begin, end in zip(starts, starts[1:], strict=False)]
+    parts = [source[begin:end] for begin, end in pairwise(starts)]
     if suffix in (".ptx", ".xml", ".cnxml"):
         return [" ".join(TAG.sub(" ", FORMULA.sub(r"$\2$", COMMENT.sub("", part))).split()) for part in parts]
     return [TEX_COMMENT.sub("", part) for part in parts] if suffix == ".tex" else parts
@@ -130,7 +133,7 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, default=Path("recipes/default-classifier/sources.yml"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    entries = TypeAdapter(list[Entry]).validate_python(YAML(typ="safe").load(asked.sources))
+    entries = TypeAdapter(list[Entry]).validate_python(yaml.safe_load(asked.sources.read_text()))
     for entry in entries:
         lines = [json.dumps(page, ensure_ascii=False) for page in gathered(entry, asked.folder)]
         (asked.out / f"{entry.name}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

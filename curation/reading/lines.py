@@ -12,17 +12,17 @@ from itertools import chain
 import numpy as np
 
 from curation.reading.layout import BLOCKS
-from curation.reading.outline import NAMES, TEXT, Outline
+from curation.reading.outline import TEXT, Outline, coded
 
 LABEL, POINTER, FEWEST_LINKED = 40, 250, 15
 """Characters of the label before a link, of it and the link, and of the link at least."""
-LABEL_ENDS, SENTENCE_ENDS = ":»>→|–", ".!?…\"”“«"
+LABEL_ENDS, SENTENCE_ENDS = ":»>→|–", '.!?…"”“«'
 BARE, FEWEST = 200, 8
 """Characters of a link that stands alone on its line."""
 CAPTION = 400
 PARAGRAPH, FEW_PARAGRAPHS, LAST_PARAGRAPHS = 80, 3, 3
-"""Characters that make a paragraph, how many a text must have that has edges, and how many are looked at for its end."""
-NO_LABEL_ENDS = ".!?…:;,\"”»"
+"""Characters of a paragraph, how many a text must have that has edges, and how many are looked at for its end."""
+NO_LABEL_ENDS = '.!?…:;,"”»'
 MARK = "\ufdd0"
 """Begins the mark of a formula."""
 NUMBERED = re.compile(
@@ -31,29 +31,23 @@ NUMBERED = re.compile(
 )
 """A caption that the text refers to, not one of a photograph."""
 
-
-def _table(names: str) -> np.ndarray:
-    wanted = names.split()
-    return np.array([name in wanted for name in NAMES] + [False])
-
-
-_POINTING = _table("p div h2 h3 h4 h5 strong b em blockquote section")
-_PLAIN = _table("p div")
-_AROUND_LINKS = _table("div section article main body center form header footer")
-_LABELLING = _table("div span small time section p")
-_SPAN, _LINK, _FIGURE, _P = (_table(name) for name in ("span", "a", "figure", "p"))
-_KEEPS = _table("table li h1 h2 h3 h4 h5 h6 pre dl blockquote")
+_POINTING = coded("p div h2 h3 h4 h5 strong b em blockquote section")
+_PLAIN = coded("p div")
+_AROUND_LINKS = coded("div section article main body center form header footer")
+_LABELLING = coded("div span small time section p")
+_SPAN, _LINK, _FIGURE, _P = (coded(name) for name in ("span", "a", "figure", "p"))
+_KEEPS = coded("table li h1 h2 h3 h4 h5 h6 pre dl blockquote")
 _IN_FIGURES = frozenset(["pre", "table", "blockquote", "code"])
 _AT_LINE_ENDS = BLOCKS | {"br", "a", "img"}
 
 
-def leave_out_lines(outline: Outline, kept: np.ndarray, alive: np.ndarray, roots: list[int], code: np.ndarray) -> None:
+def leave_out_lines(outline: Outline, kept: np.ndarray, alive: np.ndarray, roots: list[int], whole: np.ndarray) -> None:
     """Take lines that are no part of the text out of `kept`; `alive` are the elements that are kept with all around
-    them, `code` says which are code."""
+    them, `whole` says which stay as they are: code and tables."""
     within = np.zeros(len(kept), np.bool_)
     for root in roots:
         within[root + 1 : outline.after[root]] = True
-    inside = alive[within[alive] & ~code[alive]]
+    inside = alive[within[alive] & ~whole[alive]]
     found = chain(_pointers(outline, inside), _bare_links(outline, inside), _captions(outline, inside))
     for element in chain(found, _labels(outline, inside, roots)):
         kept[element] = False

@@ -1,14 +1,17 @@
 """The names that sites give to their parts, in classes and ids, and the headings that begin a part of the site.
 
-`Names.meaning` says what a page's author tells of an element by its attributes. Names are compared word by word, in
-lower case (`postContent`, `post_content` and `post__content` are the words post and content). A name is the site's if
-one of its words is and no other tells of something else. The lists follow what Readability, trafilatura and Resiliparse look for;
-those are left of which `benchmarks.pages --without` shows that they pay.
+`meaning` says what a page's author tells of an element by its attributes. A name is taken as its words, in lower case
+(`postContent`, `post_content` and `post__content` are post and content); it is the site's if one of them is and no
+other tells of anything else. `SITE` holds the words that three or more pages of one half of two annotated sets have
+(`benchmarks.pages`), of those kinds that changed what is kept of them; docs/log.md says by how much.
 """
 
 import re
 from enum import IntEnum
 from functools import lru_cache
+
+from curation.reading.outline import RELATIONS
+
 
 class Meaning(IntEnum):
     """What an element is called: something of the site, nothing, or what holds the main text."""
@@ -57,43 +60,59 @@ LEADS = (
 )
 """What stands between an article's heading and its text."""
 SITE = {
-    "navigation": """nav navi navigation navbar menu menus submenu mainmenu topnav subnav mainnav sidenav dropdown
-        breadcrumb breadcrumbs crumb crumbs pagination pager paging pagenav pagenavi skip skiplink skiplinks skipnav
-        jump-link back-to to-top backtotop totop gotop scroll-top scroll-up""",
-    "frame": """sidebar sidebars sidebox rail rightcol leftcol right-column left-column aside secondary tertiary sticky-bar
-        footer footers foot bottombar bottom-bar copyright copyrights legal imprint impressum colophon disclaimer credit
-        credits masthead topbar top-bar header-bar branding logo site-title site-description site-info tagline
-        sr-only screen-reader visually-hidden d-none noscript noprint no-print nodisplay""",
-    "shares": """share shares sharing social addtoany addthis a2a shariff teilen compartir partager relatedposts jetpack
-        sharedaddy sociable likes""",
-    "comments": """comment comments commentlist disqus respond reply replies response responses trackback trackbacks pingback
-        pingbacks kommentar kommentare discussion formulaire-forum""",
-    "others": """related relateds relacionado relacionada relacionados relacionadas verwandte similar recommend recommended recommendation
-        recommendations more-news more-stories more-articles more-posts more-from more-on more-like more-link more-links
-        more-info more-about more-in readmore read-more read-next read-also also-read also-like also-on may-also trending
-        popular most-read most-popular most-viewed most-recent most-shared most-commented featured-post featured-posts
-        featured-article featured-articles featured-stories latest recent teaser teasers promo promos outbrain taboola
-        upsell linkbox yarpp zum-thema linkliste linklist link-list link-box link-block blogroll cta call-to read-on
-        up-next next-post next-article prev-post prev-article previous-post previous-article prev-next ressort kicker
-        hinweis partner partners blogarchive""",
-    "widgets": """widget widgets textwidget widgettitle gallery galleries carousel slider sliders slideshow slide slides swiper
-        slick thumb thumbs thumbnail thumbnails caption captions imagedescription weather poll calendar player players podcast""",
-    "about": """postmeta postinfo postdate postmetadata meta metadata metabar metas byline dateline date dates datum timestamp
-        published pubdate pub-date posted updated last-modified author authors vcard autor autoren submitted bio biography
-        user-info profile utility""",
-    "tools": """search searchform suche rating ratings vote votes voting feedback print printfriendly toolbar toolbox tools
-        action actions button buttons btn icon icons badge counter toc table-of inhaltsverzeichnis edit-section
-        editsection navbox printfooter language-switcher language-selector language-links language-link language-menu language-list language-switch lang-switcher
-        lang-switch lang-menu lang-list lang-selector headerlink permalink anchor-link edit-link""",
+    "navigation": """
+        nav navi navigation navbar menu menus submenu mainmenu topnav subnav mainnav dropdown
+        breadcrumb breadcrumbs crumb crumbs pagination pager paging pagenav skip skiplink skiplinks
+        back-to to-top backtotop totop scroll-top scroll-up
+    """,
+    "frame": """
+        sidebar sidebox rail right-column left-column aside secondary tertiary sticky-bar footer
+        foot bottom-bar copyright copyrights legal imprint impressum colophon disclaimer credit
+        credits masthead topbar top-bar header-bar branding logo site-title site-description site-
+        info tagline sr-only screen-reader visually-hidden d-none noscript noprint no-print
+    """,
+    "shares": """
+        share shares sharing social addtoany addthis a2a shariff teilen relatedposts jetpack
+        sharedaddy likes
+    """,
+    "comments": """
+        comment comments commentlist disqus respond reply replies response pingback kommentar
+        kommentare discussion
+    """,
+    "others": """
+        related similar recommend recommended recommendation recommendations more-news more-stories
+        more-link more-info readmore read-more read-next trending popular most-read most-popular
+        most-shared featured-posts latest recent teaser teasers promo outbrain taboola linkbox yarpp
+        linklist link-list link-box blogroll cta call-to next-post prev-post prev-next ressort
+        kicker partner partners
+    """,
+    "widgets": """
+        widget widgets textwidget widgettitle gallery carousel slider sliders slideshow slide slides
+        swiper slick thumb thumbs thumbnail thumbnails caption weather calendar player podcast
+    """,
+    "about": """
+        postmeta postmetadata meta metadata byline dateline date datum timestamp published posted
+        updated author authors vcard autor autoren submitted bio user-info profile utility
+    """,
+    "tools": """
+        search searchform suche rating ratings vote votes voting feedback print printfriendly
+        toolbar toolbox tools action actions button buttons btn icon icons badge counter toc
+        editsection printfooter language-switcher language-link language-menu language-switch lang-
+        selector permalink anchor-link
+    """,
 }
 """Words of the site, by kind: single ones, and two that stand together."""
-FRAME = """site page main top bottom left right global post entry article blog header foot block region pane module mod section
-    content single story news mobile desktop js wp jp td tdb et fl elementor mkd qodef vc wpb sticky the pre primary node
-    field name view box container component art layout ui app yui wrapper wrap inner outer boxes list lists link links
-    item items area bar group row rows col cols column holder panel title heading headline wide small large text textarea label
-    open closed active default horizontal vertical fixed one two three first last new old inline grid toggle placeholder
-    sub on in by at cloud next previous prev network input unit slot fb ez notice thread posts articles stories mw
-    body form padding base tagline count time image img media photo picture foto bild of and"""
+FRAME = """
+    site page main top bottom left right global post entry article blog header block region pane
+    module mod section content single story news mobile desktop js wp jp td et elementor wpb
+    sticky the pre primary node field name view box container component art layout ui app
+    wrapper wrap inner outer list lists link links item items area bar group row col column
+    holder panel title heading headline wide small large text textarea label open closed active
+    default horizontal vertical fixed one two three first last new inline grid toggle
+    placeholder sub on in by at cloud next previous prev network input unit slot fb notice
+    thread posts articles stories mw body form padding base count time image img media photo
+    picture bild and
+"""
 """Words that tell nothing of a part."""
 WITHIN = (
     r"newsletter|cookie|breadcrumb|relatedposts|related-(?:post|article|stor|content|link|news|box|item)|"
@@ -137,7 +156,7 @@ _SITE = frozenset(word for words in SITE.values() for word in words.split())
 _FRAME = frozenset(FRAME.split())
 _WITHIN, _CERTAIN, _COMMENTS = re.compile(WITHIN), re.compile(CERTAIN), re.compile("comment|respon|repl|discussion")
 _HEADING = re.compile(rf"(?:{HEADINGS})", re.IGNORECASE)
-_CAPITAL, _JOINTS = re.compile(r"(?<=[a-z])(?=[A-Z])"), re.compile(r"[_\-:]+")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TOLD = re.compile(r' (role|itemprop|rel|style|aria-hidden|hidden)(?:="([^"]*)")?')
 _NOT_SHOWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _SITE_ROLES = frozenset(
@@ -160,7 +179,6 @@ _SITE_ROLES = frozenset(
     ]
 )
 _SITE_PROPERTIES = frozenset(["author", "datePublished", "dateModified", "publisher", "keywords", "comment"])
-_SITE_RELATIONS = frozenset(["author", "prev", "next", "tag", "search"])
 
 
 def meaning(classes: bytes, name: bytes, others: bytes) -> Meaning:
@@ -204,14 +222,16 @@ def _of_attribute(name: str, value: str) -> Meaning:
             return Meaning.TEXT
         case "itemprop" if value in _SITE_PROPERTIES:
             return Meaning.SITE
-        case "rel" if value in _SITE_RELATIONS:
+        case "rel" if value in RELATIONS:
             return Meaning.SITE
     return Meaning.NOTHING
 
 
 @lru_cache(maxsize=1 << 16)
 def _of_name(name: str, is_id: bool) -> Meaning:
-    name = _JOINTS.sub("-", _CAPITAL.sub("-", name)).lower().strip("-")
+    if not name.islower():
+        name = _CAPITAL.sub("-", name).lower()
+    name = "-".join(filter(None, name.replace("_", "-").replace(":", "-").split("-")))
     if _MAIN_TEXT.fullmatch(name):
         return Meaning.TEXT
     if _CODE.fullmatch(name):
