@@ -62,6 +62,7 @@ _PROSE = coded("p pre blockquote dd li td dt th h1 h2 h3 h4 h5 h6 summary captio
 _LINES = coded("h2 h3 h4 h5 h6 p div span strong b legend li")
 _LEADING = coded("p div h2 h3 h4 span strong blockquote section header")
 _CODE, _LINK, _H1, _HEADER = coded("pre code listing xmp samp"), coded("a"), coded("h1"), coded("header")
+_TITLE = coded("h2 h3")
 _ARTICLE, _TABLE = coded("article main"), coded("table")
 CLASS, DIGITS = re.compile(r' class="[^"]+"'), re.compile(r"\d+")
 
@@ -237,8 +238,8 @@ class _Content:
         outline = self.outline
         before = alive[alive < text]
         codes, size, linked = outline.codes[before], outline.size[before], outline.linked[before]
-        headings = before[_H1[codes]]
-        begin = outline.after[headings[-1]] if len(headings) else text
+        headings, others = before[_H1[codes]], before[_TITLE[codes] & (outline.own[before] < PARAGRAPH)]
+        begin = max([outline.after[headings[-1]], *others[-1:].tolist()]) if len(headings) else text
         placed = (before >= begin) & _LEADING[codes] & (outline.own[before] >= PARAGRAPH) & (linked < FEW_LINKED * size)
         named = (before > self._home(text)) & (self.called[before] == Meaning.LEAD) & (size - linked >= LEAD_LENGTH)
         found: list[int] = []

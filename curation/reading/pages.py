@@ -43,7 +43,7 @@ MAX_TAG_WORDS = 20_000
 TAG = re.compile(r"<[A-Za-z]")
 ANY_TAG = re.compile(r"<[^>]*>")
 NOSCRIPT, LONG_WITHOUT_SCRIPTS = re.compile(r"<noscript>(.*?)</noscript>", re.DOTALL), 500
-"""Characters that a page shows where there are no scripts, from which on they are no notice about that."""
+"""Characters that a page shows where there are no scripts, below which they are a notice about that."""
 TOO_DEEP = " > ".join(["*"] * (MAX_DEPTH + 1))
 META_BYTES = 4096
 """Where a page's own declaration of its encoding is looked for; the HTML standard says 1024."""
@@ -143,9 +143,9 @@ def extract(html: str, markdown: bool = False) -> Page:
     if nesting(data) > MAX_DEPTH and tree.document.query_selector(TOO_DEEP):
         raise Refused("nested_too_deeply", f"more than {MAX_DEPTH} levels")
     url = _canonical(tree)
-    formulas = _Formulas(tree, data.lower())
+    formulas = Formulas(tree, data.lower())
     formulas.mark()
-    outline = Outline.of(NOSCRIPT.sub(_shown, tree.body.outer_html))
+    outline = _outline(tree.body.outer_html)
     main = main_content(outline)
     text = laid_out(outline, main.kept, main.roots, markdown)
     text = formulas.restored(_headed(tree, text, markdown))
@@ -154,10 +154,15 @@ def extract(html: str, markdown: bool = False) -> Page:
     return Page(text, url, main.share, formulas.lost)
 
 
-def _shown(noscript: re.Match[str]) -> str:
-    """What a page shows without scripts: left out, unless it is so long that it is the page's text."""
-    long = len(ANY_TAG.sub("", noscript[1])) >= LONG_WITHOUT_SCRIPTS
-    return f"<div>{noscript[1]}</div>" if long else noscript[0]
+def _outline(body: str) -> Outline:
+    """The outline of a page; where most of its text is for browsers without scripts, that is
+    shown, unless it was parsed as text, as it is in some places."""
+    outline = Outline.of(body)
+    parts = [part for part in NOSCRIPT.findall(body) if "&lt;" not in part] if "<noscript" in body else []
+    hidden = sum(len(ANY_TAG.sub("", part)) for part in parts)
+    if hidden < max(LONG_WITHOUT_SCRIPTS, int(outline.size[0]) if outline.tags else 0):
+        return outline
+    return Outline.of(NOSCRIPT.sub(r"<div>\1</div>", body))
 
 
 def _has_endless_tag(html: str) -> bool:
@@ -231,7 +236,7 @@ def check_markup(html: str) -> None:
 # -- formulas --------------------------------------------------------------------------------------------------------
 
 
-class _Formulas:
+class Formulas:
     """The formulas of one page: `mark` puts marks in their places, `restored` LaTeX in place of the marks."""
 
     def __init__(self, tree: HTMLTree, html: bytes):
