@@ -13,6 +13,9 @@ FOLDER is a checkout of one of these (told by what is in it), or a .jsonl file o
     scrapinghub/article-extraction-benchmark
                             html and ground-truth.json: 181 articles, never looked at; precision, recall and F of their
                             shingles of four words, a mean over pages, as its evaluate.py counts them
+    planetmath/*            html/*.html, MathML by LaTeXML, with the LaTeX they are made of: similarity of the formulas
+                            as for WebMainBench, blanks aside. `ours by MathML` reads pages without the LaTeX that is
+                            in their attributes
     WebMainBench            `html` and `groundtruth_content` in each line: similarity of the formulas, in
                             order: twice what matches / length of both
 
@@ -45,6 +48,9 @@ from curation.reading.pages import Formulas, Refused, decoded, extract
 
 Extract = Callable[[bytes], str]
 WORD = re.compile(r"\w+|[^\w\s]")
+CARRIED = re.compile(rb' alttext="[^"]*"|<annotation\b.*?</annotation>', re.DOTALL)
+LONGEST_SOURCE = 4000
+"""Characters of a page's LaTeX."""
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 
 
@@ -75,6 +81,11 @@ def ours(data: bytes) -> str:
         return extract(decoded(data)).text
     except Refused:
         return ""
+
+
+def by_mathml(data: bytes) -> str:
+    """Without the LaTeX that a page carries beside its MathML."""
+    return ours(CARRIED.sub(b"", data))
 
 
 def resiliparse(data: bytes) -> str:
@@ -124,6 +135,18 @@ def articles(folder: Path) -> list[Case]:
         Case(name, gzip.decompress((folder / f"html/{name}.html.gz").read_bytes()), [], [], item["articleBody"])
         for name, item in sorted(truth.items())
     ]
+
+
+def encyclopedia(folder: Path) -> list[Case]:
+    """Pages of PlanetMath that have a source, with some formulas but not so many that comparing them takes long."""
+    cases = []
+    for page in sorted((folder / "html").glob("*.html")):
+        source = folder / f"{page.stem}.tex"
+        text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
+        text = text.partition(r"\begin{document}")[2]
+        if 3 <= len(FORMULA.findall(text)) and len(text) <= LONGEST_SOURCE:
+            cases.append(Case(page.stem, page.read_bytes(), [], [], text))
+    return cases
 
 
 def with_formulas(file: Path) -> list[Case]:
@@ -227,7 +250,7 @@ def formulas(cases: list[Case], texts: list[str]) -> str:
     scores = []
     for case, text in zip(cases, texts, strict=True):
         wanted, got = (
-            "\n".join(" ".join("".join(found).split()) for found in FORMULA.findall(part)) for part in (case.text, text)
+            "\n".join("".join("".join(found).split()) for found in FORMULA.findall(part)) for part in (case.text, text)
         )
         scores.append(SequenceMatcher(None, wanted, got, autojunk=False).ratio() if wanted or got else 1.0)
     return f"formulas {sum(scores) / max(len(scores), 1):.3f} of {len(scores)} pages"
@@ -244,6 +267,8 @@ def main() -> None:
         cases, measure = annotated(given.folder), passages
     elif (given.folder / "test/test-pages").is_dir():
         cases, measure = readable(given.folder), words
+    elif (given.folder / "html").is_dir() and next(given.folder.glob("*.tex"), None):
+        cases, measure = encyclopedia(given.folder), formulas
     elif (given.folder / "ground-truth.json").is_file():
         cases, measure = articles(given.folder), shingles
     else:
@@ -251,7 +276,8 @@ def main() -> None:
     cases = cases[: given.limit]
     if not cases:
         parser.error(f"{given.folder} holds no page to measure")
-    for name, take in extractors().items():
+    found = extractors() | ({"ours by MathML": by_mathml} if measure is formulas else {})
+    for name, take in found.items():
         take(cases[0].data)
         started = time.process_time()
         texts = [take(case.data) for case in cases]

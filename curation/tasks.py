@@ -15,7 +15,7 @@ from curation.reading.files import InputFile, Span
 from manifests.identity import json_digest
 from manifests.store import file_sha256
 
-RULES_VERSION = 6
+RULES_VERSION = 7
 """Raised whenever code changes what a task writes, so that neither old task output nor an old manifest is taken for the
 new rules'."""
 RECORD = "done.json"

@@ -1,5 +1,7 @@
 """Single lines of a page: what points elsewhere goes, what is a part of the text stays."""
 
+# ruff: noqa: E501
+
 import pytest
 
 from curation.reading.pages import extract
