@@ -27,10 +27,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluation.answers import Grader
-from evaluation.open_sampler import open_sampler
-from evaluation.sampling import Sampler, SamplingParams
-from evaluation.transformers_sampler import Transformers, load_model, sample
+from evaluation.grading.answers import Grader
+from evaluation.samplers.open_sampler import open_sampler
+from evaluation.samplers.sampling import Sampler, SamplingParams
+from evaluation.samplers.transformers_sampler import Transformers, load_model, sample
 
 BATCH = 64
 

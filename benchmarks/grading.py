@@ -48,8 +48,8 @@ from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-from evaluation.answers import Grader, Verdict, grade
 from evaluation.benchmarks import KNOWN
+from evaluation.grading.answers import Grader, Verdict, grade
 
 LIMIT = 5.0
 """Hard wall-clock limit of one answer, in seconds."""

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluation.extraction import extract
+from evaluation.grading.extraction import extract
 
 Row = dict[str, Any]
 

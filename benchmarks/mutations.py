@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import KNOWN
-from evaluation.equality import normalise
-from evaluation.shapes import Interval, Point, Several, Value, read
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.equality import normalise
+from evaluation.grading.shapes import Interval, Point, Several, Value, read
 
 SOURCES = ("math500", "olympiad_bench", "ocw")
 MOST_WRONG_SHARE = 2 / 13_446

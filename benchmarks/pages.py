@@ -144,7 +144,7 @@ def encyclopedia(folder: Path) -> list[Case]:
         source = folder / f"{page.stem}.tex"
         text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
         text = text.partition(r"\begin{document}")[2]
-        if 3 <= len(FORMULA.findall(text)) and len(text) <= LONGEST_SOURCE:
+        if len(FORMULA.findall(text)) >= 3 and len(text) <= LONGEST_SOURCE:
             cases.append(Case(page.stem, page.read_bytes(), [], [], text))
     return cases
 

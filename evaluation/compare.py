@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.answers import Verdict
 from evaluation.estimates import paired, sign_test
+from evaluation.grading.answers import Verdict
 from manifests.errors import UserError
 from manifests.manifest import resolve
 from manifests.runs import RunDirectory

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from evaluation.templates import FEW_SHOT, Asked
+from evaluation.protocols.released import ProtocolName
+from evaluation.protocols.templates import FEW_SHOT, Asked
 from manifests.recipe import Amount, Local, Recipe
 
 Stop = Annotated[str, Field(min_length=1)]
@@ -56,14 +57,14 @@ class EvalRecipe(Recipe):
     benchmarks: Annotated[tuple[str, ...], Local] = ()
     """Benchmark manifests to run if the command names none: name@version, ID, or unique prefix of an ID."""
     template: Asked = "cpt_base"
-    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py), or few_shot,
-    which uses the prompt of each benchmark's task (evaluation/tasks.py)."""
+    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/protocols/templates.py), or
+    few_shot, which uses the prompt of each benchmark's task (evaluation/tasks.py)."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Worked examples in a few-shot prompt; at most, and by default, as many as the task has."""
-    protocol: Literal["paper", "lm-eval"] | None = None
-    """`paper` uses the prompts and rulings of the paper's harness (evaluation/paper.py lists what is reproduced),
-    `lm-eval` uses the prompts of lm-evaluation-harness; by default prompts and rules are our own. Few-shot scores show
-    the results of both rulings."""
+    protocol: ProtocolName | None = None
+    """`paper` uses the prompts and rulings of the paper's harness (evaluation/grading/paper.py lists what is
+    reproduced), `lm-eval` uses the prompts of lm-evaluation-harness; by default prompts and rules are our own. Few-shot
+    scores show the results of both rulings."""
     max_new_tokens: Annotated[Amount, Field(gt=0)] = 1024
     """Maximum length of a response, in tokens."""
     temperature: Annotated[float, Field(ge=0)] = 0.0

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.extraction import extract
+from evaluation.grading.extraction import extract
 
 Row = dict[str, Any]
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
-from evaluation.controls import TOO_HARD
-from evaluation.equality import normalise
 from evaluation.estimates import bootstrap, majority_at_k, pass_at_k, wilson
-from evaluation.votes import merged
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.controls import TOO_HARD
+from evaluation.grading.equality import normalise
+from evaluation.grading.votes import merged
 
 Row = dict[str, Any]
 MEAN = "mean"

@@ -6,7 +6,7 @@ thread beside generation. `scores` is written at the end (`evaluation.metrics`).
 sampler are the same run: one that is done is returned as it is.
 
 `accuracy` takes an answer where the benchmark's task says it stands (`evaluation.tasks`); `reward` only in
-`\boxed{}`, as reinforcement does. Leaves out sampling itself (`evaluation.sampling`) and comparison of runs
+`\boxed{}`, as reinforcement does. Leaves out sampling itself (`evaluation.samplers.sampling`) and comparison of runs
 (`evaluation.compare`).
 """
 
@@ -21,17 +21,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evaluation.answers import Grader, Verdict
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
-from evaluation.extraction import continues
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.extraction import continues
 from evaluation.metrics import MEAN, average, score
-from evaluation.model_folder import checksums
-from evaluation.open_sampler import open_sampler
-from evaluation.released import released, shots
-from evaluation.sampling import SAMPLERS, Completion, Sampler, SamplingParams
+from evaluation.protocols.released import released, shots
+from evaluation.protocols.templates import FEW_SHOT, with_thought
+from evaluation.samplers.model_folder import checksums
+from evaluation.samplers.open_sampler import open_sampler
+from evaluation.samplers.sampling import SAMPLERS, Completion, Sampler, SamplerName, SamplingParams
 from evaluation.tasks import judge, prompt, task_of
-from evaluation.templates import FEW_SHOT, with_thought
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch
 from manifests.progress import progress
@@ -48,7 +48,7 @@ def evaluate(
     benchmarks: Sequence[Manifest],
     recipe: EvalRecipe,
     parent: RunDirectory | None = None,
-    sampler: str = "transformers",
+    sampler: SamplerName = "transformers",
     step: int = 0,
 ) -> RunDirectory:
     """Evaluate the Hugging Face folder `model_dir` on every item of `benchmarks` with the sampler called so.
@@ -69,7 +69,9 @@ def evaluate(
     return run
 
 
-def plan(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sampler: str = "transformers") -> list[Row]:
+def plan(
+    store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sampler: SamplerName = "transformers"
+) -> list[Row]:
     """What `evaluate` would do, after its checks: one row per benchmark."""
     _check(store, benchmarks, recipe, sampler)
     return [
@@ -95,7 +97,7 @@ def _shots(benchmark: str, recipe: EvalRecipe) -> int:
     return 0 if recipe.template != FEW_SHOT else has if recipe.shots is None else min(recipe.shots, has)
 
 
-def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sampler: str) -> None:
+def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sampler: SamplerName) -> None:
     if not benchmarks:
         raise UserError("no benchmark to evaluate on", "Name benchmark manifests; see `octo manifest list`")
     names = [manifest.name for manifest in benchmarks]
@@ -104,7 +106,7 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
     if said := recipe.contradiction():
         raise UserError(*said)
     if sampler not in SAMPLERS:
-        raise UserError(f"no sampler {sampler!r}", f"There are {', '.join(SAMPLERS)}")
+        raise UserError(f"there is no sampler {sampler!r}", f"Use one of {', '.join(SAMPLERS)}")
     if recipe.endpoint and sampler != "endpoint":
         raise UserError(
             f"`endpoint` is given, and the sampler is {sampler}", "Take --sampler endpoint, or leave it out"
@@ -123,7 +125,7 @@ def _check(store: Store, benchmarks: Sequence[Manifest], recipe: EvalRecipe, sam
 
 
 def _sample_and_grade(
-    run: RunDirectory, model_dir: Path | None, benchmarks: Sequence[Manifest], recipe: EvalRecipe, name: str
+    run: RunDirectory, model_dir: Path | None, benchmarks: Sequence[Manifest], recipe: EvalRecipe, name: SamplerName
 ) -> None:
     """Fill the ledger `samples` with whatever it does not hold yet."""
     kept = run.table("samples")

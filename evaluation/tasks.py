@@ -2,9 +2,9 @@ r"""Tasks: how a benchmark is put to a base model, where its answer stands, and 
 
 One row of `TASKS` per benchmark, from the published protocol; a benchmark without a row is asked plainly. In few-shot
 prompts the row's layout, examples, stop strings and rule hold; under a zero-shot template of RL
-(`evaluation.templates`) the answer is looked for in the box first. `harness` says by which of its rules the paper's
-harness would rule (`evaluation.paper`): few-shot responses are ruled on by both, and the difference is reported.
-Under a `protocol` the prompts are those of another harness (`evaluation.released`).
+(`evaluation.protocols.templates`) the answer is looked for in the box first. `harness` says by which of its rules the
+paper's harness would rule (`evaluation.grading.paper`): few-shot responses are ruled on by both, and the difference is
+reported. Under a `protocol` the prompts are those of another harness (`evaluation.protocols.released`).
 
 Leaves out sampling and scores.
 """
@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evaluation import paper, released
-from evaluation.answers import Grade, Grader, Pair, Verdict
-from evaluation.equality import normalise
-from evaluation.extraction import Rule, extract
-from evaluation.shapes import Named, Value, read
-from evaluation.shots import SHOTS
-from evaluation.templates import FEW_SHOT, Asked, render, with_choices, with_thought
+from evaluation.grading import paper
+from evaluation.grading.answers import Grade, Grader, Pair, Verdict
+from evaluation.grading.equality import normalise
+from evaluation.grading.extraction import Rule, extract
+from evaluation.grading.shapes import Named, Value, read
+from evaluation.protocols import released
+from evaluation.protocols.shots import SHOTS
+from evaluation.protocols.templates import FEW_SHOT, Asked, render, with_choices, with_thought
 
 Item = dict[str, Any]
 """A row of the family `items`."""

@@ -308,7 +308,7 @@ def _manifest_row(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-MAIN_FAMILY = {
+MAIN_FAMILY: dict[str, str] = {
     "corpus": "documents",
     "mixture": "sequences",
     "prompts": "prompts",

@@ -1,8 +1,8 @@
 """Which optional packages a verb needs, checked before it does any work.
 
-`need("train")` at the top of a verb ends it in one line that names the extra to install, before anything is read or
-written. Nothing is imported to find out. Leaves out whether a package that is found also works, and engines with
-demands of their own (nanotron, verl), which `octo doctor` looks at.
+`need("train", "octo train")` at the top of a verb ends it in one line that names the extra to install, before
+anything is read or written. Nothing is imported to find out. Leaves out whether a package that is found also works,
+and engines with requirements of their own (nanotron, verl), which `octo doctor` checks.
 """
 
 import importlib.util
@@ -28,14 +28,20 @@ def modules_of(extra: Extra) -> tuple[str, ...]:
             assert_never(extra)
 
 
-def need(extra: Extra, verb: str) -> None:
-    """Raise UserError when packages of `extra` are missing. `verb` is what the user typed, such as `octo train`."""
+def need(extra: Extra, what: str, instead: str = "") -> None:
+    """Raise UserError when packages of `extra` are missing. `what` needs them: a command such as `octo train`, or a
+    choice such as `the place ray`; `instead` is what the user may do without them."""
     if missing := [name for name in modules_of(extra) if not is_installed(name)]:
         verbs = "is" if len(missing) == 1 else "are"
         raise UserError(
-            f"{verb} needs {' and '.join(missing)}, which {verbs} not installed",
-            f"pip install 'octothinker[{extra}]', or '.[{extra}]' in a checkout, with --constraint constraints.txt",
+            f"{what} needs {' and '.join(missing)}, which {verbs} not installed",
+            f"{how_to_install(extra)}{f'. Or {instead}' if instead else ''}",
         )
+
+
+def how_to_install(extra: Extra) -> str:
+    """The command that installs `extra`, for people."""
+    return f"pip install 'octothinker[{extra}]', or '.[{extra}]' in a checkout, with --constraint constraints.txt"
 
 
 def is_installed(package: str) -> bool:

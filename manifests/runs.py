@@ -20,7 +20,7 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +36,10 @@ from manifests.recipe import semantic
 from manifests.record import Run, complaint
 from manifests.store import Store, file_sha256, try_lock
 
+RunKind = Literal["curate", "train", "rl", "eval", "pass-rate"]
+RunStatus = Literal["created", "running", "done", "failed", "stopped"]
+UNDER_WAY: tuple[RunStatus, ...] = ("created", "running")
+"""Of a run that may still change by itself."""
 RUN_ID = re.compile(r"run-[0-9a-f]{12}")
 LEDGER_PART = re.compile(
     r"runs/(?P<run>run-[0-9a-f]{12})/(?P<table>[a-z][a-z0-9_]*)\.parquet/(?P<first>\d+)-(?P<last>\d+)-\d+\.parquet",
@@ -56,7 +60,7 @@ class RunDirectory:
         return f"RunDirectory({self.id!r}, {self.status})"
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus:
         return self.record["status"]
 
     @property
@@ -89,7 +93,7 @@ class RunDirectory:
         self._update(status="failed", finished=now(), reason=reason)
         self.release()
 
-    def reload(self) -> str:
+    def reload(self) -> RunStatus:
         """Read the record again, which another process may have changed; returns the status."""
         self.record = _load_record(self.store, self.id)
         return self.status
@@ -303,7 +307,7 @@ def _load_record(store: Store, run_id: str) -> dict[str, Any]:
 
 def open_run(
     store: Store,
-    kind: str,
+    kind: RunKind,
     manifests: Iterable[Manifest],
     config: BaseModel | dict[str, Any],
     backend: str,

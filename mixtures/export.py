@@ -19,7 +19,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from manifests.exports.export import aligned, check_fits, export_rows, in_one_line, whole_folder, with_texts, write_rows
+from manifests.exports.export import (
+    aligned,
+    checked_format,
+    export_rows,
+    in_one_line,
+    whole_folder,
+    with_texts,
+    write_rows,
+)
 from manifests.exports.files import Pieces
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.paths import below
@@ -36,15 +44,18 @@ COPY_BYTES = 16 << 20
 def export(manifest: Manifest, format: str, folder: Path) -> Path:
     """Write `manifest` into `folder`; see `manifests.exports.export.export_rows`. A mixture as rows needs its corpora
     in the store."""
-    check_fits(manifest, format)
+    known = checked_format(manifest, format)
     if manifest.kind != "mixture":
-        return export_rows(manifest, format, folder)
-    with whole_folder(folder) as aside, in_one_line(manifest, format):
+        return export_rows(manifest, known, folder)
+    with whole_folder(folder) as aside, in_one_line(manifest, known):
         check_launch(manifest.store, manifest)
-        if format == "nanoset":
-            write_nanoset(manifest, aside)
-        else:
-            write_rows(manifest, documents_of(manifest), format, aside)
+        match known:
+            case "nanoset":
+                write_nanoset(manifest, aside)
+            case "verl":
+                raise AssertionError("holds prompts alone")
+            case _:
+                write_rows(manifest, documents_of(manifest), known, aside)
     return folder
 
 

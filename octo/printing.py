@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from manifests.manifest import Manifest
     from manifests.runs import RunDirectory
+
+RowsFormat = Literal["table", "csv", "json", "parquet"]
+"""How `octo sql` prints rows; each has a case in `write`."""
 
 
 def identity(made: "Manifest | RunDirectory") -> dict[str, Any]:
@@ -100,7 +103,7 @@ def cell(value: Any) -> str:
             return str(value)
 
 
-def write(rows: "pa.Table", format: str) -> None:
+def write(rows: "pa.Table", format: RowsFormat) -> None:
     """Rows on stdout in one of the formats of `octo sql`."""
     import pyarrow as pa
     import pyarrow.csv as csv
@@ -117,6 +120,8 @@ def write(rows: "pa.Table", format: str) -> None:
             sink = pa.BufferOutputStream()
             pq.write_table(rows, sink)
             sys.stdout.buffer.write(sink.getvalue())
+        case _:
+            assert_never(format)
 
 
 def show_run(run: "RunDirectory") -> None:

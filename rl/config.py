@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from evaluation.config import EvalRecipe, Stop
-from evaluation.templates import TemplateName
+from evaluation.protocols.templates import TemplateName
 from manifests.recipe import Local, Recipe
 from training.config import Count, OptimizerRecipe, StageName, TrackerName
 
@@ -21,7 +21,8 @@ Signal = Literal[
     "reward",
 ]
 """Columns of `steps` that an alarm may watch."""
-Action = Literal["warn", "stop", "fall_back"]
+Action = Literal["stop", "fall_back", "warn"]
+"""What an alarm does, the gravest first."""
 HalfPrecision = Literal["bfloat16"]
 RewardName = Literal["binary", "signed", "format", "repetition", "strict"]
 """Each has a row in `rl.rewards`."""
@@ -30,9 +31,9 @@ ObjectiveName = Literal["dr_grpo"]
 
 
 STOP = ("\nQuestion:", "\nAnswer:\n", "\nUser:", "\nAssistant:")
-"""The labels that the templates of `evaluation.templates` put at the start of a line, "Answer:" on one of its own: a
-response may end in "Final Answer: \\boxed{5}" or in "Answer: 5" and is not cut there. OctoThinker's released script has
-the labels wherever they stand."""
+"""The labels that the templates of `evaluation.protocols.templates` put at the start of a line, "Answer:" on one of its
+own: a response may end in "Final Answer: \\boxed{5}" or in "Answer: 5" and is not cut there. OctoThinker's released
+script has the labels wherever they stand."""
 BOX = r"\boxed{}"
 """An answer counts in it alone, so that nothing in it may end a response."""
 
@@ -125,7 +126,7 @@ class RLRecipe(Recipe):
     stage: StageName = "rl"
     """Name of the stage in the ledgers."""
     template: TemplateName = "cpt_base"
-    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/templates.py)."""
+    """Prompt template: cpt_base, ua_base, orz_base, icl_base or base_0221 (see evaluation/protocols/templates.py)."""
     stop: tuple[Stop, ...] = STOP
     """Strings that end a response; by default the templates' labels at the start of a line."""
     reward: RewardName = "binary"

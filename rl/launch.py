@@ -2,9 +2,9 @@
 
 `reinforce` checks the manifest's digest and files, the template and the lengths before an engine is loaded, opens the
 run that this launch is, and goes on where it stopped. Before the first step prompts longer than the recipe allows are
-left out, and every other reference answer passes controls (`evaluation.controls`) or is left out: both are named in
-the run's record, and the same when the run goes on. A run that is done is returned at once. Leaves out what the
-backends do.
+left out, and every other reference answer passes controls (`evaluation.grading.controls`) or is left out: both are
+named in the run's record, and the same when the run goes on. A run that is done is returned at once. Leaves out what
+the backends do.
 """
 
 import importlib
@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluation.answers import Grader
-from evaluation.controls import check_references
-from evaluation.model_folder import checksums
+from evaluation.grading.answers import Grader
+from evaluation.grading.controls import check_references
+from evaluation.protocols.templates import TemplateName, render
+from evaluation.samplers.model_folder import checksums
 from evaluation.scores import evaluate
-from evaluation.templates import TemplateName, render
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run

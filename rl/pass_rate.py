@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
-from evaluation.answers import Grader, Verdict
 from evaluation.config import Stop
-from evaluation.model_folder import checksums
-from evaluation.sampling import SamplingParams
-from evaluation.templates import TemplateName, render, with_thought
-from evaluation.transformers_sampler import load_model, sample
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.protocols.templates import TemplateName, render, with_thought
+from evaluation.samplers.model_folder import checksums
+from evaluation.samplers.sampling import SamplingParams
+from evaluation.samplers.transformers_sampler import load_model, sample
 from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built
 from manifests.progress import progress
 from manifests.recipe import Local, NamedRecipe, semantic

@@ -12,8 +12,9 @@ The variants, by name (OctoThinker's released code calls the last four default, 
 What stands under "otherwise" goes before right and wrong. Repetition is a passage of five characters or more that
 stands five times in a row (`repeats`). A response that goes on behind its last box until it is cut off at the cap is
 wrong whatever it has boxed: else a box and then words without end would earn as much as an answer, as in the
-OctoThinker runs. An answer that could not be ruled on within the limits is UNPARSED, and wrong (`evaluation.answers`).
-A failure of the grader earns nothing, not zero: the response is left out of the group's mean and of the loss.
+OctoThinker runs. An answer that could not be ruled on within the limits is UNPARSED, and wrong
+(`evaluation.grading.answers`). A failure of the grader earns nothing, not zero: the response is left out of the group's
+mean and of the loss.
 """
 
 import re
@@ -22,12 +23,12 @@ from typing import assert_never
 import numba
 import numpy as np
 
-from evaluation.answers import Verdict
-from evaluation.extraction import continues
+from evaluation.grading.answers import Verdict
+from evaluation.grading.extraction import continues
 from rl.config import RewardName
 
 RULE = "boxed"
-"""The rule of extraction (`evaluation.answers.Rule`)."""
+"""The rule of extraction (`evaluation.grading.answers.Rule`)."""
 LEAST_PERIOD, TIMES = 5, 5
 """The OctoThinker runs look for `(.{5,}?)\\1{4,}`, a pattern whose search takes quadratic time."""
 

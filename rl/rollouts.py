@@ -12,8 +12,8 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 
-from evaluation.answers import Grade, Verdict
-from evaluation.sampling import Completion
+from evaluation.grading.answers import Grade, Verdict
+from evaluation.samplers.sampling import Completion
 from manifests.tables import ALARMS, CONSUMPTION, ROLLOUTS, STEPS
 from rl.config import RLRecipe
 from rl.rewards import overlong_penalty, repeats, reward

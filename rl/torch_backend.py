@@ -32,10 +32,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from evaluation.answers import Grader
-from evaluation.sampling import SamplingParams
-from evaluation.templates import render, with_thought
-from evaluation.transformers_sampler import encode, sample
+from evaluation.grading.answers import Grader
+from evaluation.protocols.templates import render, with_thought
+from evaluation.samplers.sampling import SamplingParams
+from evaluation.samplers.transformers_sampler import encode, sample
 from manifests.errors import UserError
 from manifests.progress import progress
 from manifests.runs import Ledger, RunDirectory

@@ -35,10 +35,10 @@ import pyarrow.parquet as pq
 import yaml
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from evaluation.answers import Grade, Verdict
-from evaluation.sampling import Completion
-from evaluation.templates import render
-from evaluation.transformers_sampler import encode
+from evaluation.grading.answers import Grade, Verdict
+from evaluation.protocols.templates import render
+from evaluation.samplers.sampling import Completion
+from evaluation.samplers.transformers_sampler import encode
 from manifests.errors import UserError
 from manifests.process import environment
 from manifests.progress import progress
@@ -135,7 +135,8 @@ def laid_out(prompts: list[dict[str, Any]], texts: list[str]) -> pa.Table:
 
 
 def _eos_ids(folder: Path) -> list[int]:
-    """The tokens that end a response, as `evaluation.transformers_sampler.eos_ids` has them of a loaded model."""
+    """The tokens that end a response, as `evaluation.samplers.transformers_sampler.eos_ids` has them of a loaded
+    model."""
     found = [AutoTokenizer.from_pretrained(folder, local_files_only=True).eos_token_id]
     found.append(AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().eos_token_id)
     with contextlib.suppress(OSError):

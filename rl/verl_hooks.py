@@ -32,10 +32,10 @@ from verl.trainer.ppo.core_algos import register_adv_est  # type: ignore[import-
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer  # type: ignore[import-not-found]
 from verl.utils.profiler import simple_timer  # type: ignore[import-not-found]
 
-from evaluation.answers import Grade, Grader
-from evaluation.sampling import Completion
-from evaluation.templates import with_thought
-from evaluation.transformers_sampler import encode, text_before
+from evaluation.grading.answers import Grade, Grader
+from evaluation.protocols.templates import with_thought
+from evaluation.samplers.sampling import Completion
+from evaluation.samplers.transformers_sampler import encode, text_before
 from manifests.recipe import parse
 from rl.config import RLRecipe
 from rl.objective import advantages

@@ -19,8 +19,8 @@ from verl.utils.config import omega_conf_to_dataclass  # type: ignore[import-not
 from verl.workers.rollout.base import BaseRollout  # type: ignore[import-not-found]
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput  # type: ignore[import-not-found]
 
-from evaluation.sampling import Request, SamplingParams
-from evaluation.transformers_sampler import complete
+from evaluation.samplers.sampling import Request, SamplingParams
+from evaluation.samplers.transformers_sampler import complete
 from training.checkpoints import load_weights
 
 QUIET_SECONDS = 0.5

@@ -9,7 +9,7 @@ it: backends do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from rl.config import Action, AlarmRecipe, GrowthRecipe, RLRecipe, WatchRecipe
 
@@ -64,7 +64,7 @@ def alarms(watch: WatchRecipe | None, history: Sequence[Row], fallen: Sequence[i
             row = history[-1]
             action = "stop" if rule.action == "fall_back" and len(fallen) >= watch.fall_backs else rule.action
             found.append(Alarm(row["step"], row["step"] - bad, rule, row[rule.signal], action))
-    return sorted(found, key=lambda alarm: ("stop", "fall_back", "warn").index(alarm.action))
+    return sorted(found, key=lambda alarm: get_args(Action).index(alarm.action))
 
 
 def last_good(watch: WatchRecipe | None, history: Sequence[Row], fallen: Sequence[int] = ()) -> int:

@@ -2,14 +2,30 @@
 silently."""
 
 import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
+from typer.main import get_command
 
-from evaluation.answers import Verdict
-from evaluation.templates import TemplateName, render
+import rl.launch
+import training.launch
+from evaluation.grading.answers import Verdict
+from evaluation.protocols.released import ProtocolName
+from evaluation.protocols.templates import TemplateName, render
+from evaluation.samplers.sampling import SamplerName
+from manifests.catalog import MAIN_FAMILY
+from manifests.exports.export import Format
+from manifests.places.place import EnginePlace, PlaceName
+from manifests.record import KINDS
+from manifests.runs import RunKind
+from octo.commands import app
+from octo.commands.options import one_of
+from octo.printing import RowsFormat
+from octo.report.frame import NOUNS
 from rl.config import Action, HalfPrecision, ObjectiveName, RewardName, Signal
 from rl.rewards import reward
 from rl.rollouts import METRICS
@@ -52,7 +68,7 @@ def test_every_name_is_decided_and_no_other(names: Any, decide: Callable[[Any], 
 
 
 FIELDS = {field.split()[0] for field in CHOICES}
-PROGRAMS = [path for floor in ("training", "rl", "evaluation") for path in sorted(ROOT.glob(f"{floor}/*.py"))]
+PROGRAMS = [path for floor in ("training", "rl", "evaluation") for path in sorted(ROOT.glob(f"{floor}/**/*.py"))]
 
 
 def compared(source: str) -> list[str]:
@@ -79,6 +95,77 @@ def test_no_closed_choice_is_compared_with_a_string(path: Path):
 def test_a_comparison_is_seen():
     assert compared("x = recipe.objective != 'dr_grpo'") == ["recipe.objective != 'dr_grpo'"]
     assert compared("y = precision in ('bfloat16',)") and not compared("z = kind == 'bfloat16'")
+
+
+def test_every_kind_has_a_row():
+    assert set(MAIN_FAMILY) == set(KINDS)
+    assert set(NOUNS) == set(get_args(RunKind))
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "choices"),
+    [
+        ("curate run", "--on", PlaceName),
+        ("train", "--on", EnginePlace),
+        ("train", "--backend", training.launch.Backend),
+        ("rl run", "--backend", rl.launch.Backend),
+        ("eval", "--sampler", SamplerName),
+        ("eval", "--protocol", ProtocolName),
+        ("sql", "--format", RowsFormat),
+        ("manifest export", "--format", Format),
+    ],
+)
+def test_the_help_of_an_option_names_every_choice(verb: str, option: str, choices: Any):
+    command = get_command(app)
+    for word in verb.split():
+        command = command.commands[word]
+    (shown,) = [one.help for one in command.params if option in one.opts]
+    assert all(re.search(rf"\b{name}\b", shown) for name in get_args(choices)), shown
+
+
+def test_a_name_that_is_no_choice_makes_a_wrong_command_line():
+    assert one_of("ray", PlaceName) == "ray"
+    with pytest.raises(typer.BadParameter, match="'moon' is not one of local, slurm, ray"):
+        one_of("moon", PlaceName)
+
+
+def repeated(source: str) -> list[str]:
+    """Collections of three strings or more that hold the names of a Literal, all of them, and are not that Literal."""
+    tree = ast.parse(source)
+    literals = [node.slice for node in ast.walk(tree)
+                if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal"]  # fmt: skip
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Tuple | ast.List | ast.Set) and node not in literals and len(node.elts) >= 2:
+            names = frozenset(one.value for one in node.elts if isinstance(one, ast.Constant))
+            if len(names) == len(node.elts) and names in LITERALS:
+                found.append(ast.unparse(node))
+    return found
+
+
+def literals_of(source: str) -> set[frozenset[Any]]:
+    return {
+        frozenset(one.value for one in node.slice.elts if isinstance(one, ast.Constant))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Subscript)
+        and ast.unparse(node.value) == "Literal"
+        and isinstance(node.slice, ast.Tuple)
+    }
+
+
+FLOORS = ("octo", "rl", "training", "mixtures", "curation", "evaluation", "manifests")
+SOURCES = {path: path.read_text(encoding="utf-8") for floor in FLOORS for path in sorted(ROOT.glob(f"{floor}/**/*.py"))}
+LITERALS = {names for source in SOURCES.values() for names in literals_of(source)}
+
+
+def test_no_closed_choice_is_listed_twice():
+    found = {str(path.relative_to(ROOT)): lists for path, source in SOURCES.items() if (lists := repeated(source))}
+    assert found == {}, "take get_args of the Literal"
+
+
+def test_a_list_of_a_choice_is_seen():
+    assert repeated("x in ('slurm', 'ray', 'local')") and not repeated("x in ('slurm', 'ray', 'moon')")
+    assert not repeated("PlaceName = Literal['local', 'slurm', 'ray']")
 
 
 def test_what_an_alarm_may_watch_is_a_column():

@@ -55,6 +55,15 @@ def test_no_package_imports_in_circles():
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
+LOOKERS = {"manifests/extras.py", "octo/__init__.py", "training/doctor.py", "training/nanotron_cpu.py"}
+"""What may look for a package: what knows the extras, and three that ask where one lies and not whether."""
+
+
+def test_one_place_knows_whether_a_package_is_installed():
+    found = {str(path.relative_to(ROOT)) for path in MODULES if "find_spec" in path.read_text(encoding="utf-8")}
+    assert found == LOOKERS, "ask `manifests.extras.need` or `is_installed`"
+
+
 def test_no_module_bears_the_name_of_another():
     """Neither of the standard library nor of anything installed here: `-m` and workers put our folders on the path."""
     taken = sys.stdlib_module_names | set(metadata.packages_distributions()) - set(FLOORS)

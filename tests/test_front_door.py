@@ -40,7 +40,7 @@ def run(*arguments: str, store: Path, stdin: str = "") -> subprocess.CompletedPr
         (["trace", "nothing@1"], 1, "--step"),
         (["sql", "SELECT 1; SELECT 2"], 1, "2 statements"),
         (["sql", "COPY (SELECT 1) TO 'x.csv'"], 1, "COPY is refused"),
-        (["sql", "--format", "xml", "SELECT 1"], 2, "none of table, csv, json, parquet"),
+        (["sql", "--format", "xml", "SELECT 1"], 2, "not one of table, csv, json, parquet"),
         (["no-such-verb"], 2, "No such command"),
     ],
 )

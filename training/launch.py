@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from rich.filesize import decimal
 
-from evaluation.model_folder import checksums
+from evaluation.samplers.model_folder import checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest, check_launch, resolve
 from manifests.runs import RunDirectory, open_run

@@ -9,7 +9,6 @@ everything but scalars.
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from manifests.errors import UserError
+from manifests.extras import is_installed
 from manifests.runs import RunDirectory
 from training.config import TrackerName
 
@@ -38,7 +38,7 @@ class Tracker(Protocol):
 def check_trackers(names: tuple[TrackerName, ...] | None) -> None:
     """UserError when a tracker that was asked for is not installed."""
     for name in names or ():
-        if not importlib.util.find_spec(name):
+        if not is_installed(name):
             raise UserError(f"track names {name}, which is not installed", f"pip install {name}, or leave it out")
 
 
@@ -48,7 +48,7 @@ def tracking(run: RunDirectory, recipe: BaseModel, names: tuple[TrackerName, ...
     what shows the numbers of a step, and closes them at the end. UserError when one is not installed."""
     check_trackers(names)
     if names is None:
-        names = ("tensorboard",) if importlib.util.find_spec("tensorboard") else ()
+        names = ("tensorboard",) if is_installed("tensorboard") else ()
     config = recipe.model_dump(mode="json") | {"run": run.id, "manifests": run.record["manifests"]}
     trackers = [_open(name, run, config, done) for name in names]
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curation.tasks import RECORD, Job, replace_text
 from manifests.errors import UserError
@@ -84,13 +84,16 @@ def _peak_bytes() -> int | None:
     return next((int(row.split()[1]) * 1024 for row in status.splitlines() if row.startswith("VmHWM")), None)
 
 
+TaskState = Literal["waiting", "running", "done", "failed", "killed"]
+"""Of a `failed` task the last attempt recorded an error; of a `killed` one it recorded nothing."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """How a task stands: `waiting`, `running`, `done`, `failed` (its last attempt said why) or `killed` (it said
-    nothing), with the lines of all attempts, the last one last."""
+    """The state of a task, with the records of all its attempts, the last one last."""
 
     number: int
-    state: str
+    state: TaskState
     attempts: list[Line]
 
     @property
@@ -148,7 +151,7 @@ class Survey:
             for number in range(len(self.job.files))
         ]
 
-    def _state(self, done: bool, attempts: list[Line]) -> str:
+    def _state(self, done: bool, attempts: list[Line]) -> TaskState:
         if done:
             return "done"
         if not attempts:

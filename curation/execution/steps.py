@@ -38,8 +38,8 @@ from curation.reading.files import InputFile
 from curation.reading.records import FIELDS, Bad, Good, read_records
 from curation.roles import ANSWERED, PROSE
 from curation.tasks import RECORD, publish
-from evaluation.answers import Grader
-from evaluation.controls import Failure, check_references
+from evaluation.grading.answers import Grader
+from evaluation.grading.controls import Failure, check_references
 from manifests.drop_reasons import DropReason
 from manifests.store import file_sha256
 from manifests.tables import QUARANTINE

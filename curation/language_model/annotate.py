@@ -30,7 +30,7 @@ from curation.language_model.answers import answers_kept
 from curation.language_model.config import AnnotateRecipe
 from curation.language_model.inference import Asked, ask
 from curation.language_model.verdicts import VERSION, rows
-from evaluation.completions_client import Answer
+from evaluation.samplers.completions_client import Answer
 from manifests.catalog import Catalog, query
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, build_key, called, check_name, find_built, load_all, resolve

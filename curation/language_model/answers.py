@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation.completions_client import Answer
+from evaluation.samplers.completions_client import Answer
 from manifests.errors import UserError
 from manifests.identity import json_digest
 

@@ -2,14 +2,14 @@
 
 Promises. Each document is handed over exactly once, with the answer or with why there is none; or UserError in one line
 and every answer so far is kept. A run that was killed asks again only for what was under way: an answer counts once it
-is stored (`curation.language_model.answers`). What may pass is tried again (`evaluation.completions_client`), all of it
-within `server.timeout`. An endpoint that is dead, or refuses the key or the model, ends the run. A vLLM started here
-ends with the process that started it, however that ends. Leaves out several machines that ask at once, streaming, and
-reasoning that a server returns beside the answer. One `ask` at a time in a process, from its main thread.
+is stored (`curation.language_model.answers`). What may pass is tried again (`evaluation.samplers.completions_client`),
+all of it within `server.timeout`. An endpoint that is dead, or refuses the key or the model, ends the run. A vLLM
+started here ends with the process that started it, however that ends. Leaves out several machines that ask at once,
+streaming, and reasoning that a server returns beside the answer. One `ask` at a time in a process, from its main
+thread.
 """
 
 import asyncio
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,8 +19,9 @@ from typing import Any
 from curation.language_model.answers import Answers
 from curation.language_model.config import AnnotateRecipe
 from curation.language_model.vllm_server import Ended, free_port, vllm_server
-from evaluation.completions_client import Answer, CompletionsClient, Failed, Refused, chat
+from evaluation.samplers.completions_client import Answer, CompletionsClient, Failed, Refused, chat
 from manifests.errors import UserError
+from manifests.extras import need
 from manifests.progress import progress
 
 IN_A_ROW = 20
@@ -54,8 +55,8 @@ def ask(
     `folder` keeps the answers: asked again with the same `documents` and `recipe`, they come from there. UserError when
     the server cannot be started or asked, or when more than `server.max_failed` of the requests failed.
     """
-    if recipe.server.engine == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise UserError("vLLM is not installed", "Install the extra `vllm`, or ask an endpoint that runs already")
+    if recipe.server.engine == "vllm":
+        need("vllm", "server.engine: vllm", "name a server that runs already, with server.engine: endpoint")
     folder.mkdir(parents=True, exist_ok=True)
     with progress("annotate: ask", total) as advance, Answers(folder) as answers:
         asker = _Asker(recipe, folder, total, take, advance, answers)

@@ -35,7 +35,7 @@ from curation.config import SourceRecipe
 from curation.reading import pages
 from curation.reading.pages import Refused
 from curation.roles import ANSWERED, Adapter
-from evaluation.answers import extract
+from evaluation.grading.answers import extract
 from manifests.drop_reasons import DropReason
 
 REASONS = {

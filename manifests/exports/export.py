@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, assert_never, get_args
 
 import duckdb
 import pyarrow as pa
@@ -29,9 +29,13 @@ from manifests.exports.card import write_card
 from manifests.exports.croissant import write_croissant
 from manifests.exports.files import Files, JsonLines, Pieces, RowGroups, Samples
 from manifests.manifest import ROWS_PER_BLOCK, Manifest, check_launch, in_blocks
+from manifests.record import Kind
 
-FORMATS = ("hf", "croissant", "jsonl", "webdataset", "nanoset", "verl")
-ONLY = {"nanoset": "mixture", "verl": "prompts"}
+RowsFormat = Literal["hf", "croissant", "jsonl", "webdataset"]
+"""Formats that hold the rows of any manifest."""
+Format = Literal[RowsFormat, "nanoset", "verl"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+ONLY: dict[Format, Kind] = {"nanoset": "mixture", "verl": "prompts"}
 """Formats that hold one kind of manifest; the others hold any."""
 NOT_OF_THE_KEPT = ("drop_reason", "drop_evidence", "keeper_id")
 """Columns of documents that are NULL for every kept one."""
@@ -43,28 +47,38 @@ MISSHAPEN += (duckdb.Error, IsADirectoryError, FileExistsError)
 def export_rows(manifest: Manifest, format: str, folder: Path) -> Path:
     """Write `manifest` into `folder`, which must not be there or be empty. UserError for a format that does not hold
     its kind, a folder that holds something, or a manifest that is not what its ID names."""
-    check_fits(manifest, format)
-    with whole_folder(folder) as aside, in_one_line(manifest, format):
+    known = checked_format(manifest, format)
+    with whole_folder(folder) as aside, in_one_line(manifest, known):
         check_launch(manifest.store, manifest)
-        if format == "verl":
-            write_verl(manifest, aside / "train.parquet")
-        else:
-            write_rows(manifest, rows_of(manifest), format, aside)
+        match known:
+            case "verl":
+                write_verl(manifest, aside / "train.parquet")
+            case "nanoset":
+                raise AssertionError("holds mixtures alone, which `mixtures.export` writes")
+            case _:
+                write_rows(manifest, rows_of(manifest), known, aside)
     return folder
 
 
-def check_fits(manifest: Manifest, format: str) -> None:
-    """UserError unless `format` is one and holds manifests of this kind."""
+def checked_format(manifest: Manifest, format: str) -> Format:
+    """`format`, if it is one and holds manifests of this kind; otherwise UserError."""
     if format not in FORMATS:
-        raise UserError(f"no format {format!r}", f"Give one of {', '.join(FORMATS)}")
+        raise UserError(f"there is no format {format!r}", f"Use one of {', '.join(FORMATS)}")
     if ONLY.get(format, manifest.kind) != manifest.kind:
         fitting = ", ".join(name for name in FORMATS if ONLY.get(name, manifest.kind) == manifest.kind)
         raise UserError(
-            f"{format} holds {_plural(ONLY[format])}; {manifest.ref} is a {manifest.kind}", f"It can be {fitting}"
+            f"the format {format} holds {_plural(ONLY[format])}; {manifest.ref} is {_a(manifest.kind)}",
+            f"Use one of {fitting}",
         )
+    return format
 
 
 def _plural(kind: str) -> str:
+    return kind if kind.endswith("s") else f"{kind}s"
+
+
+def _a(kind: str) -> str:
+    """`kind` with its article, where it is one thing and not several."""
     return kind if kind.endswith("s") else f"a {kind}"
 
 
@@ -140,7 +154,7 @@ def with_texts(rows: pa.Table, texts: pa.Table) -> pa.Table:
 # -- formats -------------------------------------------------------------------------------------------------------
 
 
-def write_rows(manifest: Manifest, pieces: Pieces, format: str, folder: Path) -> None:
+def write_rows(manifest: Manifest, pieces: Pieces, format: RowsFormat, folder: Path) -> None:
     """The files of all parts under `data/`, and what describes them. UserError when there is no row."""
     number, split = count(), "test" if manifest.kind == "benchmark" else "train"
     match format:
@@ -148,8 +162,10 @@ def write_rows(manifest: Manifest, pieces: Pieces, format: str, folder: Path) ->
             files = Files(folder, split, "jsonl.zst", lambda path, _: JsonLines(path))
         case "webdataset":
             files = Files(folder, split, "tar", lambda path, _: Samples(path, number))
-        case _:
+        case "hf" | "croissant":
             files = Files(folder, split, "parquet", RowGroups)
+        case _:
+            assert_never(format)
     parts = files.write(pieces)
     if not parts:
         raise UserError(f"{manifest.ref} has no row to export", "See `octo manifest funnel`")

@@ -2,11 +2,10 @@
 
 Ray is started by the driver on this machine, in a folder that goes with it, unless the program joins a cluster."""
 
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 
-from manifests.errors import UserError
+from manifests.extras import need
 from manifests.places.local import Local
 from manifests.places.place import Work
 
@@ -22,8 +21,7 @@ class Ray(Local):
         super().__init__({TEMPORARY: self._folder.name})
 
     def submit(self, work: Work) -> list[str]:
-        if importlib.util.find_spec("ray") is None:
-            raise UserError("ray is not installed", "pip install '.[ray]', or --on local")
+        need("ray", "the place ray", "use --on local")
         return super().submit(work)
 
     def cancel(self, ids: Sequence[str]) -> None:

@@ -15,6 +15,9 @@ from typing import Literal, Protocol
 from manifests.places.config import NeedsRecipe
 
 PlaceName = Literal["local", "slurm", "ray"]
+"""Every place; `octo curate --on` takes them all."""
+EnginePlace = Literal["local", "slurm"]
+"""The places where an engine runs as one program with ranks."""
 NOTHING_SAID = NeedsRecipe()
 
 

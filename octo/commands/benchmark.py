@@ -12,6 +12,7 @@ from octo.commands.options import (
     Overrides,
     PlanOption,
     StoreOption,
+    one_of,
     open_store,
 )
 from octo.printing import (
@@ -99,24 +100,26 @@ def evaluate_model(
     Beside each score is the score without the items that the model's own training data contains.
     """
     from evaluation import scores
+    from evaluation.samplers.sampling import SamplerName
     from manifests import catalog
     from manifests.extras import need
     from manifests.runs import load_run
 
-    if sampler != "endpoint" and not plan:
-        need("vllm" if sampler == "vllm" else "train", f"octo eval --sampler {sampler}")
+    name: SamplerName = one_of(sampler, SamplerName)
+    if name != "endpoint" and not plan:
+        need("vllm" if name == "vllm" else "train", f"octo eval --sampler {name}")
     home = open_store(store)
     parent = None if model == "-" or Path(model).is_dir() else load_run(home, model)
     config = eval_recipe(parent, recipe, [*(overrides or []), *([f"protocol={protocol}"] if protocol else [])])
     chosen = chosen_benchmarks(home, suite, benchmarks or list(config.benchmarks))
     if plan:
-        show_plan(scores.plan(home, chosen, config, sampler), f"evaluating {model}", json_)
+        show_plan(scores.plan(home, chosen, config, name), f"evaluating {model}", json_)
         return
     steps = parent.checkpoints() if parent else []
     at = step if step is not None else steps[-1] if steps else 0
-    folder = parent.checkpoint(at) if parent and (steps or sampler != "endpoint") else None
+    folder = parent.checkpoint(at) if parent and (steps or name != "endpoint") else None
     folder = folder if parent or model == "-" else Path(model)
-    run = scores.evaluate(home, folder, chosen, config, parent=parent, sampler=sampler, step=at)
+    run = scores.evaluate(home, folder, chosen, config, parent=parent, sampler=name, step=at)
     if json_:
         scored = catalog.query(home, "SELECT * EXCLUDE run FROM scores WHERE run = $1", [run.id])
         print_json(identity(run) | {"scores": scored.to_pylist()})

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from octo.commands.groups import app, curate_app
-from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, open_store
+from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, one_of, open_store
 from octo.printing import identity, print_json, show_made, show_plan, show_rows, show_run
 
 
@@ -73,12 +73,12 @@ def curate(
     from manifests.errors import UserError
     from manifests.extras import need
     from manifests.manifest import resolve
+    from manifests.places.place import PlaceName
     from manifests.recipe import load
     from manifests.runs import RunDirectory
 
-    if on not in ("local", "slurm", "ray"):
-        raise typer.BadParameter(f"{on!r} is not one of local, slurm, ray")
-    if on == "ray" and not (plan or check):
+    place: PlaceName = one_of(on, PlaceName)
+    if place == "ray" and not (plan or check):
         need("ray", "octo curate --on ray")
     home, config = open_store(store), load(recipe, CurateRecipe, overrides or [])
     refilter = refilter or renamed("--reselect", "--refilter", reselect)
@@ -94,15 +94,15 @@ def curate(
     if plan:
         rows = pipeline.plan(home, config, base, grown)
         show_plan([vars(row) for row in rows], f"{config.name}@{config.version}", json_)
-        for title, script in pipeline.scripts(home, config) if on == "slurm" and not (base or json_) else ():
+        for title, script in pipeline.scripts(home, config) if place == "slurm" and not (base or json_) else ():
             print(f"\n# {title}\n{script}")
         return
-    if on == "slurm" and not wait and not base:
+    if place == "slurm" and not wait and not base:
         submitted = pipeline.submit(home, config, grown)
         if isinstance(submitted, RunDirectory):
             print_json(identity(submitted)) if json_ else show_run(submitted)
             return
-    corpus = pipeline.curate(home, config, workers, base, grown, on)
+    corpus = pipeline.curate(home, config, workers, base, grown, place)
     show_made(corpus, json_, funnel=(f"Funnel of {corpus.ref}", catalog.funnel(home, corpus.id)))
     exit_if_barren(pipeline.barren(corpus))
 

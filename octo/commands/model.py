@@ -13,6 +13,7 @@ from octo.commands.options import (
     PlanOption,
     ResumeOption,
     StoreOption,
+    one_of,
     open_store,
 )
 from octo.printing import identity, print_json, show_made, show_plan, summary_row
@@ -34,25 +35,24 @@ def train(
     """Train on a mixture manifest; the launch checks it and refuses anything else."""
     from manifests.extras import need
     from manifests.manifest import resolve
+    from manifests.places.place import EnginePlace
     from manifests.recipe import load
     from manifests.runs import load_run
     from training import launch
     from training.config import TrainRecipe
 
-    if backend not in ("torch", "nanotron"):
-        raise typer.BadParameter(f"{backend!r} is neither torch nor nanotron")
-    if on not in ("local", "slurm"):
-        raise typer.BadParameter(f"{on!r} is neither local nor slurm")
+    engine: launch.Backend = one_of(backend, launch.Backend)
+    place: EnginePlace = one_of(on, EnginePlace)
     home, config = open_store(store), load(recipe, TrainRecipe, overrides or [])
     mixture, parent = resolve(home, manifest), load_run(home, start) if start else None
     if plan:
-        show_plan(launch.plan(home, mixture, config, parent, backend), f"training on {mixture.ref}", json_)
+        show_plan(launch.plan(home, mixture, config, parent, engine), f"training on {mixture.ref}", json_)
         return
     need("train", "octo train")
-    if on == "slurm":
+    if place == "slurm":
         from training import slurm
 
-        run = launch.prepare(home, mixture, config, parent, backend, resume)
+        run = launch.prepare(home, mixture, config, parent, engine, resume)
         job = slurm.submit(run, config) if run.status != "done" else None
         if json_:
             print_json(identity(run) | {"job": job and job.id})
@@ -62,7 +62,7 @@ def train(
         print(f"{run.path}/slurm/{job.id}.log; see `octo runs show {run.id}`" if job else "done already")
         print(run.id)
         return
-    run = launch.train(home, mixture, config, parent, backend, resume)
+    run = launch.train(home, mixture, config, parent, engine, resume)
     show_made(run, json_, summary=(f"Run on {mixture.ref}", [summary_row(run)]))
 
 
@@ -86,15 +86,14 @@ def rl(
     from rl import launch
     from rl.config import RLRecipe
 
-    if backend not in ("torch", "verl"):
-        raise typer.BadParameter(f"{backend!r} is neither torch nor verl")
+    engine: launch.Backend = one_of(backend, launch.Backend)
     home, config = open_store(store), load(recipe, RLRecipe, overrides or [])
     source, begin = resolve(home, prompts), Path(start) if Path(start).is_dir() else load_run(home, start)
     if plan:
-        show_plan([launch.plan(home, source, config, begin, backend)], f"RL on {source.ref}", json_)
+        show_plan([launch.plan(home, source, config, begin, engine)], f"RL on {source.ref}", json_)
         return
     need("train", "octo rl")
-    run = launch.reinforce(home, source, config, begin, backend, resume)
+    run = launch.reinforce(home, source, config, begin, engine, resume)
     show_made(run, json_, summary=(f"RL on {source.ref}", [summary_row(run)]))
 
 

@@ -1,6 +1,6 @@
 """Arguments and options shared by several commands."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -23,6 +23,13 @@ WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides of recipe fields: budget.tokens=20B")]
 ParentsOption = Annotated[bool, typer.Option("--parents", help="Copy everything from which it was made as well.")]
 ManifestArgument = Annotated[str, typer.Argument(help="name@version, an ID, or a unique prefix of an ID.")]
+
+
+def one_of(value: str, choices: Any) -> Any:
+    """`value`, which must be a name of the Literal `choices`; another makes the command line a wrong one."""
+    if value not in (names := get_args(choices)):
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+    return value
 
 
 def open_store(url: str | None) -> "Store":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octo.commands.groups import app
-from octo.commands.options import JsonOption, ManifestArgument, ParentsOption, StoreOption, open_store
-from octo.printing import show_made, show_path, write
+from octo.commands.options import JsonOption, ManifestArgument, ParentsOption, StoreOption, one_of, open_store
+from octo.printing import RowsFormat, show_made, show_path, write
 
 if TYPE_CHECKING:
     from manifests.store import Store
@@ -29,8 +29,7 @@ def sql(
     from manifests.catalog import Catalog
     from octo.sql_prompt import prompt
 
-    if format not in ("table", "csv", "json", "parquet"):
-        raise typer.BadParameter(f"{format!r} is none of table, csv, json, parquet")
+    shape: RowsFormat = one_of(format, RowsFormat)
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.read()
     with Catalog(open_store(store)) as catalog:
@@ -39,7 +38,7 @@ def sql(
         if query is None:
             prompt(catalog)
         else:
-            write(catalog.query(query), "json" if json_ else format)
+            write(catalog.query(query), "json" if json_ else shape)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from octo.report.page import Html, code, element, facts, figure, fold
 
 Row = dict[str, Any]
 Thing = Manifest | RunDirectory
-NOUNS = {
+NOUNS: dict[str, str] = {
     "train": "training run",
     "rl": "RL run",
     "eval": "evaluation",

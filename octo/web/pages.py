@@ -16,7 +16,7 @@ from manifests import tables
 from manifests.catalog import LINEAGE, Catalog
 from manifests.errors import UserError
 from manifests.manifest import Manifest
-from manifests.runs import RunDirectory
+from manifests.runs import UNDER_WAY, RunDirectory
 from octo.report import page
 from octo.report.charts import POINTS, SHARE_FORMAT
 from octo.report.excerpts import response
@@ -481,7 +481,7 @@ def compare(catalog: Catalog, runs: list[RunDirectory], over: str) -> Comparison
     rows = catalog.query(_CURVES.format(means=means, points=POINTS), [[run.id for run in runs]]).to_pylist()
     charts = [_curve(sheet, name, rows, runs, over) for name in CURVES if name in present]
     table = _now(told, runs, rows)
-    live = any(run.status in ("created", "running") for run in runs)
+    live = any(run.status in UNDER_WAY for run in runs)
     ids = [run.id for run in runs]
     other, text = ("tokens", "Over tokens") if over == "step" else ("step", "Over steps")
     ways = element("p", element("span", link(text, "/compare", run=ids, over=other)), class_="ways")

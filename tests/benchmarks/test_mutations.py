@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.mutations import called_right, pairs, references
-from evaluation.answers import Grader
+from evaluation.grading.answers import Grader
 
 REFERENCES = [
     "42", "-3", r"\frac{3}{4}", "2.5", "x^2+3x", r"2\sqrt{3}", "(1, 2)", "2, 5", "[0,1)", r"\text{Evelyn}",

@@ -629,5 +629,7 @@ def test_a_vllm_that_cannot_start_ends_in_one_line(store, corpus_of, server, tmp
 
 def test_without_vllm_that_is_said(store, corpus_of, server, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="vLLM is not installed"):
+    with pytest.raises(
+        UserError, match=r"engine: vllm needs vllm, which is not installed.*octothinker\[vllm\].*engine: endpoint"
+    ):
         annotate(store, recipe(corpus_of("good"), server, **own_vllm(Path("nowhere"))))

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from curation.sample.problems import Problem, Split, problems
-from evaluation.answers import Verdict, grade
+from evaluation.grading.answers import Verdict, grade
 
 SPLITS = get_args(Split)
 PROJECT = Path(__file__).parents[2]

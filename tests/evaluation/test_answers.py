@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from math_verify import parse, verify
 
-from evaluation.algebra import MIN_ROUNDED, RELATIVE, judge
-from evaluation.answers import OUT_OF_MEMORY, Grader, Verdict, _fault, extract, grade
-from evaluation.controls import TOO_HARD
-from evaluation.equality import MAX_CHARACTERS, decide, normalise, refusal
-from evaluation.shapes import read
+from evaluation.grading.algebra import MIN_ROUNDED, RELATIVE, judge
+from evaluation.grading.answers import OUT_OF_MEMORY, Grader, Verdict, _fault, extract, grade
+from evaluation.grading.controls import TOO_HARD
+from evaluation.grading.equality import MAX_CHARACTERS, decide, normalise, refusal
+from evaluation.grading.shapes import read
 
 ROOT = Path(__file__).parents[2]
 LINES = (Path(__file__).parent / "verdicts.tsv").read_text(encoding="utf-8").splitlines()
@@ -427,8 +427,8 @@ def test_load_changes_no_verdict():
 
 
 def test_a_worker_that_hangs_is_given_up_in_the_end(monkeypatch):
-    monkeypatch.setattr("evaluation.answers.WALL_SECONDS", 1.0)
-    monkeypatch.setattr("evaluation.answers.WALL_PER_SECOND", 0.0)
+    monkeypatch.setattr("evaluation.grading.answers.WALL_SECONDS", 1.0)
+    monkeypatch.setattr("evaluation.grading.answers.WALL_PER_SECOND", 0.0)
     with Grader(workers=1, limit_seconds=60) as grader, killing(grader, 2, signal.SIGSTOP):
         (found,) = grader.grade_all([rf"\boxed{{{FROZEN}}}"], ["1"])
     assert (found.verdict, found.reason) == (Verdict.ERROR, "the grading process hung twice")
@@ -446,7 +446,7 @@ def test_a_worker_that_died_between_two_batches_is_replaced():
 
 SCRIPT = """
 import sys
-from evaluation.answers import Grader
+from evaluation.grading.answers import Grader
 limit, frozen = sys.argv[1:]
 with Grader(workers=1, limit_seconds=float(limit)) as grader:
     grader.grade_all(["\\\\boxed{1+1}"], ["2"])
@@ -472,9 +472,8 @@ def test_no_worker_outlives_its_parent(how, limit):
 
 
 def test_a_worker_loads_no_engine():
-    code = (
-        "import sys, evaluation.grading_worker; print({'torch', 'ray', 'transformers', 'pyarrow'} & set(sys.modules))"
-    )
+    code = "import sys, evaluation.grading.grading_worker\n"
+    code += "print({'torch', 'ray', 'transformers', 'pyarrow'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert said.stdout.strip() == "set()"
 

@@ -293,7 +293,7 @@ def test_what_cannot_be_frozen_is_said(store, tmp_path):
 
 
 def test_configuration_and_benchmarks_load_no_engine():
-    modules = "sys, evaluation.config, evaluation.benchmarks, evaluation.templates"
+    modules = "sys, evaluation.config, evaluation.benchmarks, evaluation.protocols.templates"
     code = f"import {modules}; print({{'torch', 'datatrove', 'sympy'}} & set(sys.modules))"
     root = Path(__file__).parents[2]
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)

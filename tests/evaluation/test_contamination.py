@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from curation.config import CurateRecipe
 from curation.pipeline import curate
-from evaluation.answers import Grader
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EvalRecipe
 from evaluation.contamination import exposure, statuses
+from evaluation.grading.answers import Grader
 from evaluation.metrics import score
 from manifests.manifest import Draft
 from manifests.recipe import parse

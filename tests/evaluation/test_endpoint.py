@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from evaluation.config import EndpointRecipe
-from evaluation.endpoint_sampler import Endpoint
-from evaluation.sampling import Completion, SamplingParams
+from evaluation.samplers.endpoint_sampler import Endpoint
+from evaluation.samplers.sampling import Completion, SamplingParams
 from manifests.errors import UserError
 
 
@@ -54,7 +54,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr("evaluation.completions_client.BACKOFF", 0.01)
+    monkeypatch.setattr("evaluation.samplers.completions_client.BACKOFF", 0.01)
     made = Server()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from evaluation.answers import Verdict, grade
-from evaluation.extraction import continues, extract
+from evaluation.grading.answers import Verdict, grade
+from evaluation.grading.extraction import continues, extract
 
 CASES = [
     ("chain", "so $x=\\boxed{2}$ or $x=\\boxed{3}$", "2,3", True),

@@ -15,10 +15,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from evaluation import scores
 from evaluation.benchmarks import BenchmarkRecipe, freeze_benchmark
 from evaluation.config import EndpointRecipe, EvalRecipe
-from evaluation.sampling import Completion
+from evaluation.protocols.templates import TemplateName, render, with_choices
+from evaluation.samplers.sampling import Completion
+from evaluation.samplers.transformers_sampler import Transformers
 from evaluation.scores import evaluate
-from evaluation.templates import TemplateName, render, with_choices
-from evaluation.transformers_sampler import Transformers
 from manifests.errors import UserError
 from manifests.manifest import copy_manifest
 from manifests.recipe import parse
@@ -245,7 +245,7 @@ from pathlib import Path
 from typing import get_args
 from evaluation import scores
 from evaluation.config import EvalRecipe
-from evaluation.sampling import Completion
+from evaluation.samplers.sampling import Completion
 from manifests.recipe import parse
 from manifests.errors import of_system
 from manifests.manifest import resolve
@@ -303,7 +303,7 @@ def test_prompts_beyond_the_context_are_counted_before_anything_is_sampled(store
         evaluate(store, model_dir, [gsm8k], EvalRecipe(template="few_shot"))
     with pytest.raises(UserError, match="no endpoint is named"):
         evaluate(store, None, [gsm8k], EvalRecipe(limit=1), sampler="endpoint")
-    with pytest.raises(UserError, match="no sampler 'zen'"):
+    with pytest.raises(UserError, match=r"there is no sampler 'zen'\. Use one of transformers, vllm, endpoint"):
         evaluate(store, model_dir, [gsm8k], EvalRecipe(), sampler="zen")
     with pytest.raises(UserError, match="pass@8 needs as many samples"):
         evaluate(store, model_dir, [gsm8k], EvalRecipe(pass_at=(8,)))

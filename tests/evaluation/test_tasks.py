@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import KNOWN, SUITES
-from evaluation.extraction import extract
-from evaluation.paper_latex import LatexError, parse_latex
-from evaluation.released import FOLDER, released, shots
-from evaluation.shots import SHOTS
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.extraction import extract
+from evaluation.grading.paper_latex import LatexError, parse_latex
+from evaluation.protocols.released import FOLDER, released, shots
+from evaluation.protocols.shots import SHOTS
 from evaluation.tasks import PLAIN, TASKS, judge, prompt, quantity, task_of
 
 HERE = Path(__file__).parent

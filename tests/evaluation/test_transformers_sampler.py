@@ -5,8 +5,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from evaluation.sampling import SamplingParams, cut_at
-from evaluation.transformers_sampler import encode, load_model, sample
+from evaluation.samplers.sampling import SamplingParams, cut_at
+from evaluation.samplers.transformers_sampler import encode, load_model, sample
 from manifests.errors import UserError
 
 PROMPTS = ["2+2=", "What is 7 times 8?", "a", "Solve x^2 = 4 for x.", "b", "Why", "1, 1, 2, 3, 5, 8, 13,"]

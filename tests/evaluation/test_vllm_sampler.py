@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.evaluation import toy
-from evaluation.open_sampler import open_sampler
-from evaluation.sampling import SamplingParams
+from evaluation.samplers.open_sampler import open_sampler
+from evaluation.samplers.sampling import SamplingParams
 from manifests.errors import UserError
 
 folder = Path(sys.argv[1])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from evaluation.answers import Grader
 from evaluation.estimates import majority_at_k
-from evaluation.votes import MOST_PAIRS, merged
+from evaluation.grading.answers import Grader
+from evaluation.grading.votes import MOST_PAIRS, merged
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_work_on_this_machine(tmp_path):
 
 def test_without_ray_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="ray is not installed"):
+    with pytest.raises(UserError, match=r"place ray needs ray, which is not installed.*octothinker\[ray\].*--on local"):
         Ray().submit(Work("driver", ("-c", ""), tmp_path))
 
 
@@ -158,7 +158,7 @@ def test_a_folder_of_a_users_own_does_not_shadow_our_packages(tmp_path, monkeypa
 
 
 def test_a_grader_works_beside_such_a_folder(tmp_path, monkeypatch):
-    from evaluation.answers import Grader, Verdict
+    from evaluation.grading.answers import Grader, Verdict
 
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "__init__.py").write_text("raise SystemExit('the wrong one')")

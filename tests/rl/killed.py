@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evaluation.answers import Grader
+from evaluation.grading.answers import Grader
 from manifests.manifest import resolve
 from manifests.recipe import load
 from manifests.runs import load_run

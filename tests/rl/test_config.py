@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.sampling import cut_at
-from evaluation.templates import render
+from evaluation.protocols.templates import render
+from evaluation.samplers.sampling import cut_at
 from manifests.errors import UserError
 from manifests.recipe import load, parse, semantic
 from rl.config import RLRecipe

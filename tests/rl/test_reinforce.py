@@ -19,11 +19,11 @@ import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
-from evaluation.answers import Grader, Verdict
 from evaluation.benchmarks import freeze_benchmark
 from evaluation.config import BenchmarkRecipe
-from evaluation.extraction import continues
-from evaluation.templates import render
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.extraction import continues
+from evaluation.protocols.templates import render
 from manifests import tables
 from manifests.errors import UserError
 from manifests.manifest import Draft, Manifest, resolve

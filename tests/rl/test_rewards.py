@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.answers import Verdict, grade
-from evaluation.templates import with_thought
+from evaluation.grading.answers import Verdict, grade
+from evaluation.protocols.templates import with_thought
 from rl.rewards import RULE, boxes, overlong_penalty, repeats, reward
 
 VARIANTS = ("binary", "signed", "format", "repetition", "strict")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.templates import render
+from evaluation.protocols.templates import render
 from manifests.errors import UserError
 from manifests.recipe import parse
 from manifests.runs import RunDirectory, open_run

@@ -9,7 +9,7 @@ r"""Prompts of other harnesses, character for character, by the name of a protoc
 
 Other benchmarks have no prompt there. Two things are made from the item and not read from its file: the full stop that
 the paper's harness puts behind a body of SVAMP that lacks one, and the options of MathQA, which it cuts at every comma.
-Leaves out verdicts: `evaluation.paper`.
+Leaves out verdicts: `evaluation.grading.paper`.
 """
 
 import json
@@ -20,7 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-Protocol = Literal["paper", "lm-eval"]
+ProtocolName = Literal["paper", "lm-eval"]
+"""Each has its prompts here."""
+
 Item = dict[str, Any]
 FOLDER = Path(__file__).parent / "prompts"
 ASKED = "What of the following is the right choice? Explain your answer."
@@ -40,7 +42,7 @@ class Released:
     stop: tuple[str, ...]
 
 
-def released(protocol: Protocol | None, benchmark: str) -> Released | None:
+def released(protocol: ProtocolName | None, benchmark: str) -> Released | None:
     """How `benchmark` is asked under `protocol`, None where it is not there."""
     return _ALL[protocol].get(benchmark) if protocol else None
 
@@ -148,4 +150,4 @@ _LM_EVAL = {
     "math500": Released("lm_eval_math", "\n\n", _problem, ("Problem:",)),
     "mmlu_stem": Released("", "", _step_by_step, ("</s>", "Q:", "<|im_end|>")),
 }
-_ALL: dict[Protocol, dict[str, Released]] = {"paper": _PAPER, "lm-eval": _LM_EVAL}
+_ALL: dict[ProtocolName, dict[str, Released]] = {"paper": _PAPER, "lm-eval": _LM_EVAL}

@@ -2,7 +2,8 @@ r"""One spelling for what is written in many ways and means the same: what stand
 
 `normalise` peels shells (dollars, \boxed, bold, \left and \right, sizes, "the answer is", "= "), turns Unicode and
 plain text into LaTeX (√2, x², pi/2, x**2, 7.5e7, <=) and gives numbers one form (1\,000, 1 1/2, 0.\overline{3}).
-It never changes what a text means and is linear in its length. Words stay: what they mean is for `evaluation.shapes`.
+It never changes what a text means and is linear in its length. Words stay: what they mean is for
+`evaluation.grading.shapes`.
 """
 
 import re
@@ -12,7 +13,8 @@ __all__ = ["matching", "normalise"]
 
 MOST_BOXES = 50
 LONGEST = 4_000
-"""Characters up to which a text is touched; what is longer is no answer, and refused by `evaluation.equality`."""
+"""Characters up to which a text is touched; what is longer is no answer, and refused by
+`evaluation.grading.equality`."""
 
 # -- characters ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@ r"""What the paper's evaluation harness calls right: GAIR-NLP/OctoThinker, `eval
 
 The rules are that harness's own, its oddities included, for verdicts hang on them; written anew, but for the lists of
 replacements. `find` takes the answer out of a response by the kind of its benchmark; `decided` holds it against the
-reference where no algebra is needed, else `evaluation.paper_algebra` in a process that can be killed. Repeated are:
+reference where no algebra is needed, else `evaluation.grading.paper_algebra` in a process that can be killed. Repeated
+are:
 
     words        the last run of digits before the next "Q: ", thousands separators split; 100 times and one hundredth
                  of the reference are right, so is what is within 1e-3 (gsm8k, svamp, asdiv, mawps, amc23)
@@ -16,9 +17,9 @@ reference where no algebra is needed, else `evaluation.paper_algebra` in a proce
     tabmwp       the shortest option that stands in the response; else "he answer is", box or last number as in math
 
 Timeouts are wrong answers. Not repeated: integrals, sums, limits and derivatives are equal by their text alone
-(`evaluation.paper_latex`); math-verify is the version installed here; Python that the harness would run with `eval` is
-read as arithmetic, nothing is executed; of a response the first 20,000 characters count, its own limit being 1,024
-tokens; the limit of time is the recipe's.
+(`evaluation.grading.paper_latex`); math-verify is the version installed here; Python that the harness would run with
+`eval` is read as arithmetic, nothing is executed; of a response the first 20,000 characters count, its own limit being
+1,024 tokens; the limit of time is the recipe's.
 """
 
 import json
@@ -27,7 +28,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from evaluation.equality import Ruling, Verdict
+from evaluation.grading.equality import Ruling, Verdict
 
 Kind = Literal["words", "math", "math_text", "olympiad", "sat", "letter", "ocw", "tabmwp"]
 """`math_text` is math where the reference is one text and not the list of a solution's boxes (math500)."""

@@ -2,9 +2,9 @@
 
 A prompt is sent as it is (`/completions`, not chat): a base model has no chat template. Each sample is a request of
 its own with a seed of its own, because servers differ in what `n` and one seed mean. What may pass is tried again
-(`evaluation.completions_client`); after `retries` the run ends with one line, and what came before is kept: the same
-command asks for the rest. A refused key or an unknown model ends it at once. Leaves out streaming, and the tokens
-themselves: lengths are as the server counts them.
+(`evaluation.samplers.completions_client`); after `retries` the run ends with one line, and what came before is kept:
+the same command asks for the rest. A refused key or an unknown model ends it at once. Leaves out streaming, and the
+tokens themselves: lengths are as the server counts them.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.completions_client import Answer, CompletionsClient, Failed, Refused, plain
 from evaluation.config import EndpointRecipe
-from evaluation.sampling import Completion, SamplingParams, cut_at
+from evaluation.samplers.completions_client import Answer, CompletionsClient, Failed, Refused, plain
+from evaluation.samplers.sampling import Completion, SamplingParams, cut_at
 from manifests.errors import UserError
 
 

@@ -1,14 +1,14 @@
 """What every sampler has in common: how to sample, what comes back, and the protocol that the three of them follow.
 
-`evaluation.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
+`evaluation.samplers.open_sampler` gives one of them by name. Loads no engine. Leaves out prompts and grading.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 SamplerName = Literal["transformers", "vllm", "endpoint"]
-SAMPLERS: tuple[SamplerName, ...] = ("transformers", "vllm", "endpoint")
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
 
 @dataclass(frozen=True)

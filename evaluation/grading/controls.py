@@ -10,8 +10,8 @@ A reference that the grader cannot parse fails the third, where equal texts no l
 algebra whatever the reference looks like: they find a reference that no wrong answer can be held against in time, which
 would be of use to right answers alone. Plain numbers are spared them: what they cost hangs on the answer only.
 
-Pure functions; `Grader.check` (`evaluation.answers`) rules on them, and goes no further than the first that fails.
-Leaves out whether the reference is true.
+Pure functions; `Grader.check` (`evaluation.grading.answers`) rules on them, and goes no further than the first that
+fails. Leaves out whether the reference is true.
 """
 
 import re
@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluation.equality import Ruling, Verdict, normalise, plain_number
+from evaluation.grading.equality import Ruling, Verdict, normalise, plain_number
 
 if TYPE_CHECKING:
-    from evaluation.answers import Grader
+    from evaluation.grading.answers import Grader
 
 TOO_HARD = "too_hard"
 """The reason of an answer that could not be ruled on within the limits; what the grader raised may follow it."""

@@ -1,8 +1,8 @@
 """The child process of a `Grader`: reads batches of pairs, answers one line per pair, ends with its parent.
 
-Launched as `python -m evaluation.grading_worker SECONDS MEGABYTES`. Protocol, one JSON value per line, ASCII only:
-the child says `null` once it is ready; a line in is `[[answer, reference, judge], …]`; a line out is
-`[verdict, reason]`, in order, flushed at once. Grading is in the main thread.
+Launched as `python -m evaluation.grading.grading_worker SECONDS MEGABYTES`. Protocol, one JSON value per line, ASCII
+only: the child says `null` once it is ready; a line in is `[[answer, reference, judge], …]`; a line out is `[verdict,
+reason]`, in order, flushed at once. Grading is in the main thread.
 
 Each pair may take SECONDS of this process's own time on a processor: a timer counts them and, left at its default
 action, ends the process even inside C code (SIGPROF). So the load of the machine decides nothing. A process that has
@@ -15,11 +15,11 @@ import resource
 import signal
 import sys
 
-from evaluation import paper_algebra
-from evaluation.algebra import judge
-from evaluation.answers import OUT_OF_MEMORY, Judge
-from evaluation.controls import TOO_HARD
-from evaluation.equality import Ruling, Verdict
+from evaluation.grading import paper_algebra
+from evaluation.grading.algebra import judge
+from evaluation.grading.answers import OUT_OF_MEMORY, Judge
+from evaluation.grading.controls import TOO_HARD
+from evaluation.grading.equality import Ruling, Verdict
 
 
 def main(seconds: float, megabytes: int) -> None:

@@ -1,12 +1,14 @@
 """Are two short answers equal? One decision per shape of answer, and what needs no algebra is decided here.
 
-`decide` reads both texts (`evaluation.shapes`) and compares shape with shape: a list by a matching of its entries, a
-point and a ratio term by term, an interval by its ends, a value by its number and its unit, words by their letters.
-Where only algebra can tell two expressions apart it says None; `evaluation.algebra` then goes the same way with algebra
-at the leaves (`Judge`). Numbers, fractions, roots and points of numbers are ruled as math-verify rules them (a property
-test holds it). An answer of two candidates equals no single one; what is looser than that is said at its function.
+`decide` reads both texts (`evaluation.grading.shapes`) and compares shape with shape: a list by a matching of its
+entries, a point and a ratio term by term, an interval by its ends, a value by its number and its unit, words by their
+letters. Where only algebra can tell two expressions apart it says None; `evaluation.grading.algebra` then goes the same
+way with algebra at the leaves (`Judge`). Numbers, fractions, roots and points of numbers are ruled as math-verify rules
+them (a property test holds it). An answer of two candidates equals no single one; what is looser than that is said at
+its function.
 
-Linear in the text, loads no sympy. Leaves out finding the answer in a response (`evaluation.extraction`), and rewards.
+Linear in the text, loads no sympy. Leaves out finding the answer in a response (`evaluation.grading.extraction`), and
+rewards.
 """
 
 import math
@@ -16,7 +18,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
-from evaluation.shapes import (
+from evaluation.grading.shapes import (
     Base,
     Clock,
     Equation,
@@ -34,7 +36,7 @@ from evaluation.shapes import (
     read,
     scale,
 )  # fmt: skip
-from evaluation.spelling import normalise
+from evaluation.grading.spelling import normalise
 
 __all__ = ["Judge", "Pieces", "Ruling", "Verdict", "decide", "normalise", "plain_number", "refusal", "ruled"]
 

@@ -4,7 +4,8 @@ Where the time goes, and what is done about it: half of it is reading prompts, s
 examples of a few-shot prompt) is read once, and prompts of like length are read together and padded little; a decoding
 step costs about the same for a row that has finished as for one that has not, so finished rows give up their place in
 the batch and in its cache; keys and values are written into buffers of the final length in place of being copied at
-each step; a prompt sampled n times is read once. Leaves out how rows become batches: `evaluation.transformers_sampler`.
+each step; a prompt sampled n times is read once. Leaves out how rows become batches:
+`evaluation.samplers.transformers_sampler`.
 """
 
 from collections.abc import Iterator

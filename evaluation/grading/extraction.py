@@ -17,7 +17,7 @@ Every rule but `number` looks only behind the end of a thought (`</think>`), and
 that does not end. An empty box and one copied from an instruction (\boxed{}, \boxed{...}) are passed over. What is
 around an answer (dollars, a box, bold) is left out.
 
-Loads neither sympy nor math-verify. Leaves out whether the answer is right: `evaluation.answers`.
+Loads neither sympy nor math-verify. Leaves out whether the answer is right: `evaluation.grading.answers`.
 """
 
 import re
@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from evaluation.spelling import matching, normalise
+from evaluation.grading.spelling import matching, normalise
 
 __all__ = ["Rule", "continues", "extract"]
 

@@ -3,12 +3,13 @@
 `grade` rules on one response in this process and is for trusted text; `Grader` rules on many in child processes that
 are killed when they take too long. Both promise that a wrong answer (INCORRECT), one that cannot be read (UNPARSED) and
 a failure of the grader (ERROR) stay three different things. Whose fault a failure is decides: where the reference
-passes its controls (`evaluation.controls`), an answer that cannot be ruled on within the limits is UNPARSED with the
-reason `too_hard`, and counts as wrong. ERROR is left for a reference that fails its controls, and then all of its
-responses have it, and for a process that was ended from outside twice.
+passes its controls (`evaluation.grading.controls`), an answer that cannot be ruled on within the limits is UNPARSED
+with the reason `too_hard`, and counts as wrong. ERROR is left for a reference that fails its controls, and then all of
+its responses have it, and for a process that was ended from outside twice.
 
-Leaves out: where the answer stands (`evaluation.extraction`), when two are equal (`evaluation.equality`, and by algebra
-`evaluation.algebra`), rewards (`rl`), answers that are proofs or code.
+Leaves out: where the answer stands (`evaluation.grading.extraction`), when two are equal
+(`evaluation.grading.equality`, and by algebra `evaluation.grading.algebra`), rewards (`rl`), answers that are proofs or
+code.
 """
 
 import json
@@ -24,10 +25,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from evaluation import paper
-from evaluation.controls import TOO_HARD, Failure, failure, wrong_answers
-from evaluation.equality import Ruling, Verdict, decide, normalise
-from evaluation.extraction import Rule, extract
+from evaluation.grading import paper
+from evaluation.grading.controls import TOO_HARD, Failure, failure, wrong_answers
+from evaluation.grading.equality import Ruling, Verdict, decide, normalise
+from evaluation.grading.extraction import Rule, extract
 from manifests.process import environment
 
 __all__ = ["Grade", "Grader", "Rule", "Verdict", "extract", "grade"]
@@ -44,7 +45,7 @@ class Grade:
 
 def grade(response: str, reference: str, rule: Rule = "chain") -> Grade:
     """Grade in this process, without a time limit: for trusted, short text only."""
-    from evaluation.algebra import judge  # noqa: PLC0415  loads sympy, which those who call a Grader never need
+    from evaluation.grading.algebra import judge  # noqa: PLC0415  loads sympy, which those who call a Grader never need
 
     extracted = extract(response, rule)
     if extracted is None:
@@ -81,7 +82,7 @@ CACHE_PAIRS = 200_000
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 """Signals by which a process ends itself."""
 OUT_OF_MEMORY = 77
-"""What `evaluation.grading_worker` exits with when it has no memory left."""
+"""What `evaluation.grading.grading_worker` exits with when it has no memory left."""
 
 
 @dataclass(eq=False)
@@ -324,7 +325,7 @@ def _fault(status: int | None, tried: bool) -> Ruling | None:
 def _start_worker(limit_seconds: float, megabytes: int) -> _Worker:
     """A plain subprocess, not multiprocessing: it works under daemonic and Ray processes and never re-imports the
     caller's main module. A session of its own keeps Ctrl-C for the parent, which then kills it."""
-    command = [sys.executable, "-m", "evaluation.grading_worker", str(limit_seconds), str(megabytes)]
+    command = [sys.executable, "-m", "evaluation.grading.grading_worker", str(limit_seconds), str(megabytes)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), start_new_session=True
     )

@@ -25,9 +25,9 @@ from vllm import LLM, RequestOutput  # type: ignore[import-not-found]
 from vllm import SamplingParams as EngineParams  # type: ignore[import-not-found]
 from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
 
-from evaluation.model_folder import check_folder
-from evaluation.sampling import Completion, SamplingParams, refusal
-from evaluation.transformers_sampler import encode, text_before
+from evaluation.samplers.model_folder import check_folder
+from evaluation.samplers.sampling import Completion, SamplingParams, refusal
+from evaluation.samplers.transformers_sampler import encode, text_before
 from manifests.errors import UserError
 
 

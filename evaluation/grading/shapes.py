@@ -1,4 +1,4 @@
-r"""What kind of thing an answer is: read from its normalised text (`evaluation.spelling`), before any algebra.
+r"""What kind of thing an answer is: read from its normalised text (`evaluation.grading.spelling`), before any algebra.
 
     Value      one expression, perhaps with a unit: 5, \frac{1}{2}, x+1, 5 cm, 50\%, \$3.20, 5 million, 20^{\circ}C
     Words      text: Evelyn, even, no solution; also what is read as nothing else
@@ -15,7 +15,7 @@ r"""What kind of thing an answer is: read from its normalised text (`evaluation.
     Relation   an inequality that is no interval
 
 Linear in the text but for the depth of its brackets. Loads no sympy. Leaves out whether two are equal
-(`evaluation.equality`).
+(`evaluation.grading.equality`).
 """
 
 import re
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from evaluation.spelling import matching
+from evaluation.grading.spelling import matching
 
 __all__ = [
     "Base", "Clock", "Equation", "Interval", "Matrix", "Named", "Point", "Ratio", "Relation", "Several", "Shape",

@@ -4,7 +4,7 @@ Promises. Greedy sampling gives what `generate(do_sample=False)` gives, token fo
 of 256 answers of 123 tokens by a random model differed. Sampling with a seed does not depend on how the work
 is batched, as far as that: every sequence draws from a stream of its own, derived from (seed, prompt, sample).
 Log-probabilities are those of the model itself (temperature 1), whatever the temperature the tokens were drawn at. How
-a batch is decoded, and where the time goes: `evaluation.decoding`.
+a batch is decoded, and where the time goes: `evaluation.samplers.decoding`.
 
 Leaves out: serving engines, beam search, top-k and top-p (RL needs the untruncated distribution).
 """
@@ -18,9 +18,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from evaluation.decoding import Ending, Row, decode, decoded_text, eos_ids
-from evaluation.model_folder import check_folder
-from evaluation.sampling import Completion, Request, SamplingParams, cut_at, refusal
+from evaluation.samplers.decoding import Ending, Row, decode, decoded_text, eos_ids
+from evaluation.samplers.model_folder import check_folder
+from evaluation.samplers.sampling import Completion, Request, SamplingParams, cut_at, refusal
 from manifests.errors import UserError
 
 MAX_ROWS = 128

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-from evaluation.answers import Grader, Verdict
-from evaluation.equality import decide, normalise
+from evaluation.grading.answers import Grader, Verdict
+from evaluation.grading.equality import decide, normalise
 
 MOST_PAIRS = 100
 """Pairs of distinct answers to an item that algebra is asked about."""

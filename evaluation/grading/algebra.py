@@ -1,4 +1,4 @@
-"""The ruling on two short answers that `evaluation.equality` could not decide: the same shapes, with algebra.
+"""The ruling on two short answers that `evaluation.grading.equality` could not decide: the same shapes, with algebra.
 
 Expressions are read by the LaTeX grammar that math-verify is built on, all of a text or nothing. Two numbers are equal
 if exact arithmetic or thirty digits say so; those with a decimal point are rounded, as by math-verify, to six places.
@@ -7,7 +7,8 @@ points is simplified. An inequality that is the answer is solved only where it i
 absolute value, so that the task copied is no answer. The letter i is the imaginary unit unless it is an index.
 
 It may take for ever or eat all memory: give it untrusted text only in a process that can be killed
-(`evaluation.answers.Grader` does). A module of its own: sympy takes half a second to load and few processes need it.
+(`evaluation.grading.answers.Grader` does). A module of its own: sympy takes half a second to load and few processes
+need it.
 """
 
 import logging
@@ -21,8 +22,8 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from sympy import Basic, Expr, Float, I, MatrixBase, N, Number, Rational, Symbol
 
-from evaluation.equality import Judge, Pieces, Ruling, Verdict, decide, ruled
-from evaluation.shapes import Equation, Interval, Relation, Value, read
+from evaluation.grading.equality import Judge, Pieces, Ruling, Verdict, decide, ruled
+from evaluation.grading.shapes import Equation, Interval, Relation, Value, read
 
 logging.getLogger("latex2sympy2_extended").setLevel(logging.ERROR)
 

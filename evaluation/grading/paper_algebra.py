@@ -1,7 +1,8 @@
-"""The part of the paper's harness that calculates: what `evaluation.paper` could not decide by looking at the texts.
+"""The part of the paper's harness that calculates: what `evaluation.grading.paper` could not decide by looking at the
+texts.
 
 It may take for ever or eat all memory: give it untrusted text only in a process that can be killed
-(`evaluation.answers.Grader` does). Loads sympy. The rules and what is left out: `evaluation.paper`.
+(`evaluation.grading.answers.Grader` does). Loads sympy. The rules and what is left out: `evaluation.grading.paper`.
 """
 
 import ast
@@ -15,9 +16,9 @@ import sympy
 from math_verify import parse, verify
 from sympy import N, simplify
 
-from evaluation.equality import Ruling
-from evaluation.paper import CLOSE, Kind, by_numbers, decided, near, ruling, tex
-from evaluation.paper_latex import LatexError, parse_latex
+from evaluation.grading.equality import Ruling
+from evaluation.grading.paper import CLOSE, Kind, by_numbers, decided, near, ruling, tex
+from evaluation.grading.paper_latex import LatexError, parse_latex
 
 WITHIN = 1e-5
 """numpy's relative tolerance."""

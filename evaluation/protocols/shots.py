@@ -3,8 +3,8 @@ r"""Worked examples that stand before a problem in few-shot prompts, written for
 `SHOTS` maps a set to its examples; how they are laid out is said in `evaluation.tasks`. Their numbers are those of the
 published protocol (8 for word problems, 4 for the others, 5 for GPQA), but for TabMWP, which has 4 about tables here
 and the 8 of the word problems there; the texts are our own, so a score obtained with them is not the published one to
-the last digit. The released texts are those of `protocol: paper` (`evaluation.released`). A test grades every example
-by the rule of the tasks that show it.
+the last digit. The released texts are those of `protocol: paper` (`evaluation.protocols.released`). A test grades every
+example by the rule of the tasks that show it.
 """
 
 from dataclasses import dataclass

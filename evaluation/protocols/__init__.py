@@ -1,0 +1,1 @@
+"""How questions are asked: prompt templates, worked examples, and the prompts of other harnesses."""

@@ -1,0 +1,1 @@
+"""Sampling answers: one interface, and an engine behind each implementation."""
