@@ -7,8 +7,15 @@ FOLDER is a checkout of one of these (told by what is in it), or a .jsonl file o
     adbar/trafilatura       tests/evaldata.json: 990 pages, each with passages that are text and others that are not;
                             precision, recall and F over all passages, as its tests/evaluate.py counts them
     mozilla/readability     test/test-pages: 130 pages with the text that Readability takes; precision and recall of
-                            words, a mean over pages (the page's title is no error), `<pre>` blocks that are whole, rows
+                            words, a mean over pages (the page's title is no error; formulas as shown or as LaTeX,
+                            whichever an extractor has more of), `<pre>` blocks that are whole, rows
                             of tables on one line, and order (longest increasing run of words that occur once)
+    scrapinghub/article-extraction-benchmark
+                            html and ground-truth.json: 181 articles, never looked at; precision, recall and F of their
+                            shingles of four words, a mean over pages, as its evaluate.py counts them
+    planetmath/*            html/*.html, MathML by LaTeXML, with the LaTeX they are made of: similarity of the formulas
+                            as for WebMainBench, blanks aside. `ours by MathML` reads pages without the LaTeX that is
+                            in their attributes
     WebMainBench            `html` and `groundtruth_content` in each line: similarity of the formulas, in
                             order: twice what matches / length of both
 
@@ -19,6 +26,7 @@ Pages a second are of one core's CPU time, decoding and parsing included. trafil
 
 import argparse
 import bisect
+import gzip
 import hashlib
 import importlib
 import json
@@ -36,10 +44,13 @@ from resiliparse.parse.html import HTMLTree
 
 from curation.reading.layout import laid_out
 from curation.reading.outline import Outline
-from curation.reading.pages import Refused, decoded, extract
+from curation.reading.pages import Formulas, Refused, decoded, extract
 
 Extract = Callable[[bytes], str]
 WORD = re.compile(r"\w+|[^\w\s]")
+CARRIED = re.compile(rb' alttext="[^"]*"|<annotation\b.*?</annotation>', re.DOTALL)
+LONGEST_SOURCE = 4000
+"""Characters of a page's LaTeX."""
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 
 
@@ -54,6 +65,8 @@ class Case:
     text: str = ""
     title: str = ""
     html: str = ""
+    latex: str = ""
+    """`text` with its formulas as LaTeX."""
 
     @property
     def half(self) -> int:
@@ -68,6 +81,11 @@ def ours(data: bytes) -> str:
         return extract(decoded(data)).text
     except Refused:
         return ""
+
+
+def by_mathml(data: bytes) -> str:
+    """Without the LaTeX that a page carries beside its MathML."""
+    return ours(CARRIED.sub(b"", data))
 
 
 def resiliparse(data: bytes) -> str:
@@ -105,7 +123,29 @@ def readable(folder: Path) -> list[Case]:
     for page in sorted((folder / "test/test-pages").iterdir()):
         html = (page / "expected.html").read_text(encoding="utf-8")
         title = json.loads((page / "expected-metadata.json").read_text()).get("title") or ""
-        cases.append(Case(page.name, (page / "source.html").read_bytes(), [], [], plain(html), title, html))
+        both = (plain(html), plain(html, formulas=True))
+        cases.append(Case(page.name, (page / "source.html").read_bytes(), [], [], both[0], title, html, both[1]))
+    return cases
+
+
+def articles(folder: Path) -> list[Case]:
+    """scrapinghub's pages."""
+    truth = json.loads((folder / "ground-truth.json").read_text(encoding="utf-8"))
+    return [
+        Case(name, gzip.decompress((folder / f"html/{name}.html.gz").read_bytes()), [], [], item["articleBody"])
+        for name, item in sorted(truth.items())
+    ]
+
+
+def encyclopedia(folder: Path) -> list[Case]:
+    """Pages of PlanetMath that have a source, with some formulas but not so many that comparing them takes long."""
+    cases = []
+    for page in sorted((folder / "html").glob("*.html")):
+        source = folder / f"{page.stem}.tex"
+        text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
+        text = text.partition(r"\begin{document}")[2]
+        if len(FORMULA.findall(text)) >= 3 and len(text) <= LONGEST_SOURCE:
+            cases.append(Case(page.stem, page.read_bytes(), [], [], text))
     return cases
 
 
@@ -116,11 +156,14 @@ def with_formulas(file: Path) -> list[Case]:
     return [case for case in cases if FORMULA.search(case.text)]
 
 
-def plain(html: str) -> str:
-    """All text of a page."""
-    body = HTMLTree.parse(html).body
-    outline = Outline.of(body.outer_html if body else "")
-    return laid_out(outline, [True] * len(outline.tags), [0]) if outline.tags else ""
+def plain(html: str, formulas: bool = False) -> str:
+    """All text of a page, its formulas as they are shown or as LaTeX."""
+    tree = HTMLTree.parse(html)
+    found = Formulas(tree, html.encode().lower())
+    if formulas:
+        found.mark()
+    outline = Outline.of(tree.body.outer_html if tree.body else "")
+    return found.restored(laid_out(outline, [True] * len(outline.tags), [0])) if outline.tags else ""
 
 
 # -- measures --------------------------------------------------------------------------------------------------------
@@ -139,7 +182,9 @@ def passages(cases: list[Case], texts: list[str]) -> str:
 
 
 def words(cases: list[Case], texts: list[str]) -> str:
-    shares = [_shares(case, text) for case, text in zip(cases, texts, strict=True)]
+    shares = [
+        max(_shares(case, text), _shares(case, text, True), key=sum) for case, text in zip(cases, texts, strict=True)
+    ]
     precision, recall = (sum(values) / len(shares) for values in zip(*shares, strict=True))
     order = [_order(case.text, text) for case, text in zip(cases, texts, strict=True)]
     kept = [part for case, text in zip(cases, texts, strict=True) for part in _parts(case, text)]
@@ -151,8 +196,8 @@ def words(cases: list[Case], texts: list[str]) -> str:
     )
 
 
-def _shares(case: Case, text: str) -> tuple[float, float]:
-    got, wanted = Counter(WORD.findall(text)), Counter(WORD.findall(case.text))
+def _shares(case: Case, text: str, latex: bool = False) -> tuple[float, float]:
+    got, wanted = Counter(WORD.findall(text)), Counter(WORD.findall(case.latex if latex else case.text))
     right = sum((got & (wanted + Counter(WORD.findall(case.title)))).values())
     return right / max(got.total(), 1), (got & wanted).total() / max(wanted.total(), 1)
 
@@ -184,11 +229,28 @@ def _parts(case: Case, text: str):
             yield "row", " ".join(cells) in lines or " | ".join(cells) in " ".join(lines)
 
 
+def shingles(cases: list[Case], texts: list[str]) -> str:
+    precisions, recalls = [], []
+    for case, text in zip(cases, texts, strict=True):
+        wanted, got = _shingles(case.text), _shingles(text)
+        right = (wanted & got).total()
+        precisions += [right / got.total()] if got else []
+        recalls += [right / wanted.total()] if wanted else []
+    precision, recall = sum(precisions) / max(len(precisions), 1), sum(recalls) / max(len(recalls), 1)
+    both = 2 * precision * recall / max(precision + recall, 1e-9)
+    return f"precision {precision:.3f}  recall {recall:.3f}  F {both:.3f}"
+
+
+def _shingles(text: str, length: int = 4) -> Counter[tuple[str, ...]]:
+    found = re.findall(r"\w+", text)
+    return Counter(tuple(found[at : at + length]) for at in range(max(len(found) - length + 1, 1)) if found)
+
+
 def formulas(cases: list[Case], texts: list[str]) -> str:
     scores = []
     for case, text in zip(cases, texts, strict=True):
         wanted, got = (
-            "\n".join(" ".join("".join(found).split()) for found in FORMULA.findall(part)) for part in (case.text, text)
+            "\n".join("".join("".join(found).split()) for found in FORMULA.findall(part)) for part in (case.text, text)
         )
         scores.append(SequenceMatcher(None, wanted, got, autojunk=False).ratio() if wanted or got else 1.0)
     return f"formulas {sum(scores) / max(len(scores), 1):.3f} of {len(scores)} pages"
@@ -205,12 +267,17 @@ def main() -> None:
         cases, measure = annotated(given.folder), passages
     elif (given.folder / "test/test-pages").is_dir():
         cases, measure = readable(given.folder), words
+    elif (given.folder / "html").is_dir() and next(given.folder.glob("*.tex"), None):
+        cases, measure = encyclopedia(given.folder), formulas
+    elif (given.folder / "ground-truth.json").is_file():
+        cases, measure = articles(given.folder), shingles
     else:
-        parser.error(f"{given.folder} is no checkout of adbar/trafilatura or mozilla/readability, and no .jsonl file")
+        parser.error(f"{given.folder} is no checkout of a set that is known, and no .jsonl file")
     cases = cases[: given.limit]
     if not cases:
         parser.error(f"{given.folder} holds no page to measure")
-    for name, take in extractors().items():
+    found = extractors() | ({"ours by MathML": by_mathml} if measure is formulas else {})
+    for name, take in found.items():
         take(cases[0].data)
         started = time.process_time()
         texts = [take(case.data) for case in cases]

@@ -2,10 +2,12 @@
 
 `main_content` leaves out of an `Outline`, in this order: what is hidden; what is called something that is certainly
 the site's (`curation.reading.names`); navigation, asides, footers and what may be the site's, unless that holds most of
-the page's prose or its heading; and blocks that are mostly links. Then it takes what is called the text of an article,
-with a lead before them, else the article or main area, else the innermost element with nearly all of the
-prose; and takes out headings of blocks of the site and headings that nothing follows. Where less than SMALL_SHARE of
-the prose or TINY_SHARE of all is left, the page is another than it says, and only what is certainly the site's goes.
+the page's prose or its heading, or is a word or two of a sentence; and blocks that are mostly links. Then it takes what
+is called the text of an article, with the paragraphs that stand between the page's heading and it, else the article or
+main area, else the innermost element with nearly all of the prose; and takes out single lines by their form
+(`curation.reading.lines`), headings of blocks of the site, and headings that nothing follows. Where less than
+SMALL_SHARE of the prose or TINY_SHARE of all is left, the page is another than it says, and only what is certainly the
+site's goes.
 
 Promises. Tables and code stay unless they are links; comments stay where they hold a formula; each step is bounded by
 the number of elements. Leaves out what a page looks like: no style sheets are read.
@@ -17,8 +19,9 @@ from dataclasses import dataclass, field
 import numba
 import numpy as np
 
+from curation.reading.lines import MARK, NUMBERED, leave_out_lines
 from curation.reading.names import Meaning, begins_the_site, meaning
-from curation.reading.outline import NAMES, Outline
+from curation.reading.outline import Outline, coded
 
 MOST, MOST_CERTAIN = 0.3, 0.95
 """Share of a page's prose above which a part that may be, or certainly is, the site's stays all the same."""
@@ -42,84 +45,26 @@ NEED, LIKE_THE_LARGEST = 0.4, 0.6
 NEARLY_ALL = 0.9
 HEADING_LENGTH = 60
 LEAD_LENGTH, MOST_LEADS, LEVELS_TO_LEAD = 40, 2, 6
+PARAGRAPH, FEW_LINKED, MANY_LEADS = 80, 0.3, 4
+"""Characters of a lead that nothing names, the share of them in links, and how many such blocks are no leads."""
 
-LEFT_OUT = frozenset(["nav", "aside", "menu", "footer", "figcaption", "del"])
-NUMBERED = re.compile(
-    r"(?:fig(?:ure)?|tab(?:le)?|algorithm|listing|abb(?:ildung)?|scheme|plate|chart|example|theorem|box)\b\W{0,2}[\dIVXA-D]",
-    re.IGNORECASE,
-)
-"""A caption that the text refers to, not one of a photograph."""
+HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 ALWAYS = frozenset(["pre", "code", "math", "body", "main", "html", "h1"])
 """Elements that no name makes the site's."""
-CODE = frozenset(["pre", "code", "listing", "xmp", "samp"])
-HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
-LINES = HEADINGS | {"p", "div", "span", "strong", "b", "legend", "li"} - {"h1"}
-HOLDERS = frozenset(
-    [
-        "div",
-        "section",
-        "article",
-        "main",
-        "body",
-        "center",
-        "span",
-        "font",
-        "form",
-        "td",
-        "tr",
-        "details",
-        "b",
-        "i",
-        "em",
-        "strong",
-    ]
-)
-WEIGHED = frozenset(
-    [
-        "div",
-        "section",
-        "ul",
-        "ol",
-        "dl",
-        "table",
-        "p",
-        "form",
-        "fieldset",
-        "header",
-        "article",
-        "center",
-        "details",
-        "menu",
-        "hgroup",
-        "main",
-    ]
-)
+INLINE = frozenset(["a", "span", "b", "i", "em", "strong", "small", "font", "abbr", "cite", "q", "u", "mark", "time"])
+SENTENCE = 60
+"""Characters right in a block that make what is within its lines a part of a sentence, whatever it is called."""
+HOLDERS = coded("div section article main body center span font form td tr details b i em strong")
+_LEFT_OUT = coded("nav aside menu footer figcaption del")
+_WEIGHED = coded("div section ul ol dl table p form fieldset header article center details menu hgroup main")
 """Blocks that are left out where they are mostly links."""
-_PROSE_TAGS = [
-    "p",
-    "pre",
-    "blockquote",
-    "dd",
-    "li",
-    "td",
-    "dt",
-    "th",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "summary",
-    "caption",
-    "figcaption",
-    "address",
-]
-_PROSE = np.array([name in _PROSE_TAGS for name in NAMES] + [False])
-_LINK = np.array([name == "a" for name in NAMES] + [False])
-MARK = "\ufdd0"
-"""Begins the mark of a formula."""
-CLASS = re.compile(r' class="[^"]+"')
+_PROSE = coded("p pre blockquote dd li td dt th h1 h2 h3 h4 h5 h6 summary caption figcaption address")
+_LINES = coded("h2 h3 h4 h5 h6 p div span strong b legend li")
+_LEADING = coded("p div h2 h3 h4 span strong blockquote section header")
+_CODE, _LINK, _H1, _HEADER = coded("pre code listing xmp samp"), coded("a"), coded("h1"), coded("header")
+_TITLE = coded("h2 h3")
+_ARTICLE, _TABLE = coded("article main"), coded("table")
+CLASS, DIGITS = re.compile(r' class="[^"]+"'), re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -139,6 +84,7 @@ def main_content(outline: Outline) -> Main:
     shown = content.prose()[0]
     content.leave_out_the_site()
     roots = content.roots()
+    leave_out_lines(outline, content.kept, content.alive(), roots, content.whole)
     content.leave_out_headings(roots)
     found, whole = content.characters(roots), int(outline.size[0])
     if found < FEW or found < TINY_SHARE * whole or sum(content.prose()[root] for root in roots) < SMALL_SHARE * shown:
@@ -159,12 +105,15 @@ class _Content:
     def __post_init__(self) -> None:
         outline = self.outline
         self.kept = np.ones(len(outline.tags), np.bool_)
-        attributes = (outline.raw_attributes(element) for element in range(len(outline.tags)))
-        self.meanings = [meaning(found) if found else Meaning.NOTHING for found in attributes]
+        self.meanings = [Meaning.NOTHING] * len(outline.tags)
+        for element, classes, name, others in outline.named():
+            self.meanings[element] = meaning(classes, name, others)
+        self.called = np.array(self.meanings, np.int8)
         self.size, self.linked = outline.size.tolist(), outline.linked.tolist()
-        code = [tag in CODE or called == Meaning.CODE for tag, called in zip(outline.tags, self.meanings, strict=True)]
-        self.code = _below(outline.parents, np.array(code))
+        self.code = _below(outline.parents, _CODE[outline.codes] | (self.called == Meaning.CODE))
         """What is code, or in it: whole as it is."""
+        self.whole = self.code | _below(outline.parents, _TABLE[outline.codes])
+        """What is code or a table, or in one."""
         upto = np.concatenate([[0], np.cumsum(_LINK[outline.codes])])
         self.links = (upto[outline.afters] - upto[: len(outline.tags)]).tolist()
         """How many links each holds, itself among them."""
@@ -187,30 +136,25 @@ class _Content:
     # -- the site ------------------------------------------------------------------------------------------------------
 
     def leave_out_the_site(self) -> None:
-        tags, parent = self.outline.tags, self.outline.parent
-        self._leave_out([found == Meaning.HIDDEN for found in self.meanings], 0.5)
-        certain = [Meaning.HIDDEN < found <= Meaning.CERTAINLY_SITE for found in self.meanings]
-        self._leave_out(certain, MOST_CERTAIN)
-        site = [found == Meaning.SITE for found in self.meanings]
-        for element, tag in enumerate(tags):
-            site[element] |= tag in LEFT_OUT or (tag == "header" and parent[element] == 0)
-        self._leave_out(site, MOST)
+        outline, called = self.outline, self.called
+        self._leave_out(called == Meaning.HIDDEN, 0.5)
+        self._leave_out((called > Meaning.HIDDEN) & (called <= Meaning.CERTAINLY_SITE), MOST_CERTAIN)
+        headers = _HEADER[outline.codes] & (outline.parents == 0)
+        self._leave_out((called == Meaning.SITE) | _LEFT_OUT[outline.codes] | headers, MOST)
         self._leave_out_links()
 
     def leave_out_what_is_certain(self) -> None:
         """For a page of which hardly anything would be left."""
-        tags = self.outline.tags
-        certain = [found <= Meaning.CERTAINLY_SITE for found in self.meanings]
-        self._leave_out([sure or tag in LEFT_OUT for sure, tag in zip(certain, tags, strict=True)], 0.5)
+        self._leave_out((self.called <= Meaning.CERTAINLY_SITE) | _LEFT_OUT[self.outline.codes], 0.5)
 
-    def _leave_out(self, candidates: list[bool], most: float) -> None:
+    def _leave_out(self, candidates: np.ndarray, most: float) -> None:
         """Those of `candidates` that are not most of the prose and hold neither the heading nor an article's text."""
         outline, tags = self.outline, self.outline.tags
         prose = self.prose()
-        chosen = np.array(candidates)
+        chosen = candidates & self.kept
         for element in np.flatnonzero(chosen).tolist():
             tag, is_comment = tags[element], self.meanings[element] == Meaning.COMMENTS
-            if tag in ALWAYS:
+            if tag in ALWAYS or (tag in INLINE and self._in_a_sentence(element)):
                 chosen[element] = False
             elif tag == "table" and self.meanings[element] == Meaning.SITE:  # a box of facts, say
                 chosen[element] = self.linked[element] > LINK_CLUSTER * self.size[element]
@@ -223,27 +167,25 @@ class _Content:
         self.kept &= ~(chosen & few & ~holds & ~self.code)
         self.kept[0] = True
 
+    def _in_a_sentence(self, element: int) -> bool:
+        """Whether a word or two are within the line of a block."""
+        return self.outline.own[self.outline.parent[element]] >= max(SENTENCE, 2 * self.size[element])
+
     def _holding(self, prose: np.ndarray) -> np.ndarray:
         """The elements that hold the page's heading or what is called the text of an article."""
-        tags, meanings = self.outline.tags, self.meanings
-        found = np.zeros(len(tags), np.bool_)
-        for element, tag in enumerate(tags):
-            called = meanings[element]
-            if tag == "h1":
-                found[element] = True
-            elif called == Meaning.TEXT:
-                found[element] = prose[element] >= max(ENOUGH, 0.15 * prose[0])
-            elif tag in ("article", "main"):
-                found[element] = called >= 0 and prose[element] >= NEED * prose[0]
+        codes, called = self.outline.codes, self.called
+        text = (called == Meaning.TEXT) & (prose >= max(ENOUGH, 0.15 * prose[0]))
+        area = _ARTICLE[codes] & (called >= 0) & (prose >= NEED * prose[0])
+        found = _H1[codes] | text | area
         return _above(self.outline.parents, found & self.kept)
 
     def _leave_out_links(self) -> None:
         """Blocks that are mostly links, unless they hold much of the prose."""
-        tags, prose = self.outline.tags, self.prose()
-        for element in self.alive()[1:].tolist():
-            tag, size = tags[element], self.size[element]
-            if tag not in WEIGHED or not size or self.meanings[element] >= Meaning.AREA or self.code[element]:
-                continue
+        outline, prose, alive = self.outline, self.prose(), self.alive()[1:]
+        likely = outline.linked[alive] > LINK_CLUSTER * outline.size[alive]
+        likely &= _WEIGHED[outline.codes[alive]] & (self.called[alive] < Meaning.AREA) & ~self.code[alive]
+        for element in alive[likely & (prose[alive] <= MOST * prose[0])].tolist():
+            tag, size = outline.tags[element], self.size[element]
             share = self.linked[element] / size
             match tag:
                 case "p":
@@ -253,16 +195,17 @@ class _Content:
                 case _:
                     cluster = share > LINK_CLUSTER and size < LONG_CLUSTER and self.links[element] > FEW_LINKS
                     links = share > NOTHING_ELSE or (share > LINKS and self.links[element] > 1) or cluster
-            if links and prose[element] <= MOST * prose[0]:
+            if links:
                 self.kept[element] = False
 
     # -- the main text -------------------------------------------------------------------------------------------------
 
     def roots(self) -> list[int]:
         """The elements that hold the main text."""
-        prose, alive = self.prose(), self.alive().tolist()
+        outline, prose, alive = self.outline, self.prose(), self.alive()
         for wanted in (Meaning.TEXT, Meaning.AREA):
-            found = [element for element in alive if element and self._is(element, wanted)]
+            named = (self.called[alive] == wanted) | ((wanted == Meaning.AREA) & _ARTICLE[outline.codes[alive]])
+            found = [element for element in alive[named & HOLDERS[outline.codes[alive]]].tolist() if element]
             largest = max(found, key=lambda element: prose[element], default=0)
             if not found or prose[largest] < max(NEED * prose[0], 100):
                 continue
@@ -271,23 +214,17 @@ class _Content:
             return self._articles(found, largest, prose, alive)
         return [self._innermost(prose)]
 
-    def _is(self, element: int, wanted: Meaning) -> bool:
-        tag = self.outline.tags[element]
-        named = self.meanings[element] == wanted or (wanted == Meaning.AREA and tag in ("article", "main"))
-        return named and tag in HOLDERS
-
-    def _articles(self, found: list[int], largest: int, prose: np.ndarray, alive: list[int]) -> list[int]:
+    def _articles(self, found: list[int], largest: int, prose: np.ndarray, alive: np.ndarray) -> list[int]:
         """The largest text, others that are like it in size or in name, their leads and comments with formulas."""
         outline = self.outline
-        alike = CLASS.search(outline.attributes(largest))
+        alike = _alike(outline.attributes(largest))
         texts: list[int] = []
         for element in found:
-            same = alike and alike[0] in outline.attributes(element) and self.size[element]
+            same = alike and _alike(outline.attributes(element)) == alike and self.size[element]
             if same or prose[element] >= LIKE_THE_LARGEST * prose[largest]:
                 self._add(texts, element)
-        for element in alive:
-            comments = element >= outline.after[texts[-1]] and self.meanings[element] == Meaning.COMMENTS
-            if comments and MARK in outline.texts(element):
+        for element in alive[self.called[alive] == Meaning.COMMENTS].tolist():
+            if element >= outline.after[texts[-1]] and MARK in outline.texts(element):
                 self._add(texts, element)
         return [*self._leads(texts[0], alive), *texts]
 
@@ -296,21 +233,29 @@ class _Content:
         if not found or element >= self.outline.after[found[-1]]:
             found.append(element)
 
-    def _leads(self, text: int, alive: list[int]) -> list[int]:
-        """What stands before `text` in its article and is called a lead."""
+    def _leads(self, text: int, alive: np.ndarray) -> list[int]:
+        """What stands between the heading of an article and its text, or is called a lead before it in its article."""
+        outline = self.outline
+        before = alive[alive < text]
+        codes, size, linked = outline.codes[before], outline.size[before], outline.linked[before]
+        headings, others = before[_H1[codes]], before[_TITLE[codes] & (outline.own[before] < PARAGRAPH)]
+        begin = max([outline.after[headings[-1]], *others[-1:].tolist()]) if len(headings) else text
+        placed = (before >= begin) & _LEADING[codes] & (outline.own[before] >= PARAGRAPH) & (linked < FEW_LINKED * size)
+        named = (before > self._home(text)) & (self.called[before] == Meaning.LEAD) & (size - linked >= LEAD_LENGTH)
+        found: list[int] = []
+        for element in before[(placed | named) & (outline.afters[before] <= text)].tolist():
+            self._add(found, element)
+        return found[:MOST_LEADS] if len(found) <= MANY_LEADS else []
+
+    def _home(self, text: int) -> int:
+        """The article that holds a text."""
         outline = self.outline
         home = outline.parent[text]
         for _ in range(LEVELS_TO_LEAD):
             if home <= 0 or outline.tags[home] in ("article", "main") or self.meanings[home] == Meaning.AREA:
                 break
             home = outline.parent[home]
-        found: list[int] = []
-        for element in alive:
-            before = home < element < text and outline.after[element] <= text
-            long = self.size[element] - self.linked[element] >= LEAD_LENGTH
-            if before and long and self.meanings[element] == Meaning.LEAD:
-                self._add(found, element)
-        return found[:MOST_LEADS]
+        return home
 
     def _innermost(self, prose: np.ndarray) -> int:
         """The innermost element that holds nearly all of the prose."""
@@ -318,7 +263,7 @@ class _Content:
         while True:
             inside = (c for c in self._children(at) if self.kept[c] and prose[c] >= NEARLY_ALL * prose[0])
             child = next(inside, None)
-            if child is None or outline.tags[child] not in HOLDERS:
+            if child is None or not HOLDERS[outline.codes[child]]:
                 return at
             at = child
 
@@ -335,9 +280,10 @@ class _Content:
         outline, alive = self.outline, self.alive()
         for root in roots:
             begin, end = np.searchsorted(alive, [root + 1, outline.after[root]])
-            for element in alive[begin:end].tolist():
-                short = 3 <= self.size[element] <= HEADING_LENGTH and outline.tags[element] in LINES
-                if short and begins_the_site(outline.texts(element)):
+            inside = alive[begin:end]
+            size = outline.size[inside]
+            for element in inside[_LINES[outline.codes[inside]] & (size >= 3) & (size <= HEADING_LENGTH)].tolist():
+                if begins_the_site(outline.texts(element)):
                     self.kept[element] = False
                     self._leave_out_after(element)
             self._leave_out_orphans(root)
@@ -354,7 +300,8 @@ class _Content:
             following = outline.after[following]
 
     def _leave_out_orphans(self, root: int) -> None:
-        """Headings after which something was left out, and nothing is left up to the next of their rank or the end."""
+        """Headings after which something was left out, and nothing is left up to the next of their rank, and those at
+        the end."""
         outline, tags = self.outline, self.outline.tags
         waiting: list[tuple[int, bool]] = []
         element = root + 1
@@ -375,6 +322,12 @@ class _Content:
                 element += 1
         for heading, _ in waiting:
             self.kept[heading] = tags[heading] == "h1"
+
+
+def _alike(attributes: str) -> str:
+    """The class of an element without its numbers: parts of one text are counted."""
+    found = CLASS.search(attributes)
+    return DIGITS.sub("", found[0]) if found else ""
 
 
 @numba.njit(cache=True, nogil=True)

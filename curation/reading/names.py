@@ -1,14 +1,16 @@
 """The names that sites give to their parts, in classes and ids, and the headings that begin a part of the site.
 
-`meaning` says what a page's author tells of an element by its attributes. Names are compared word by word, in lower
-case, with one hyphen for whatever joins them (`postContent`, `post_content` and `post__content` are `post-content`).
-The lists follow what Readability, trafilatura and Resiliparse look for, and what stood on half of two annotated sets of
-pages (`benchmarks.pages`); most of them are English, with the commonest German, French, Spanish and Polish ones.
+`meaning` says what a page's author tells of an element by its attributes. A name is taken as its words, in lower case
+(`postContent`, `post_content` and `post__content` are post and content); it is the site's if one of them is and no
+other tells of anything else. `SITE` holds the words that three or more pages of one half of two annotated sets have
+(`benchmarks.pages`), of those kinds that changed what is kept of them; docs/log.md says by how much.
 """
 
 import re
 from enum import IntEnum
 from functools import lru_cache
+
+from curation.reading.outline import RELATIONS
 
 
 class Meaning(IntEnum):
@@ -57,97 +59,61 @@ LEADS = (
     r"ummary)(?:-(?:text|content|\d+|inner))*"
 )
 """What stands between an article's heading and its text."""
-SITE_PARTS = (
-    r"nav|navi|navigation|navbar|menus?|sub-?menu|main-?menu|top-?nav|sub-?nav|main-?nav|dropdown|bread-?crumbs?|"
-    r"crumbs?|pagination|pager|paging|page-?nav(?:i|igation)?|post-?navi?(?:gation)?|nav-?links|"
-    r"nav-?(?:previous|next)|wp-?pagenavi|skip(?:-?links?|-?to(?:-?(?:main|content|nav))*|-?nav)?|"
-    r"screen-?reader-?text|sr-?only|visually-?hidden|side-?bars?\d*|side-?box|rail|rightcol|leftcol|right-?column|"
-    r"left-?column|aside|secondary|tertiary|sticky-?bar|sidenav|footers?|foot|bottom-?bar|copyrights?|legal|imprint|"
-    r"impressum|colophon|disclaimer|credits?|fine-?print|mast-?head|top-?bar|header-?bar|branding|logo|site-?title|"
-    r"site-?description|site-?info|tagline|"
-    r"cookies?(?:-?(?:notice|bar|banner|law|consent|info|hint|policy|popup|message))?|consent|gdpr|cc-?window|"
-    r"privacy(?:-?policy)?|shar(?:e|es|ing)(?:-?(?:this|icons?|links?|buttons?|bar|tools|box|post|daddy|article))?|"
-    r"sharedaddy|shareaholic|"
-    r"social(?:-?(?:media|links?|icons?|share|sharing|bar|buttons?|network|box|likes?|bookmarks?))?|sociable|addtoany|"
-    r"addthis|a2a|shariff|ssba|ssbp|follow(?:-?us)?|like-?(?:button|box)|facebook|twitter|whatsapp|pinterest|linkedin|"
-    r"fb-?(?:like|root|comments)|tweet|heateor|swp|jp-?relatedposts|jetpack-?likes|sd-?(?:block|social|sharing)|"
-    r"teilen|compartir|partager|wpfp|bookmarks?|"
-    r"comments?(?:-?(?:list|area|form|wrap|section|respond|meta|body|text|link|count|closed|box|thread|container|conte"
-    r"nt|post|block|title|header|author|template))?|"
-    r"comment-?\d+|commentlist|disqus(?:-?thread)?|respond|reply|replies|responses?|trackbacks?|pingbacks?|"
-    r"kommentare?|kommentar-?\w+|reader-?comments|no-?comments?|discussion|formulaire-?forum|"
-    r"related(?:-?(?:posts?|articles?|content|links?|news|stories|topics|products|items|entries|pages|reading|info|med"
-    r"ia|teaser))?|"
-    r"relateds?|relacionad[oa]s|verwandte|similar(?:-?(?:posts?|articles?|products))?|"
-    r"recommend(?:ed|ations?)?(?:-?(?:posts?|articles?|stories|reading|for-you|content))?|"
-    r"more-?(?:news|stories|articles|posts|from|on|like-?this|links?|info|about|in)|read-?(?:more|next|also)|readmore|"
-    r"also-?(?:read|like|on)|you-?may-?(?:also-?)?like|trending|popular(?:-?\w+)?|"
-    r"most-?(?:read|popular|viewed|recent|shared|commented)|featured-?(?:posts?|articles?|stories|content)|"
-    r"latest(?:-?(?:news|posts?|articles?|stories))?|recent(?:-?(?:posts?|comments|articles|news|entries))?|"
-    r"teasers?(?:-?\w+)?|promos?(?:-?\w+)?|outbrain|taboola|ob-?widget|upsell|cross-?sell|yarpp\w*|rp4wp\w*|"
-    r"crp-?related|mehr-?zum-?thema|zum-?thema|linkliste|linklist|link-?(?:list|box|block)|blogroll|cta(?:-?\w+)?|"
-    r"call-?to-?action|infobox-?cta|read-?on|up-?next|next-?(?:post|article|up)|prev(?:ious)?-?(?:post|article)|"
-    r"prev-?next|see-?also-?box|ads?|advert(?:s|ise|isement|ising|orial)?|anzeigen?|werbung|sponsor(?:s|ed|ship)?|"
-    r"ad-?(?:slot|unit|box|container|wrapper|banner|block|space|zone|label|area|content|holder|placeholder|top|bottom|"
-    r"left|right|middle|\d+)|"
-    r"adsense|adsbygoogle|banners?(?:-?ad)?|dfp|google-?ads?|publicidad|publicite|news-?letter(?:-?\w+)?|"
-    r"subscri(?:be|ption|ptions|ber)(?:-?\w+)?|sign-?(?:up|in)(?:-?\w+)?|log-?in(?:-?\w+)?|register|registration|"
-    r"account|pay-?wall(?:-?\w+)?|mailing-?list|mc4wp\w*|mailchimp|optin|opt-?in|donat(?:e|ion|ions)(?:-?\w+)?|"
-    r"spenden|membership|widgets?(?:-?(?:area|title|content|text|wrap))?|widget-\w+|textwidget|widgettitle|pop-?ups?|"
-    r"modals?|overlay|lightbox|tooltips?|toast|snackbar|flyout|off-?canvas|drawer|"
-    r"tags?(?:-?(?:list|cloud|links?|container|wrap|section|block|box))?|post-?tags?|entry-?tags?|article-?tags?|"
-    r"tagcloud|categor(?:y|ies)(?:-?(?:list|links?|label|name))?|cat-?(?:links?|list)|post-?categor(?:y|ies)|keywords|"
-    r"topics|schlagworte|filed-?under|"
-    r"(?:post|entry|article|blog|story|page|news|content|item)-?(?:meta(?:-?\w+)?|info|infos|details-?meta|footer|util"
-    r"ity|tools|date|time|published|author(?:-?\w+)?|byline|tags|actions?|social|share|sharing|nav|navigation|paginati"
-    r"on|controls|bottom|stats|views|subline|header-?meta|timestamp|credits?|print|toolbar|sidebar|links|related|categ"
-    r"ories|labels)|"
-    r"postmeta\w*|postinfo|post-?details|postdate|postmetadata|meta(?:-?(?:data|info|box|line|bar|date|author|wrap))?|"
-    r"metadata|metabar|metas|by-?line(?:-?\w+)?|date-?line|"
-    r"dates?(?:-?(?:header|time|published|publish|created|box|line))?|datum|timestamp|published(?:-?(?:on|date|at))?|"
-    r"pub-?date|posted-?(?:on|by|in|at)|updated|last-?(?:updated?|modified)|"
-    r"authors?(?:-?(?:box|bio|info|name|desc|description|card|block|link|meta|image|avatar|details|section|profile))?|"
-    r"about-?(?:the-?)?author|auth-?info|vcard|autor(?:en)?(?:-?(?:info|box))?|submitted(?:-?by)?|bio(?:graphy)?|"
-    r"user-?info|profile(?:-?\w+)?|search(?:-?(?:form|box|bar|field|block|wrap|results?|input|container|widget))?|"
-    r"suche|galler(?:y|ies)(?:-?\w+)?|carousel(?:-?\w+)?|sliders?(?:-?\w+)?|slide-?show|slides?|swiper(?:-?\w+)?|"
-    r"slick(?:-?\w+)?|thumbs?|thumbnails?|rev-?slider\w*|owl-\w+|captions?(?:-?text)?|wp-?caption-?text|"
-    r"(?:image|img|media|photo|picture|foto)-?(?:caption|credits?|copyright|description|source|meta|info|text)|"
-    r"bild-?(?:unterschrift|nachweis|text|quelle)|credit-?line|ratings?(?:-?\w+)?|votes?|voting|feedback|"
-    r"print(?:-?(?:only|link|button|version|me|icon))?|no-?print|printfriendly|tool-?(?:bar|box|tip|s)|tools|"
-    r"action-?(?:bar|links?|buttons?)|actions|buttons?(?:-?(?:bar|group|row|wrap))?|btn(?:-?\w+)?|icons?(?:-?\w+)?|"
-    r"badge|kudos|claps?|likes?|views|counter|view-?count|toc(?:-?(?:list|container|wrapper|box|nav|menu|sidebar))?|"
-    r"table-?of-?contents|ez-?toc-?\w*|lwptoc\w*|inhaltsverzeichnis|d-?none|noscript|noprint|nodisplay|edit-?section|"
-    r"mw-?(?:editsection|jump-?link|indicators)|navbox\w*|catlinks|printfooter|reflist-?x|js-?voting-?container|"
-    r"jump-?link|back-?to-?top|scroll-?(?:top|to-?top|up)|to-?top|totop|go-?top|"
-    r"language(?:-?(?:switcher|selector|links|menu|list|switch))?|lang-?(?:switch(?:er)?|menu|list|selector)|weather|"
-    r"poll|upcoming-?events|calendar|audio-?player|players?|podcast-?\w+|shop-?\w+|cart|warenkorb|basket|"
-    r"product-?(?:list|grid|slider)|anchor-?link|header-?link|headerlink|heading-?anchor|hash-?link|perma-?link|"
-    r"wp-?block-?(?:latest-?posts|categories|archives|tag-?cloud|search|social-?links|buttons?|post-?(?:date|author|te"
-    r"rms|comments))|"
-    r"report-?(?:error|this|ad)|abstract-?links|ressort|kicker|hinweis|partner(?:s)?|unsubscribe|membership-?\w+|"
-    r"edit-?link|post-?edit-?link|archive-?(?:list|links?)|blog-?archive|blogarchive"
-)
-"""Menus, shares, comments, other pages, advertisements, accounts, notices, what is said about an article."""
-BEFORE = (
-    r"site|page|main|top|bottom|left|right|global|post|entry|article|blog|header|footer|block|region|pane|module|mod|"
-    r"section|content|single|story|news|mobile|desktop|l|c|m|o|js|wp|jp|g|u|td|tdb|et|et-pb|fl|elementor|mkd|qodef|vc|"
-    r"wpb|sticky|global|the|pre|post|primary|node|field(?:-name)?|view|box|container|component|view|art|layout|ui|app|"
-    r"yui"
-)
-"""Words that may stand before one of SITE_PARTS."""
-BEHIND = (
-    r"container|wrapper|wrap|inner|outer|box|boxes|list|lists|links?|items?|area|bar|section|block|blocks|widget|"
-    r"content|menu|group|row|rows|col|cols|column|holder|panel|title|heading|headline|header|left|right|top|bottom|"
-    r"main|mobile|desktop|wide|small|large|module|icons?|body|text|label|open|closed|active|default|horizontal|"
-    r"vertical|primary|secondary|fixed|sticky|one|two|three|first|last|new|old|[a-z]?\d+|inline|view|grid|nav|toggle|"
-    r"button|buttons|page|single|post|article|region|zone|placeholder|component|teaser|footer|pane"
-)
-"""Words that may stand behind one."""
-BEHIND_IDS = (
-    r"container|wrapper|wrap|inner|outer|box|area|bar|list|section|block|nav|menu|links?|content|main|left|right|top|"
-    r"bottom|primary|secondary|header|footer"
-)
-"""Those that may do so in an id, which is often a heading's words."""
+SITE = {
+    "navigation": """
+        nav navi navigation navbar menu menus submenu mainmenu topnav subnav mainnav dropdown
+        breadcrumb breadcrumbs crumb crumbs pagination pager paging pagenav skip skiplink skiplinks
+        back-to to-top backtotop totop scroll-top scroll-up
+    """,
+    "frame": """
+        sidebar sidebox rail right-column left-column aside secondary tertiary sticky-bar footer
+        foot bottom-bar copyright copyrights legal imprint impressum colophon disclaimer credit
+        credits masthead topbar top-bar header-bar branding logo site-title site-description site-
+        info tagline sr-only screen-reader visually-hidden d-none noscript noprint no-print
+    """,
+    "shares": """
+        share shares sharing social addtoany addthis a2a shariff teilen relatedposts jetpack
+        sharedaddy likes
+    """,
+    "comments": """
+        comment comments commentlist disqus respond reply replies response pingback kommentar
+        kommentare discussion
+    """,
+    "others": """
+        related similar recommend recommended recommendation recommendations more-news more-stories
+        more-link more-info readmore read-more read-next trending popular most-read most-popular
+        most-shared featured-posts latest recent teaser teasers promo outbrain taboola linkbox yarpp
+        linklist link-list link-box blogroll cta call-to next-post prev-post prev-next ressort
+        kicker partner partners
+    """,
+    "widgets": """
+        widget widgets textwidget widgettitle gallery carousel slider sliders slideshow slide slides
+        swiper slick thumb thumbs thumbnail thumbnails caption weather calendar player podcast
+    """,
+    "about": """
+        postmeta postmetadata meta metadata byline dateline date datum timestamp published posted
+        updated author authors vcard autor autoren submitted bio user-info profile utility
+    """,
+    "tools": """
+        search searchform suche rating ratings vote votes voting feedback print printfriendly
+        toolbar toolbox tools action actions button buttons btn icon icons badge counter toc
+        editsection printfooter language-switcher language-link language-menu language-switch lang-
+        selector permalink anchor-link
+    """,
+}
+"""Words of the site, by kind: single ones, and two that stand together."""
+FRAME = """
+    site page main top bottom left right global post entry article blog header block region pane
+    module mod section content single story news mobile desktop js wp jp td et elementor wpb
+    sticky the pre primary node field name view box container component art layout ui app
+    wrapper wrap inner outer list lists link links item items area bar group row col column
+    holder panel title heading headline wide small large text textarea label open closed active
+    default horizontal vertical fixed one two three first last new inline grid toggle
+    placeholder sub on in by at cloud next previous prev network input unit slot fb notice
+    thread posts articles stories mw body form padding base count time image img media photo
+    picture bild and
+"""
+"""Words that tell nothing of a part."""
 WITHIN = (
     r"newsletter|cookie|breadcrumb|relatedposts|related-(?:post|article|stor|content|link|news|box|item)|"
     r"(?:posts?|articles?|stor(?:y|ies)|news|links?|content|beitraege|artikel)-related|relacionad|recommend|recommand|"
@@ -155,7 +121,7 @@ WITHIN = (
     r"paywall|disqus|comments?-(?:form|list|area|section|disclosure)|subscribe|copyright|outbrain|taboola|disclosure|"
     r"disclaimer|spenden|author-(?:box|bio|info|card|profile)|read-?more|also-read|most-read|"
     r"teaser-(?:list|box|row|grid|container)|promo-|contact-?box|appstore|app-download|print-(?:button|recipe|link)|"
-    r"recipe-print"
+    r"recipe-print|\bteaser"
 )
 """Parts of the site wherever they stand in a name."""
 CERTAIN = (
@@ -186,12 +152,12 @@ HEADINGS = (
 """What headings of blocks of the site begin with."""
 
 _MAIN_TEXT, _MAIN_AREA, _LEAD, _CODE = (re.compile(words) for words in (MAIN_TEXT, MAIN_AREA, LEADS, CODE_BLOCKS))
-_SITE = re.compile(rf"(?:(?:{BEFORE})-)*(?:{SITE_PARTS})(?:-?(?:{BEHIND}))*")
-_SITE_ID = re.compile(rf"(?:(?:{BEFORE})-)*(?:{SITE_PARTS})(?:-?(?:{BEHIND_IDS}))*")
+_SITE = frozenset(word for words in SITE.values() for word in words.split())
+_FRAME = frozenset(FRAME.split())
 _WITHIN, _CERTAIN, _COMMENTS = re.compile(WITHIN), re.compile(CERTAIN), re.compile("comment|respon|repl|discussion")
 _HEADING = re.compile(rf"(?:{HEADINGS})", re.IGNORECASE)
-_CAPITAL, _JOINTS = re.compile(r"(?<=[a-z])(?=[A-Z])"), re.compile(r"[_\-:]+")
-_TOLD = re.compile(r' (class|id|role|itemprop|rel|style|aria-hidden|hidden)(?:="([^"]*)")?')
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_TOLD = re.compile(r' (role|itemprop|rel|style|aria-hidden|hidden)(?:="([^"]*)")?')
 _NOT_SHOWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _SITE_ROLES = frozenset(
     [
@@ -213,30 +179,35 @@ _SITE_ROLES = frozenset(
     ]
 )
 _SITE_PROPERTIES = frozenset(["author", "datePublished", "dateModified", "publisher", "keywords", "comment"])
-_SITE_RELATIONS = frozenset(["author", "prev", "next", "tag", "search"])
 
 
-@lru_cache(maxsize=1 << 16)
-def meaning(attributes: bytes) -> Meaning:
-    """What an element is by its attributes, as serialised. What holds the text of an article is not the site's,
-    whatever else it is called."""
-    site, main = Meaning.NOTHING, Meaning.NOTHING
-    for name, value in _TOLD.findall(attributes.decode()):
-        found = _of_attribute(name, value)
+def meaning(classes: bytes, name: bytes, others: bytes) -> Meaning:
+    """What an element is by its class, its id, and all its attributes as serialised, if there are others that tell
+    something. What holds the text of an article is not the site's, whatever else it is called."""
+    site, main = _of_classes(classes) if classes else (Meaning.NOTHING, Meaning.NOTHING)
+    if name:
+        found = _of_name(name.decode(), True)
         site, main = min(site, found), max(main, found)
+    if others:
+        for told, value in _TOLD.findall(others.decode()):
+            found = _of_attribute(told, value)
+            site, main = min(site, found), max(main, found)
     if site == Meaning.HIDDEN:
         return site
     return site if site and main < Meaning.TEXT else main
 
 
+@lru_cache(maxsize=1 << 16)
+def _of_classes(classes: bytes) -> tuple[Meaning, Meaning]:
+    """The meanings of an element's classes that tell most of the site and of the main text."""
+    found = [_of_name(word, False) for word in classes.decode().split()]
+    main = max(found, default=Meaning.NOTHING)
+    value = main if main >= Meaning.TEXT else min(found, default=main) or main
+    return min(value, Meaning.NOTHING), max(value, Meaning.NOTHING)
+
+
 def _of_attribute(name: str, value: str) -> Meaning:
     match name:
-        case "class":
-            found = [_of_name(word, False) for word in value.split()]
-            main = max(found, default=Meaning.NOTHING)
-            return main if main >= Meaning.TEXT else min(found, default=main) or main
-        case "id":
-            return _of_name(value, True)
         case "style" if _NOT_SHOWN.search(value):
             return Meaning.HIDDEN
         case "hidden":
@@ -251,25 +222,52 @@ def _of_attribute(name: str, value: str) -> Meaning:
             return Meaning.TEXT
         case "itemprop" if value in _SITE_PROPERTIES:
             return Meaning.SITE
-        case "rel" if value in _SITE_RELATIONS:
+        case "rel" if value in RELATIONS:
             return Meaning.SITE
     return Meaning.NOTHING
 
 
 @lru_cache(maxsize=1 << 16)
 def _of_name(name: str, is_id: bool) -> Meaning:
-    name = _JOINTS.sub("-", _CAPITAL.sub("-", name)).lower().strip("-")
+    if not name.islower():
+        name = _CAPITAL.sub("-", name).lower()
+    name = "-".join(filter(None, name.replace("_", "-").replace(":", "-").split("-")))
     if _MAIN_TEXT.fullmatch(name):
         return Meaning.TEXT
     if _CODE.fullmatch(name):
         return Meaning.NOTHING if is_id else Meaning.CODE
     if _LEAD.fullmatch(name):
         return Meaning.NOTHING if is_id else Meaning.LEAD
-    if _SITE_ID.fullmatch(name) if is_id else _SITE.fullmatch(name) or _WITHIN.search(name):
+    if _is_site(name.split("-")) or (not is_id and _WITHIN.search(name)):
         if not _CERTAIN.search(name):
             return Meaning.SITE
         return Meaning.COMMENTS if _COMMENTS.search(name) else Meaning.CERTAINLY_SITE
     return Meaning.AREA if _MAIN_AREA.fullmatch(name) else Meaning.NOTHING
+
+
+def _is_site(words: list[str]) -> bool:
+    """Whether one of the words, or two together, is the site's, and all others tell nothing."""
+    found, place = False, 0
+    while place < len(words):
+        word, two = words[place], "-".join(words[place : place + 2])
+        if two in _SITE:
+            found, place = True, place + 2
+        elif word in _SITE or _is_glued(word):
+            found, place = True, place + 1
+        elif word in _FRAME or len(word) < 2 or word.rstrip("0123456789") in _FRAME | {""}:
+            place += 1
+        else:
+            return False
+    return found
+
+
+def _is_glued(word: str) -> bool:
+    """Whether a word of the site stands before one that tells nothing, as in `loginbox`, or the other way round."""
+    word = word.rstrip("0123456789")
+    return word in _SITE or any(
+        (word[:cut] in _SITE and word[cut:] in _FRAME | _SITE) or (word[:cut] in _FRAME and word[cut:] in _SITE)
+        for cut in range(3, len(word) - 2)
+    )
 
 
 def begins_the_site(heading: str) -> bool:

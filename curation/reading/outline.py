@@ -6,6 +6,7 @@ and `>` are escaped in texts and attributes, and what was never closed is closed
 comments and what browsers do not show of a page: scripts, styles, forms' fields (SKIPPED).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numba
@@ -142,6 +143,18 @@ def _packed(name: str) -> int:
     return int.from_bytes(name.encode()[:8].ljust(8, b"\0"), "big")
 
 
+def _last_letters(name: str) -> int:
+    """An attribute's name by its last eight letters."""
+    return int.from_bytes(name.encode()[-8:], "big")
+
+
+CLASS_NAME, ID_NAME = np.uint64(_last_letters("class")), np.uint64(_last_letters("id"))
+STYLE_NAME, RELATION_NAME = np.uint64(_last_letters("style")), np.uint64(_last_letters("rel"))
+_TELLING = np.array([_last_letters(name) for name in ("role", "itemprop", "aria-hidden", "hidden")], np.uint64)
+"""Attributes that tell something of an element beside its class and id, whatever they say."""
+RELATIONS = ["author", "prev", "next", "tag", "search"]
+"""What `rel` says of links that are the site's."""
+_RELATIONS = np.array([_last_letters(name) for name in RELATIONS], np.uint64)
 _FLAGS = {
     **dict.fromkeys(OTHERS, 0), **dict.fromkeys(VOID, IS_VOID), **dict.fromkeys(RAW, IS_RAW),
     **dict.fromkeys(AS_WRITTEN, IS_AS_WRITTEN), **dict.fromkeys(SKIPPED, IS_SKIPPED), "a": IS_LINK,
@@ -152,6 +165,12 @@ NAMES = sorted(_FLAGS, key=_packed)
 _KEYS = np.array([_packed(name) for name in NAMES], np.uint64)
 _KINDS = np.array([*(_FLAGS[name] for name in NAMES), 0], np.uint8)
 TAGS = [*NAMES, ""]
+
+
+def coded(names: str) -> np.ndarray:
+    """Which codes are those of these elements."""
+    wanted = names.split()
+    return np.array([name in wanted for name in TAGS])
 
 
 @dataclass(frozen=True)
@@ -179,6 +198,7 @@ class Outline:
     parents: np.ndarray
     afters: np.ndarray
     """`tags`, `parent` and `after` for compiled code."""
+    _names: np.ndarray
     _attributes: tuple[list[int], list[int]]
     _texts: tuple[list[int], list[int]]
 
@@ -186,14 +206,14 @@ class Outline:
     def of(cls, html: str) -> "Outline":
         """The outline of `body`, serialised."""
         data = html.encode("utf-8", "replace")
-        elements, sizes, texts, items = _read(np.frombuffer(data, np.uint8), _KEYS, _KINDS)
+        elements, sizes, names, texts, items = _read(np.frombuffer(data, np.uint8), _KEYS, _KINDS, _TELLING, _RELATIONS)
         code, parent, after, first, last, begin, end = (column.tolist() for column in elements)
         tags = [TAGS[number] for number in code]
         spans = (texts[0].tolist(), texts[1].tolist())
         size, linked, own = sizes
         lists = data, tags, parent, after, first, last
         return cls(
-            *lists, size, linked, own, items.tolist(), elements[0], elements[1], elements[2], (begin, end), spans
+            *lists, size, linked, own, items.tolist(), elements[0], elements[1], elements[2], names, (begin, end), spans
         )
 
     def attributes(self, element: int) -> str:
@@ -202,6 +222,15 @@ class Outline:
 
     def raw_attributes(self, element: int) -> bytes:
         return self.data[self._attributes[0][element] : self._attributes[1][element]]
+
+    def named(self) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+        """Elements that tell something of themselves: number, class, id, and all attributes where there are others."""
+        some = np.flatnonzero((self._names[1] > self._names[0]) | (self._names[3] > self._names[2]) | self._names[4])
+        data = self.data
+        for element, begin, end, id_begin, id_end, others in zip(
+            some.tolist(), *self._names[:, some].tolist(), strict=True
+        ):
+            yield element, data[begin:end], data[id_begin:id_end], self.raw_attributes(element) if others else b""
 
     def text(self, item: int) -> str:
         """The text of an item, still escaped."""
@@ -213,12 +242,42 @@ class Outline:
         pieces = (self.text(item) for item in self.items[self.first[element] : self.last[element]] if item >= TEXT)
         return " ".join(" ".join(pieces).split())
 
+    def between(self, begin: int, end: int) -> str:
+        """The text of the items from one place to another."""
+        return "".join(self.text(item) for item in self.items[begin:end] if item >= TEXT).strip()
+
+
+def nesting(page: bytes) -> int:
+    """How deep the elements of a page are nested at most, as it was written: those that were never closed count on."""
+    return int(_nesting(np.frombuffer(page, np.uint8), _KEYS, _KINDS))
+
 
 @numba.njit(cache=True, nogil=True)
 def _code(key, keys):
     """The place of a packed name among `keys`, their number where it is not there."""
     place = np.searchsorted(keys, key)
     return place if place < len(keys) and keys[place] == key else len(keys)
+
+
+@numba.njit(cache=True, nogil=True)
+def _nesting(data, keys, kinds):
+    depth, deepest = 0, 0
+    for place in range(len(data) - 1):
+        if data[place] != 60:
+            continue
+        following = data[place + 1] | 32
+        if data[place + 1] == 47:
+            depth -= depth > 0
+        elif following >= 97 and following <= 122:
+            # a tag's name, packed in lower case
+            key, length, at = np.uint64(0), 0, place + 1
+            while at < len(data) and length < 8 and (data[at] | 32) >= 48 and data[at] != 62 and data[at] != 47:
+                key = (key << np.uint64(8)) | np.uint64(data[at] | (32 if data[at] >= 65 else 0))
+                length, at = length + 1, at + 1
+            key = key << np.uint64(8 * (8 - length))
+            depth += (kinds[_code(key, keys)] & 1) == 0
+            deepest = max(deepest, depth)
+    return deepest
 
 
 @numba.njit(cache=True, nogil=True)
@@ -236,14 +295,26 @@ def _end_of_raw(data, place, begin, length):
 
 
 @numba.njit(cache=True, nogil=True)
-def _read(data, keys, kinds):
-    """Elements (code, parent, after, first, last, attributes' begin and end), sizes (size, linked, own), texts (begin
-    and end), items."""
+def _hides(data, begin, end):
+    """Whether a style may hide what it is of: it holds `none` or `hidden`, by their middle letters."""
+    for at in range(begin + 1, end - 2):
+        # on(e) or (hi)dd(en), in either case
+        one, two, three = data[at] | 32, data[at + 1] | 32, data[at + 2] | 32
+        if (one == 111 and two == 110 and three == 101) or (one == 100 and two == 100 and three == 101):
+            return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _read(data, keys, kinds, telling, relations):
+    """Elements (code, parent, after, first, last, attributes' begin and end), sizes (size, linked, own), names (begin
+    and end of the class, of the id, whether others may tell something), texts (begin and end), items."""
     most = 2
     for byte in data:
         most += byte == 60
     elements = np.zeros((7, most), np.int64)
     sizes = np.zeros((3, most), np.int64)
+    names = np.zeros((5, most), np.int64)
     texts = np.zeros((2, most), np.int64)
     items = np.zeros(2 * most + 2, np.int64)
     code, parent, after, first, last = elements[0], elements[1], elements[2], elements[3], elements[4]
@@ -290,8 +361,39 @@ def _read(data, keys, kinds):
         if length < 8:
             key = key << np.uint64(8 * (8 - length))
         attributes = place
+        class_begin, class_end, id_begin, id_end, others = 0, 0, 0, 0, 0
         while place < end and data[place] != 62:
-            place += 1
+            if data[place] != 32 and data[place] != 10:
+                place += 1
+                continue
+            # an attribute: its name, packed, and its value
+            place, word = place + 1, np.uint64(0)
+            while place < end and data[place] != 61 and data[place] != 32 and data[place] != 62:
+                word = (word << np.uint64(8)) | np.uint64(data[place])
+                place += 1
+            begins, ends = place, place
+            if place + 1 < end and data[place] == 61 and data[place + 1] == 34:
+                place += 2
+                begins = place
+                while place < end and data[place] != 34:
+                    place += 1
+                ends = place
+                place += 1
+            if word == CLASS_NAME:
+                class_begin, class_end = begins, ends
+            elif word == ID_NAME:
+                id_begin, id_end = begins, ends
+            elif word == STYLE_NAME:
+                others |= _hides(data, begins, ends)
+            elif word == RELATION_NAME:
+                value = np.uint64(0)
+                for at in range(begins, ends):
+                    value = (value << np.uint64(8)) | np.uint64(data[at])
+                for name in relations:
+                    others |= value == name
+            else:
+                for name in telling:
+                    others |= word == name
         found = _code(key, keys)
         kind = kinds[found]
         if closing:
@@ -324,6 +426,8 @@ def _read(data, keys, kinds):
         code[count], parent[count], after[count] = found, top, count + 1
         first[count], last[count] = item_count, item_count
         elements[5, count], elements[6, count] = attributes, place - 1
+        names[0, count], names[1, count], names[2, count], names[3, count] = class_begin, class_end, id_begin, id_end
+        names[4, count] = others
         items[item_count] = count
         item_count += 1
         if (kind & 1) == 0:
@@ -351,4 +455,4 @@ def _read(data, keys, kinds):
             sizes[0, above] += sizes[0, top]
             sizes[1, above] += sizes[1, top]
         top = above
-    return elements[:, :count], sizes[:, :count], texts[:, :text_count], items[:item_count]
+    return elements[:, :count], sizes[:, :count], names[:, :count], texts[:, :text_count], items[:item_count]

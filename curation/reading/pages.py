@@ -27,7 +27,7 @@ from resiliparse.parse.html import ElementNode, HTMLTree
 from curation.reading import mathml
 from curation.reading.content import main_content
 from curation.reading.layout import laid_out
-from curation.reading.outline import Outline
+from curation.reading.outline import Outline, nesting
 from curation.reading.symbols import SYMBOL_FONT, glyphs, symbol
 
 REASONS = {
@@ -41,6 +41,9 @@ MAX_DEPTH = 512
 MAX_TAG_WORDS = 20_000
 """Words in one tag; the parser compares each attribute with all before it, 1.5 s for 30,000 and 34 s for 100,000."""
 TAG = re.compile(r"<[A-Za-z]")
+ANY_TAG = re.compile(r"<[^>]*>")
+NOSCRIPT, LONG_WITHOUT_SCRIPTS = re.compile(r"<noscript>(.*?)</noscript>", re.DOTALL), 500
+"""Characters that a page shows where there are no scripts, below which they are a notice about that."""
 TOO_DEEP = " > ".join(["*"] * (MAX_DEPTH + 1))
 META_BYTES = 4096
 """Where a page's own declaration of its encoding is looked for; the HTML standard says 1024."""
@@ -50,13 +53,13 @@ OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters around the number of a formula: no page has them."""
 MOSTLY = 4
 """Right characters beyond ASCII for each wrong byte of a page that is UTF-8 all the same."""
-BEYOND_ASCII = re.compile("[^\\x00-\\x7f]+")
 SAMPLE = 1 << 14
 OTHER_FORMAT = re.compile(
     r"\s*(%PDF-|%!PS|\{\\rtf|GIF8[79]a|.?PNG\r?\n|PK\x03\x04|Rar!|7z..'\x1c|RIFF.{4}|OggS|wOF[F2]|MZ.\x00)", re.DOTALL
 )
 """First characters of formats that no page begins with."""
-NO_TEXT = re.compile("[\\x00-\\x08\\x0e-\\x1a\\x1c-\\x1f\\x7f\\ufffd]")
+CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b") + b"\x7f"
+"""Characters that no text has."""
 ODD_CHARACTERS, ODD_SHARE = 20, 0.02
 COMMENTS = re.compile(r"<!--.*?-->|<\?xml[^>]*>|/\*.*?\*/", re.DOTALL)
 MARKUP = re.compile(
@@ -136,18 +139,30 @@ def extract(html: str, markdown: bool = False) -> Page:
     tree = HTMLTree.parse(html.replace(OPEN, "").replace(CLOSE, ""))
     if tree.body is None or tree.document is None:
         raise Refused("no_text", "no body")
-    if tree.document.query_selector(TOO_DEEP):
+    data = html.encode("utf-8", "replace")
+    if nesting(data) > MAX_DEPTH and tree.document.query_selector(TOO_DEEP):
         raise Refused("nested_too_deeply", f"more than {MAX_DEPTH} levels")
     url = _canonical(tree)
-    formulas = _Formulas(tree)
+    formulas = Formulas(tree, data.lower())
     formulas.mark()
-    outline = Outline.of(tree.body.outer_html)
+    outline = _outline(tree.body.outer_html)
     main = main_content(outline)
     text = laid_out(outline, main.kept, main.roots, markdown)
     text = formulas.restored(_headed(tree, text, markdown))
     if not text.strip():
         raise Refused("no_text", "nothing but navigation")
     return Page(text, url, main.share, formulas.lost)
+
+
+def _outline(body: str) -> Outline:
+    """The outline of a page; where most of its text is for browsers without scripts, that is
+    shown, unless it was parsed as text, as it is in some places."""
+    outline = Outline.of(body)
+    parts = [part for part in NOSCRIPT.findall(body) if "&lt;" not in part] if "<noscript" in body else []
+    hidden = sum(len(ANY_TAG.sub("", part)) for part in parts)
+    if hidden < max(LONG_WITHOUT_SCRIPTS, int(outline.size[0]) if outline.tags else 0):
+        return outline
+    return Outline.of(NOSCRIPT.sub(r"<div>\1</div>", body))
 
 
 def _has_endless_tag(html: str) -> bool:
@@ -173,7 +188,7 @@ def decoded(data: bytes, declared: str | None = None) -> str:
     if b"\x1b" not in data:  # ISO-2022-JP is ASCII with escapes
         text = data.decode("utf-8", "replace")
         wrong = text.count("\ufffd") - data.count("\ufffd".encode()) if "\ufffd" in text else 0
-        if wrong * MOSTLY <= sum(map(len, BEYOND_ASCII.findall(text))) - wrong:
+        if not wrong or wrong * MOSTLY <= len(text) - len(text.encode("ascii", "ignore")) - wrong:
             return text
     own = detect_encoding(data[:META_BYTES], from_html_meta=True) if b"charset" in data[:META_BYTES].lower() else None
     named = [known for name in (declared, own, detect_encoding(data)) if name and (known := _known(name))]
@@ -204,7 +219,8 @@ def check_html(html: str) -> None:
     sample = html[:SAMPLE]
     if OTHER_FORMAT.match(sample):
         raise Refused("not_html", f"begins with {sample.strip()[:40]!r}")
-    odd = len(NO_TEXT.findall(sample))
+    data = sample.encode("utf-8", "replace")
+    odd = len(data) - len(data.translate(None, CONTROLS)) + sample.count("\ufffd")
     if odd > max(ODD_CHARACTERS, len(sample) * ODD_SHARE):
         raise Refused("not_html", f"{odd} of {len(sample)} characters are those of no text")
 
@@ -220,11 +236,12 @@ def check_markup(html: str) -> None:
 # -- formulas --------------------------------------------------------------------------------------------------------
 
 
-class _Formulas:
+class Formulas:
     """The formulas of one page: `mark` puts marks in their places, `restored` LaTeX in place of the marks."""
 
-    def __init__(self, tree: HTMLTree):
+    def __init__(self, tree: HTMLTree, html: bytes):
         self.tree = tree
+        self.html = html
         self.document: Any = tree.document
         self.found: list[str] = []
         self.lost = 0
@@ -232,10 +249,10 @@ class _Formulas:
     def mark(self) -> None:
         """Each formula once: sources before what was rendered of them, the whole before its parts."""
         self._symbols()
-        sources = self._all(SOURCES)
+        sources = self._all(SOURCES, b"math/")
         for script in sources:
             self._replace_source(script)
-        for node in self._all(CONTAINERS):
+        for node in self._all(CONTAINERS, b"math", b"mjx", b"katex"):
             if sources and node.matches(RENDERED) and node.tag != "mjx-container":
                 node.remove()
             elif not node.query_selector(PROSE) and OPEN not in (node.text or ""):
@@ -246,18 +263,18 @@ class _Formulas:
             for preview in self._all(".MathJax_Preview"):
                 if OPEN not in (preview.text or ""):
                     preview.remove()
-        for node in self._all(MATHS):
+        for node in self._all(MATHS, b"<math", b":math"):
             self._replace(node, *_of_math(node))
-        for image in self._all("img"):
+        for image in self._all("img", b"<img"):
             tex, display = _of_image(image)
             self.lost += tex is None and bool(TEX_IMAGE.search(image.getattr("class") or ""))
             self._replace(image, tex, display)
-        for node in reversed(self._all("sup, sub")):  # what is within a script first
+        for node in reversed(self._all("sup, sub", b"<su")):  # what is within a script first
             self._script(node)
 
     def _symbols(self) -> None:
         """Greek letters and signs that are Latin ones in the font Symbol."""
-        for node in self._all("font[face], [style*='ymbol']"):
+        for node in self._all("font[face], [style*='ymbol']", b"symbol"):
             face, style = (node.getattr(name) or "" for name in ("face", "style"))
             if re.fullmatch(r"\W*(standard )?symbol\b\W*(,.*)?", face, re.IGNORECASE) or SYMBOL_FONT.search(style):
                 self._put(node, symbol(node.text or ""))
@@ -288,7 +305,10 @@ class _Formulas:
                 pieces += [f"${tex}$", after]
         return "".join(pieces)
 
-    def _all(self, selector: str) -> list[ElementNode]:
+    def _all(self, selector: str, *signs: bytes) -> list[ElementNode]:
+        """The elements that fit; none is looked for where the page holds none of `signs`, if there are any."""
+        if signs and not any(sign in self.html for sign in signs):
+            return []
         return self.document.query_selector_all(selector).values()
 
     def _replace(self, node: ElementNode, tex: str | None, display: bool) -> None:
