@@ -4,8 +4,9 @@ The unit that is drawn is a near-duplicate cluster, or a text where there is non
 (seed, name of the cluster or digest of the text) lies below the share. Promises. The choice depends on the content of
 the corpus, the share and the seed, never on components, weights, order, workers or the place of a row. Whole clusters
 are set aside, dropped copies too, so that no `allow` brings one back; so is what has the text or the cluster of one in
-another corpus of the mixture. A larger share contains a smaller one; a corpus that grows keeps its choice, except where
-a new document joins a cluster. Leaves out texts that a language model wrote about a document that is set aside.
+another corpus of the mixture. A larger share contains a smaller one; a corpus to which documents are appended keeps its
+choice, except where a new document joins a cluster. Leaves out texts that a language model wrote about a document that
+is set aside.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class HeldOut:
 
 
 def held_out(catalog: Catalog, corpora: list[Manifest], recipe: HoldOutRecipe) -> HeldOut:
-    """What is set aside of `corpora`. UserError when that is no document to measure on."""
+    """What is set aside of `corpora`. UserError when there is not one document to measure on."""
     distinct = [corpus for _, corpus in sorted({corpus.id: corpus for corpus in corpora}.items())]
     own = {corpus.id: _linked(catalog, [corpus], recipe)[corpus.id] for corpus in distinct}
     found = _linked(catalog, distinct, recipe) if len(distinct) > 1 else own

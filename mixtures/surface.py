@@ -73,7 +73,7 @@ def observations(
 ) -> Observations:
     """Observations from one entry per run; runs without an outcome (None, NaN) are left out.
 
-    ValueError for weights that are no mixture and for fewer than three mixtures with an outcome.
+    ValueError for weights that do not sum to one and for fewer than three mixtures with an outcome.
     """
     if len(names) < 2:
         raise ValueError("a mixture has two components or more")

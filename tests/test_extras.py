@@ -89,7 +89,7 @@ def verbs(run: str, document: str, folder: Path, proposals: str = "") -> dict[st
         "benchmarks": (None, []),
         "eval": ("train", [run, *EVAL, "--benchmark", "arithmetic@1"]),
         "study plan": (None, [study_recipe(folder)]),
-        "study run": ("train", [study_recipe(folder), "name=another"]),
+        "study run": ("train", [study_recipe(folder), "name=second"]),
         "study show": (None, ["tiny@1"]),
         "study compare": (None, ["tiny@1"]),
         "study fit": (None, ["tiny@1"]),

@@ -1,12 +1,12 @@
 """Held-out loss of a run on the way: measured in its own process, as rows of its ledger `losses_held_out`.
 
 `Validation.measure` measures the weights that a process holds; `Validation.fill_in` measures checkpoints that are kept,
-wherever rows are missing: when a run goes on, or when one that is done is launched again with another validation. What
-is asked for is no part of the identity of a run, since it changes no weight: a run has the rows of every validation
-that it was launched with, told apart by manifest, kind and digest of the texts.
+wherever rows are missing: when a run is resumed, or when one that is done is launched again with another validation.
+What is asked for is not part of the identity of a run, since it changes no weight: a run has the rows of every
+validation that it was launched with, told apart by manifest, kind and digest of the texts.
 
 Promises. The rows of a step are stored at once, before its checkpoint, and are cut back with the other ledgers when the
-run goes on: a kill leaves no row twice. Leaves out steps whose weights are gone, and says so.
+run is resumed: a kill leaves no row twice. Leaves out steps whose weights are gone, and says so.
 """
 
 import sys

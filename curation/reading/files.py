@@ -234,7 +234,7 @@ def _refuse_unreadable(source: SourceRecipe, fs: Any, found: list[dict[str, Any]
         name, kind = info["name"], info["type"]
         to_folder = kind == "directory" and info.get("islink")
         if to_folder or (kind != "file" and _format(source, name)):
-            what = "a link to a folder" if to_folder else "no regular file"
+            what = "a link to a folder" if to_folder else "not a regular file"
             raise UserError(f"source {source.name}: {name!r} is {what}", "Remove it, or give a glob without it")
         if not _storable(name):
             raise UserError(f"source {source.name}: the file name {name!r} is no UTF-8", "Rename the file")

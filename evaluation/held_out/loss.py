@@ -7,9 +7,9 @@ it only the tokens of the text count. Loss is the sum over all predicted tokens 
 byte the same sum over ln 2 and the UTF-8 bytes of these tokens: a document weighs as much as it is long.
 
 Promises. Equal to a plain loop of transformers over windows within 1e-5. Always float32 and evaluation mode; no random
-number is drawn and the mode of the model is restored, so measuring changes nothing of a training that goes on around
-it. No loop over tokens: windows are sorted by length and padded on the right, which a causal model does not see.
-Standard errors are those of a ratio of sums over documents (Cochran 1977, 6.3). Leaves out what the texts are: see
+number is drawn and the mode of the model is restored, so measuring changes nothing of a training in progress. No loop
+over tokens: windows are sorted by length and padded on the right, which a causal model does not see. Standard errors
+are those of a ratio of sums over documents (Cochran 1977, 6.3). Leaves out what the texts are: see
 `evaluation.held_out.texts`.
 
 Shapes: D texts, B windows of a batch, L tokens of its longest.

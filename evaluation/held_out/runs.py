@@ -1,7 +1,7 @@
 """Measures the loss of checkpoints on held-out texts: what `octo eval --loss` calls.
 
 `evaluate_loss` makes a run of kind `eval` whose ledger `losses_held_out` gets the rows of a checkpoint as soon as it is
-measured, whole or not at all, so that an evaluation that was killed goes on with the checkpoints that are missing. The
+measured, whole or not at all, so that an evaluation that was killed resumes with the checkpoints that are missing. The
 same checkpoints, manifests and limits are the same run: one that is done is returned as it is.
 """
 
@@ -17,13 +17,13 @@ from transformers.utils import logging
 from evaluation.config import LossRecipe
 from evaluation.contamination import manifests_behind
 from evaluation.held_out.loss import Prepared, context_of, nats, prepare, rows_of
-from evaluation.held_out.texts import Source, checked_sources, texts_of
+from evaluation.held_out.texts import Source, checked_sources, sources_of, texts_of
 from evaluation.samplers.model_folder import check_folder, checksums
 from manifests.errors import UserError
 from manifests.manifest import Manifest
 from manifests.progress import progress
 from manifests.recipe import semantic
-from manifests.runs import RunDirectory, open_run
+from manifests.runs import RunDirectory, begun, open_run
 from manifests.store import Store
 from manifests.tables import LOSSES_HELD_OUT
 
@@ -63,16 +63,31 @@ def evaluate_loss(
     """
     sources = checked_sources(store, _behind(store, start), names)
     folders = {step: _folder(start, step) for step in steps}
-    inputs = {f"{step}/{name}": sha for step, folder in folders.items() for name, sha in checksums(folder).items()}
     parent = start if isinstance(start, RunDirectory) else None
-    config = {"measure": "loss", "kinds": [one.kind for one in sources]} | semantic(recipe)
-    run = open_run(store, "eval", _manifests(sources), config, "transformers", parent, inputs)
+    run = open_run(store, *_launch(sources, recipe, folders, parent))
     if run.status == "done":
         return run
     with run.running():
         _measure(run, sources, recipe, folders, parent)
         run.finish(_summary(run))
     return run
+
+
+def find(
+    store: Store, start: RunDirectory, names: Sequence[str], recipe: LossRecipe, steps: Sequence[int]
+) -> RunDirectory | None:
+    """The run of `evaluate_loss`, if such a measurement was ever begun; nothing is written."""
+    sources = sources_of(store, _behind(store, start), names)
+    return begun(store, *_launch(sources, recipe, {step: _folder(start, step) for step in steps}, start))
+
+
+def _launch(
+    sources: list[Source], recipe: LossRecipe, folders: dict[int, Path], parent: RunDirectory | None
+) -> tuple[Any, ...]:
+    """What makes the identity of a measurement, as `open_run` takes it."""
+    inputs = {f"{step}/{name}": sha for step, folder in folders.items() for name, sha in checksums(folder).items()}
+    config = {"measure": "loss", "kinds": [one.kind for one in sources]} | semantic(recipe)
+    return "eval", _manifests(sources), config, "transformers", parent, inputs
 
 
 def plan(store: Store, start: Start, names: Sequence[str], recipe: LossRecipe, steps: Sequence[int]) -> list[Row]:

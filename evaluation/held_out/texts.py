@@ -168,7 +168,7 @@ def texts_of(store: Store, source: Source, most: int | None = None, model: RunDi
 
 
 def order_of(ids: Sequence[str]) -> np.ndarray:
-    """A random order of `ids` that hangs on nothing else: int64 positions."""
+    """A random order of `ids` that depends on nothing else: int64 positions."""
     return np.argsort(np.array([hashlib.md5(one.encode()).digest() for one in ids], dtype="S16"), kind="stable")
 
 

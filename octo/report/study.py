@@ -124,6 +124,8 @@ def _band(arm: str, rows: list[Row], name: str, colour: str) -> list[Row]:
     for row in rows:
         by_step.setdefault(row["step"], []).append(row[name])
     means = {step: over_seeds(values) for step, values in sorted(by_step.items())}
+    if name.endswith("_share"):
+        means = {step: mean.within(0, 1) for step, mean in means.items()}
     seeds = max(len(values) for values in by_step.values())
     line = page.line(f"{arm} (n = {seeds})", list(means), [mean.value for mean in means.values()], colour, mode="lines")
     line["legendgroup"] = arm

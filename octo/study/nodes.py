@@ -94,8 +94,14 @@ def find(store: Store, node: Node, made: dict[str, str], backends: Backends) -> 
 def _begun(store: Store, node: Node, made: dict[str, str], backends: Backends) -> RunDirectory | None:
     """The run that `node` would be, if it was ever begun."""
     match node.verb:
-        case "mix" | "loss":  # the verb itself finds what was measured before
+        case "mix":
             return None
+        case "loss":
+            from evaluation.held_out.runs import find as find_measured
+
+            assert isinstance(node.recipe, LossRecipe)
+            run = load_run(store, made["model"])
+            return find_measured(store, run, node.benchmarks, node.recipe, [run.last_step])
         case "train":
             mixture = resolve(store, made["mixture"])
             return begun(store, "train", [mixture], node.recipe, backends.training, _run(store, made, "parent"))

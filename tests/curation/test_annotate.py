@@ -441,9 +441,9 @@ def test_scores_label_documents_for_a_classifier(store, tmp_path, server):
     assert labels == wanted
     assert build_again(store, made, Store(tmp_path / "scratch"), 1).id == made.id
     with pytest.raises(UserError, match="llm_score"):
-        fit.train(store, labelling(corpus))
+        fit.train(store, labelling(corpus, name="other"))
     with pytest.raises(UserError, match="holds no scores"):
-        fit.train(store, labelling(corpus, annotations=corpus.ref))
+        fit.train(store, labelling(corpus, name="other", annotations=corpus.ref))
 
 
 def test_sql_diff_and_report_know_annotations(store, corpus_of, server):

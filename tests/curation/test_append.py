@@ -264,7 +264,7 @@ def test_what_cannot_be_added_to_is_refused(home, place, tokenizer, old, new):
         pipeline.curate(home, recipe(tokenizer, place / "all", "x", "ab"), onto=new)
     with pytest.raises(UserError, match=r"is a benchmark, not a corpus"):
         pipeline.curate(home, whole, onto=replace(old, kind="benchmark"))
-    with pytest.raises(UserError, match=r"other rules"):
+    with pytest.raises(UserError, match=r"another version of the rules"):
         pipeline.curate(home, whole, onto=replace(old, counts={"rules": 3}))
     with pytest.raises(UserError, match=r"was appended to corpus-"):
         pipeline.curate(home, recipe(tokenizer, place / "all", "x", "ba", quality={"min_words": 5}), base=new)

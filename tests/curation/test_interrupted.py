@@ -58,15 +58,15 @@ def check_ended_early(store: Path, tasks: int) -> None:
     assert Store(store).list("manifests/sample") == []
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_a_command_that_is_killed(end, build):
+@pytest.mark.parametrize(("end", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
+def test_workers_end_with_a_command_that_is_killed(end, status, build):
     recipe, store, tasks = build  # without a terminal, whose end would end them
     process = subprocess.Popen(
         command(recipe, store), env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     wait_until(lambda: len(workers(store)) == 2)
     process.send_signal(end)
-    assert process.wait(PATIENCE) == -end
+    assert process.wait(PATIENCE) == status
     check_ended_early(store, tasks)
 
 

@@ -141,7 +141,7 @@ def test_sources_need_not_be_there(place, tokenizer, base):
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"decontaminate": {"coverage": 0.25}}, "decontaminate.coverage 0.3 → 0.25, and lower finds more"),
+        ({"decontaminate": {"coverage": 0.25}}, "decontaminate.coverage 0.3 → 0.25; a lower limit would find more"),
         ({"decontaminate": {"numbers": 0}}, "decontaminate.numbers 0.2 → 0.0"),
         ({"decontaminate": {"ngram": 4}}, "decontaminate.ngram 3 → 4"),
         ({"near_duplicates": {"shingle": 4}}, "near_duplicates.shingle 5 → 4"),
@@ -164,8 +164,8 @@ def test_a_benchmark_that_was_never_compared_and_other_rules_are_refused(place, 
     (place / "more.jsonl").write_text(json.dumps({"question": "What is left of seven pears?", "answer": "1"}))
     more = {"benchmarks": [{"name": "more", "path": str(place / "more.jsonl")}]}
     with pytest.raises(UserError, match="never compared with more@1"):
-        curate(base.store, recipe(place, tokenizer, decontaminate=more), base=base)
-    with pytest.raises(UserError, match="other rules"):
+        curate(base.store, recipe(place, tokenizer, version="2", decontaminate=more), base=base)
+    with pytest.raises(UserError, match="another version of the rules"):
         curate(base.store, recipe(place, tokenizer), base=replace(base, counts={"rules": RULES_VERSION - 1}))
     with pytest.raises(UserError, match="tokenizer"):
         curate(base.store, recipe(place, Path("recipes/quickstart/tokenizer")), base=base)

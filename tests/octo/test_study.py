@@ -127,7 +127,8 @@ def test_a_seed_reaches_every_recipe_and_an_arm_its_changes(folder, empty):
     }
     study = design(empty, recipe_of(folder, arms=arms, claims={}))
     nodes = study.by_name
-    assert {node.recipe.seed for node in study.nodes if node.seed == 2 and node.verb != "eval"} == {2}
+    seeded = [node for node in study.nodes if node.seed == 2 and node.verb in ("mix", "train", "rl")]
+    assert {node.recipe.seed for node in seeded} == {2}
     assert nodes["arm.long.s1.mix"].recipe.budget.steps == 3
     assert nodes["arm.web.s1.mix"].recipe.budget.steps == 2
     assert nodes["arm.long.s2.train"].recipe.optimizer.lr == 0.1
@@ -519,7 +520,7 @@ def test_studies_with_other_components_are_pooled_only_by_content(empty):
     with Catalog(empty) as opened:
         with pytest.raises(UserError, match="different components"):
             fit(opened, [swarm(0.5, 0.01), other], "y", None, None)
-        with pytest.raises(UserError, match="y cannot be fitted: fewer than three mixtures"):
+        with pytest.raises(UserError, match="y cannot be fitted: "):
             fit(opened, [made_up({"m": [0.1, 0.2]})], "y", None, None)
         with pytest.raises(UserError, match="has no outcome glory"):
             fit(opened, [swarm(0.5, 0.01)], "glory", None, None)
