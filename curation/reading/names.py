@@ -156,6 +156,8 @@ _SITE = frozenset(word for words in SITE.values() for word in words.split())
 _FRAME = frozenset(FRAME.split())
 _WITHIN, _CERTAIN, _COMMENTS = re.compile(WITHIN), re.compile(CERTAIN), re.compile("comment|respon|repl|discussion")
 _HEADING = re.compile(rf"(?:{HEADINGS})", re.IGNORECASE)
+_CONTENTS_ANCHOR = re.compile(rb"_?toc\w*\d", re.IGNORECASE)
+"""A heading to which a table of contents leads: TOC_TITLE_1, _Toc123456."""
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TOLD = re.compile(r' (role|itemprop|rel|style|aria-hidden|hidden)(?:="([^"]*)")?')
 _NOT_SHOWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -185,7 +187,7 @@ def meaning(classes: bytes, name: bytes, others: bytes) -> Meaning:
     """What an element is by its class, its id, and all its attributes as serialised, if there are others that tell
     something. What holds the text of an article is not the site's, whatever else it is called."""
     site, main = _of_classes(classes) if classes else (Meaning.NOTHING, Meaning.NOTHING)
-    if name:
+    if name and not _CONTENTS_ANCHOR.fullmatch(name):
         found = _of_name(name.decode(), True)
         site, main = min(site, found), max(main, found)
     if others:
