@@ -629,3 +629,44 @@ def test_documents_are_followed_to_another_corpus(done, folder):
         assert (other.tokens.sum(1) + other.stranded == same.tokens.sum(1)).all()
         with pytest.raises(UserError):
             coordinates(opened, bases, "no_such_column")
+
+
+# -- on a cluster ----------------------------------------------------------------------------------------------------
+
+
+def test_on_a_cluster_every_node_is_in_one_job_that_waits_for_what_it_needs(done, folder, monkeypatch):
+    from octo.study import run as running
+    from octo.study.worker import main as work_on
+
+    store, _ = done
+    submitted: list = []
+
+    class Recorder:
+        def __init__(self, settings):
+            assert settings.time == "1:00:00"
+
+        def submit(self, work):
+            submitted.append(work)
+            return [str(len(submitted))]
+
+    monkeypatch.setattr(running, "Slurm", Recorder)
+    recipe = recipe_of(folder, name="elsewhere", claims={}, place={"time": "1:00:00"})
+    run, jobs = running.submit(store, recipe)
+    nodes = running.study_of(run).by_name
+    job_of = {name: number for number, work in enumerate(submitted, 1) for name in work.arguments[4:]}
+    assert set(job_of) == {*nodes, "freeze"}
+    assert sum(len(work.arguments) - 4 for work in submitted) == len(job_of)
+    for name, node in nodes.items():
+        work = submitted[job_of[name] - 1]
+        for need in node.needs.values():
+            before = (
+                list(work.arguments).index(need) < list(work.arguments).index(name) if need in work.arguments else False
+            )
+            assert before or str(job_of[need]) in work.after, (name, need)
+    assert jobs["freeze"] == str(len(submitted))
+    assert set(submitted[-1].after) == {str(number) for number in range(1, len(submitted))}
+    for work in submitted:
+        work_on(*work.arguments[2:])
+    made = resolve(store, "elsewhere@1")
+    assert made.read("study_outcomes").equals(resolve(store, "small@1").read("study_outcomes"))
+    assert [cell["status"] for cell in made.read("study_cells").to_pylist()] == ["done"] * 4
