@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from octo.commands.groups import study_app
 from octo.commands.options import JsonOption, Overrides, PlanOption, StoreOption, WorkersOption, one_of, open_store
 from octo.printing import identity, print_json, show_made, show_rows
+
+if TYPE_CHECKING:
+    from octo.study.results import Results
 
 RecipeArgument = Annotated[Path, typer.Argument(help="YAML recipe of a study.")]
 StudyArgument = Annotated[
@@ -219,10 +222,7 @@ def verify(study: StudyArgument, json_: JsonOption = False, store: StoreOption =
         raise UserError(f"{len(problems)} problems in {made.ref}", "Run the study again in this store")
 
 
-def _print(found: "object") -> None:
-    from octo.study.results import Results
-
-    assert isinstance(found, Results)
+def _print(found: "Results") -> None:
     show_rows(found.cells, found.title)
     if found.claims:
         show_rows(found.claims, "Claims")

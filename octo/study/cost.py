@@ -82,8 +82,8 @@ def _ratio(rows: list[Row], column: str) -> float:
 
 
 def plan(store: Store, recipe: StudyRecipe, workers: int = 1) -> Plan:
-    """The plan of a study on this machine with `workers` processes. UserError as for running it, but that a corpus
-    which the study builds itself need not be there yet."""
+    """The plan of a study on this machine with `workers` processes. UserError as for running it, and when
+    a corpus is missing of which no sizes are declared, also one that the study would build itself."""
     study, run = find_study(store, recipe, is_plan=True)
     done = _done(store, study)
     times = _times(store, study, done)

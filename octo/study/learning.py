@@ -64,7 +64,8 @@ def observed(
     """The runs of the studies as observations, and the share of tokens that is stranded if `onto` is given."""
     if by is None and len({tuple(weights) for study in studies for weights in study.weights.values()}) > 1:
         raise UserError("the studies have different components", "Pool them by content: --by 'a column or expression'")
-    cells = [(study, cell) for study in studies for cell in study.cells if _value(study, cell, outcome) is not None]
+    known = [(study, cell, value) for study in studies for cell, value in _values(study, outcome) if value is not None]
+    cells, values = [(study, cell) for study, cell, _ in known], [value for _, _, value in known]
     if not cells:
         raise UserError(f"{outcome} is NULL in every cell", "Run the study, or name another outcome")
     stranded = None
@@ -78,18 +79,19 @@ def observed(
             stranded = float(found.stranded.sum() / max(1, found.stranded.sum() + found.tokens.sum()))
     blocks = [(study.title, cell["stem"], cell["seed"]) for study, cell in cells]
     arms = [(study.title, cell["arm"]) for study, cell in cells]
-    values = [_value(study, cell, outcome) for study, cell in cells]
     try:
         return observations(names, weights, blocks, values, arms), stranded
     except ValueError as error:
         raise UserError(f"{outcome} cannot be fitted: {error}", "Add arms, or choose coarser labels") from error
 
 
-def _value(study: Snapshot, cell: Row, outcome: str) -> float | None:
-    arms = tabulate(study).get(outcome)
-    if arms is None:
-        raise UserError(f"{study.title} has no outcome {outcome}", f"It has {', '.join(tabulate(study))}")
-    return arms[label(cell["arm"], cell["branch"])].get((cell["stem"], cell["seed"]))
+def _values(study: Snapshot, outcome: str) -> list[tuple[Row, float | None]]:
+    """Each cell of a study with its value of an outcome. UserError for an outcome that the study does not have."""
+    table = tabulate(study)
+    if outcome not in table:
+        raise UserError(f"{study.title} has no outcome {outcome}", f"It has {', '.join(table)}")
+    arms = table[outcome]
+    return [(cell, arms[label(cell["arm"], cell["branch"])].get((cell["stem"], cell["seed"]))) for cell in study.cells]
 
 
 def _mean_by_arm(shares: np.ndarray, cells: list[tuple[Snapshot, Row]]) -> np.ndarray:
